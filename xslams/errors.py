@@ -1,0 +1,62 @@
+"""Errors of xslams.
+
+Every message says what was got, what was expected and what to do. All errors derive from `SlamsError`, and also from
+the built-in class that a caller would guess, so that ``except ValueError`` works as it does elsewhere in xarray.
+"""
+
+__all__ = [
+    "ChunkError",
+    "CoverageError",
+    "DimensionError",
+    "GridError",
+    "ModelError",
+    "ObservationError",
+    "SlamsError",
+    "SlamsWarning",
+    "UnitError",
+    "VariableError",
+]
+
+
+class SlamsError(Exception):
+    """Base class of every error that xslams raises on purpose."""
+
+
+class SlamsWarning(UserWarning):
+    """Something was dropped or assumed that the user can change."""
+
+
+class DimensionError(SlamsError, ValueError):
+    """A dimension or coordinate is missing, duplicated or not understood."""
+
+
+class GridError(SlamsError, ValueError):
+    """The grid of the data is not the grid that is needed."""
+
+
+class ChunkError(SlamsError, ValueError):
+    """A core dimension is split into several dask chunks."""
+
+
+class CoverageError(SlamsError, ValueError):
+    """Observations and state do not overlap in time or space, or hold no usable value."""
+
+
+class VariableError(SlamsError, KeyError):
+    """A variable is missing or cannot be matched with those of the model."""
+
+    def __str__(self) -> str:
+        # KeyError shows the repr of its argument, which would hide line breaks and double every quote.
+        return Exception.__str__(self)
+
+
+class UnitError(SlamsError, ValueError):
+    """A unit is missing, unknown, or cannot be converted."""
+
+
+class ObservationError(SlamsError, ValueError):
+    """An observation source is not usable as given (error, operator, geometry)."""
+
+
+class ModelError(SlamsError, ValueError):
+    """A model file or name is unknown, damaged, foreign, or too new."""
