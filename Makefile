@@ -1,0 +1,72 @@
+# Everything runs in .venv, made on first use from pyproject.toml and constraints.txt. Needs Python >= 3.11 and make.
+#
+#   make demo    assimilate simulated observations for 10 days on the CPU: scores, a zarr store and a picture in out/
+#   make test    the test suite, with coverage
+#   make lint    ruff and the import contracts
+#   make types   mypy
+#   make docs    the documentation, in docs/_build/html
+#   make lock    resolve the newest dependencies anew and write constraints.txt
+#   make clean   remove everything that make made
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# The release of torch that `make lock` pins, and the torchvision that belongs to it: azula declares torchvision, and
+# although nothing imports it, pip would otherwise look for one that drags torch to another release.
+TORCH := 2.13.0
+TORCHVISION := 0.28.0
+
+# Two processes with one thread each are faster on small networks than one process with two threads.
+JOBS ?= 2
+export OMP_NUM_THREADS ?= 1
+export MPLBACKEND ?= agg
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types docs lock clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp for each extra of pyproject.toml that a target needs.
+$(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP_INSTALL) --constraint constraints.txt --editable '.[$*]'
+	@touch $@
+
+demo: $(VENV)/.plot
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+lock:
+	rm -rf $(VENV)-lock
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install --quiet --disable-pip-version-check \
+		torch==$(TORCH) torchvision==$(TORCHVISION) --editable '.[dev,docs]'
+	@{ echo "# Versions that the tests and the documentation were run with. Written by 'make lock'; do not edit."; \
+	   $(VENV)-lock/bin/python -m pip --disable-pip-version-check list --format=freeze --exclude-editable \
+		--exclude pip --exclude setuptools --exclude wheel | sed 's/+[a-z0-9.]*$$//' | grep -v -i -E '^(nvidia|cuda|triton)'; \
+	 } > constraints.txt
+	rm -rf $(VENV)-lock
+	@echo "wrote constraints.txt: $$(grep -c == constraints.txt) packages"
+
+clean:
+	rm -rf $(VENV) $(VENV)-lock .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache \
+		build dist docs/_build docs/auto docs/api/generated out
+	find xslams tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
