@@ -6,7 +6,7 @@ dimension of the user.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,6 @@ from xslams.coordinates import (
     grid_of,
     hours,
     is_periodic,
-    is_time,
     listed,
     match_axis,
     stamp,
@@ -138,7 +137,11 @@ def _is_field(da: xr.DataArray) -> bool:
 
 
 def match_variables(
-    ds: xr.Dataset, variables: Sequence[VariableSpec], *, allow_missing: bool = False
+    ds: xr.Dataset,
+    variables: Sequence[VariableSpec],
+    *,
+    allow_missing: bool = False,
+    instead: str = "rename the right one",
 ) -> dict[str, str]:
     """Find the variables of a model in a Dataset.
 
@@ -153,6 +156,8 @@ def match_variables(
         Variables of the model that are wanted.
     allow_missing
         Leave out what is not found instead of raising.
+    instead
+        What the message advises where several variables match.
 
     Returns
     -------
@@ -189,19 +194,19 @@ def match_variables(
         if len(names) == 1:
             found[variable.name] = names[0]
         elif names:
-            troubles.append(
-                f"{variable.name!r}: standard_name {wanted!r} is shared by {listed(names)}; rename the right one"
-            )
+            troubles.append(f"{variable.name!r}: standard_name {wanted!r} is shared by {listed(names)}; {instead}")
         else:
             but = f" (the one of this name is {here!r})" if here is not None else ""
             called = f" or standard_name {wanted!r}" if wanted is not None else ""
             troubles.append(f"{variable.name!r} ({variable.units}): no variable of this name{called}{but}")
     ambiguous = [t for t in troubles if "is shared by" in t]
-    if troubles and (ambiguous or not allow_missing):
+    if ambiguous or (troubles and not allow_missing):
+        bad = ambiguous if allow_missing else troubles
+        missing = len(bad) > len(ambiguous)
         msg = (
-            f"The Dataset lacks {len(troubles)} of the {len(variables)} variables that the model needs; it has "
-            f"{listed(ds.data_vars)}.\n" + "\n".join(f"  {t}" for t in troubles) + "\nRename them: ds.rename({...})."
-        )
+            f"{len(bad)} of the {len(variables)} variables of the model {'are missing or ' if missing else ''}"
+            f"cannot be told among {listed(ds.data_vars)}:\n" + "\n".join(f"  {t}" for t in bad)
+        ) + ("\nRename those of other names: ds.rename({...})." if missing else "")
         raise VariableError(msg)
     return found
 

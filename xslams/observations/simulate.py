@@ -1,0 +1,226 @@
+"""Observations of a known truth, for twin experiments: thinned, coarsened or at stations, with noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import scipy.sparse as sp
+import xarray as xr
+
+from xslams.coordinates import Grid, coordinate, grid_of, listed, match_axis
+from xslams.errors import DimensionError, ObservationError
+from xslams.observations.source import Observation
+from xslams.typing import Method
+from xslams.weights import point_weights
+
+__all__ = ["simulate_observations"]
+
+
+class _BoxMeans(Observation):
+    """Means over boxes of cells of a known grid; exact on that grid, area means on any other.
+
+    The mean is over cells, each with the same weight, as `xarray.DataArray.coarsen` computes it.
+    """
+
+    _grid: Grid
+    _boxes: sp.csr_array
+
+    def _cells(self, ds: xr.Dataset, da: xr.DataArray, grid: Grid) -> tuple[sp.csr_array, xr.DataArray]:
+        weights, place = super()._cells(ds, da, grid)
+        lat, lon = match_axis(self._grid.lat, grid.lat), match_axis(self._grid.lon, grid.lon, period=360.0)
+        if lat is None or lon is None or grid.shape != self._grid.shape or weights.shape[0] != self._boxes.shape[0]:
+            return weights, place
+        columns = (lat[:, None] * len(self._grid.lon) + lon[None, :]).ravel()
+        return sp.csr_array(self._boxes[:, columns]), place
+
+
+def simulate_observations(
+    truth: xr.DataArray,
+    *,
+    coarsen: int | Mapping[str, int] | None = None,
+    every: int | Mapping[str, int] | None = None,
+    stations: int | xr.Dataset | None = None,
+    mask: xr.DataArray | float | None = None,
+    error: float | xr.DataArray = 0.0,
+    seed: int = 0,
+) -> Observation:
+    """Observe a known field, with a Gaussian error.
+
+    Parameters
+    ----------
+    truth
+        Field on a grid with 1-D latitude and longitude.
+    coarsen
+        Cells to average along latitude and longitude: a mapping ``{"lat": 2, "lon": 2}``, or a number for both. Cells
+        that fill no box are left out.
+    every
+        Keep every n-th frame, or with a mapping every n-th position along the dimensions that it names.
+    stations
+        Number of random cells whose values are reported, or a Dataset of points with latitudes and longitudes, at which
+        the field is interpolated bilinearly.
+    mask
+        True where there is an observation, with some of the dimensions of the field; or the share of cells, drawn at random
+        once and the same in all frames, that are observed.
+    error
+        Standard deviation of the error in the units of the field.
+    seed
+        Of the random cells and of the noise.
+
+    Returns
+    -------
+    Observation
+        Observations with their error, whose operator is exact for a model on the grid of the field.
+
+    Raises
+    ------
+    DimensionError, GridError
+        If the field has no such grid, or has no dimension of that name.
+    ObservationError
+        If arguments contradict each other or are out of range.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr, xslams
+    >>> truth = xr.DataArray(
+    ...     np.arange(16.0).reshape(1, 4, 4),
+    ...     coords=[("time", np.array(["2000-01-01"], "M8[ns]")), ("lat", [-45.0, -15, 15, 45]), ("lon", [0.0, 90, 180, 270])],
+    ...     name="olr",
+    ...     attrs={"units": "W m-2"},
+    ... )
+    >>> xslams.simulate_observations(truth, coarsen={"lat": 2, "lon": 2}).data.values
+    array([[[ 2.5,  4.5],
+            [10.5, 12.5]]])
+    """
+    if not isinstance(truth, xr.DataArray):
+        msg = f"truth must be a DataArray; got {type(truth).__name__}. Choose a variable: truth['t']."
+        raise ObservationError(msg)
+    if stations is not None and coarsen is not None:
+        msg = "Got stations= and coarsen=; an instrument reports at points or averages over boxes. Give one of them."
+        raise ObservationError(msg)
+    if isinstance(stations, xr.Dataset) and mask is not None and not isinstance(mask, xr.DataArray):
+        msg = "mask= as a share of cells makes no sense with given stations. Select stations instead."
+        raise ObservationError(msg)
+    rng = np.random.default_rng(seed)
+    grid = grid_of(truth)
+    lat, lon = str(coordinate(truth, "lat")), str(coordinate(truth, "lon"))
+    if isinstance(mask, xr.DataArray):
+        truth = truth.where(mask.astype(bool))
+    elif mask is not None:
+        if not 0 < mask <= 1:
+            msg = f"mask={mask!r} is a share of cells, above 0 and up to 1; or give a DataArray that is True where observed."
+            raise ObservationError(msg)
+        observed = rng.permutation(grid.shape[0] * grid.shape[1]).reshape(grid.shape) < round(
+            mask * grid.shape[0] * grid.shape[1]
+        )
+        truth = truth.where(xr.DataArray(observed, dims=(grid.lat_dim, grid.lon_dim)))
+    data = _thin(truth, every)
+    method: Method = "nearest"
+    boxes = None
+    if coarsen is not None:
+        data, boxes = _coarsen(data, coarsen, lat, lon)
+        grid = grid_of(_thin(truth, every))
+    elif isinstance(stations, xr.Dataset):
+        data, method = _interpolate(data, stations), "bilinear"
+    elif stations is not None:
+        data = _pick(data, stations, rng)
+    if np.any(np.asarray(error) < 0):
+        msg = f"error={error!r} is negative; it is a standard deviation in {truth.attrs.get('units', 'the units of truth')}."
+        raise ObservationError(msg)
+    sigma = error.reset_coords(drop=True) if isinstance(error, xr.DataArray) else error
+    noise = xr.DataArray(rng.standard_normal(data.shape), dims=data.dims)
+    data = (data + noise * sigma).transpose(*data.dims).assign_attrs(truth.attrs).rename(truth.name)
+    if boxes is None:
+        return Observation(data, error=error, method=method)
+    source = _BoxMeans(data, error=error, method="conservative")
+    source._grid, source._boxes = grid, boxes
+    return source
+
+
+def _thin(truth: xr.DataArray, every: int | Mapping[str, int] | None) -> xr.DataArray:
+    if every is None:
+        return truth
+    if not isinstance(every, Mapping):
+        name = coordinate(truth, "time")
+        if name is None:
+            msg = f"every={every!r} keeps every n-th frame, but there is no time among {listed(truth.dims)}."
+            raise DimensionError(msg)
+        every = {str(truth[name].dims[0]): every}
+    _known(truth, every, "every")
+    return truth.isel({d: slice(None, None, n) for d, n in every.items()})
+
+
+def _known(truth: xr.DataArray, sizes: Mapping[str, int], what: str) -> None:
+    wrong = [d for d, n in sizes.items() if d not in truth.dims or int(n) != n or n < 1]
+    if wrong:
+        msg = f"{what}={dict(sizes)!r} needs whole numbers of at least 1 along dimensions of the field, {listed(truth.dims)}."
+        raise DimensionError(msg)
+
+
+def _coarsen(
+    data: xr.DataArray, coarsen: int | Mapping[str, int], lat: str, lon: str
+) -> tuple[xr.DataArray, sp.csr_array]:
+    """Box means, and the weights of the cells in them."""
+    grid = grid_of(data)
+    sizes = coarsen if isinstance(coarsen, Mapping) else {grid.lat_dim: coarsen, grid.lon_dim: coarsen}
+    _known(data, sizes, "coarsen")
+    other = [d for d in sizes if d not in (grid.lat_dim, grid.lon_dim)]
+    if other:
+        msg = f"coarsen= averages along {grid.lat_dim!r} and {grid.lon_dim!r} only; got {listed(other)}. Average those before."
+        raise ObservationError(msg)
+    # A box with a missing cell has no value: the mean of the others would not be what the operator computes.
+    out: xr.DataArray = data.coarsen(dict(sizes), boundary="trim").reduce(np.mean)
+    parts = []
+    for dim, name, axis in ((grid.lat_dim, lat, grid.lat), (grid.lon_dim, lon, np.unwrap(grid.lon, period=360.0))):
+        size = int(sizes.get(dim, 1))
+        count = len(axis) // size
+        if count == 0:
+            msg = f"coarsen= asks for boxes of {size} cells along {dim!r}, which has {len(axis)}."
+            raise ObservationError(msg)
+        parts.append(sp.csr_array(sp.kron(sp.eye_array(count), np.full((1, size), 1.0 / size))))
+        parts[-1].resize((count, len(axis)))
+        out = out.assign_coords({name: (dim, axis[: count * size].reshape(count, size).mean(axis=1), data[name].attrs)})
+    return out, sp.csr_array(sp.kron(parts[0], parts[1], format="csr"))
+
+
+def _pick(data: xr.DataArray, count: int, rng: np.random.Generator) -> xr.DataArray:
+    """Values of random cells."""
+    grid = grid_of(data)
+    others = [d for d in data.dims if d not in (grid.lat_dim, grid.lon_dim)]
+    usable = np.flatnonzero(data.notnull().any(others).transpose(grid.lat_dim, grid.lon_dim).values)
+    if not 1 <= count <= len(usable):
+        msg = f"stations={count!r} asks for random cells; expected 1 to {len(usable)}, the number of cells with values."
+        raise ObservationError(msg)
+    cells = np.sort(rng.choice(usable, count, replace=False))
+    row, column = (xr.DataArray(i, dims="station") for i in np.unravel_index(cells, grid.shape))
+    out = data.isel({grid.lat_dim: row, grid.lon_dim: column})
+    return out.assign_coords(station=np.arange(count)).transpose(..., "station")
+
+
+def _interpolate(data: xr.DataArray, stations: xr.Dataset) -> xr.DataArray:
+    """Values at given points."""
+    grid = grid_of(data)
+    names = coordinate(stations, "lat"), coordinate(stations, "lon")
+    points = [stations[n] if n is not None else stations.get(p) for n, p in zip(names, ("lat", "lon"), strict=True)]
+    if points[0] is None or points[1] is None or points[0].ndim != 1 or points[0].dims != points[1].dims:
+        msg = f"stations= needs latitudes and longitudes along one dimension; got {listed(stations.variables)}."
+        raise ObservationError(msg)
+    lat, lon = points
+    weights = point_weights(grid, lat.values, lon.values)
+    outside = np.diff(weights.indptr) == 0
+    if outside.any():
+        msg = (
+            f"{int(outside.sum())} of {len(outside)} stations lie outside of the field's grid, {grid}. Leave them out."
+        )
+        raise ObservationError(msg)
+    others = [d for d in data.dims if d not in (grid.lat_dim, grid.lon_dim)]
+    stacked = data.transpose(*others, grid.lat_dim, grid.lon_dim)
+    values = np.asarray(stacked.values, float)
+    flat = values.reshape(-1, values.shape[-2] * values.shape[-1])
+    out = np.asarray((weights @ flat.T).T).reshape(*values.shape[:-2], -1)
+    dim = lat.dims[0]
+    coords = {k: v for k, v in data.coords.items() if not {grid.lat_dim, grid.lon_dim} & set(v.dims)}
+    coords |= {"lat": (dim, lat.values, lat.attrs), "lon": (dim, lon.values, lon.attrs)}
+    if dim in stations.coords:
+        coords[dim] = stations[dim]
+    return xr.DataArray(out, dims=(*others, dim), coords=coords, name=data.name, attrs=data.attrs)

@@ -1,0 +1,186 @@
+"""Which frames of a model an observation sees: the nearest one, or the mean of those that an average covers.
+
+A value is taken for an average over time where its data say so: bounds of the time coordinate, an ``avg_period`` or
+``delta_t`` attribute (as NOAA writes them), ``cell_methods`` with ``time: mean``, or steps of a month. It then observes the
+mean of all frames whose time stamp lies in its period: the calendar month of a monthly stamp, the calendar day of a
+daily one, else the step that begins at the stamp. Everything else observes the nearest frame within a tolerance.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+import xarray as xr
+
+from xslams.coordinates import hours, is_time
+from xslams.errors import DimensionError
+from xslams.typing import FloatArray
+
+__all__ = ["TimeMatch", "match_times"]
+
+_PERIOD = re.compile(r"(\d+)-(\d+)-(\d+)(?:[ T](\d+):(\d+)(?::(\d+))?)?")
+_SECOND = 1.0 / 3600.0
+# Months have 28 to 31 days; an average is one where it spans clearly more than a frame.
+_MONTH = 28 * 24.0, 31 * 24.0
+_LONGER = 1.5
+
+
+@dataclass(frozen=True)
+class TimeMatch:
+    """How observation times match the frames of a model.
+
+    Attributes
+    ----------
+    weights
+        Shape (observation time, frame); a row is empty where no frame matches.
+    averages
+        Whether the observations are averages over several frames.
+    missed
+        Number of observation times that lie within the period of the frames but match none.
+    """
+
+    weights: sp.csr_array
+    averages: bool
+    missed: int
+
+    @property
+    def matched(self) -> npt.NDArray[np.bool_]:
+        """Which observation times match a frame."""
+        return np.diff(self.weights.indptr) > 0
+
+    @property
+    def crowding(self) -> int:
+        """Largest number of observation times that match the same frame, one for averages."""
+        if self.averages:
+            return 1
+        return int(np.bincount(self.weights.indices, minlength=1).max())
+
+
+def match_times(
+    time: xr.DataArray,
+    frames: xr.DataArray,
+    step: float,
+    *,
+    tolerance: float | None = None,
+    attrs: Mapping[Any, Any] | None = None,
+    bounds: xr.DataArray | None = None,
+) -> TimeMatch:
+    """Match observation times with frames.
+
+    Parameters
+    ----------
+    time
+        Times of the observations, any shape.
+    frames
+        Ascending times of the frames, shape (time,).
+    step
+        Hours between frames.
+    tolerance
+        Hours within which the nearest frame is taken, by default half a step. Of two frames equally near the earlier is
+        taken, so that a daily value stamped at noon belongs to the frame stamped at midnight of its day.
+    attrs
+        Attributes of the observed variable (``cell_methods``, ``avg_period``).
+    bounds
+        Bounds of the times, shape (time, 2).
+
+    Returns
+    -------
+    TimeMatch
+        Weights, and what did not match.
+
+    Raises
+    ------
+    DimensionError
+        If observations and frames use different calendars, or have no valid times.
+    """
+    calendars = [_calendar(time), _calendar(frames)]
+    if calendars[0] != calendars[1]:
+        msg = (
+            f"The observations use the calendar {calendars[0]!r}, the state {calendars[1]!r}. "
+            f"Convert one: obs.convert_calendar({calendars[1]!r})."
+        )
+        raise DimensionError(msg)
+    at, frame = hours(time).ravel(), hours(frames)
+    windows = _windows(time, step, attrs or {}, bounds)
+    if windows is not None:
+        first = np.searchsorted(frame, windows[:, 0] - _SECOND)
+        last = np.searchsorted(frame, windows[:, 1] - _SECOND)
+    else:
+        reach = 0.5 * step if tolerance is None else tolerance
+        first = np.searchsorted(frame, at)
+        before = np.clip(first - 1, 0, len(frame) - 1)
+        after = np.clip(first, 0, len(frame) - 1)
+        first = np.where(np.abs(at - frame[before]) <= np.abs(frame[after] - at), before, after)
+        last = first + (np.abs(at - frame[first]) <= reach + _SECOND)
+    counts = np.maximum(last - first, 0)
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], counts)
+    columns = np.repeat(first, counts) + within
+    data = np.repeat(1.0 / np.maximum(counts, 1), counts)
+    weights = sp.csr_array((data, columns, indptr), shape=(len(at), len(frame)))
+    inside = (at >= frame[0] - 0.5 * step) & (at <= frame[-1] + 0.5 * step)
+    return TimeMatch(weights, windows is not None, int((inside & (counts == 0)).sum()))
+
+
+def _calendar(time: xr.DataArray) -> str:
+    hours(time[:0] if time.ndim else time)  # raises where these are no times
+    name = str(time.dt.calendar)
+    return "standard" if name in ("gregorian", "proleptic_gregorian") else name
+
+
+def _windows(
+    time: xr.DataArray, step: float, attrs: Mapping[Any, Any], bounds: xr.DataArray | None
+) -> FloatArray | None:
+    """Periods that the values average over, in hours, shape (time, 2); None for values of an instant or frame."""
+    if bounds is not None and is_time(bounds) and bounds.shape == (time.size, 2):
+        pairs = np.sort(hours(bounds), axis=1)
+        if np.median(pairs[:, 1] - pairs[:, 0]) > _LONGER * step:
+            return pairs
+    methods = str(attrs.get("cell_methods", "")).replace(" ", "")
+    if "time:point" in methods:
+        return None
+    for text in (time.attrs.get("avg_period"), time.attrs.get("delta_t"), attrs.get("avg_period")):
+        found = _PERIOD.match(str(text)) if text is not None else None
+        if found is None:
+            continue
+        years, months, days, hour, minute, second = (int(g or 0) for g in found.groups())
+        if years or months:
+            return _calendar_periods(time, 12 * years + months)
+        length = 24.0 * days + hour + minute / 60.0 + second / 3600.0
+        if length > _LONGER * step:
+            return _fixed_periods(hours(time).ravel(), length)
+    if time.ndim != 1 or time.size < 2:
+        return None
+    at = hours(time)
+    spacing = float(np.median(np.abs(np.diff(at))))
+    months_of = time.dt.year.values * 12 + time.dt.month.values
+    if _MONTH[0] - 1 <= spacing <= _MONTH[1] + 1 and len(set(months_of)) == time.size and spacing > _LONGER * step:
+        return _calendar_periods(time, 1)
+    if spacing > _LONGER * step and ("time:mean" in methods or "time:sum" in methods):
+        return _fixed_periods(at, spacing)
+    return None
+
+
+def _fixed_periods(at: FloatArray, length: float) -> FloatArray:
+    start = np.floor(at / 24.0) * 24.0 if length == 24.0 else at
+    return np.stack([start, start + length], axis=1)
+
+
+def _calendar_periods(time: xr.DataArray, months: int) -> FloatArray:
+    """Whole months, or years where `months` is a multiple of twelve, that hold the stamps."""
+    year, month = time.dt.year.values.ravel(), time.dt.month.values.ravel() - 1
+    start = year * 12 + (0 if months % 12 == 0 else month)
+    unique, inverse = np.unique(np.stack([start, start + months]), return_inverse=True)
+    if np.issubdtype(time.dtype, np.datetime64):
+        stamps = (unique - 1970 * 12).astype("datetime64[M]").astype("datetime64[s]")
+    else:
+        kind = type(time.values.flat[0])
+        stamps = np.array([kind(int(m) // 12, int(m) % 12 + 1, 1) for m in unique], dtype=object)
+    edges: FloatArray = hours(xr.DataArray(stamps, dims="edge"))[inverse].reshape(2, -1).T
+    return edges
