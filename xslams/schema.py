@@ -364,7 +364,7 @@ def grid_positions(ds: xr.Dataset | xr.DataArray, spec: Spec) -> tuple[npt.NDArr
     if positions[0] is None or positions[1] is None or grid.shape != wanted.shape:
         inside = positions[0] is not None and positions[1] is not None
         how = (
-            "The model's grid is part of it: select it with ds.sel()." if inside else "Regrid: ds.slams.regrid(target)."
+            "The model's grid is part of it: select it with ds.sel()." if inside else "Regrid: ds.slams.regrid(model)."
         )
         msg = f"The data's grid is {grid}; the model's is {wanted}. {how}"
         raise GridError(msg)

@@ -27,7 +27,7 @@ from xslams.typing import FloatArray, Method, SourceArrays
 from xslams.units import unit_factors
 from xslams.weights import bracket, grid_weights, point_weights, row_kron
 
-__all__ = ["Observation", "as_observations", "background_observation"]
+__all__ = ["Observation", "ObservationsLike", "as_observations", "background_observation"]
 
 _METHODS = ("bilinear", "conservative", "nearest")
 # An error of zero is taken as this share of the spread of the values, since a likelihood without error is degenerate.
@@ -535,9 +535,11 @@ def _observed(da: xr.DataArray, models: Mapping[str, VariableSpec], source: str)
     raise VariableError(msg)
 
 
-def as_observations(
-    obs: Observation | xr.DataArray | xr.Dataset | Sequence[Observation | xr.DataArray | xr.Dataset],
-) -> list[Observation]:
+ObservationsLike = Observation | xr.DataArray | xr.Dataset | Sequence[Observation | xr.DataArray | xr.Dataset]
+"""What ``obs=`` accepts."""
+
+
+def as_observations(obs: ObservationsLike) -> list[Observation]:
     """List of observations, whatever was given.
 
     Parameters
