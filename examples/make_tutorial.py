@@ -36,8 +36,8 @@ def make_tutorial(source: Path, target: Path = TARGET) -> Path:
     ds.attrs["title"] = f"{DAYS} daily means of a global simulation with JCM 3.0.0 (SPEEDY physics, T30L8)"
     ds.attrs["license"] = "Apache-2.0"
     ds.attrs["history"] = (
-        f"{ds.attrs.get('history', '')}\n{START} and the {DAYS - 1} days after it cut out of {source.name} and rounded to "
-        + ", ".join(f"{step:g} {ds[name].attrs['units']} ({name})" for name, step in STEPS.items())
+        f"{ds.attrs.get('history', '')}\n{START} and the {DAYS - 1} days after it cut out of {source.name} and rounded "
+        "to " + ", ".join(f"{step:g} {ds[name].attrs['units']} ({name})" for name, step in STEPS.items())
     ).strip()
     encoding = {}
     for name, step in STEPS.items():

@@ -11,6 +11,7 @@ __all__ = [
     "GridError",
     "ModelError",
     "ObservationError",
+    "OptionError",
     "SlamsError",
     "SlamsWarning",
     "UnitError",
@@ -56,6 +57,10 @@ class UnitError(SlamsError, ValueError):
 
 class ObservationError(SlamsError, ValueError):
     """An observation source is not usable as given (error, operator, geometry)."""
+
+
+class OptionError(SlamsError, ValueError):
+    """An argument is out of range or not one of the choices."""
 
 
 class ModelError(SlamsError, ValueError):

@@ -109,6 +109,12 @@ class Spec:
         """Shape (channel, lat, lon) of one frame."""
         return self.channels, len(self.lat), len(self.lon)
 
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Shape (z, z_lat, z_lon) of a latent frame, known without building the networks."""
+        patch = int(self.architecture["patch"])
+        return int(self.architecture["latent_channels"]), -(-len(self.lat) // patch), -(-len(self.lon) // patch)
+
     def channel_slice(self, name: str) -> slice:
         """Channels of the variable called `name`."""
         start = 0

@@ -1,0 +1,343 @@
+"""The ``.slams`` accessor on Dataset and DataArray: every method delegates, none keeps state or changes its object."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import xarray as xr
+
+if TYPE_CHECKING:
+    import os
+
+    from matplotlib.figure import Figure
+
+    from xslams.models.model import Model
+    from xslams.observations import ObservationsLike
+    from xslams.regrid import Target
+    from xslams.typing import Guidance, Method
+
+__all__ = ["SlamsAccessor"]
+
+
+@xr.register_dataarray_accessor("slams")
+@xr.register_dataset_accessor("slams")
+class SlamsAccessor:
+    """Data assimilation with a learned prior, on any Dataset or DataArray with time, latitude and longitude.
+
+    Its repr shows what was recognised and what is missing. A DataArray counts as a Dataset of one variable, and results
+    are Datasets.
+
+    Parameters
+    ----------
+    obj
+        What ``.slams`` is called on.
+
+    Examples
+    --------
+    >>> import xslams
+    >>> xslams.open_tutorial().slams
+    <xslams accessor>
+    variables  t (K), pr (mm day-1), olr (W m-2)
+    time       60 frames every 24 h, 2003-12-15 to 2004-02-12
+    level      sigma: 8 values, 0.95 to 0.025
+    grid       48 x 96 (lat -87.1591 to 87.1591, lon 0 to 356.25, periodic)
+    missing    nothing
+    """
+
+    def __init__(self, obj: xr.Dataset | xr.DataArray) -> None:
+        self._obj = obj
+
+    @property
+    def _ds(self) -> xr.Dataset:
+        if isinstance(self._obj, xr.Dataset):
+            return self._obj
+        return self._obj.to_dataset(name="values" if self._obj.name is None else None)
+
+    def encode(self, model: Model | str | os.PathLike[str], *, device: str | None = None) -> xr.Dataset:
+        """Encode every frame into the latent space of a model.
+
+        Parameters
+        ----------
+        model
+            Model, name or path.
+        device
+            Where torch computes, "cpu" or "cuda"; by default wherever it is fastest.
+
+        Returns
+        -------
+        Dataset
+            Variable ``z`` with dimensions (time, z, z_lat, z_lon), near unit scale; lazy where the Dataset is.
+        """
+        from xslams import pipeline
+
+        return pipeline.encode(self._ds, model, device=device)
+
+    def decode(self, model: Model | str | os.PathLike[str] | None = None, *, device: str | None = None) -> xr.Dataset:
+        """Decode latent frames into every variable of a model.
+
+        Parameters
+        ----------
+        model
+            Model, name or path; by default the one that encoded.
+        device
+            Where torch computes, "cpu" or "cuda"; by default wherever it is fastest.
+
+        Returns
+        -------
+        Dataset
+            State and auxiliary variables; lazy where the Dataset is.
+        """
+        from xslams import pipeline
+
+        return pipeline.decode(self._ds, model, device=device)
+
+    def regrid(
+        self,
+        target: Target,
+        method: Method = "bilinear",
+        engine: Literal["auto", "xesmf", "embedded"] = "auto",
+    ) -> xr.Dataset:
+        """Bring every variable to another grid, or to points.
+
+        Parameters
+        ----------
+        target
+            Dataset or DataArray with the latitudes and longitudes wanted.
+        method
+            "bilinear", "conservative" or "nearest".
+        engine
+            "embedded" weights, "xesmf", or "auto": xesmf where it is installed and needed.
+
+        Returns
+        -------
+        Dataset
+            Lazy where the Dataset is.
+        """
+        from xslams import regrid
+
+        return regrid.regrid(self._ds, target, method=method, engine=engine)
+
+    def fit(
+        self,
+        aux: xr.Dataset | xr.DataArray | str | Sequence[str] | None = None,
+        *,
+        window: int = 5,
+        latent_channels: int | None = None,
+        epochs: int | None = None,
+        device: str | None = None,
+        seed: int = 0,
+        progress: bool = True,
+        **options: Any,
+    ) -> Model:
+        """Train a model: autoencoder, decoder heads, and the prior over windows of latent frames.
+
+        Parameters
+        ----------
+        aux
+            Auxiliary variables, which are observed but not analysed: a Dataset or DataArray on the same grid, or names
+            of variables of this Dataset. Precipitation is transformed to be closer to a Gaussian.
+        window
+            Number of frames that the prior sees at once; odd.
+        latent_channels
+            Channels of the latent space; by default chosen by the size of the state.
+        epochs
+            Passes over the data; by default enough for a year or more of daily fields.
+        device
+            Where torch computes, "cpu" or "cuda"; by default wherever it is fastest.
+        seed
+            Makes the training repeatable on the same machine.
+        progress
+            Show a progress bar.
+        **options
+            ``name``, ``summary`` and ``license`` of the model, and settings of `xslams.training.fit.fit_arrays`.
+
+        Returns
+        -------
+        Model
+            In memory; save it with ``model.save("name.safetensors")``.
+        """
+        from xslams import pipeline
+
+        return pipeline.fit(
+            self._ds, aux, window=window, latent_channels=latent_channels, epochs=epochs, device=device, seed=seed,
+            progress=progress, **options,
+        )  # fmt: skip
+
+    def assimilate(
+        self,
+        obs: ObservationsLike,
+        model: Model | str | os.PathLike[str],
+        *,
+        members: int = 16,
+        background_error: float | Mapping[str, Any] | xr.DataArray | None = None,
+        guidance: Guidance = "mmps",
+        sampler: str = "auto",
+        steps: int = 32,
+        corrections: int = 0,
+        overlap: int | Literal["auto"] = "auto",
+        variables: Sequence[str] | None = None,
+        seed: int = 0,
+        device: str | None = None,
+        batch_size: int | Literal["auto"] = "auto",
+        progress: bool = False,
+    ) -> xr.Dataset:
+        """Draw an ensemble of states from the model's posterior given observations.
+
+        Parameters
+        ----------
+        obs
+            An Observation, DataArray or Dataset, or a list of them, each on its own grid or points.
+        model
+            Model, name or path.
+        members
+            Size of the ensemble.
+        background_error
+            None: this Dataset gives grid and times only, and its values are not used. A number, a mapping from variable
+            to number, or a DataArray, as standard deviation in physical units: its values are one more source.
+        guidance
+            "mmps", "sda" or "dps": how observations steer the sampler.
+        sampler
+            How the reverse diffusion is integrated; "auto" takes what is best calibrated at this number of steps.
+        steps
+            Steps from noise to state; the score network is called at most twice in each.
+        corrections
+            Langevin corrections after each step, for posteriors with several modes.
+        overlap
+            Frames computed and thrown away at both ends of each segment of the time axis; "auto": one window less one.
+        variables
+            State variables to return; by default all.
+        seed
+            Two calls with the same seed give the same ensemble, whatever the chunks, and members keep their noise when
+            there are more of them.
+        device
+            Where torch computes, "cpu" or "cuda"; by default wherever it is fastest.
+        batch_size
+            Members sampled at once; "auto" fits the memory.
+        progress
+            Show a progress bar; lazy results use dask's own instead.
+
+        Returns
+        -------
+        Dataset
+            State variables with dimensions (member, time, [level,] lat, lon); lazy where this Dataset is dask-backed.
+
+        Examples
+        --------
+        >>> import xslams
+        >>> truth = xslams.open_tutorial().isel(time=slice(0, 3))
+        >>> satellite = xslams.simulate_observations(truth["olr"], coarsen={"lat": 2, "lon": 2}, error=5.0)
+        >>> analysis = truth.slams.assimilate([satellite], "speedy-t30", members=2, steps=4)
+        >>> dict(analysis.sizes)
+        {'member': 2, 'time': 3, 'sigma': 8, 'lat': 48, 'lon': 96}
+        """
+        from xslams import pipeline
+
+        return pipeline.assimilate(
+            self._ds, obs, model, members=members, background_error=background_error, guidance=guidance,
+            sampler=sampler, steps=steps, corrections=corrections, overlap=overlap, variables=variables, seed=seed,
+            device=device, batch_size=batch_size, progress=progress,
+        )  # fmt: skip
+
+    def score(self, truth: xr.Dataset | xr.DataArray, *, dims: Sequence[Hashable] | None = None) -> xr.Dataset:
+        """Score an analysis against the truth, weighted by area.
+
+        Parameters
+        ----------
+        truth
+            Fields on the same grid; times are matched.
+        dims
+            Dimensions to average over; by default time, latitude and longitude, so that levels stay.
+
+        Returns
+        -------
+        Dataset
+            ``rmse``, ``bias``, ``crps``, ``spread``, ``spread_skill``, ``rank_histogram`` and ``wasserstein``, as
+            `xslams.scores` defines them; with the variable's name in front (``t_rmse``) where several are scored.
+        """
+        from xslams import scores
+
+        return scores.score(self._obj, truth, dims=dims)
+
+    def plot(
+        self,
+        truth: xr.Dataset | xr.DataArray | None = None,
+        obs: ObservationsLike | None = None,
+        *,
+        variable: Hashable | None = None,
+        time: Any = None,
+        level: float | None = None,
+    ) -> Figure:
+        """Draw maps of truth, observations, analysis mean, spread and error at one time and level.
+
+        Parameters
+        ----------
+        truth
+            Fields to compare with, if any.
+        obs
+            What was assimilated, if it is to be shown.
+        variable
+            What to draw; by default the first variable.
+        time
+            Time to draw, the nearest one there is; by default the middle.
+        level
+            Level to draw, the nearest one there is; by default the first.
+
+        Returns
+        -------
+        Figure
+            A matplotlib figure.
+        """
+        from xslams import plot
+
+        return plot.panels(self._ds, truth, obs, variable=variable, time=time, level=level)
+
+    def __repr__(self) -> str:
+        rows = self._recognised()
+        return "\n".join(["<xslams accessor>", *(f"{name:<10} {text}" for name, text in rows)])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{name}</th><td style='text-align:left'>{html.escape(text)}</td></tr>"
+            for name, text in self._recognised()
+        )
+        return f"<div><strong>xslams accessor</strong><table>{rows}</table></div>"
+
+    def _recognised(self) -> list[tuple[str, str]]:
+        """Rows of the repr; the coordinates alone are read."""
+        from xslams import schema
+
+        ds = self._ds
+        found = schema.inspect(ds)
+        rows = [("variables", ", ".join(f"{n} ({ds[n].attrs.get('units', 'no units')})" for n in found.variables))]
+        if found.time is not None:
+            step = f" every {found.time_step:g} h" if found.time_step else ""
+            count = ds[found.time].size
+            rows.append(("time", f"{count} frame{'s' * (count != 1)}{step}, {_span(ds[found.time])}"))
+        if found.level is not None:
+            unit = ds[found.level].attrs.get("units", "1")
+            span = f"{_span(ds[found.level])}{'' if unit == '1' else f' {unit}'}"
+            rows.append(("level", f"{found.level}: {ds[found.level].size} values, {span}"))
+        if found.grid is not None:
+            rows.append(("grid", str(found.grid)))
+        elif found.lat is not None and found.lon is not None and ds[found.lat].dims == ds[found.lon].dims:
+            lat, lon = ds[found.lat], ds[found.lon]
+            rows.append(
+                ("points", f"{lat.size} (lat {_span(lat.min(), lat.max())}, lon {_span(lon.min(), lon.max())})")
+            )
+        rows += [("missing" if problem.startswith("no ") else "problem", problem) for problem in found.problems]
+        if not found.problems:
+            rows.append(("missing", "nothing"))
+        return [(name, text or "none") for name, text in rows]
+
+
+def _span(*ends: xr.DataArray) -> str:
+    """First and last value, as short as they can be said."""
+    values = [v for end in ends for v in end.values.ravel()[[0, -1] if end.size else []]]
+    text = [
+        f"{v:g}" if isinstance(v, float | int | np.number) else str(v)[:16].removesuffix("T00:00")
+        for v in values[:: max(len(values) - 1, 1)]
+    ]
+    return " to ".join(text) or "empty"

@@ -1,0 +1,567 @@
+"""From a Dataset to arrays, through the model, and back; the only place that knows dask.
+
+Time is cut into segments that the prior sees as one trajectory each: a core of `SEGMENT` frames, counted from the
+first time of the Dataset, and an overlap on either side that is computed and thrown away. Where the segments lie depends
+on the length of the time axis only, and noise is keyed by time and member, so the result is the same whatever the
+chunks, the workers and the order of the work. A block of the lazy result is a segment.
+"""
+
+from __future__ import annotations
+
+import itertools
+import numbers
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from xslams import observations, schema, zoo
+from xslams.errors import (
+    CoverageError,
+    DimensionError,
+    GridError,
+    ModelError,
+    OptionError,
+    UnitError,
+    VariableError,
+)
+from xslams.models.spec import Spec, VariableSpec
+from xslams.typing import FloatArray
+
+if TYPE_CHECKING:
+    import os
+
+    from xslams.models.model import Model
+    from xslams.observations import Observation, ObservationsLike
+
+__all__ = ["SEGMENT", "assimilate", "decode", "encode", "fit", "segments"]
+
+#: Frames in the core of a segment.
+SEGMENT = 30
+# A rest shorter than this joins the segment before it: a trajectory of a few frames costs nearly as much as a full one.
+_REST = 10
+
+# Precipitation is transformed; every other variable is close enough to Gaussian once its seasonal cycle is removed.
+_RAIN = ("precipitation", "rainfall", "snowfall")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of the time axis: frames `start` to `stop` are computed, `first` to `last` are kept."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+    @property
+    def kept(self) -> slice:
+        """Frames to keep, counted from `start`."""
+        return slice(self.first - self.start, self.last - self.start)
+
+
+def segments(frames: int, overlap: int, core: int = SEGMENT) -> list[Segment]:
+    """Cut a time axis.
+
+    Parameters
+    ----------
+    frames
+        Length of the axis.
+    overlap
+        Frames to add on either side, where there are any.
+    core
+        Frames to keep of each segment; the last one takes a short rest as well.
+
+    Returns
+    -------
+    list of Segment
+        Their cores follow each other without gap or overlap.
+
+    Examples
+    --------
+    >>> [(s.start, s.first, s.last, s.stop) for s in segments(75, overlap=4)]
+    [(0, 0, 30, 34), (26, 30, 60, 64), (56, 60, 75, 75)]
+    >>> len(segments(40, overlap=4))
+    1
+    """
+    starts = [s for s in range(0, frames, core) if s == 0 or frames - s > _REST]
+    ends = [*starts[1:], frames]
+    return [Segment(max(a - overlap, 0), min(b + overlap, frames), a, b) for a, b in zip(starts, ends, strict=True)]
+
+
+def assimilate(
+    ds: xr.Dataset,
+    obs: ObservationsLike,
+    model: Model | str | os.PathLike[str],
+    *,
+    members: int = 16,
+    background_error: float | Mapping[str, Any] | xr.DataArray | None = None,
+    guidance: str = "mmps",
+    sampler: str = "auto",
+    steps: int = 32,
+    corrections: int = 0,
+    overlap: int | Literal["auto"] = "auto",
+    variables: Sequence[str] | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    batch_size: int | Literal["auto"] = "auto",
+    progress: bool = False,
+) -> xr.Dataset:
+    """Draw an ensemble of states from the model's posterior given observations; see ``ds.slams.assimilate``.
+
+    Parameters
+    ----------
+    ds
+        Grid and time of the analysis, and the background where `background_error` is given.
+    obs, model, members, background_error, guidance, sampler, steps, corrections
+        As in ``ds.slams.assimilate``.
+    overlap, variables, seed, device, batch_size, progress
+        As in ``ds.slams.assimilate``.
+
+    Returns
+    -------
+    Dataset
+        State variables with dimensions (member, time, [level,] lat, lon); lazy where `ds` is dask-backed.
+    """
+    model = zoo.open_model(model)
+    spec = model.spec
+    _require(isinstance(members, numbers.Integral) and members > 0, "members", members, "a positive whole number")
+    _require(
+        overlap == "auto" or (isinstance(overlap, numbers.Integral) and overlap >= 0),
+        "overlap",
+        overlap,
+        "'auto' or frames, 0 or more",
+    )
+    chosen = _choose(spec, variables)
+    schema.check_time(ds, spec)
+    schema.grid_positions(ds, spec)
+    template = _template(ds)
+    time = template[schema.coordinate(template, "time")]
+    sources = observations.as_observations(obs)
+    cut = segments(time.size, spec.window - 1 if overlap == "auto" else overlap)
+    backgrounds = [
+        None
+        if background_error is None
+        else observations.background_observation(
+            ds.isel({time.dims[0]: slice(s.start, s.stop)}), spec, background_error
+        )
+        for s in cut
+    ]
+    # One segment checks as it goes; of several, each sees too little to tell what is missing.
+    for source in sources if len(cut) > 1 or _is_lazy(ds) else ():
+        source.check(spec, time)
+    settings = {
+        "members": tuple(range(members)), "guidance": guidance, "sampler": sampler, "steps": steps,
+        "corrections": corrections, "seed": seed, "device": device, "batch_size": batch_size,
+    }  # fmt: skip
+    shape = (members, time.size, spec.state_channels, len(spec.lat), len(spec.lon))
+    if _is_lazy(ds):
+        values = _lazy(model, sources, backgrounds, time, cut, settings, shape)
+    else:
+        values = np.empty(shape, np.float32)
+        for segment, background in zip(cut, backgrounds, strict=True):
+            block = _assimilate_segment(
+                model, sources, background, time, segment, settings, progress=progress, strict=len(cut) == 1
+            )
+            values[:, segment.first : segment.last] = block
+    analysis = schema.from_channels(values, spec, template, member=np.arange(members))[chosen]
+    analysis.attrs = _provenance(
+        ds,
+        model,
+        "assimilate",
+        members=members,
+        background_error="none" if background_error is None else _brief(background_error),
+        **{k: v for k, v in settings.items() if k not in ("members", "device", "batch_size")},
+        overlap=overlap,
+        observations=", ".join(source.name for source in sources),
+    )
+    return analysis
+
+
+def encode(ds: xr.Dataset, model: Model | str | os.PathLike[str], *, device: str | None = None) -> xr.Dataset:
+    """Latent frames of a Dataset; see ``ds.slams.encode``.
+
+    Parameters
+    ----------
+    ds
+        The state variables of the model, and as many of its auxiliary ones as there are.
+    model
+        Model, name or path.
+    device
+        Where torch computes; by default wherever it is fastest.
+
+    Returns
+    -------
+    Dataset
+        Variable ``z`` with dimensions (time, z, z_lat, z_lon); lazy where `ds` is.
+    """
+    model = zoo.open_model(model)
+    schema.match_variables(ds, model.spec.state)
+    fields = schema.to_channels(ds, model.spec, allow_missing=True)
+    fraction = xr.DataArray(schema.year_fraction(fields["time"]), dims="time", coords={"time": fields["time"]})
+    sizes = dict(zip(("z", "z_lat", "z_lon"), model.spec.latent_shape, strict=True))
+    z = xr.apply_ufunc(
+        _encode, fields, fraction, kwargs={"model": model, "device": device},
+        input_core_dims=[["channel", "lat", "lon"], []], output_core_dims=[list(sizes)],
+        dask="parallelized", output_dtypes=[np.float32], dask_gufunc_kwargs={"output_sizes": sizes},
+    )  # fmt: skip
+    z.attrs = {"long_name": "latent state", "units": "1"}
+    latent = xr.Dataset({"z": z.drop_vars(["lat", "lon"], errors="ignore")})
+    # A name would not find a model that is not in the zoo.
+    latent.attrs = _provenance(ds, model, "encode") | (
+        {} if model.path is None else {"xslams_model_path": str(model.path)}
+    )
+    return latent
+
+
+def decode(
+    latent: xr.Dataset, model: Model | str | os.PathLike[str] | None = None, *, device: str | None = None
+) -> xr.Dataset:
+    """Every variable of the model from latent frames; see ``ds.slams.decode``.
+
+    Parameters
+    ----------
+    latent
+        What `encode` returned.
+    model
+        Model, name or path; by default the one that encoded.
+    device
+        Where torch computes; by default wherever it is fastest.
+
+    Returns
+    -------
+    Dataset
+        State and auxiliary variables on the model's grid; lazy where `latent` is.
+    """
+    if model is None:
+        path = latent.attrs.get("xslams_model_path", "")
+        model = path if Path(path).is_file() else latent.attrs.get("xslams_model")
+    if model is None:
+        msg = "The Dataset does not say which model encoded it. Name it: .slams.decode(model)."
+        raise ModelError(msg)
+    model = zoo.open_model(model)
+    spec = model.spec
+    if "z" not in latent or not {"time", "z", "z_lat", "z_lon"} <= set(latent["z"].dims):
+        msg = (
+            f"decode needs a variable 'z' with dimensions (time, z, z_lat, z_lon), as encode returns it; got "
+            f"{sorted(map(str, latent.data_vars))}. Call ds.slams.encode(model) first."
+        )
+        raise VariableError(msg)
+    hashed = latent.attrs.get("xslams_model_sha256")
+    if hashed and model.sha256 and hashed != model.sha256:
+        msg = (
+            f"This Dataset was encoded by another model than {spec.name!r} (sha256 {hashed[:12]}..., not "
+            f"{model.sha256[:12]}...). Latents of one model mean nothing to another; decode with the one that encoded."
+        )
+        raise ModelError(msg)
+    z = latent["z"]
+    fraction = xr.DataArray(schema.year_fraction(z["time"]), dims="time", coords={"time": z["time"]})
+    shape = dict(zip(("channel", "lat", "lon"), spec.frame_shape, strict=True))
+    values = xr.apply_ufunc(
+        _decode, z, fraction, kwargs={"model": model, "device": device},
+        input_core_dims=[["z", "z_lat", "z_lon"], []], output_core_dims=[list(shape)],
+        dask="parallelized", output_dtypes=[np.float32], dask_gufunc_kwargs={"output_sizes": shape},
+    )  # fmt: skip
+    template = xr.Dataset(
+        coords={
+            "time": z["time"],
+            "lat": ("lat", list(spec.lat), {"standard_name": "latitude", "units": "degrees_north"}),
+            "lon": ("lon", list(spec.lon), {"standard_name": "longitude", "units": "degrees_east"}),
+        }
+    )
+    decoded = schema.from_channels(values.transpose(..., "time", *shape), spec, template)
+    decoded.attrs = _provenance(latent, model, "decode")
+    return decoded
+
+
+def fit(
+    ds: xr.Dataset,
+    aux: xr.Dataset | xr.DataArray | str | Sequence[str] | None = None,
+    *,
+    window: int = 5,
+    latent_channels: int | None = None,
+    epochs: int | None = None,
+    device: str | None = None,
+    seed: int = 0,
+    progress: bool = True,
+    name: str = "unnamed",
+    summary: str = "",
+    license: str = "",
+    **options: Any,
+) -> Model:
+    """Train a model on a Dataset; see ``ds.slams.fit``.
+
+    Parameters
+    ----------
+    ds, aux, window, latent_channels, epochs, device, seed, progress
+        As in ``ds.slams.fit``.
+    name, summary, license
+        What the model says of itself.
+    **options
+        Further settings of `xslams.training.fit.fit_arrays`.
+
+    Returns
+    -------
+    Model
+        In memory; save it with ``model.save(path)``.
+    """
+    from xslams.training.fit import fit_arrays
+
+    _require(isinstance(window, int) and window > 0 and window % 2 == 1, "window", window, "an odd number of frames")
+    ds, names = _join(ds, aux)
+    spec = _describe(ds, names, window=window, name=name, summary=summary, license=license)
+    fields = schema.to_channels(ds, spec)
+    runs = []
+    for part in _runs(fields, spec):
+        values = np.asarray(fields.isel(time=part), np.float32)
+        _require_complete(values[:, : spec.state_channels], spec)
+        runs.append((values, schema.year_fraction(fields["time"].isel(time=part))))
+    if epochs is not None:
+        options["epochs"] = epochs
+    return fit_arrays(
+        spec, runs, latent_channels=latent_channels, device=device, seed=seed, progress=progress, **options
+    )
+
+
+def _join(
+    ds: xr.Dataset, aux: xr.Dataset | xr.DataArray | str | Sequence[str] | None
+) -> tuple[xr.Dataset, dict[str, tuple[str, ...]]]:
+    """State and auxiliary variables in one Dataset, on the times that both have, and which is which."""
+    if aux is None:
+        aux = []
+    if isinstance(aux, xr.DataArray):
+        if aux.name is None:
+            msg = "The auxiliary DataArray has no name; give it one: da.rename('pr')."
+            raise VariableError(msg)
+        aux = aux.to_dataset()
+    if isinstance(aux, xr.Dataset):
+        extra = schema.inspect(aux).variables
+        time = schema.coordinate(ds, "time"), schema.coordinate(aux, "time")
+        if time[0] is not None and time[1] is not None and time[0] != time[1]:
+            aux = aux.rename({time[1]: time[0]})
+        ds = ds.drop_vars(extra, errors="ignore")
+        ds, aux = xr.align(ds, aux[list(extra)], join="inner", exclude=(set(ds.dims) | set(aux.dims)) - {time[0]})
+        if not ds.sizes.get(time[0], 1):
+            msg = "State and auxiliary variables have no time in common; select the same period, at the same hours."
+            raise CoverageError(msg)
+        try:
+            ds = xr.merge([ds, aux], join="exact", compat="override", combine_attrs="drop_conflicts")
+        except ValueError as e:
+            msg = (
+                f"State and auxiliary variables must be on the same grid; got {dict(ds.sizes)} and {dict(aux.sizes)} "
+                f"({e}). Bring them together: aux.slams.regrid(ds)."
+            )
+            raise GridError(msg) from e
+    else:
+        extra = (aux,) if isinstance(aux, str) else tuple(aux)
+    fields = schema.inspect(ds).variables
+    missing = [n for n in extra if n not in fields]
+    state = tuple(n for n in fields if n not in extra)
+    if missing or not state:
+        msg = (
+            f"Of the auxiliary variables {extra}, {missing} are not in the Dataset"
+            if missing
+            else f"No variable is left for the state; the Dataset has {fields}, and {extra} are auxiliary"
+        )
+        msg += ". Fields have coordinates time, latitude and longitude; ds.slams shows which were recognised."
+        raise VariableError(msg)
+    return ds, {"state": state, "aux": extra}
+
+
+def _describe(ds: xr.Dataset, names: Mapping[str, Sequence[str]], **given: Any) -> Spec:
+    """Specification of a model for the variables, grid and time step of a Dataset."""
+    grid = schema.grid_of(ds)
+    time = schema.coordinate(ds, "time")
+    if time is None or ds[time].size < 2:
+        msg = "Training needs a time axis of several frames. Assign one: ds.assign_coords(time=...)."
+        raise DimensionError(msg)
+    variables = []
+    for role, members in names.items():
+        for name in members:
+            da = ds[name]
+            if "units" not in da.attrs:
+                msg = f"{name!r} has no units, without which it cannot be observed. Set ds[{name!r}].attrs['units']."
+                raise UnitError(msg)
+            level = schema.coordinate(da, "level")
+            deep = level is not None and level in da.dims
+            units = str(da.attrs["units"])
+            rain = any(w in str(da.attrs.get("standard_name", "")) for w in _RAIN) or name in ("pr", "precip", "tp")
+            variables.append(
+                VariableSpec(
+                    name, units, role,
+                    standard_name=da.attrs.get("standard_name"), long_name=da.attrs.get("long_name"),
+                    transform="sqrt" if rain else "identity", scale=_rain_scale(units) if rain else 1.0,
+                    level_dim=level if deep else None,
+                    levels=tuple(float(v) for v in da[level].values) if deep else (),
+                    level_attrs={k: v for k, v in da[level].attrs.items() if isinstance(v, str)} if deep else {},
+                )
+            )  # fmt: skip
+    step = float(np.median(np.diff(schema.hours(ds[time]))))
+    return Spec(
+        tuple(variables), tuple(grid.lat.tolist()), tuple(grid.lon.tolist()), grid.periodic, time_step=step, **given
+    )
+
+
+def _rain_scale(units: str) -> float:
+    """One millimetre a day, where drizzle ends and the transform starts to bend; 1 of any other unit."""
+    try:
+        return schema.convert_units(xr.DataArray(1.0, attrs={"units": "mm day-1"}), units).item()
+    except UnitError:
+        return 1.0
+
+
+def _runs(fields: xr.DataArray, spec: Spec) -> list[slice]:
+    """Stretches of the time axis without gaps, long enough for the window of the score network."""
+    hours = schema.hours(fields["time"])
+    edges = [0, *(np.flatnonzero(np.diff(hours) > 1.001 * spec.time_step) + 1).tolist(), hours.size]
+    runs = [slice(a, b) for a, b in itertools.pairwise(edges) if b - a >= spec.window]
+    if not runs:
+        msg = (
+            f"No stretch of {spec.window} frames without a gap: there are {hours.size} frames in {len(edges) - 1} "
+            f"stretches. Take a smaller window or more data."
+        )
+        raise DimensionError(msg)
+    return runs
+
+
+def _require_complete(values: FloatArray, spec: Spec) -> None:
+    missing = float(np.mean(~np.isfinite(values)))
+    if missing:
+        names = ", ".join(v.name for v in spec.state)
+        msg = (
+            f"{missing:.1%} of the values of the state ({names}) are missing or infinite; training needs them all. "
+            "Fill them (ds.interpolate_na, ds.fillna), or drop the frames that lack them (ds.dropna('time'))."
+        )
+        raise CoverageError(msg)
+
+
+def _encode(fields: FloatArray, fraction: FloatArray, *, model: Model, device: str | None) -> npt.NDArray[np.float32]:
+    from xslams.inference.assimilation import encode_arrays
+
+    return encode_arrays(model, fields, fraction, device=device)
+
+
+def _decode(z: FloatArray, fraction: FloatArray, *, model: Model, device: str | None) -> npt.NDArray[np.float32]:
+    from xslams.inference.assimilation import decode_arrays
+
+    return decode_arrays(model, z, fraction, device=device)
+
+
+def _assimilate_segment(
+    model: Model,
+    sources: Sequence[Observation],
+    background: Observation | None,
+    time: xr.DataArray,
+    segment: Segment,
+    settings: dict[str, Any],
+    *,
+    progress: bool = False,
+    strict: bool = False,
+) -> npt.NDArray[np.float32]:
+    """Analyse one segment and cut its overlap off; a block of a lazy result is a call of this."""
+    from xslams.inference.assimilation import assimilate_arrays
+
+    frames = time.isel({time.dims[0]: slice(segment.start, segment.stop)})
+    given = [*sources, *([] if background is None else [background])]
+    values = assimilate_arrays(
+        model,
+        year_fraction=schema.year_fraction(frames),
+        labels=schema.time_labels(frames),
+        sources=[source.to_arrays(model.spec, frames, strict=strict) for source in given],
+        progress=progress,
+        **settings,
+    )
+    return values[:, segment.kept]
+
+
+def _lazy(
+    model: Model,
+    sources: Sequence[Observation],
+    backgrounds: Sequence[Observation | None],
+    time: xr.DataArray,
+    cut: Sequence[Segment],
+    settings: dict[str, Any],
+    shape: tuple[int, ...],
+) -> Any:
+    """Make a dask array with one block per segment; the model and each source are in its graph once."""
+    import dask
+    import dask.array as da
+
+    handle = dask.delayed(model, pure=True, traverse=False)
+    shared = [_deferred(source) for source in sources]
+    axis = dask.delayed(time, pure=True, traverse=False)
+    run = dask.delayed(_assimilate_segment, pure=True, traverse=False)
+    blocks = []
+    for segment, background in zip(cut, backgrounds, strict=True):
+        block = run(handle, shared, None if background is None else _deferred(background), axis, segment, settings)
+        part = (shape[0], segment.last - segment.first, *shape[2:])
+        blocks.append(da.from_delayed(block, part, dtype=np.float32, meta=np.empty((0,) * len(part), np.float32)))
+    return da.concatenate(blocks, axis=1)
+
+
+def _deferred(source: Observation) -> Any:
+    """Make a source one node of a graph; what is lazy in it is computed before the node is used."""
+    import dask
+
+    lazy = {k: v for k in ("data", "error") if dask.is_dask_collection(v := getattr(source, k))}
+    if not lazy:
+        return dask.delayed(source, pure=True, traverse=False)
+    bare = dask.delayed(source.replace(**dict.fromkeys(lazy)), pure=True, traverse=False)
+    return dask.delayed(_refill, pure=True)(bare, **lazy)
+
+
+def _refill(source: Observation, **computed: Any) -> Observation:
+    return source.replace(**computed)
+
+
+def _is_lazy(ds: xr.Dataset) -> bool:
+    return any(da.chunks is not None for da in ds.data_vars.values())
+
+
+def _template(ds: xr.Dataset) -> xr.Dataset:
+    """Coordinates of the analysis, without anything that could be computed or used."""
+    names = [schema.coordinate(ds, kind) for kind in ("time", "lat", "lon")]
+    return xr.Dataset(coords={n: ds[n].reset_coords(drop=True).compute() for n in names if n is not None})
+
+
+def _choose(spec: Spec, variables: Sequence[str] | None) -> list[str]:
+    """Names of the state variables to return."""
+    known = [v.name for v in spec.state]
+    chosen = known if variables is None else [variables] if isinstance(variables, str) else list(variables)
+    unknown = [name for name in chosen if name not in known]
+    if unknown or not chosen:
+        msg = f"variables={variables!r}: the state of the model has {known}; auxiliary variables are not analysed."
+        raise VariableError(msg)
+    return chosen
+
+
+def _require(holds: bool, name: str, got: object, expected: str) -> None:
+    if not holds:
+        msg = f"{name}={got!r}; expected {expected}."
+        raise OptionError(msg)
+
+
+def _brief(value: object) -> str:
+    """Short text for an attribute; fields are only named."""
+    return f"<{type(value).__name__}>" if isinstance(value, xr.DataArray | xr.Dataset) else str(value)
+
+
+def _provenance(ds: xr.Dataset, model: Model, verb: str, **settings: Any) -> dict[str, Any]:
+    """Global attributes that say what made a result, in the style of CF."""
+    from xslams import __version__
+
+    now = np.datetime_as_string(np.datetime64("now"), "s")
+    call = ", ".join(f"{k}={v!r}" for k, v in {"model": model.spec.name, **settings}.items())
+    before = f"{ds.attrs['history']}\n" if ds.attrs.get("history") else ""
+    attrs = {
+        "Conventions": "CF-1.11",
+        "history": f"{before}{now}Z xslams {__version__}: {verb}({call})",
+        "xslams_version": __version__,
+        "xslams_model": model.spec.name,
+        "xslams_model_sha256": model.sha256,
+    }
+    return attrs | {f"xslams_{k}": v if isinstance(v, int | float | str) else str(v) for k, v in settings.items()}
