@@ -122,6 +122,7 @@ def coordinate(obj: xr.Dataset | xr.DataArray, kind: str) -> str | None:
 
 
 def is_time(da: xr.DataArray) -> bool:
+    """Whether these are datetime64 or cftime values."""
     return bool(np.issubdtype(da.dtype, np.datetime64)) or (
         da.dtype == object and da.size > 0 and type(da.values.flat[0]).__module__.startswith("cftime")
     )
@@ -173,14 +174,16 @@ def grid_of(obj: xr.Dataset | xr.DataArray) -> Grid:
     if names[0] is None or names[1] is None:
         missing = " and ".join(w for w, n in zip(("latitude", "longitude"), names, strict=True) if n is None)
         msg = (
-            f"Found no {missing} coordinate among {listed(obj.coords)}; a grid with 1-D latitudes and longitudes is needed. "
+            f"Found no {missing} coordinate among {listed(obj.coords)}; "
+            "a grid with 1-D latitudes and longitudes is needed. "
             "Name them 'lat' and 'lon', or give them standard_name or units attributes (units='degrees_north')."
         )
         raise DimensionError(msg)
     lat, lon = obj[names[0]], obj[names[1]]
     if lat.ndim != 1 or lon.ndim != 1 or lat.dims == lon.dims:
         msg = (
-            f"Latitude has dimensions {lat.dims} and longitude {lon.dims}; a grid needs each to be 1-D on its own dimension. "
+            f"Latitude has dimensions {lat.dims} and longitude {lon.dims}; "
+            "a grid needs each to be 1-D on its own dimension. "
             "Points and curvilinear grids can be observed (pass them in obs=), but not be a state."
         )
         raise GridError(msg)
@@ -191,12 +194,16 @@ def grid_of(obj: xr.Dataset | xr.DataArray) -> Grid:
             msg = f"The {what} are not strictly monotonic and finite ({_range(values)}). Sort them: ds.sortby(...)."
             raise GridError(msg)
     if np.abs(lats).max(initial=0.0) > 90.0 + 1e-6:
-        msg = f"Latitudes run {_range(lats)}; expected values from -90 to 90. Are the coordinates named the right way round?"
+        msg = (
+            f"Latitudes run {_range(lats)}; expected values from -90 to 90. "
+            "Are the coordinates named the right way round?"
+        )
         raise GridError(msg)
     return Grid(lats, lons, str(lat.dims[0]), str(lon.dims[0]), is_periodic(lons))
 
 
 def listed(names: Iterable[Hashable]) -> str:
+    """Names for a message, quoted."""
     return ", ".join(repr(str(n)) for n in names) or "none"
 
 
@@ -234,7 +241,7 @@ def hours(time: xr.DataArray) -> FloatArray:
         # Through the data's own resolution: a coarse unit would round, and a fine one could overflow.
         seconds = (values - _EPOCH.astype(values.dtype)) / np.timedelta64(1, "s")
         return np.asarray(seconds / 3600.0, float)
-    import cftime
+    import cftime  # type: ignore[import-untyped]
 
     calendar = values.flat[0].calendar
     return np.asarray(cftime.date2num(values, "hours since 1970-01-01", calendar=calendar), float)
@@ -268,6 +275,7 @@ def year_fraction(time: xr.DataArray) -> FloatArray:
 
 
 def time_step(time: xr.DataArray) -> float | None:
+    """Hours between frames; None where they are not evenly spaced."""
     if time.ndim != 1 or time.size < 2:
         return None
     steps = np.diff(hours(time))
@@ -296,15 +304,20 @@ def match_axis(have: FloatArray, want: FloatArray, *, period: float | None = Non
 
 
 def check_order(time: xr.DataArray) -> None:
+    """Raise unless times are one-dimensional and strictly ascending."""
     values = hours(time)
     if time.ndim != 1:
-        msg = f"Time {time.name!r} has dimensions {time.dims}; expected one. Use ds.expand_dims('time') for a single frame."
+        msg = (
+            f"Time {time.name!r} has dimensions {time.dims}; expected one. "
+            "Use ds.expand_dims('time') for a single frame."
+        )
         raise DimensionError(msg)
     unique, counts = np.unique(values, return_counts=True)
     if (counts > 1).any():
         first = time.values[np.flatnonzero(values == unique[counts > 1][0])[0]]
         msg = (
-            f"{int((counts > 1).sum())} times occur more than once, the first is {stamp(first)}; each frame needs a time of its own. "
+            f"{int((counts > 1).sum())} times occur more than once, the first is {stamp(first)}; "
+            "each frame needs a time of its own. "
             f"Drop the repetitions: ds.drop_duplicates({time.name!r})."
         )
         raise DimensionError(msg)
@@ -314,4 +327,5 @@ def check_order(time: xr.DataArray) -> None:
 
 
 def stamp(value: Any) -> str:
+    """Date and minute of a time, for a message."""
     return str(value)[:16]

@@ -1,9 +1,11 @@
 """Bring fields to another grid or to points: sparse weights, from the embedded engine or from xESMF, applied lazily.
 
-The weights are a matrix that acts on the flattened grid; a missing value, or a target outside of the source, is missing in
-the result (bilinear, nearest), or is left out of the mean as long as half of the target cell is covered (conservative).
+The weights are a matrix that acts on the flattened grid; a missing value, or a target outside of the source, is missing
+in the result (bilinear, nearest), or is left out of the mean as long as half of the target cell is covered
+(conservative).
 
-A task graph carries the coordinates, and every process builds the weights once: a matrix in each task would cost gigabytes.
+A task graph carries the coordinates, and every process builds the weights once: a matrix in each task would cost
+gigabytes.
 """
 
 from __future__ import annotations
@@ -116,7 +118,7 @@ def _apply(field: npt.NDArray[Any], *, recipe: _Recipe) -> npt.NDArray[Any]:
     total = weights @ flat
     enough = share >= _COVER[recipe.method]
     out = np.divide(total, share, out=np.full(total.shape, np.nan), where=enough)
-    return out.T.reshape(*field.shape[:-2], *recipe.sizes).astype(_float_type(field.dtype))
+    return np.asarray(out.T.reshape(*field.shape[:-2], *recipe.sizes), _float_type(field.dtype))
 
 
 def _float_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -173,7 +175,10 @@ def regrid(ds: _Data, target: Target, method: Method = "bilinear", engine: Engin
     grid = grid_of(ds)
     to_lat, to_lon, points = _target(ds, target)
     if points and method == "conservative":
-        msg = f"method='conservative' averages over cells, and the target has points. Use {listed(['bilinear', 'nearest'])}."
+        msg = (
+            "method='conservative' averages over cells, and the target has points. "
+            f"Use {listed(['bilinear', 'nearest'])}."
+        )
         raise GridError(msg)
     recipe = _Recipe(
         lat=tuple(grid.lat.tolist()),
@@ -201,7 +206,8 @@ def _regrid_one(da: xr.DataArray, core: tuple[str, str], dims: tuple[str, ...], 
     if split:
         fix = ", ".join(f"{d!r}: -1" for d in split)
         msg = (
-            f"{listed(split)} of {da.name!r} is split into several dask chunks; a field must lie in one to be regridded. "
+            f"{listed(split)} of {da.name!r} is split into several dask chunks; "
+            "a field must lie in one to be regridded. "
             f"Rechunk: ds.chunk({{{fix}}})."
         )
         raise ChunkError(msg)
@@ -264,6 +270,9 @@ def _engine(engine: Engine) -> Literal["xesmf", "embedded"]:
     except ImportError as e:
         if engine == "auto":
             return "embedded"
-        msg = "engine='xesmf' needs the package xesmf, which needs ESMF (conda install -c conda-forge xesmf). Or use engine='embedded'."
+        msg = (
+            "engine='xesmf' needs the package xesmf, which needs ESMF (conda install -c conda-forge xesmf). "
+            "Or use engine='embedded'."
+        )
         raise SlamsError(msg) from e
     return "xesmf"

@@ -145,8 +145,8 @@ def match_variables(
 ) -> dict[str, str]:
     """Find the variables of a model in a Dataset.
 
-    The same name wins, unless its standard name says otherwise; else the only variable with the same standard name, with
-    levels where the model has levels and without where it has none.
+    The same name wins, unless its standard name says otherwise; else the only variable with the same standard name,
+    with levels where the model has levels and without where it has none.
 
     Parameters
     ----------
@@ -253,13 +253,15 @@ def check_time(ds: xr.Dataset, spec: Spec) -> None:
             i = int(np.flatnonzero(off | (steps < 0.999 * spec.time_step))[0])
             how = _resample(spec.time_step)
             msg = (
-                f"The frames at {stamp(time.values[i])} and {stamp(time.values[i + 1])} are {steps[i]:g} h apart; the model's frames are "
+                f"The frames at {stamp(time.values[i])} and {stamp(time.values[i + 1])} are {steps[i]:g} h apart; "
+                "the model's frames are "
                 f"{spec.time_step:g} h apart. Average or select: {how}."
             )
             raise DimensionError(msg)
         if np.median(steps) > 1.5 * spec.time_step:
             msg = (
-                f"The step is {np.median(steps):g} h; the model's frames are {spec.time_step:g} h apart. Give a time axis with that step "
+                f"The step is {np.median(steps):g} h; the model's frames are {spec.time_step:g} h apart. "
+                "Give a time axis with that step "
                 "(with background_error=None the values are not used: ds.resample(time=...).asfreq())."
             )
             raise DimensionError(msg)
@@ -270,7 +272,10 @@ def check_time(ds: xr.Dataset, spec: Spec) -> None:
         split |= {str(d) for d, c in sizes.items() if str(d) in core and len(c) > 1}
     if split:
         fix = ", ".join(f"{d!r}: -1" for d in sorted(split))
-        msg = f"{listed(sorted(split))} is split into several dask chunks; a frame must lie in one. Rechunk: ds.chunk({{{fix}}})."
+        msg = (
+            f"{listed(sorted(split))} is split into several dask chunks; a frame must lie in one. "
+            f"Rechunk: ds.chunk({{{fix}}})."
+        )
         raise ChunkError(msg)
 
 
@@ -381,13 +386,19 @@ def _take_levels(da: xr.DataArray, variable: VariableSpec) -> xr.DataArray:
         if dim is not None and da.sizes[dim] == 1:
             da = da.isel({dim: 0})
         elif dim is not None:
-            msg = f"{da.name!r} has {da.sizes[dim]} levels along {dim!r}; the model's {variable.name!r} has none. Select one: .sel({dim}=...)."
+            msg = (
+                f"{da.name!r} has {da.sizes[dim]} levels along {dim!r}; the model's {variable.name!r} has none. "
+                f"Select one: .sel({dim}=...)."
+            )
             raise DimensionError(msg)
         return da.expand_dims("channel")
     if dim is None:
         if variable.channels == 1:
             return da.expand_dims("channel")
-        msg = f"{da.name!r} has no vertical dimension; the model's {variable.name!r} has {variable.channels} levels ({variable.level_dim})."
+        msg = (
+            f"{da.name!r} has no vertical dimension; the model's {variable.name!r} has {variable.channels} levels "
+            f"({variable.level_dim})."
+        )
         raise DimensionError(msg)
     have = align_levels(da[dim], variable) if name is not None else np.arange(da.sizes[dim], dtype=float)
     want = np.asarray(variable.levels)

@@ -34,8 +34,8 @@ def unit_factors(source: str, target: str) -> tuple[float, float]:
     Parameters
     ----------
     source, target
-        Units as in CF, for instance ``"degC"`` or ``"mm day-1"``. A mass of water per area (``"kg m-2 s-1"``) converts to
-        a depth (``"mm day-1"``) and back.
+        Units as in CF, for instance ``"degC"`` or ``"mm day-1"``. A mass of water per area (``"kg m-2 s-1"``) converts
+        to a depth (``"mm day-1"``) and back.
 
     Returns
     -------
@@ -122,6 +122,5 @@ def convert_units(da: xr.DataArray, units: str) -> xr.DataArray:
         msg = f"{what}: {e}"
         raise UnitError(msg) from e
     if (factor, offset) != (1.0, 0.0):
-        with xr.set_options(keep_attrs=True):
-            da = da * factor + offset
+        da = (da * factor + offset).assign_attrs(da.attrs)
     return da.assign_attrs(units=units)

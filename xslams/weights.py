@@ -1,14 +1,15 @@
 """Sparse interpolation weights on the sphere: from a rectilinear grid to points, and between rectilinear grids.
 
-A field on a grid, flattened in C order to ``x`` of length lat * lon, is mapped by ``y = W x``. Weights between grids are
-products of weights along latitude and along longitude, ``W = W_lat (x) W_lon``, so they are built from two small matrices.
+A field on a grid, flattened in C order to ``x`` of length lat * lon, is mapped by ``y = W x``. Weights between grids
+are products of weights along latitude and along longitude, ``W = W_lat (x) W_lon``, so they are built from two small
+matrices.
 
 Bilinear weights are linear in latitude and in longitude. Beyond the last latitude of a global grid lies the pole, whose
 value is the mean of that last ring. Beyond the edge of a regional grid, a target within half a step of the outermost
 centres, that is inside the outermost cells, takes the value at the edge.
 
-Conservative weights are the shares of the target cell that the source cells cover, in ``sin(lat)`` and longitude, which is
-area on the sphere; each row is divided by the share covered in all. Cells reach half way to their neighbours.
+Conservative weights are the shares of the target cell that the source cells cover, in ``sin(lat)`` and longitude, which
+is area on the sphere; each row is divided by the share covered in all. Cells reach half way to their neighbours.
 
 A row of weights that sums to zero means that the target lies outside of the grid; every other row sums to one.
 """
@@ -63,7 +64,7 @@ def cell_edges(centres: FloatArray, *, latitude: bool) -> FloatArray:
             # Gaussian rows widen towards the pole, so that half a step past the last falls a little short of it.
             if 90.0 - abs(edges[end]) < 0.25 * abs(edges[end] - edges[nxt]):
                 edges[end] = np.copysign(90.0, edges[end])
-    return edges
+    return np.asarray(edges)
 
 
 def _csr(
@@ -242,7 +243,7 @@ def _add_poles(weights: sp.csr_array, grid: Grid, ring: npt.NDArray[np.intp], po
 def _overlap(source: FloatArray, target: FloatArray) -> FloatArray:
     """Length shared by intervals, shapes (m, 2) and (n, 2) to (n, m)."""
     low = np.maximum(source[None, :, 0], target[:, None, 0])
-    return np.clip(np.minimum(source[None, :, 1], target[:, None, 1]) - low, 0.0, None)
+    return np.asarray(np.clip(np.minimum(source[None, :, 1], target[:, None, 1]) - low, 0.0, None))
 
 
 def _intervals(edges: FloatArray) -> FloatArray:

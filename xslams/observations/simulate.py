@@ -60,8 +60,8 @@ def simulate_observations(
         Number of random cells whose values are reported, or a Dataset of points with latitudes and longitudes, at which
         the field is interpolated bilinearly.
     mask
-        True where there is an observation, with some of the dimensions of the field; or the share of cells, drawn at random
-        once and the same in all frames, that are observed.
+        True where there is an observation, with some of the dimensions of the field; or the share of cells, drawn at
+        random once and the same in all frames, that are observed.
     error
         Standard deviation of the error in the units of the field.
     seed
@@ -84,7 +84,8 @@ def simulate_observations(
     >>> import numpy as np, xarray as xr, xslams
     >>> truth = xr.DataArray(
     ...     np.arange(16.0).reshape(1, 4, 4),
-    ...     coords=[("time", np.array(["2000-01-01"], "M8[ns]")), ("lat", [-45.0, -15, 15, 45]), ("lon", [0.0, 90, 180, 270])],
+    ...     coords={"time": np.array(["2000-01"], "M8[ns]"), "lat": [-45.0, -15, 15, 45], "lon": [0, 90, 180, 270.0]},
+    ...     dims=("time", "lat", "lon"),
     ...     name="olr",
     ...     attrs={"units": "W m-2"},
     ... )
@@ -92,8 +93,9 @@ def simulate_observations(
     array([[[ 2.5,  4.5],
             [10.5, 12.5]]])
     """
-    if not isinstance(truth, xr.DataArray):
-        msg = f"truth must be a DataArray; got {type(truth).__name__}. Choose a variable: truth['t']."
+    given: object = truth
+    if not isinstance(given, xr.DataArray):
+        msg = f"truth must be a DataArray; got {type(given).__name__}. Choose a variable: truth['t']."
         raise ObservationError(msg)
     if stations is not None and coarsen is not None:
         msg = "Got stations= and coarsen=; an instrument reports at points or averages over boxes. Give one of them."
@@ -108,7 +110,10 @@ def simulate_observations(
         truth = truth.where(mask.astype(bool))
     elif mask is not None:
         if not 0 < mask <= 1:
-            msg = f"mask={mask!r} is a share of cells, above 0 and up to 1; or give a DataArray that is True where observed."
+            msg = (
+                f"mask={mask!r} is a share of cells, above 0 and up to 1; "
+                "or give a DataArray that is True where observed."
+            )
             raise ObservationError(msg)
         observed = rng.permutation(grid.shape[0] * grid.shape[1]).reshape(grid.shape) < round(
             mask * grid.shape[0] * grid.shape[1]
@@ -125,7 +130,10 @@ def simulate_observations(
     elif stations is not None:
         data = _pick(data, stations, rng)
     if np.any(np.asarray(error) < 0):
-        msg = f"error={error!r} is negative; it is a standard deviation in {truth.attrs.get('units', 'the units of truth')}."
+        msg = (
+            f"error={error!r} is negative; it is a standard deviation in "
+            f"{truth.attrs.get('units', 'the units of truth')}."
+        )
         raise ObservationError(msg)
     sigma = error.reset_coords(drop=True) if isinstance(error, xr.DataArray) else error
     noise = xr.DataArray(rng.standard_normal(data.shape), dims=data.dims)
@@ -153,7 +161,10 @@ def _thin(truth: xr.DataArray, every: int | Mapping[str, int] | None) -> xr.Data
 def _known(truth: xr.DataArray, sizes: Mapping[str, int], what: str) -> None:
     wrong = [d for d, n in sizes.items() if d not in truth.dims or int(n) != n or n < 1]
     if wrong:
-        msg = f"{what}={dict(sizes)!r} needs whole numbers of at least 1 along dimensions of the field, {listed(truth.dims)}."
+        msg = (
+            f"{what}={dict(sizes)!r} needs whole numbers of at least 1 along dimensions of the field, "
+            f"{listed(truth.dims)}."
+        )
         raise DimensionError(msg)
 
 
@@ -166,7 +177,10 @@ def _coarsen(
     _known(data, sizes, "coarsen")
     other = [d for d in sizes if d not in (grid.lat_dim, grid.lon_dim)]
     if other:
-        msg = f"coarsen= averages along {grid.lat_dim!r} and {grid.lon_dim!r} only; got {listed(other)}. Average those before."
+        msg = (
+            f"coarsen= averages along {grid.lat_dim!r} and {grid.lon_dim!r} only; got {listed(other)}. "
+            "Average those before."
+        )
         raise ObservationError(msg)
     # A box with a missing cell has no value: the mean of the others would not be what the operator computes.
     out: xr.DataArray = data.coarsen(dict(sizes), boundary="trim").reduce(np.mean)
@@ -200,12 +214,12 @@ def _pick(data: xr.DataArray, count: int, rng: np.random.Generator) -> xr.DataAr
 def _interpolate(data: xr.DataArray, stations: xr.Dataset) -> xr.DataArray:
     """Values at given points."""
     grid = grid_of(data)
-    names = coordinate(stations, "lat"), coordinate(stations, "lon")
-    points = [stations[n] if n is not None else stations.get(p) for n, p in zip(names, ("lat", "lon"), strict=True)]
-    if points[0] is None or points[1] is None or points[0].ndim != 1 or points[0].dims != points[1].dims:
+    names = coordinate(stations, "lat") or "lat", coordinate(stations, "lon") or "lon"
+    dims = [stations[n].dims for n in names if n in stations.variables]
+    if len(dims) != 2 or dims[0] != dims[1] or len(dims[0]) != 1:
         msg = f"stations= needs latitudes and longitudes along one dimension; got {listed(stations.variables)}."
         raise ObservationError(msg)
-    lat, lon = points
+    lat, lon = stations[names[0]], stations[names[1]]
     weights = point_weights(grid, lat.values, lon.values)
     outside = np.diff(weights.indptr) == 0
     if outside.any():

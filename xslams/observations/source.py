@@ -1,8 +1,8 @@
 """A source of observations, and its likelihood: values, error variances, and the linear map from the model's fields.
 
 Row n of the operator is a product of three rows of weights: which frames (`match_times`), which channels (levels), and
-which cells (`point_weights`, `cell_weights`) the n-th value observes. Missing values, and values that lie outside of the
-model's domain or period, make no row.
+which cells (`point_weights`, `cell_weights`) the n-th value observes. Missing values, and values that lie outside of
+the model's domain or period, make no row.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ import pandas as pd
 import scipy.sparse as sp
 import xarray as xr
 
-from xslams.coordinates import Grid, check_order, coordinate, grid_of, hours, listed, stamp
-from xslams.errors import CoverageError, DimensionError, ObservationError, SlamsWarning, VariableError
+from xslams.coordinates import Grid, check_order, coordinate, hours, listed, stamp
+from xslams.errors import CoverageError, DimensionError, ObservationError, SlamsWarning
 from xslams.models.spec import Spec, VariableSpec
+from xslams.observations.matching import choose, factors
+from xslams.observations.places import cells, channels, expand, listed_levels
 from xslams.observations.times import TimeMatch, match_times
 from xslams.observations.uncertainty import Error, standard_error
-from xslams.schema import align_levels, match_variables
-from xslams.typing import FloatArray, Method, SourceArrays
-from xslams.units import unit_factors
-from xslams.weights import bracket, grid_weights, point_weights, row_kron
+from xslams.schema import match_variables
+from xslams.typing import Method, SourceArrays
+from xslams.weights import row_kron
 
 __all__ = ["Observation", "ObservationsLike", "as_observations", "background_observation"]
 
@@ -47,14 +48,15 @@ class Observation:
         default all that the model has, by standard name or name.
     error
         Standard deviation of the error, of instrument and representativeness, **in the units of the data**: a number, a
-        mapping per variable, or a DataArray with some of the dimensions of the data, and ``month`` or another part of the
-        date where it varies with it. A value whose error is NaN is not used. Zero stands for a thousandth of the spread of
-        the values.
+        mapping per variable, or a DataArray with some of the dimensions of the data, and ``month`` or another part of
+        the date where it varies with it. A value whose error is NaN is not used. Zero stands for a thousandth of the
+        spread of the values.
     operator
         Not supported yet; leave it None.
     method
         How a value relates to the model's grid: ``"bilinear"`` interpolates to its place, ``"nearest"`` takes the cell
-        that holds it, ``"conservative"`` averages over the cells of a gridded source (their bounds, or half way between).
+        that holds it, ``"conservative"`` averages over the cells of a gridded source (their bounds, or half way
+        between).
     tolerance
         How far the nearest frame may be, in hours or as ``"3h"``; half a step by default. Averages over longer periods
         (monthly means) observe the mean of the frames in them, see `xslams.observations.times`.
@@ -97,12 +99,20 @@ class Observation:
         qc: None = None,
         name: str | None = None,
     ) -> None:
-        if not isinstance(data, xr.DataArray | xr.Dataset):
-            msg = f"An Observation needs an xarray DataArray or Dataset; got {type(data).__name__}. Wrap it with its coordinates."
+        # As objects: the annotations say what is allowed, and users pass something else all the same.
+        unchecked: dict[str, object] = {"data": data, "operator": operator, "qc": qc}
+        if not isinstance(unchecked["data"], xr.DataArray | xr.Dataset):
+            msg = (
+                f"An Observation needs an xarray DataArray or Dataset; got {type(data).__name__}. "
+                "Wrap it with its coordinates."
+            )
             raise ObservationError(msg)
-        for what, value in (("operator", operator), ("qc", qc)):
-            if value is not None:
-                msg = f"{what}= is not supported yet; got {type(value).__name__}. Apply it to the data before, and leave {what}=None."
+        for what in ("operator", "qc"):
+            if (value := unchecked[what]) is not None:
+                msg = (
+                    f"{what}= is not supported yet; got {type(value).__name__}. Apply it to the data before, "
+                    f"and leave {what}=None."
+                )
                 raise ObservationError(msg)
         if method not in _METHODS:
             msg = f"method={method!r} is unknown; expected one of {listed(_METHODS)}."
@@ -208,7 +218,7 @@ class Observation:
         ds = _as_dataset(self.data)
         parts: list[SourceArrays] = []
         empty: list[str] = []
-        for name, variable in _choose(ds, self.variable, spec, self.name).items():
+        for name, variable in choose(ds, self.variable, spec, self.name).items():
             try:
                 parts.append(self._one(ds, name, variable, spec, time, strict=strict, read=read))
             except CoverageError as e:
@@ -232,10 +242,13 @@ class Observation:
         read: bool,
     ) -> SourceArrays:
         da = ds[name]
-        factor, offset = self._units(da, variable)
+        factor, offset = factors(da, variable, self.name)
         at = coordinate(da, "time")
         if at is None:
-            msg = f"Source {self.name!r}: {name!r} has no time coordinate among {listed(da.coords)}. Assign one: .assign_coords(time=...)."
+            msg = (
+                f"Source {self.name!r}: {name!r} has no time coordinate among {listed(da.coords)}. "
+                "Assign one: .assign_coords(time=...)."
+            )
             raise DimensionError(msg)
         match = self._match(ds, da, at, spec, time)
         if strict:
@@ -251,24 +264,26 @@ class Observation:
             keep = np.flatnonzero(match.matched)
             ds, da = ds.isel({da[at].dims[0]: keep}), da.isel({da[at].dims[0]: keep})
             match = TimeMatch(sp.csr_array(match.weights[keep]), match.averages, match.missed)
-        cells, place = self._cells(ds, da, Grid.of_spec(spec))
-        channels, level = self._channels(da, variable, spec)
+        space, place = self._cells(ds, da, Grid.of_spec(spec))
+        vertical, level = channels(da, variable, spec, self.method, self.name)
         when = xr.DataArray(np.arange(da[at].size).reshape(da[at].shape), dims=da[at].dims)
         extra = [d for d in da.dims if d not in {*place.dims, *level.dims, *when.dims}]
         if extra:
             msg = (
-                f"Source {self.name!r}: {name!r} varies along {listed(extra)}, on which neither time, place nor level depend. "
+                f"Source {self.name!r}: {name!r} varies along {listed(extra)}, on which neither time, "
+                "place nor level depend. "
                 f"Select along it with .isel(), or give latitude and longitude that dimension."
             )
             raise DimensionError(msg)
-        here, there = np.diff(cells.indptr) > 0, np.diff(channels.indptr) > 0
+        here, there = np.diff(space.indptr) > 0, np.diff(vertical.indptr) > 0
         if strict:
             self._report_place(here, there, spec, variable)
         if not here.any() or not there.any():
             msg = (
                 f"Source {self.name!r}: all {len(here) if not here.any() else len(there)} "
                 f"{'places' if not here.any() else 'levels'} lie outside of the model's domain, {Grid.of_spec(spec)}"
-                f"{f', levels {_listed_levels(variable)}' if not there.any() else ''}. Check latitude, longitude and level."
+                f"{f', levels {listed_levels(variable)}' if not there.any() else ''}. Check latitude, "
+                "longitude and level."
             )
             raise CoverageError(msg)
         error = standard_error(self.error, da, (name, variable.name), self.name)
@@ -276,7 +291,7 @@ class Observation:
         if not read:
             return SourceArrays(self.name, sp.csr_array((0, width)), np.zeros(0), np.zeros(0))
         values = np.asarray(da.values, float)
-        t, c, s = (_spread(index, da) for index in (when, level, place))
+        t, c, s = (expand(index, da) for index in (when, level, place))
         measured = np.isfinite(values) & here[s] & there[c]
         valid = measured & np.isfinite(error)
         if not valid.any():
@@ -288,32 +303,19 @@ class Observation:
             raise CoverageError(msg)
         if strict and (lost := int((measured & ~valid).sum())):
             _warn(
-                f"Source {self.name!r}: {lost} of {int(measured.sum())} values of {name!r} have no finite error (error=) and are dropped."
+                f"Source {self.name!r}: {lost} of {int(measured.sum())} values of {name!r} have no finite error "
+                "(error=) and are dropped."
             )
         t, c, s = t[valid], c[valid], s[valid]
-        operator = row_kron(row_kron(match.weights, channels, t, c), cells, rows_b=s)
+        operator = row_kron(row_kron(match.weights, vertical, t, c), space, rows_b=s)
         y = factor * values[valid] + offset
         sigma = abs(factor) * error[valid]
         exact = max(_EXACT * float(np.std(y)), 1e-6 * max(float(np.abs(y).max()), 1e-6))
         return SourceArrays(self.name, operator, y, np.where(sigma > 0, sigma, exact) ** 2)
 
-    def _units(self, da: xr.DataArray, variable: VariableSpec) -> tuple[float, float]:
-        from xslams.errors import UnitError
-
-        units = da.attrs.get("units")
-        if units is None:
-            if variable.units.strip() in ("", "1"):
-                return 1.0, 0.0
-            msg = (
-                f"Source {self.name!r}: {da.name!r} has no units; the model's {variable.name!r} is in {variable.units!r}. "
-                "Add them: .assign_attrs(units=...)."
-            )
-            raise UnitError(msg)
-        try:
-            return unit_factors(str(units), variable.units)
-        except UnitError as e:
-            msg = f"Source {self.name!r}: {da.name!r} is to observe the model's {variable.name!r}. {e}"
-            raise UnitError(msg) from e
+    def _cells(self, ds: xr.Dataset, da: xr.DataArray, grid: Grid) -> tuple[sp.csr_array, xr.DataArray]:
+        """Weights of the model's cells for each place, and the place of each element."""
+        return cells(ds, da, grid, self.method, self.name)
 
     def _match(self, ds: xr.Dataset, da: xr.DataArray, at: str, spec: Spec, time: xr.DataArray) -> TimeMatch:
         stamps = da[at]
@@ -327,85 +329,17 @@ class Observation:
         limits = xr.DataArray(bounds) if bounds is not None else None
         return match_times(stamps, time, spec.time_step, tolerance=self.tolerance, attrs=da.attrs, bounds=limits)
 
-    def _cells(self, ds: xr.Dataset, da: xr.DataArray, grid: Grid) -> tuple[sp.csr_array, xr.DataArray]:
-        """Weights of the model's cells, shape (place, lat * lon), and the place of each element."""
-        names = coordinate(da, "lat"), coordinate(da, "lon")
-        if names[0] is None or names[1] is None:
-            msg = (
-                f"Source {self.name!r}: found no latitude and longitude for {da.name!r} among {listed(da.coords)}. "
-                "Assign them: .assign_coords(lat=('station', ...), lon=('station', ...))."
-            )
-            raise DimensionError(msg)
-        lat, lon = da[names[0]], da[names[1]]
-        if np.nanmax(np.abs(np.asarray(lat.values, float)), initial=0.0) > 90.0 + 1e-6:
-            msg = f"Source {self.name!r}: latitudes reach {float(abs(lat).max()):g}; expected -90 to 90. Are lat and lon swapped?"
-            raise ObservationError(msg)
-        if lat.ndim == 1 and lon.ndim == 1 and lat.dims != lon.dims:
-            target = grid_of(da)
-            edges = [_bounds(ds, c) for c in (lat, lon)]
-            weights = grid_weights(grid, target, self.method, lat_edges=edges[0], lon_edges=edges[1])
-            return weights, xr.DataArray(
-                np.arange(lat.size * lon.size).reshape(lat.size, lon.size), dims=(*lat.dims, *lon.dims)
-            )
-        if self.method == "conservative":
-            msg = (
-                f"Source {self.name!r}: method='conservative' needs cells, a grid with 1-D latitude and longitude; these have "
-                f"dimensions {lat.dims} and {lon.dims}. Use method='bilinear' or 'nearest'."
-            )
-            raise ObservationError(msg)
-        lats, lons = xr.broadcast(lat.reset_coords(drop=True), lon.reset_coords(drop=True))
-        weights = point_weights(grid, lats.values, lons.values, self.method)
-        return weights, xr.DataArray(np.arange(lats.size).reshape(lats.shape), dims=lats.dims)
-
-    def _channels(self, da: xr.DataArray, variable: VariableSpec, spec: Spec) -> tuple[sp.csr_array, xr.DataArray]:
-        """Weights of the model's channels, shape (level, channel), and the level of each element."""
-        start = spec.channel_slice(variable.name).start
-        name = coordinate(da, "level")
-        if name is None and variable.level_dim in da.coords:
-            name = variable.level_dim
-        single = sp.csr_array(([1.0], ([0], [start])), shape=(1, spec.channels))
-        if name is None or not variable.levels:
-            if variable.channels > 1:
-                msg = (
-                    f"Source {self.name!r}: {da.name!r} says not at which level it is; the model's {variable.name!r} has levels "
-                    f"{_listed_levels(variable)}. Assign one: .assign_coords({variable.level_dim or 'level'}=...)."
-                )
-                raise ObservationError(msg)
-            if name is not None and da[name].size > 1 and name in da.dims:
-                msg = (
-                    f"Source {self.name!r}: {da.name!r} has {da[name].size} levels; the model's {variable.name!r} has none. "
-                    f"Select one: .sel({name}=...)."
-                )
-                raise ObservationError(msg)
-            dims = [name] if name is not None and name in da.dims else []
-            return single, xr.DataArray(np.zeros([1] * len(dims), int), dims=dims)
-        level = da[name]
-        have, want = align_levels(level, variable).ravel(), np.asarray(variable.levels)
-        order = np.argsort(want)
-        low, weight, inside = bracket(want[order], have, linear=self.method != "nearest")
-        if len(want) == 1:
-            inside = np.abs(have - want) <= 0.01 * np.abs(want)
-        upper = order[np.minimum(low + 1, len(want) - 1)]
-        rows = np.arange(len(have))
-        weights = sp.csr_array(
-            (
-                np.concatenate([(1 - weight) * inside, weight * inside]),
-                (np.concatenate([rows, rows]), start + np.concatenate([order[low], upper])),
-            ),
-            shape=(len(have), spec.channels),
-        )
-        weights.eliminate_zeros()
-        return weights, xr.DataArray(rows.reshape(level.shape), dims=level.dims)
-
     def _report_time(self, stamps: xr.DataArray, match: TimeMatch, time: xr.DataArray, spec: Spec) -> None:
         if match.missed and match.matched.any():
             _warn(
-                f"Source {self.name!r}: {match.missed} of {stamps.size} times lie between the frames of the state and are dropped. "
+                f"Source {self.name!r}: {match.missed} of {stamps.size} times lie between the frames of the state and "
+                "are dropped. "
                 f"Frames are {spec.time_step:g} h apart; raise tolerance= to use them."
             )
         if match.crowding > 1 and stamps.ndim == 1 and stamps.dims[0] == stamps.name:
             _warn(
-                f"Source {self.name!r}: up to {match.crowding} times fall on one frame of the state ({spec.time_step:g} h), each as an "
+                f"Source {self.name!r}: up to {match.crowding} times fall on one frame of the state "
+                f"({spec.time_step:g} h), each as an "
                 "observation with an independent error. Average them first: .resample(time=...).mean()."
             )
 
@@ -414,11 +348,13 @@ class Observation:
     ) -> None:
         if here.any() and (out := int((~here).sum())):
             _warn(
-                f"Source {self.name!r}: {out} of {len(here)} places lie outside of the model's domain, {Grid.of_spec(spec)}, and are dropped."
+                f"Source {self.name!r}: {out} of {len(here)} places lie outside of the model's domain, "
+                f"{Grid.of_spec(spec)}, and are dropped."
             )
         if there.any() and (out := int((~there).sum())):
             _warn(
-                f"Source {self.name!r}: {out} of {len(there)} levels lie outside of the model's, {_listed_levels(variable)}, and are dropped."
+                f"Source {self.name!r}: {out} of {len(there)} levels lie outside of the model's, "
+                f"{listed_levels(variable)}, and are dropped."
             )
 
 
@@ -445,7 +381,11 @@ def _default_name(data: xr.DataArray | xr.Dataset, variable: str | Sequence[str]
         return variable
     if variable is not None:
         return "+".join(variable)
-    return str(data.name or "observations") if isinstance(data, xr.DataArray) else "+".join(map(str, data.data_vars))
+    return (
+        str(data.name if data.name is not None else "observations")
+        if isinstance(data, xr.DataArray)
+        else "+".join(map(str, data.data_vars))
+    )
 
 
 def _as_dataset(data: xr.DataArray | xr.Dataset) -> xr.Dataset:
@@ -460,79 +400,6 @@ def _period(time: xr.DataArray) -> str:
     at = hours(time).ravel()
     stamps = time.values.ravel()
     return f"{stamp(stamps[at.argmin()])} to {stamp(stamps[at.argmax()])}"
-
-
-def _listed_levels(variable: VariableSpec) -> str:
-    units = variable.level_attrs.get("units", "")
-    return ", ".join(f"{v:g}" for v in variable.levels) + (f" {units}" if units not in ("", "1") else "")
-
-
-def _bounds(ds: xr.Dataset, coord: xr.DataArray) -> FloatArray | None:
-    """CF bounds of a coordinate, shape (n, 2)."""
-    bounds = ds.variables.get(coord.attrs.get("bounds", coord.encoding.get("bounds")))
-    if bounds is None or bounds.shape != (coord.size, 2):
-        return None
-    return np.asarray(bounds.values, float)
-
-
-def _spread(index: xr.DataArray, da: xr.DataArray) -> npt.NDArray[np.intp]:
-    """Indices that depend on some dimensions, in the shape of the data."""
-    ordered = index.transpose(*[d for d in da.dims if d in index.dims])
-    shape = [index.sizes.get(d, 1) for d in da.dims]
-    return np.broadcast_to(ordered.values.reshape(shape), da.shape)
-
-
-def _choose(
-    ds: xr.Dataset, variable: str | Sequence[str] | Mapping[str, str] | None, spec: Spec, source: str
-) -> dict[str, VariableSpec]:
-    """Variables of the data and what they observe."""
-    models = {v.name: v for v in spec.variables}
-    about = f"the data have {listed(ds.data_vars)}, the model has {listed(models)}"
-    if isinstance(variable, Mapping):
-        wrong = [f"{a} -> {b}" for a, b in variable.items() if a not in ds.data_vars or b not in models]
-        if wrong:
-            msg = f"Source {source!r}: variable= maps names in the data to names in the model; got {', '.join(wrong)}, but {about}."
-            raise VariableError(msg)
-        return {a: models[b] for a, b in variable.items()}
-    if variable is not None:
-        chosen: dict[str, VariableSpec] = {}
-        for name in [variable] if isinstance(variable, str) else variable:
-            if name in ds.data_vars:
-                chosen[name] = _observed(ds[name], models, source)
-            elif name in models and len(ds.data_vars) == 1:
-                chosen[str(next(iter(ds.data_vars)))] = models[name]
-            elif name in models:
-                chosen[match_variables(ds, [models[name]])[name]] = models[name]
-            else:
-                msg = f"Source {source!r}: there is no variable {name!r}; {about}."
-                raise VariableError(msg)
-        return chosen
-    found = match_variables(ds, spec.variables, allow_missing=True, instead="choose with variable=")
-    if not found:
-        msg = (
-            f"Source {source!r}: {about}; none agrees in standard_name or name. "
-            f"Say what observes what: variable={{{str(next(iter(ds.data_vars), 'name'))!r}: {next(iter(models))!r}}}."
-        )
-        raise VariableError(msg)
-    return {here: models[there] for there, here in found.items()}
-
-
-def _observed(da: xr.DataArray, models: Mapping[str, VariableSpec], source: str) -> VariableSpec:
-    """Variable of the model that data of this name or standard name observe."""
-    standard = da.attrs.get("standard_name")
-    same = models.get(str(da.name))
-    if same is not None and (standard is None or same.standard_name in (None, standard)):
-        return same
-    alike = [v for v in models.values() if standard is not None and v.standard_name == standard]
-    if len(alike) == 1:
-        return alike[0]
-    what = f"standard_name {standard!r}" if standard is not None else "no standard_name"
-    known = ", ".join(f"{v.name!r} ({v.standard_name or 'no standard_name'})" for v in models.values())
-    msg = (
-        f"Source {source!r}: {da.name!r} has {what}, which {'several' if alike else 'none'} of the model's variables match: {known}. "
-        f"Say which: variable={{{str(da.name)!r}: {next(iter(models))!r}}}."
-    )
-    raise VariableError(msg)
 
 
 ObservationsLike = Observation | xr.DataArray | xr.Dataset | Sequence[Observation | xr.DataArray | xr.Dataset]
@@ -557,7 +424,7 @@ def as_observations(obs: ObservationsLike) -> list[Observation]:
     ObservationError
         If something else is given.
     """
-    items = [obs] if isinstance(obs, Observation | xr.DataArray | xr.Dataset) else obs
+    items: object = [obs] if isinstance(obs, Observation | xr.DataArray | xr.Dataset) else obs
     if not isinstance(items, Sequence) or isinstance(items, str):
         msg = f"obs= must be an Observation, DataArray or Dataset, or a list of them; got {type(obs).__name__}."
         raise ObservationError(msg)

@@ -1,8 +1,8 @@
 """Which frames of a model an observation sees: the nearest one, or the mean of those that an average covers.
 
 A value is taken for an average over time where its data say so: bounds of the time coordinate, an ``avg_period`` or
-``delta_t`` attribute (as NOAA writes them), ``cell_methods`` with ``time: mean``, or steps of a month. It then observes the
-mean of all frames whose time stamp lies in its period: the calendar month of a monthly stamp, the calendar day of a
+``delta_t`` attribute (as NOAA writes them), ``cell_methods`` with ``time: mean``, or steps of a month. It then observes
+the mean of all frames whose time stamp lies in its period: the calendar month of a monthly stamp, the calendar day of a
 daily one, else the step that begins at the stamp. Everything else observes the nearest frame within a tolerance.
 """
 
@@ -52,7 +52,7 @@ class TimeMatch:
     @property
     def matched(self) -> npt.NDArray[np.bool_]:
         """Which observation times match a frame."""
-        return np.diff(self.weights.indptr) > 0
+        return np.asarray(np.diff(self.weights.indptr) > 0)
 
     @property
     def crowding(self) -> int:

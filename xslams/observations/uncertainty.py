@@ -24,7 +24,7 @@ _DATE_PARTS = ("year", "month", "season", "day", "dayofyear", "dayofweek", "hour
 def standard_error(
     error: Error | None, da: xr.DataArray, names: tuple[str, ...], source: str
 ) -> npt.NDArray[np.float64]:
-    """Standard errors in the units of the data, in the shape of the data; NaN where unknown.
+    """Spread standard errors over the data, in the units of the data; NaN where unknown.
 
     Parameters
     ----------
@@ -61,7 +61,8 @@ def standard_error(
         error = error[found[0]]
     if error is None:
         msg = (
-            f"Source {source!r}: the error of {names[0]!r} is missing; the likelihood needs it. Give its standard deviation in "
+            f"Source {source!r}: the error of {names[0]!r} is missing; the likelihood needs it. "
+            "Give its standard deviation in "
             f"{units}, as a number, a mapping per variable or a DataArray: xslams.Observation(data, error=...)."
         )
         raise ObservationError(msg)
@@ -71,13 +72,22 @@ def standard_error(
         try:
             values = np.full(da.shape, float(error))
         except (TypeError, ValueError) as e:
-            msg = f"Source {source!r}: error= of {names[0]!r} is {error!r}; expected a number, a DataArray or a mapping of them."
+            msg = (
+                f"Source {source!r}: error= of {names[0]!r} is {error!r}; expected a number, "
+                "a DataArray or a mapping of them."
+            )
             raise ObservationError(msg) from e
         if not np.isfinite(values).all():
-            msg = f"Source {source!r}: error= of {names[0]!r} is {error!r}; expected a standard deviation in {units}, zero or more."
+            msg = (
+                f"Source {source!r}: error= of {names[0]!r} is {error!r}; expected a standard deviation in {units}, "
+                "zero or more."
+            )
             raise ObservationError(msg)
     if (values < 0).any():
-        msg = f"Source {source!r}: error= of {names[0]!r} is negative at {int((values < 0).sum())} elements; it is a standard deviation."
+        msg = (
+            f"Source {source!r}: error= of {names[0]!r} is negative at {int((values < 0).sum())} elements; "
+            "it is a standard deviation."
+        )
         raise ObservationError(msg)
     return values
 
@@ -96,14 +106,18 @@ def _spread(error: xr.DataArray, da: xr.DataArray, source: str) -> npt.NDArray[n
     extra = [d for d in error.dims if d not in da.dims]
     if extra:
         msg = (
-            f"Source {source!r}: error= has dimension {listed(extra)}, which {da.name!r} with dimensions {da.dims} has not. "
+            f"Source {source!r}: error= has dimension {listed(extra)}, "
+            f"which {da.name!r} with dimensions {da.dims} has not. "
             f"Besides those, an error may have one of {', '.join(_DATE_PARTS)}."
         )
         raise ObservationError(msg)
     for dim in error.dims:
         if dim not in error.indexes or dim not in da.indexes:
             if error.sizes[dim] != da.sizes[dim]:
-                msg = f"Source {source!r}: error= has size {error.sizes[dim]} along {str(dim)!r}, the data {da.sizes[dim]}; they must agree."
+                msg = (
+                    f"Source {source!r}: error= has size {error.sizes[dim]} along {str(dim)!r}, "
+                    f"the data {da.sizes[dim]}; they must agree."
+                )
                 raise ObservationError(msg)
         elif not error.indexes[dim].equals(da.indexes[dim]):
             error = error.reindex({dim: da[dim]})
