@@ -1,0 +1,53 @@
+"""Configuration of Sphinx. Builds without a network."""
+
+import os
+import sys
+from importlib.metadata import version as installed
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+
+# Notebooks run in a process of their own, which should leave the other cores to others too.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+project = "xslams"
+author = "xslams developers"
+project_copyright = "xslams developers"
+version = release = installed("xslams")
+
+extensions = [
+    "mathml",
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build", "_ext"]
+root_doc = "index"
+default_role = "py:obj"
+
+autosummary_generate = True
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # the signature has them; the numpydoc section says what they mean
+autodoc_type_aliases = {"ObservationsLike": "ObservationsLike", "Target": "Target"}
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+napoleon_preprocess_types = False
+
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_execution_show_tb = True
+nb_merge_streams = True
+
+html_theme = "furo"
+html_title = "xslams"
+html_math_renderer = "mathml"
+html_static_path = ["_static"]
+html_css_files = ["xslams.css"]
+html_show_sphinx = False
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
