@@ -76,7 +76,7 @@ class Model:
         if path.suffix != ".safetensors":
             msg = f"A model is saved as .safetensors; got {path.name!r}. Use {path.with_suffix('.safetensors').name!r}."
             raise ModelError(msg)
-        tensors = {k: v.detach().cpu().contiguous() for k, v in self.networks().state_dict().items()}
+        tensors = {k: v.contiguous() for k, v in self.networks().storage_state().items()}
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
         os.close(handle)
         try:

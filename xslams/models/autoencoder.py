@@ -1,0 +1,133 @@
+r"""Autoencoders from frames of anomalies to latent frames that are coarser in space.
+
+The latent grid is ``patch`` times coarser. The decoder is one transposed convolution, whose kernel overlaps its neighbours
+and hence leaves no seams. It is linear: what it costs to linearise an observation operator is then small next to the score
+network. The encoder is the matching strided convolution plus a convolutional residual, which learns to place the latents
+where the decoder does best.
+
+Latents are scaled to unit variance at every latent cell and channel, which is what a diffusion prior wants to see. What
+the decoder cannot represent is kept as a standard deviation per channel and cell: it is part of the observation error
+(representativeness) and of the spread of the analysis,
+
+.. math:: p(u \mid z) = \mathcal{N}\left(u \mid D(z), \mathrm{diag}(\rho^2)\right) .
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812 (the name that torch itself uses)
+from torch import Tensor, nn
+
+__all__ = ["Autoencoder", "PadConv2d"]
+
+
+class PadConv2d(nn.Conv2d):
+    """Convolution that keeps the grid: periodic in longitude where the grid is, edge values elsewhere."""
+
+    def __init__(self, inputs: int, outputs: int, *, periodic: bool, kernel: int = 3) -> None:
+        super().__init__(inputs, outputs, kernel)
+        self.periodic = periodic
+        self.margin = kernel // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, inputs, lat, lon)`` to ``(B, outputs, lat, lon)``."""
+        m = self.margin
+        if m:
+            x = F.pad(x, (m, m, 0, 0), mode="circular" if self.periodic else "replicate")
+            x = F.pad(x, (0, 0, m, m), mode="replicate")
+        return super().forward(x)
+
+
+class Autoencoder(nn.Module):
+    """Convolutional autoencoder; with ``patch=1`` and as many latents as channels it is the identity.
+
+    Parameters
+    ----------
+    frame_shape
+        Channels, latitudes and longitudes of a frame.
+    latent_channels
+        Channels of a latent frame.
+    patch
+        Factor by which the latent grid is coarser.
+    periodic
+        Whether longitudes close the circle.
+    hidden
+        Width of the encoder's residual branch; 0 leaves the linear branch alone.
+    """
+
+    scale: Tensor
+    residual_std: Tensor
+
+    def __init__(
+        self, frame_shape: tuple[int, int, int], latent_channels: int, patch: int, *, periodic: bool, hidden: int = 64
+    ) -> None:
+        super().__init__()
+        channels, lat, lon = frame_shape
+        self.patch = patch
+        self.identity = patch == 1 and latent_channels == channels
+        self.frame_shape = frame_shape
+        # Grids that the patch does not divide are extended by their edge values and cut again after decoding.
+        self.padding = (-lat % patch, -lon % patch)
+        self.latent_shape = (latent_channels, (lat + self.padding[0]) // patch, (lon + self.padding[1]) // patch)
+        self.register_buffer("scale", torch.ones(self.latent_shape))
+        self.register_buffer("residual_std", torch.zeros(frame_shape))
+        if self.identity:
+            return
+        size = channels * patch * patch
+        self.encode_linear = nn.Conv2d(size, latent_channels, 1)
+        self.decode_linear = PadConv2d(latent_channels, size, periodic=periodic)
+        self.encode_residual: nn.Module | None = None
+        if hidden:
+            last = PadConv2d(hidden, latent_channels, periodic=periodic)
+            nn.init.zeros_(last.weight)
+            assert last.bias is not None
+            nn.init.zeros_(last.bias)
+            self.encode_residual = nn.Sequential(PadConv2d(size, hidden, periodic=periodic), nn.SiLU(), last)
+
+    @torch.no_grad()
+    def start_from_patches(self, u: Tensor, weights: Tensor) -> None:
+        """Start from the empirical orthogonal functions of single patches.
+
+        Parameters
+        ----------
+        u
+            Anomalies, shape ``(T, channel, lat, lon)``.
+        weights
+            Importance of each channel, shape ``(channel,)``.
+        """
+        x = F.pad(u, (0, self.padding[1], 0, self.padding[0]), mode="replicate")
+        x = F.pixel_unshuffle(x, self.patch).movedim(1, -1).flatten(0, 2)
+        w = weights.repeat_interleave(self.patch**2)
+        x = x * w
+        _, vectors = torch.linalg.eigh(x.T @ x / len(x))
+        vectors = vectors.flip(1)[:, : self.latent_shape[0]]
+        for layer in (self.encode_linear, self.decode_linear):
+            assert layer.bias is not None
+            layer.bias.zero_()
+        self.encode_linear.weight.copy_((vectors.T * w)[..., None, None])
+        self.decode_linear.weight.zero_()
+        self.decode_linear.weight[:, :, 1, 1] = vectors / w[:, None]
+
+    def encode(self, u: Tensor) -> Tensor:
+        """Map anomalies ``(*, channel, lat, lon)`` to latents ``(*, z, z_lat, z_lon)``."""
+        if self.identity:
+            return u / self.scale
+        batch = u.shape[:-3]
+        x = u.reshape(-1, *u.shape[-3:])
+        x = F.pad(x, (0, self.padding[1], 0, self.padding[0]), mode="replicate")
+        x = F.pixel_unshuffle(x, self.patch)
+        z = self.encode_linear(x)
+        if self.encode_residual is not None:
+            z = z + self.encode_residual(x)
+        return (z / self.scale).reshape(*batch, *self.latent_shape)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Map latents ``(*, z, z_lat, z_lon)`` to anomalies ``(*, channel, lat, lon)``."""
+        z = z * self.scale
+        if self.identity:
+            return z
+        batch = z.shape[:-3]
+        x = self.decode_linear(z.reshape(-1, *self.latent_shape))
+        x = F.pixel_shuffle(x, self.patch)
+        _, lat, lon = self.frame_shape
+        return x[..., :lat, :lon].reshape(*batch, *self.frame_shape)

@@ -1,0 +1,249 @@
+r"""Gaussian prior of latent trajectories, the analytic part of the denoiser.
+
+The covariance between frames :math:`t` and :math:`t'` is
+
+.. math:: \mathrm{Cov}[z_t, z_{t'}] = V \, \mathrm{diag}\big(c_k(t - t')\big) V^* + (I - V V^*) \, c_r(t - t')
+
+with orthonormal modes :math:`V` of a single frame and one lag autocovariance :math:`c_k` per mode: every mode is its own
+stationary process in time. On a grid that is periodic in longitude the modes are those of each zonal wavenumber
+(homogeneous statistics along a latitude circle, as in the background error covariances of variational assimilation), their
+amplitudes are complex, and the phase of :math:`c_k(1)` is the speed at which a wave travels. Elsewhere they are plain
+empirical orthogonal functions. What the modes leave out is white in space and an AR(1) process in time.
+
+Autocovariances of any lag follow from the first ``p`` by the maximum-entropy (autoregressive) extension, which is positive
+definite for every length. For ``L`` frames the ``L x L`` matrices of all modes are diagonalised once, and then every function
+of the covariance, such as the Wiener filter, costs two projections.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["GaussianPrior", "TrajectoryGaussian"]
+
+
+class GaussianPrior(nn.Module):
+    """Modes and lag autocovariances of single latent frames.
+
+    Parameters
+    ----------
+    latent_shape
+        Shape (z, z_lat, z_lon) of a frame.
+    periodic
+        True: modes per zonal wavenumber. False: modes of the whole frame.
+    modes
+        Number of modes per wavenumber, or of the whole frame.
+    lags
+        Largest lag whose autocovariance is stored.
+    """
+
+    modes: Tensor
+    autocov: Tensor
+    rest: Tensor
+
+    def __init__(self, latent_shape: tuple[int, int, int], *, periodic: bool, modes: int, lags: int = 4) -> None:
+        super().__init__()
+        channels, lat, lon = latent_shape
+        self.latent_shape = latent_shape
+        self.periodic = periodic
+        self.lags = lags
+        self.blocks = lon // 2 + 1 if periodic else 1
+        self.size = channels * lat * (1 if periodic else lon)
+        modes = min(modes, self.size)
+        pair = 2 if periodic else 1  # real and imaginary parts
+        self.register_buffer("modes", torch.zeros(self.blocks, self.size, modes, pair))
+        self.register_buffer("autocov", torch.zeros(lags + 1, self.blocks, modes, pair))
+        self.register_buffer("rest", torch.zeros(2, self.blocks))  # variance and lag-1 autocorrelation
+
+    def trajectory(self, length: int) -> TrajectoryGaussian:
+        """Return the Gaussian over `length` frames."""
+        return TrajectoryGaussian(self, length)
+
+    def to_blocks(self, z: Tensor) -> Tensor:
+        """From ``(B, L, z, z_lat, z_lon)`` to ``(blocks, B, L, size)``, complex on a periodic grid."""
+        if not self.periodic:
+            return z.flatten(2)[None]
+        f = torch.fft.rfft(z, dim=-1, norm="ortho")
+        return f.flatten(2, 3).permute(3, 0, 1, 2)
+
+    def from_blocks(self, f: Tensor) -> Tensor:
+        """Invert `to_blocks`."""
+        if not self.periodic:
+            return f[0].unflatten(2, self.latent_shape)
+        f = f.permute(1, 2, 3, 0).unflatten(2, self.latent_shape[:2])
+        return torch.fft.irfft(f, n=self.latent_shape[2], dim=-1, norm="ortho")
+
+    @torch.no_grad()
+    def fit(self, runs: list[Tensor], *, shrinkage: float = 0.0, taper: Tensor | None = None) -> None:
+        """Estimate modes and autocovariances from contiguous runs of latent frames ``(T, z, z_lat, z_lon)``.
+
+        Parameters
+        ----------
+        runs
+            Contiguous stretches of frames.
+        shrinkage
+            Weight of the mean variance of a block against its sample eigenvalues.
+        taper
+            Localisation of the covariance of a whole frame, shape ``(size, size)``; only without periodicity.
+        """
+        blocks = [self.to_blocks(run[None])[:, 0] for run in runs]
+        count = sum(b.shape[1] for b in blocks)
+        modes = self.modes.shape[2]
+        for m in range(self.blocks):
+            cov = sum((b[m].T @ b[m].conj()) for b in blocks) / count
+            assert isinstance(cov, Tensor)
+            if self.periodic and (m == 0 or 2 * m == self.latent_shape[2]):
+                # The mean and the Nyquist wave of a real field are real.
+                cov = cov.real.to(cov.dtype)
+            if taper is not None:
+                cov = cov * taper
+            values, vectors = torch.linalg.eigh(cov)
+            vectors = vectors.flip(1)[:, :modes]
+            values = values.flip(0).real.clamp(min=0)
+            rest = values[modes:].mean() if modes < self.size else values.new_tensor(0.0)
+            self.rest[0, m] = rest
+            residual: list[Tensor] = []
+            lagged = []
+            for b in blocks:
+                amplitude = b[m] @ vectors.conj()
+                lagged.append(amplitude)
+                residual.append(b[m] - amplitude @ vectors.T)
+            mean = values.mean()
+            variance = (1 - shrinkage) * values[:modes] + shrinkage * mean
+            # Lag correlations are those of the amplitudes; variances are those of the (tapered, shrunk) covariance.
+            power = sum(a.abs().square().sum(0) for a in lagged) / count
+            assert isinstance(power, Tensor)
+            for lag in range(self.lags + 1):
+                total = sum((a[lag:] * a[: len(a) - lag].conj()).sum(0) for a in lagged)
+                pairs = sum(len(a) - lag for a in lagged)
+                c = total / pairs / power.clamp(min=1e-12) * variance
+                self.autocov[lag, m] = torch.view_as_real(c) if self.periodic else c[:, None]
+            r0 = sum(r.abs().square().sum() for r in residual)
+            r1 = sum((r[1:] * r[:-1].conj()).real.sum() for r in residual)
+            self.rest[1, m] = (r1 / r0).clamp(0, 0.99) if modes < self.size else 0.0
+            self.modes[m] = torch.view_as_real(vectors) if self.periodic else vectors[..., None]
+
+    def basis(self) -> Tensor:
+        """Orthonormal modes ``(blocks, size, modes)``; rounding of the stored weights is repaired."""
+        v = torch.view_as_complex(self.modes.float().contiguous()) if self.periodic else self.modes.float()[..., 0]
+        gram = v.mH @ v
+        # One Newton-Schulz step brings a nearly orthonormal basis to second order in its defect.
+        eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+        return v @ (1.5 * eye - 0.5 * gram)
+
+
+class TrajectoryGaussian:
+    """Gaussian prior over ``L`` frames, in the coordinates where its covariance is diagonal.
+
+    Parameters
+    ----------
+    prior
+        Modes and autocovariances.
+    length
+        Number of frames ``L``.
+    """
+
+    def __init__(self, prior: GaussianPrior, length: int) -> None:
+        self.prior = prior
+        self.length = length
+        self.basis = prior.basis()
+        c = prior.autocov.double()
+        cov = torch.view_as_complex(c.contiguous()) if prior.periodic else c[..., 0]
+        lagged = _extend(cov, length)
+        index = torch.arange(length, device=c.device)
+        lag = index[:, None] - index[None, :]
+        matrix = lagged[lag.abs()].permute(2, 3, 0, 1)  # (blocks, modes, L, L)
+        if prior.periodic:
+            matrix = torch.where(lag >= 0, matrix, matrix.conj())
+        values, vectors = torch.linalg.eigh(matrix)
+        self.values = values.clamp(min=1e-6).float()
+        self.vectors = vectors.to(self.basis.dtype)
+        variance, rho = prior.rest.double()
+        rest = variance[:, None, None] * rho[:, None, None] ** lag.abs()
+        values, vectors = torch.linalg.eigh(rest)
+        self.rest_values = values.clamp(min=1e-6).float()
+        self.rest_vectors = vectors.to(self.basis.dtype)
+
+    def apply(self, function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+        """Apply a function of the covariance to trajectories.
+
+        Parameters
+        ----------
+        function
+            Maps eigenvalues, whose last axis broadcasts against the batch, to factors of the same shape.
+        z
+            Trajectories, shape ``(B, L, z, z_lat, z_lon)``.
+        """
+        f = self.prior.to_blocks(z)  # (m, B, L, n)
+        blocks, batch, length, size = f.shape
+        flat = f.reshape(blocks, batch * length, size)
+        amplitude = flat @ self.basis.conj()
+        rest = flat - amplitude @ self.basis.mT
+        amplitude = amplitude.reshape(blocks, batch, length, -1).permute(0, 3, 2, 1)  # (m, k, L, B)
+        amplitude = self.vectors @ (function(self.values[..., None]) * (self.vectors.mH @ amplitude))
+        filtered = amplitude.permute(0, 3, 2, 1).reshape(blocks, batch * length, -1) @ self.basis.mT
+        if self.basis.shape[1] > self.basis.shape[2]:
+            rest = rest.reshape(blocks, batch, length, size).permute(0, 2, 1, 3)  # (m, L, B, n)
+            rest = torch.einsum("mts,msbn->mtbn", self.rest_vectors.mH, rest)
+            rest = function(self.rest_values[..., None])[..., None] * rest
+            rest = torch.einsum("mts,msbn->mtbn", self.rest_vectors, rest)
+            filtered = filtered + rest.permute(0, 2, 1, 3).reshape(blocks, batch * length, size)
+        return self.prior.from_blocks(filtered.reshape(blocks, batch, length, size))
+
+    def mean(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Wiener filter: the expected trajectory given ``x_t = alpha z + sigma noise``."""
+        return self.apply(lambda d: alpha * d / (alpha**2 * d + sigma**2), x_t)
+
+    def covariance(self, v: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Covariance of the trajectory given ``x_t``, applied to `v`."""
+        return self.apply(lambda d: d * sigma**2 / (alpha**2 * d + sigma**2), v)
+
+    def mean_variance(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return the posterior variance given ``x_t``, averaged over all elements; shape of `sigma`."""
+        prior = self.prior
+        modes = self.values.shape[1]
+        # Waves between the mean and Nyquist stand for two real coefficients.
+        weight = torch.ones(prior.blocks, device=self.values.device)
+        if prior.periodic:
+            weight[1:] = 2.0
+            if prior.latent_shape[2] % 2 == 0:
+                weight[-1] = 1.0
+        a2, s2 = (alpha**2)[..., None, None, None], (sigma**2)[..., None, None, None]
+        post = self.values * s2 / (a2 * self.values + s2)
+        rest = self.rest_values * s2[..., 0] / (a2[..., 0] * self.rest_values + s2[..., 0])
+        total = (weight[:, None, None] * post).sum((-1, -2, -3))
+        total = total + (prior.size - modes) * (weight[:, None] * rest).sum((-1, -2))
+        channels, lat, lon = prior.latent_shape
+        return total / (channels * lat * lon * self.length)
+
+
+def _extend(cov: Tensor, length: int) -> Tensor:
+    """Autocovariances of lags 0 to ``length - 1`` by the autoregression that the first ones imply; lag leads."""
+    order = len(cov) - 1
+    if length <= order + 1:
+        return cov[:length]
+    coefficients = _levinson(cov)
+    lags = list(cov.unbind(0))
+    for _ in range(order + 1, length):
+        lags.append(sum((a * c for a, c in zip(coefficients, reversed(lags[-order:]), strict=True)), torch.zeros_like(lags[0])))
+    return torch.stack(lags)
+
+
+def _levinson(cov: Tensor) -> list[Tensor]:
+    """Coefficients of the autoregression with autocovariances `cov` (lag leads), by the Levinson recursion."""
+    variance = cov[0].real.clamp(min=1e-12)
+    coefficients: list[Tensor] = []
+    for order in range(1, len(cov)):
+        predicted = sum((a * cov[order - 1 - i] for i, a in enumerate(coefficients)), torch.zeros_like(cov[0]))
+        reflection = (cov[order] - predicted) / variance
+        coefficients = [a - reflection * b.conj() for a, b in zip(coefficients, reversed(coefficients), strict=True)] + [
+            reflection
+        ]
+        variance = (variance * (1 - reflection.abs().square())).clamp(min=1e-12)
+    return coefficients

@@ -1,0 +1,84 @@
+"""All torch modules of a model together, built from its spec and filled from its file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from xslams.errors import ModelError
+from xslams.models.autoencoder import Autoencoder
+from xslams.models.gaussian import GaussianPrior
+from xslams.models.normalization import Normalization
+from xslams.models.score import ScoreNetwork
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from xslams.models.spec import Spec
+
+__all__ = ["Networks", "load_networks"]
+
+
+class Networks(nn.Module):
+    """Normalisation, autoencoder, Gaussian prior and score network of one model.
+
+    Parameters
+    ----------
+    spec
+        Its ``architecture`` names the sizes: ``latent_channels``, ``patch``, ``hidden``, ``modes``, ``lags``, ``width``,
+        ``blocks``, ``location``, ``mean_order``, ``std_order``.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        a: dict[str, Any] = spec.architecture
+        self.normalization = Normalization(spec, a["mean_order"], a["std_order"])
+        self.autoencoder = Autoencoder(
+            spec.frame_shape, a["latent_channels"], a["patch"], periodic=spec.periodic, hidden=a["hidden"]
+        )
+        latent_shape = self.autoencoder.latent_shape
+        self.gaussian = GaussianPrior(latent_shape, periodic=spec.periodic, modes=a["modes"], lags=a["lags"])
+        self.score: ScoreNetwork | None = None
+        if a["width"]:
+            self.score = ScoreNetwork(
+                latent_shape,
+                spec.window,
+                periodic=spec.periodic,
+                width=tuple(a["width"]),
+                blocks=a["blocks"],
+                location=a["location"],
+                dropout=a.get("dropout", 0.0),
+            )
+
+    def storage_state(self) -> dict[str, Tensor]:
+        """Weights as they are stored: half precision, but for what spans many orders of magnitude or holds kelvins."""
+        exact = ("normalization.mean", "gaussian.autocov", "gaussian.rest")
+        return {k: v.detach().cpu() if k in exact else v.detach().cpu().half() for k, v in self.state_dict().items()}
+
+    def round_to_storage(self) -> None:
+        """Round the weights to what a file would hold, so that a saved model is the model in memory."""
+        self.load_state_dict(self.storage_state())
+
+
+def load_networks(spec: Spec, path: Path) -> Networks:
+    """Build the networks and load their weights, in evaluation mode and without gradients.
+
+    Raises
+    ------
+    ModelError
+        If the weights in the file are not those that the spec in its header describes.
+    """
+    try:
+        networks = Networks(spec)
+    except KeyError as e:
+        msg = f"The spec of {path} lacks {e} in its architecture; the file is damaged or of another version of xslams."
+        raise ModelError(msg) from e
+    # Weights may be stored in half precision; load_state_dict casts them to the modules' own.
+    try:
+        networks.load_state_dict(load_file(path))
+    except RuntimeError as e:
+        msg = f"The weights in {path} do not fit the architecture in its header: {e}"
+        raise ModelError(msg) from e
+    return networks.eval().requires_grad_(requires_grad=False)
