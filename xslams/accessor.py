@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from xslams.models.model import Model
-    from xslams.observations import ObservationsLike
+    from xslams.observations.source import ObservationsLike
     from xslams.regrid import Target
     from xslams.typing import Guidance, Method
 
 __all__ = ["SlamsAccessor"]
 
 
-@xr.register_dataarray_accessor("slams")
-@xr.register_dataset_accessor("slams")
+@xr.register_dataarray_accessor("slams")  # type: ignore[no-untyped-call]
+@xr.register_dataset_accessor("slams")  # type: ignore[no-untyped-call]
 class SlamsAccessor:
     """Data assimilation with a learned prior, on any Dataset or DataArray with time, latitude and longitude.
 
-    Its repr shows what was recognised and what is missing. A DataArray counts as a Dataset of one variable, and results
-    are Datasets.
+    Its repr shows what was recognised and what is missing. A DataArray counts as a Dataset of one variable, and its
+    results are Datasets, but for `regrid`.
 
     Parameters
     ----------
@@ -99,13 +99,13 @@ class SlamsAccessor:
         target: Target,
         method: Method = "bilinear",
         engine: Literal["auto", "xesmf", "embedded"] = "auto",
-    ) -> xr.Dataset:
+    ) -> xr.Dataset | xr.DataArray:
         """Bring every variable to another grid, or to points.
 
         Parameters
         ----------
         target
-            Dataset or DataArray with the latitudes and longitudes wanted.
+            Dataset or DataArray with the latitudes and longitudes wanted, or a Model.
         method
             "bilinear", "conservative" or "nearest".
         engine
@@ -113,12 +113,12 @@ class SlamsAccessor:
 
         Returns
         -------
-        Dataset
-            Lazy where the Dataset is.
+        Dataset or DataArray
+            What the accessor was called on, on the new grid; lazy where it is.
         """
         from xslams import regrid
 
-        return regrid.regrid(self._ds, target, method=method, engine=engine)
+        return regrid.regrid(self._obj, target, method=method, engine=engine)
 
     def fit(
         self,

@@ -1,9 +1,9 @@
 """From a Dataset to arrays, through the model, and back; the only place that knows dask.
 
-Time is cut into segments that the prior sees as one trajectory each: a core of `SEGMENT` frames, counted from the
-first time of the Dataset, and an overlap on either side that is computed and thrown away. Where the segments lie depends
-on the length of the time axis only, and noise is keyed by time and member, so the result is the same whatever the
-chunks, the workers and the order of the work. A block of the lazy result is a segment.
+Time is cut into segments that the prior sees as one trajectory each: a core of `SEGMENT` frames, counted from the first
+time of the Dataset, and an overlap on either side that is computed and thrown away. Where the segments lie depends only
+on the length of the time axis, and noise is keyed by time and member, so the result is the same whatever the chunks and
+the workers. A block of the lazy result is a segment.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import numbers
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,13 +30,13 @@ from xslams.errors import (
     VariableError,
 )
 from xslams.models.spec import Spec, VariableSpec
-from xslams.typing import FloatArray
+from xslams.typing import FloatArray, SourceArrays
 
 if TYPE_CHECKING:
     import os
 
     from xslams.models.model import Model
-    from xslams.observations import Observation, ObservationsLike
+    from xslams.observations.source import Observation, ObservationsLike
 
 __all__ = ["SEGMENT", "assimilate", "decode", "encode", "fit", "segments"]
 
@@ -129,9 +129,9 @@ def assimilate(
     """
     model = zoo.open_model(model)
     spec = model.spec
-    _require(isinstance(members, numbers.Integral) and members > 0, "members", members, "a positive whole number")
+    _require(_is_count(members) and members > 0, "members", members, "a positive whole number")
     _require(
-        overlap == "auto" or (isinstance(overlap, numbers.Integral) and overlap >= 0),
+        overlap == "auto" or (_is_count(overlap)),
         "overlap",
         overlap,
         "'auto' or frames, 0 or more",
@@ -142,7 +142,7 @@ def assimilate(
     template = _template(ds)
     time = template[schema.coordinate(template, "time")]
     sources = observations.as_observations(obs)
-    cut = segments(time.size, spec.window - 1 if overlap == "auto" else overlap)
+    cut = _cut(time, spec, spec.window - 1 if overlap == "auto" else overlap)
     backgrounds = [
         None
         if background_error is None
@@ -180,6 +180,15 @@ def assimilate(
         observations=", ".join(source.name for source in sources),
     )
     return analysis
+
+
+def _cut(time: xr.DataArray, spec: Spec, overlap: int) -> list[Segment]:
+    """Segments of each stretch between gaps; a trajectory does not cross one."""
+    return [
+        Segment(s.start + run.start, s.stop + run.start, s.first + run.start, s.last + run.start)
+        for run in _stretches(schema.hours(time), spec.time_step)
+        for s in segments(run.stop - run.start, overlap)
+    ]
 
 
 def encode(ds: xr.Dataset, model: Model | str | os.PathLike[str], *, device: str | None = None) -> xr.Dataset:
@@ -311,14 +320,14 @@ def fit(
     """
     from xslams.training.fit import fit_arrays
 
-    _require(isinstance(window, int) and window > 0 and window % 2 == 1, "window", window, "an odd number of frames")
+    _require(_is_count(window) and window % 2 == 1, "window", window, "an odd number of frames")
     ds, names = _join(ds, aux)
     spec = _describe(ds, names, window=window, name=name, summary=summary, license=license)
     fields = schema.to_channels(ds, spec)
     runs = []
     for part in _runs(fields, spec):
         values = np.asarray(fields.isel(time=part), np.float32)
-        _require_complete(values[:, : spec.state_channels], spec)
+        _require_complete(values, spec)
         runs.append((values, schema.year_fraction(fields["time"].isel(time=part))))
     if epochs is not None:
         options["epochs"] = epochs
@@ -409,20 +418,25 @@ def _describe(ds: xr.Dataset, names: Mapping[str, Sequence[str]], **given: Any) 
 def _rain_scale(units: str) -> float:
     """One millimetre a day, where drizzle ends and the transform starts to bend; 1 of any other unit."""
     try:
-        return schema.convert_units(xr.DataArray(1.0, attrs={"units": "mm day-1"}), units).item()
+        return float(schema.convert_units(xr.DataArray(1.0, attrs={"units": "mm day-1"}), units))
     except UnitError:
         return 1.0
 
 
+def _stretches(hours: FloatArray, step: float) -> list[slice]:
+    """Stretches of a time axis without gaps."""
+    edges = [0, *(np.flatnonzero(np.diff(hours) > 1.001 * step) + 1).tolist(), hours.size]
+    return [slice(a, b) for a, b in itertools.pairwise(edges)]
+
+
 def _runs(fields: xr.DataArray, spec: Spec) -> list[slice]:
-    """Stretches of the time axis without gaps, long enough for the window of the score network."""
-    hours = schema.hours(fields["time"])
-    edges = [0, *(np.flatnonzero(np.diff(hours) > 1.001 * spec.time_step) + 1).tolist(), hours.size]
-    runs = [slice(a, b) for a, b in itertools.pairwise(edges) if b - a >= spec.window]
+    """Stretches that are long enough for the window of the score network."""
+    stretches = _stretches(schema.hours(fields["time"]), spec.time_step)
+    runs = [run for run in stretches if run.stop - run.start >= spec.window]
     if not runs:
         msg = (
-            f"No stretch of {spec.window} frames without a gap: there are {hours.size} frames in {len(edges) - 1} "
-            f"stretches. Take a smaller window or more data."
+            f"No stretch of {spec.window} frames without a gap: there are {fields.sizes['time']} frames in "
+            f"{len(stretches)} stretches. Take a smaller window or more data."
         )
         raise DimensionError(msg)
     return runs
@@ -431,9 +445,9 @@ def _runs(fields: xr.DataArray, spec: Spec) -> list[slice]:
 def _require_complete(values: FloatArray, spec: Spec) -> None:
     missing = float(np.mean(~np.isfinite(values)))
     if missing:
-        names = ", ".join(v.name for v in spec.state)
+        names = ", ".join(v.name for v in spec.variables)
         msg = (
-            f"{missing:.1%} of the values of the state ({names}) are missing or infinite; training needs them all. "
+            f"{missing:.1%} of the values of {names} are missing or infinite; training needs them all. "
             "Fill them (ds.interpolate_na, ds.fillna), or drop the frames that lack them (ds.dropna('time'))."
         )
         raise CoverageError(msg)
@@ -465,17 +479,44 @@ def _assimilate_segment(
     """Analyse one segment and cut its overlap off; a block of a lazy result is a call of this."""
     from xslams.inference.assimilation import assimilate_arrays
 
+    spec = model.spec
     frames = time.isel({time.dims[0]: slice(segment.start, segment.stop)})
     given = [*sources, *([] if background is None else [background])]
+    arrays = [source.to_arrays(spec, frames, strict=strict) for source in given]
+    # The prior sees no fewer frames than its window; what is added to a shorter segment is not observed.
+    before, after = divmod(max(spec.window - frames.size, 0), 2)
+    before, after = before + after, before
+    fraction, labels = _extend(frames, before, after, spec.time_step)
     values = assimilate_arrays(
         model,
-        year_fraction=schema.year_fraction(frames),
-        labels=schema.time_labels(frames),
-        sources=[source.to_arrays(model.spec, frames, strict=strict) for source in given],
+        year_fraction=fraction,
+        labels=labels,
+        sources=[_embed(source, before, after, frames.size) for source in arrays],
         progress=progress,
         **settings,
     )
-    return values[:, segment.kept]
+    return values[:, before : values.shape[1] - after][:, segment.kept]
+
+
+def _extend(frames: xr.DataArray, before: int, after: int, step: float) -> tuple[FloatArray, npt.NDArray[np.int64]]:
+    """Fraction of the year and label of every frame, and of frames before and after them."""
+    fraction, labels = schema.year_fraction(frames), schema.time_labels(frames)
+    if not before + after:
+        return fraction, labels
+    hours = np.arange(-before, frames.size + after) * step
+    # A year is as long as the fraction counts it; near enough for the season of frames that are thrown away.
+    return (fraction[0] + hours / (24 * 365.25)) % 1.0, np.rint(schema.hours(frames)[0] + hours).astype(np.int64)
+
+
+def _embed(source: SourceArrays, before: int, after: int, frames: int) -> SourceArrays:
+    """Let an operator on some frames act on a trajectory with more of them."""
+    if not before + after:
+        return source
+    operator = source.operator
+    size = operator.shape[1] // frames
+    shape = operator.shape[0], operator.shape[1] + (before + after) * size
+    indices = operator.indices.astype(np.int64) + before * size
+    return replace(source, operator=type(operator)((operator.data, indices, operator.indptr), shape=shape))
 
 
 def _lazy(
@@ -488,30 +529,32 @@ def _lazy(
     shape: tuple[int, ...],
 ) -> Any:
     """Make a dask array with one block per segment; the model and each source are in its graph once."""
-    import dask
     import dask.array as da
+    from dask.delayed import delayed
 
-    handle = dask.delayed(model, pure=True, traverse=False)
+    handle = delayed(model, pure=True, traverse=False)
     shared = [_deferred(source) for source in sources]
-    axis = dask.delayed(time, pure=True, traverse=False)
-    run = dask.delayed(_assimilate_segment, pure=True, traverse=False)
+    axis = delayed(time, pure=True, traverse=False)
+    run = delayed(_assimilate_segment, pure=True, traverse=False)
     blocks = []
     for segment, background in zip(cut, backgrounds, strict=True):
         block = run(handle, shared, None if background is None else _deferred(background), axis, segment, settings)
         part = (shape[0], segment.last - segment.first, *shape[2:])
-        blocks.append(da.from_delayed(block, part, dtype=np.float32, meta=np.empty((0,) * len(part), np.float32)))
-    return da.concatenate(blocks, axis=1)
+        meta = np.empty((0,) * len(part), np.float32)
+        blocks.append(da.from_delayed(block, part, dtype=np.float32, meta=meta))  # type: ignore[no-untyped-call]
+    return da.concatenate(blocks, axis=1)  # type: ignore[no-untyped-call]
 
 
 def _deferred(source: Observation) -> Any:
     """Make a source one node of a graph; what is lazy in it is computed before the node is used."""
-    import dask
+    from dask.base import is_dask_collection
+    from dask.delayed import delayed
 
-    lazy = {k: v for k in ("data", "error") if dask.is_dask_collection(v := getattr(source, k))}
+    lazy = {k: v for k in ("data", "error") if is_dask_collection(v := getattr(source, k))}
     if not lazy:
-        return dask.delayed(source, pure=True, traverse=False)
-    bare = dask.delayed(source.replace(**dict.fromkeys(lazy)), pure=True, traverse=False)
-    return dask.delayed(_refill, pure=True)(bare, **lazy)
+        return delayed(source, pure=True, traverse=False)
+    bare = delayed(source.replace(**dict.fromkeys(lazy)), pure=True, traverse=False)
+    return delayed(_refill, pure=True)(bare, **lazy)
 
 
 def _refill(source: Observation, **computed: Any) -> Observation:
@@ -537,6 +580,10 @@ def _choose(spec: Spec, variables: Sequence[str] | None) -> list[str]:
         msg = f"variables={variables!r}: the state of the model has {known}; auxiliary variables are not analysed."
         raise VariableError(msg)
     return chosen
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and int(value) >= 0
 
 
 def _require(holds: bool, name: str, got: object, expected: str) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from xslams.observations import Observation, ObservationsLike
+    from xslams.observations.source import Observation, ObservationsLike
 
 __all__ = ["panels", "rank_histogram"]
 
@@ -145,7 +145,7 @@ def _pick(fields: xr.Dataset | xr.DataArray, variable: Hashable | None, what: st
 
 def _select(field: xr.DataArray, time: Any, level: float | None) -> tuple[xr.DataArray, dict[str, Any]]:
     """One time and level of a field, loaded, and the labels of what was selected."""
-    found = schema.inspect(field.to_dataset(name=field.name or "values"))
+    found = schema.inspect(field.to_dataset(name="values"))
     where: dict[str, Any] = {}
     if found.time is not None and found.time in field.dims:
         labels = field.indexes[found.time]
@@ -173,7 +173,7 @@ def _observed(obs: ObservationsLike, time: Any) -> Iterator[tuple[str, xr.DataAr
 
     for number, source in enumerate(as_observations(obs), start=1):
         for field in _fields(source):
-            found = schema.inspect(field.to_dataset(name=field.name or "values"))
+            found = schema.inspect(field.to_dataset(name="values"))
             if found.lat is None or found.lon is None:
                 continue
             if found.time is not None and found.time in field.dims and time is not None:

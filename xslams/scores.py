@@ -299,7 +299,7 @@ def _pairs(
 ) -> dict[Hashable, tuple[xr.DataArray, xr.DataArray]]:
     """Variables of the analysis with their truths; a pair of DataArrays needs no common name."""
     if isinstance(truth, xr.DataArray) and isinstance(analysis, xr.DataArray):
-        return {truth.name or analysis.name or "values": (analysis, truth)}
+        return {next((n for n in (truth.name, analysis.name) if n is not None), "values"): (analysis, truth)}
     left = analysis if isinstance(analysis, xr.Dataset) else {analysis.name: analysis}
     right = truth if isinstance(truth, xr.Dataset) else {truth.name: truth}
     common = [name for name in left if name in right]

@@ -7,6 +7,7 @@ matrix that selects, regrids and averages. Its Jacobian is :math:`S \, \mathrm{d
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,9 +39,15 @@ class FieldOperator:
 
     def __init__(self, networks: Networks, season: Tensor, sources: Sequence[SourceArrays]) -> None:
         self.networks = networks
-        self.mean, self.std = networks.normalization.climatology(season)
         matrix = sp.csr_array(sp.vstack([s.operator for s in sources]))
         device = season.device
+        shape = (len(season), *networks.normalization.scales.shape[:1], *networks.autoencoder.frame_shape[1:])
+        # Channels that nobody observes are neither decoded nor linearised.
+        columns = np.unravel_index(np.arange(matrix.shape[1]), shape)[1]
+        self.channels = np.unique(columns[np.unique(matrix.indices)]).tolist()
+        matrix = sp.csr_array(matrix.tocsc()[:, np.isin(columns, self.channels)])
+        mean, std = networks.normalization.climatology(season)
+        self.mean, self.std = mean[:, self.channels], std[:, self.channels]
         self.forward = _to_torch(matrix, device)
         self.backward = _to_torch(sp.csr_array(matrix.T), device)
         self.y = torch.as_tensor(np.concatenate([s.values for s in sources]), dtype=torch.float32, device=device)
@@ -49,34 +56,36 @@ class FieldOperator:
 
     def _representativeness(self, matrix: sp.csr_array) -> Tensor:
         """Variance of what the decoder leaves out, as the observations see it."""
-        normalization = self.networks.normalization
-        at_mean = normalization.slope(self.mean)
-        beyond = normalization.slope(self.mean.abs() + self.std)
+        at_mean = self._slope(self.mean)
+        beyond = self._slope(self.mean.abs() + self.std)
         # Mean square of the slope over the climatological distribution, from its values at the mean and one deviation out.
         square = 0.5 * (at_mean.square() + beyond.square())
-        field = square * (self.std * self.networks.autoencoder.residual_std).square()
+        field = square * (self.std * self.networks.autoencoder.residual_std[self.channels]).square()
         squared = sp.csr_array((matrix.data**2, matrix.indices, matrix.indptr), shape=matrix.shape)
         return (_to_torch(squared, field.device) @ field.reshape(-1, 1))[:, 0]
 
+    def _slope(self, g: Tensor) -> Tensor:
+        return self.networks.normalization.slope(g, self.channels)
+
+    def _decode(self, z: Tensor) -> Tensor:
+        return self.networks.autoencoder.decode(z, self.channels)
+
     def __call__(self, z: Tensor) -> Tensor:
         """From latents ``(B, L, z, z_lat, z_lon)`` to observed values ``(B, n)``."""
-        g = self.mean + self.std * self.networks.autoencoder.decode(z)
-        x = self.networks.normalization.inverse_transform(g)
+        x = self.networks.normalization.inverse_transform(self.mean + self.std * self._decode(z), self.channels)
         return _Apply.apply(x.flatten(1), self.forward, self.backward)  # type: ignore[no-any-return, no-untyped-call]
 
     def linearize(self, z: Tensor) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
         """Jacobian at `z` and its adjoint, as functions of ``(B, *z)`` and ``(B, n)``."""
-        decode = self.networks.autoencoder.decode
-        # The decoder is affine: its derivative is its difference from its value at zero.
-        zero = torch.zeros_like(z[:1])
-        offset = decode(zero)
-        slope = self.std * self.networks.normalization.slope(self.mean + self.std * decode(z))
+        slope = self.std * self._slope(self.mean + self.std * self._decode(z))
         with torch.enable_grad():
             probe = torch.zeros_like(z).requires_grad_()
-            decoded = decode(probe)
+            decoded = self._decode(probe)
+        # The decoder is affine: its derivative is its difference from its value at zero.
+        offset = decoded.detach()[:1, :1]
 
         def forward(v: Tensor) -> Tensor:
-            return (self.forward @ (slope * (decode(v) - offset)).flatten(1).mT).mT
+            return (self.forward @ (slope * (self._decode(v) - offset)).flatten(1).mT).mT
 
         def adjoint(w: Tensor) -> Tensor:
             field = (self.backward @ w.mT).mT.reshape_as(slope)
@@ -100,10 +109,13 @@ class _Apply(torch.autograd.Function):
 
 def _to_torch(matrix: sp.csr_array, device: torch.device) -> Tensor:
     """Sparse matrix of scipy as one of torch, in single precision."""
-    return torch.sparse_csr_tensor(
-        torch.as_tensor(matrix.indptr.astype(np.int64)),
-        torch.as_tensor(matrix.indices.astype(np.int64)),
-        torch.as_tensor(matrix.data.astype(np.float32)),
-        size=matrix.shape,
-        check_invariants=False,
-    ).to(device)
+    with warnings.catch_warnings():
+        # torch calls sparse CSR tensors beta; the product with a dense matrix, all that is used here, is settled.
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
+        return torch.sparse_csr_tensor(
+            torch.as_tensor(matrix.indptr.astype(np.int64)),
+            torch.as_tensor(matrix.indices.astype(np.int64)),
+            torch.as_tensor(matrix.data.astype(np.float32)),
+            size=matrix.shape,
+            check_invariants=False,
+        ).to(device)
