@@ -62,7 +62,7 @@ def cell_edges(centres: FloatArray, *, latitude: bool) -> FloatArray:
         edges = np.clip(edges, -90.0, 90.0)
         for end, nxt in ((0, 1), (-1, -2)) if len(centres) > 1 else ():
             # Gaussian rows widen towards the pole, so that half a step past the last falls a little short of it.
-            if 90.0 - abs(edges[end]) < 0.25 * abs(edges[end] - edges[nxt]):
+            if 90.0 - abs(edges[end]) < 0.35 * abs(edges[end] - edges[nxt]):
                 edges[end] = np.copysign(90.0, edges[end])
     return np.asarray(edges)
 
