@@ -27,10 +27,10 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import torch
 from azula.denoise import Denoiser, DiracPosterior
 from azula.linalg.covariance import Covariance, DiagonalCovariance, IsotropicCovariance
-from azula.linalg.solve import cg
 from torch import Tensor
 
 from xslams.errors import SlamsError
+from xslams.inference.solvers import conjugate_gradients
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,17 +93,17 @@ class MMPSDenoiser(Denoiser):
         Observation operator from ``(B, *shape)`` to ``(B, n)``.
     cov_y
         Error covariance of the observations.
-    iterations
-        Conjugate-gradient iterations per call.
+    tolerance
+        Relative residual to which the linear system in observation space is solved.
     """
 
-    def __init__(self, denoiser: Denoiser, y: Tensor, A: Operator, cov_y: Covariance, iterations: int = 8) -> None:  # noqa: N803
+    def __init__(self, denoiser: Denoiser, y: Tensor, A: Operator, cov_y: Covariance, tolerance: float = 0.03) -> None:  # noqa: N803
         super().__init__()
         self.denoiser = denoiser
         self.y = y
         self.A = A
         self.cov_y = cov_y
-        self.iterations = iterations
+        self.tolerance = tolerance
         self._guess: Tensor | None = None
 
     @property
@@ -127,7 +127,7 @@ class MMPSDenoiser(Denoiser):
 
         innovation = (self.y - y_hat) / scale
         guess = self._guess if self._guess is not None and self._guess.shape == innovation.shape else None
-        weights = cg(system, innovation, x0=guess, iterations=self.iterations)
+        weights = conjugate_gradients(system, innovation, guess, tolerance=self.tolerance)
         # The next noise level is close to this one, and so is its solution.
         self._guess = weights
         return DiracPosterior(mean=x_hat + cov_x(adjoint(weights / scale)))

@@ -8,6 +8,7 @@ matrix that selects, regrids and averages. Its Jacobian is :math:`S \, \mathrm{d
 from __future__ import annotations
 
 import warnings
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -110,8 +111,8 @@ class _Apply(torch.autograd.Function):
 def _to_torch(matrix: sp.csr_array, device: torch.device) -> Tensor:
     """Sparse matrix of scipy as one of torch, in single precision."""
     with warnings.catch_warnings():
-        # torch calls sparse CSR tensors beta; the product with a dense matrix, all that is used here, is settled.
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
+        # torch calls its compressed sparse tensors beta; products with dense matrices, all that is used here, are not new.
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta", category=UserWarning)
         return torch.sparse_csr_tensor(
             torch.as_tensor(matrix.indptr.astype(np.int64)),
             torch.as_tensor(matrix.indices.astype(np.int64)),

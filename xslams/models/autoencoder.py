@@ -14,9 +14,14 @@ the decoder cannot represent is kept as a standard deviation per channel and cel
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F  # noqa: N812 (the name that torch itself uses)
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Autoencoder", "PadConv2d"]
 
@@ -29,13 +34,17 @@ class PadConv2d(nn.Conv2d):
         self.periodic = periodic
         self.margin = kernel // 2
 
+    def extend(self, x: Tensor) -> Tensor:
+        """Add the margin that the kernel needs to ``(B, inputs, lat, lon)``."""
+        m = self.margin
+        if not m:
+            return x
+        x = F.pad(x, (m, m, 0, 0), mode="circular" if self.periodic else "replicate")
+        return F.pad(x, (0, 0, m, m), mode="replicate")
+
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, inputs, lat, lon)`` to ``(B, outputs, lat, lon)``."""
-        m = self.margin
-        if m:
-            x = F.pad(x, (m, m, 0, 0), mode="circular" if self.periodic else "replicate")
-            x = F.pad(x, (0, 0, m, m), mode="replicate")
-        return super().forward(x)
+        return super().forward(self.extend(x))
 
 
 class Autoencoder(nn.Module):
@@ -121,13 +130,22 @@ class Autoencoder(nn.Module):
             z = z + self.encode_residual(x)
         return (z / self.scale).reshape(*batch, *self.latent_shape)
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Map latents ``(*, z, z_lat, z_lon)`` to anomalies ``(*, channel, lat, lon)``."""
+    def decode(self, z: Tensor, channels: Sequence[int] | None = None) -> Tensor:
+        """Map latents ``(*, z, z_lat, z_lon)`` to anomalies ``(*, channel, lat, lon)``.
+
+        With `channels`, only these are decoded, at a proportional cost.
+        """
         z = z * self.scale
         if self.identity:
-            return z
+            return z if channels is None else z[..., list(channels), :, :]
         batch = z.shape[:-3]
-        x = self.decode_linear(z.reshape(-1, *self.latent_shape))
+        layer, size = self.decode_linear, self.patch**2
+        weight, bias = layer.weight, layer.bias
+        assert bias is not None
+        if channels is not None:
+            weight = weight.unflatten(0, (-1, size))[list(channels)].flatten(0, 1)
+            bias = bias.unflatten(0, (-1, size))[list(channels)].flatten()
+        x = F.conv2d(layer.extend(z.reshape(-1, *self.latent_shape)), weight, bias)
         x = F.pixel_shuffle(x, self.patch)
         _, lat, lon = self.frame_shape
-        return x[..., :lat, :lon].reshape(*batch, *self.frame_shape)
+        return x[..., :lat, :lon].reshape(*batch, -1, lat, lon)

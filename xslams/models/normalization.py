@@ -62,6 +62,7 @@ class Normalization(nn.Module):
 
     mean: Tensor
     log_std: Tensor
+    scales: Tensor
 
     def __init__(self, spec: Spec, mean_order: int = 2, std_order: int = 1) -> None:
         super().__init__()
@@ -69,8 +70,8 @@ class Normalization(nn.Module):
         shape = spec.frame_shape
         self.register_buffer("mean", torch.zeros(1 + 2 * mean_order, *shape))
         self.register_buffer("log_std", torch.zeros(1 + 2 * std_order, *shape))
-        scales = [v.scale if v.transform == "sqrt" else math.nan for v in spec.variables for _ in range(v.channels)]
-        self._slices = _transformed(scales)
+        scales = [v.scale if v.transform == "sqrt" else 0.0 for v in spec.variables for _ in range(v.channels)]
+        self.register_buffer("scales", torch.tensor(scales)[:, None, None], persistent=False)
 
     def climatology(self, season: Tensor) -> tuple[Tensor, Tensor]:
         """Seasonal mean and standard deviation in transformed units, each of shape ``(T, channel, lat, lon)``."""
@@ -80,33 +81,26 @@ class Normalization(nn.Module):
 
     def transform(self, x: Tensor) -> Tensor:
         """Apply :math:`g` to the channels that have one; shape ``(*, channel, lat, lon)``."""
-        if not self._slices:
-            return x
-        x = x.clone()
-        for channels, scale in self._slices:
-            part = x[..., channels, :, :]
-            x[..., channels, :, :] = torch.sign(part) * (torch.sqrt(1 + part.abs() / scale) - 1)
-        return x
+        scale = torch.where(self.scales > 0, self.scales, 1.0)
+        return torch.where(self.scales > 0, torch.sign(x) * (torch.sqrt(1 + x.abs() / scale) - 1), x)
 
-    def inverse_transform(self, g: Tensor) -> Tensor:
-        """Apply the inverse of :math:`g`; differentiable, shape ``(*, channel, lat, lon)``."""
-        if not self._slices:
-            return g
-        parts, start = [], 0
-        for channels, scale in self._slices:
-            parts.append(g[..., start : channels.start, :, :])
-            part = g[..., channels, :, :]
-            parts.append(part * (part.abs() + 2) * scale)
-            start = channels.stop
-        parts.append(g[..., start:, :, :])
-        return torch.cat(parts, dim=-3)
+    def inverse_transform(self, g: Tensor, channels: Sequence[int] | None = None) -> Tensor:
+        """Apply the inverse of :math:`g`; differentiable.
 
-    def slope(self, g: Tensor) -> Tensor:
+        Parameters
+        ----------
+        g
+            Transformed fields, shape ``(*, channel, lat, lon)``.
+        channels
+            Which channels these are; all by default.
+        """
+        scales = self.scales if channels is None else self.scales[list(channels)]
+        return torch.where(scales > 0, g * (g.abs() + 2) * scales, g)
+
+    def slope(self, g: Tensor, channels: Sequence[int] | None = None) -> Tensor:
         """Derivative of `inverse_transform`, element by element."""
-        slope = torch.ones_like(g)
-        for channels, scale in self._slices:
-            slope[..., channels, :, :] = 2 * (g[..., channels, :, :].abs() + 1) * scale
-        return slope
+        scales = self.scales if channels is None else self.scales[list(channels)]
+        return torch.where(scales > 0, 2 * (g.abs() + 1) * scales, torch.ones_like(g))
 
     def normalize(self, x: Tensor, season: Tensor) -> Tensor:
         """From physical fields ``(*, T, channel, lat, lon)`` to anomalies; missing values become zero anomaly."""
@@ -152,7 +146,3 @@ class Normalization(nn.Module):
         gram = torch.linalg.inv(calendar.T @ calendar)
         self.log_std.copy_(torch.einsum("kj,tj,t...->k...", gram, calendar, log_std))
 
-
-def _transformed(scales: Sequence[float]) -> list[tuple[slice, float]]:
-    """Runs of channels that share a transform, as slices with their scale."""
-    return [(slice(i, i + 1), scale) for i, scale in enumerate(scales) if not math.isnan(scale)]
