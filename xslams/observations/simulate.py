@@ -28,11 +28,15 @@ class _BoxMeans(Observation):
 
     def _cells(self, ds: xr.Dataset, da: xr.DataArray, grid: Grid) -> tuple[sp.csr_array, xr.DataArray]:
         weights, place = super()._cells(ds, da, grid)
-        lat, lon = match_axis(self._grid.lat, grid.lat), match_axis(self._grid.lon, grid.lon, period=360.0)
-        if lat is None or lon is None or grid.shape != self._grid.shape or weights.shape[0] != self._boxes.shape[0]:
+        # Where the cells that were averaged are among those of the model, which may have more.
+        lat, lon = match_axis(grid.lat, self._grid.lat), match_axis(grid.lon, self._grid.lon, period=360.0)
+        if lat is None or lon is None or weights.shape[0] != self._boxes.shape[0]:
             return weights, place
-        columns = (lat[:, None] * len(self._grid.lon) + lon[None, :]).ravel()
-        return sp.csr_array(self._boxes[:, columns]), place
+        columns = (lat[:, None] * len(grid.lon) + lon[None, :]).ravel()
+        select = sp.csr_array(
+            (np.ones(columns.size), (np.arange(columns.size), columns)), shape=(columns.size, weights.shape[1])
+        )
+        return sp.csr_array(self._boxes @ select), place
 
 
 def simulate_observations(
