@@ -129,7 +129,7 @@ def match_times(
 
 
 def _calendar(time: xr.DataArray) -> str:
-    hours(time[:0] if time.ndim else time)  # raises where these are no times
+    hours(time.isel(dict.fromkeys(time.dims, slice(1))))  # raises where these are no times
     name = str(time.dt.calendar)
     return "standard" if name in ("gregorian", "proleptic_gregorian") else name
 
