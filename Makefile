@@ -21,7 +21,6 @@ TORCHVISION := 0.28.0
 # Two processes with one thread each are faster on small networks than one process with two threads.
 JOBS ?= 2
 export OMP_NUM_THREADS ?= 1
-export MPLBACKEND ?= agg
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types docs lock clean

@@ -9,6 +9,8 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 # Notebooks run in a process of their own, which should leave the other cores to others too.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+# tqdm misses its widget for notebooks, although no bar is shown; a page is not the place to say so.
+os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"
 
 project = "xslams"
 author = "xslams developers"
