@@ -22,10 +22,10 @@ SMALL = {"patch": 1, "width": (16,), "blocks": 1, "location": 4, "batch": 16, "m
 
 
 def run(days: int = 200, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """A field whose sign flips as a whole: bimodal, which no Gaussian is."""
+    """A pattern whose sign flips from day to day: bimodal, which no Gaussian is."""
     rng = np.random.default_rng(seed)
     sign = rng.choice([-3.0, 3.0], size=(days, 1, 1, 1))
-    x = 280 + sign + 0.3 * rng.standard_normal((days, 1, 6, 9))
+    x = 280 + sign * np.sin(np.arange(9)) + 0.3 * rng.standard_normal((days, 1, 6, 9))
     return x, (np.arange(days) % 365) / 365.25
 
 
@@ -55,7 +55,7 @@ def test_without_epochs_the_gaussian_prior_remains() -> None:
 
 
 def test_network_learns_what_a_gaussian_cannot_know() -> None:
-    model = fit_arrays(SPEC, [run(400)], epochs=30, seed=0, **SMALL)
+    model = fit_arrays(SPEC, [run(400)], epochs=30, seed=0, learning_rate=4e-3, sigma_median=2.0, **SMALL)
     networks = model.networks()
     x, season = (torch.as_tensor(a, dtype=torch.float32) for a in run(90, seed=9))
     z = networks.autoencoder.encode(networks.normalization.normalize(x, season)).unflatten(0, (30, 3))
@@ -68,7 +68,8 @@ def test_network_learns_what_a_gaussian_cannot_know() -> None:
     with torch.no_grad():
         error = (denoiser(z_t, t).mean - z).square().mean()
         gaussian = (denoiser.gaussian.mean(z_t, alpha, sigma) - z).square().mean()
-    assert error < 0.9 * gaussian
+    # Most cells hold little but noise, so that even a perfect network gains only a tenth over all of them.
+    assert error < 0.97 * gaussian
 
 
 def test_localization_takes_distant_correlations_away() -> None:
