@@ -177,7 +177,7 @@ class Climatology:
         return np.asarray(harmonics(fraction, HARMONICS) @ self.mean_coefficients)
 
     def std(self, fraction: npt.NDArray[np.float64]) -> Array:
-        """Return the standard deviation (time, n); as a harmonic fit can go too low, at least half of the annual one."""
+        """Return the standard deviation (time, n), at least half of the annual one: a harmonic fit can go too low."""
         fitted = harmonics(fraction, 1) @ self.variance_coefficients
         return np.asarray(np.sqrt(np.maximum(fitted, 0.25 * self.variance_coefficients[0])))
 
@@ -410,6 +410,15 @@ TUNED: dict[tuple[str, int], Tuning] = {
     ),
     ("pr+olr+t", 1): Tuning(
         radius=8000, error_inflation=1.5, spread=1.11, damping=(1.0, 1.0, 1.0, 0.98, 0.89, 0.95, 0.85, 0.82)
+    ),
+    ("pr", 3): Tuning(
+        radius=9000, error_inflation=5.0, spread=1.122, damping=(1.0, 1.0, 1.0, 1.0, 0.76, 0.79, 0.63, 0.43)
+    ),
+    ("pr+olr", 3): Tuning(
+        radius=9000, error_inflation=5.0, spread=1.161, damping=(1.0, 1.0, 1.0, 1.0, 0.88, 0.97, 0.87, 0.82)
+    ),
+    ("pr+olr+t", 3): Tuning(
+        radius=7000, error_inflation=3.0, spread=1.109, damping=(1.0, 1.0, 1.0, 0.99, 0.9, 0.96, 0.86, 0.83)
     ),
 }
 

@@ -8,10 +8,10 @@ analysis is made with the public API and the shipped weights, from observations 
 classical reference (`enoi.py`) has the same observations, and is judged on the same days, and on the whole year.
 
 Columns: RMSE of the mean and CRPS, both weighted by area, pooled over days, averaged over levels, in K; spread over
-error; then RMSE/CRPS by level, lowest first. A mean of M members carries a sampling error of spread^2 / M, which that of
-a larger ensemble would not: `RMSE` includes it, and `RMSE*` is an estimate without it. CRPS of an ensemble is the fair
-estimate, comparable with that of a Gaussian. Spread over error counts the sampling error of the mean, as `spread_skill`
-in `xslams.scores` does.
+error; then RMSE/CRPS by level, lowest first. A mean of M members has a sampling error of spread^2 / M, which that of
+more would not: `RMSE` includes it, and `RMSE*` is an estimate without it. CRPS of an ensemble is the fair estimate,
+comparable with that of a Gaussian. Spread over error counts the sampling error of the mean, as `spread_skill` in
+`xslams.scores` does.
 """
 
 from __future__ import annotations
