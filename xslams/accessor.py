@@ -118,6 +118,8 @@ class SlamsAccessor:
         """
         from xslams import regrid
 
+        if isinstance(self._obj, xr.DataArray):
+            return regrid.regrid(self._obj, target, method=method, engine=engine)
         return regrid.regrid(self._obj, target, method=method, engine=engine)
 
     def fit(

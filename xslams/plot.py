@@ -6,6 +6,7 @@ by eye. Colour maps are perceptually uniform, apart from the diverging one of th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,9 @@ __all__ = ["panels", "rank_histogram"]
 
 _MEMBER = "member"
 _SEQUENTIAL, _ERROR, _SPREAD = "viridis", "RdBu_r", "magma_r"
-_WET = ("precipitation", "rain", "snow", "humidity")
-_COLUMNS = 3
+# Whole words: "terrain" is dry.
+_WET = re.compile(r"\b(precipitation|rain|rainfall|snowfall|humidity)\b")
+_COLUMNS = 4
 
 
 def panels(
@@ -62,7 +64,6 @@ def panels(
     """
     ensemble, where = _select(_pick(analysis, variable, "analysis"), time, level)
     name, units = ensemble.name, ensemble.attrs.get("units")
-    # The dimensions of the result, whatever a time axis of one entry left of them.
     mean = ensemble.mean(_MEMBER) if _MEMBER in ensemble.dims else ensemble
     drawings: list[tuple[str, xr.DataArray, str, float | None, float | None]] = []
     low, high = _limits(mean)
@@ -72,7 +73,7 @@ def panels(
         drawings.append(("Truth", true, _colours(ensemble), low, high))
     label = f"Analysis, mean of {ensemble.sizes[_MEMBER]} members" if _MEMBER in ensemble.dims else "Analysis"
     drawings.append((label, mean, _colours(ensemble), low, high))
-    error = None if truth is None else mean - true.assign_coords({d: mean[d] for d in mean.dims})
+    error = None if truth is None else scores.bias(mean, true, dims=[]).rename(name)
     deviation = ensemble.std(_MEMBER, ddof=1) if ensemble.sizes.get(_MEMBER, 0) > 1 else None
     top = max((float(np.nanquantile(abs(f), 0.995)) for f in (error, deviation) if f is not None), default=1.0) or 1.0
     if error is not None:
@@ -81,18 +82,19 @@ def panels(
     if deviation is not None:
         size = float(scores.spread(ensemble, mean))
         drawings.append((f"Spread of the members ({size:.2f}{_unit(units)})", deviation, _SPREAD, 0.0, top))
-    sources = [] if obs is None else list(_observed(obs, where.get("time")))
+    sources = [] if obs is None else list(_observed(obs, where))
 
-    rows = -(-(len(drawings) + len(sources)) // _COLUMNS)
-    columns = min(_COLUMNS, len(drawings) + len(sources))
+    # Observations begin a row of their own.
+    rows = 1 + -(-len(sources) // _COLUMNS)
+    columns = max(len(drawings), min(len(sources), _COLUMNS))
     figure, grid = _figure(rows, columns, mean)
-    axes = iter(grid.flat)
+    axes = iter([*grid[0, : len(drawings)], *grid[1:].flat, *grid[0, len(drawings) :]])
     for title, field, colours, vmin, vmax in drawings:
         _map(next(axes), field, title, colours, vmin, vmax, units)
     for title, field in sources:
         ax = next(axes)
-        # The variable that is drawn is compared with its observations on the same scale.
-        same = field.name == name
+        # What is drawn is compared with its observations on the same scale.
+        same = field.name == name and ("level" not in where or _level(field, where) == float(where["level"]))
         bounds = (low, high) if same else _limits(field)
         _map(ax, field, title, _colours(field), *bounds, field.attrs.get("units"))
         _extent(ax, mean)
@@ -167,8 +169,8 @@ def _select(field: xr.DataArray, time: Any, level: float | None) -> tuple[xr.Dat
     return field.transpose(..., *(d for d in (found.lat, found.lon) if d in field.dims)).load(), where
 
 
-def _observed(obs: ObservationsLike, time: Any) -> Iterator[tuple[str, xr.DataArray]]:
-    """Title and values of every variable of every source at one time and its lowest level."""
+def _observed(obs: ObservationsLike, where: dict[str, Any]) -> Iterator[tuple[str, xr.DataArray]]:
+    """Title and values of every variable of every source at one time, and at the level nearest to the one drawn."""
     from xslams.observations import as_observations
 
     for number, source in enumerate(as_observations(obs), start=1):
@@ -176,15 +178,21 @@ def _observed(obs: ObservationsLike, time: Any) -> Iterator[tuple[str, xr.DataAr
             found = schema.inspect(field.to_dataset(name="values"))
             if found.lat is None or found.lon is None:
                 continue
-            if found.time is not None and found.time in field.dims and time is not None:
+            if found.time is not None and found.time in field.dims and "time" in where:
                 labels = field.indexes[found.time]
-                field = field.isel({found.time: labels.get_indexer([time], method="nearest")[0]})
+                field = field.isel({found.time: labels.get_indexer([where["time"]], method="nearest")[0]})
             if found.level is not None and found.level in field.dims:
-                field = field.isel({found.level: 0})
+                wanted = float(where["level"]) if "level" in where else field[found.level].values[0]
+                field = field.isel({found.level: int(np.argmin(abs(field[found.level].values - wanted)))})
             label = f" at {_label(field[found.level])}" if found.level in field.coords else ""
             count = int(field.notnull().sum())
             name = source.name or f"source {number}"
             yield f"Observed by {name}: {field.name}{label} ({count} values)", field.load()
+
+
+def _level(field: xr.DataArray, where: dict[str, Any]) -> float | None:
+    name = where["level"].name
+    return float(field.coords[name]) if name in field.coords and field.coords[name].ndim == 0 else None
 
 
 def _fields(source: Observation) -> Sequence[xr.DataArray]:
@@ -203,18 +211,17 @@ def _limits(*fields: xr.DataArray) -> tuple[float, float]:
 
 
 def _colours(field: xr.DataArray) -> str:
-    text = " ".join(str(field.attrs.get(k, "")) for k in ("standard_name", "long_name")).lower()
-    return "YlGnBu" if any(word in text for word in _WET) else _SEQUENTIAL
+    text = " ".join(str(field.attrs.get(k, "")) for k in ("standard_name", "long_name")).lower().replace("_", " ")
+    return "YlGnBu" if _WET.search(text) else _SEQUENTIAL
 
 
 def _figure(rows: int, columns: int, field: xr.DataArray) -> tuple[Figure, Any]:
     from matplotlib import pyplot as plt
 
     lat, lon = (np.asarray(field[d]) for d in field.dims[-2:])
-    shape = np.clip(np.ptp(lat) / max(float(np.ptp(lon)), 1e-9) / _aspect(lat), 0.35, 1.4)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(4.6 * columns, (4.0 * shape + 1.0) * rows + 0.4), squeeze=False, layout="constrained"
-    )
+    shape = np.clip(np.ptp(lat) / max(float(np.ptp(lon)), 1e-9) * _aspect(lat), 0.35, 1.4)
+    figure, axes = plt.subplots(rows, columns, figsize=(4.6 * columns, (4.0 * shape + 1.0) * rows + 0.4), squeeze=False)
+    figure.set_layout_engine("constrained", h_pad=0.1)
     return figure, axes
 
 
@@ -230,7 +237,7 @@ def _map(
     else:
         values = field.transpose(*lat.dims, *lon.dims).values
         drawn = ax.pcolormesh(lon.values, lat.values, values, shading="nearest", rasterized=True, **options)
-    ax.set_facecolor("0.9")
+    ax.set_facecolor("0.8")
     ax.set_title(title, fontsize="medium")
     _extent(ax, field)
     low, high = (0.0 if v is None else v for v in (vmin, vmax))
@@ -238,7 +245,7 @@ def _map(
     over, under = bool((values > high).any()), bool((values < low).any())
     extend = "both" if over and under else "max" if over else "min" if under else "neither"
     bar = ax.figure.colorbar(drawn, ax=ax, orientation="horizontal", extend=extend, pad=0.02, aspect=40)
-    bar.set_label(units or "")
+    bar.set_label(f"{field.name} [{units}]" if units else str(field.name))
 
 
 def _extent(ax: Axes, field: xr.DataArray) -> None:
