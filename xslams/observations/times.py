@@ -3,7 +3,9 @@
 A value is taken for an average over time where its data say so: bounds of the time coordinate, an ``avg_period`` or
 ``delta_t`` attribute (as NOAA writes them), ``cell_methods`` with ``time: mean``, or steps of a month. It then observes
 the mean of all frames whose time stamp lies in its period: the calendar month of a monthly stamp, the calendar day of a
-daily one, else the step that begins at the stamp. Everything else observes the nearest frame within a tolerance.
+daily one, else the step that begins at the stamp. Where its bounds are about one step long but straddle two frames (the
+mean of a local day, in a model of daily means), it observes both, each by the share of the period that the frame covers
+from its stamp on. Everything else observes the nearest frame within a tolerance.
 """
 
 from __future__ import annotations
@@ -107,7 +109,11 @@ def match_times(
         )
         raise DimensionError(msg)
     at, frame = hours(time).ravel(), hours(frames)
-    windows = _windows(time, step, attrs or {}, bounds)
+    straddling = _straddling(time, frame, step, bounds)
+    windows = _windows(time, step, attrs or {}, bounds) if straddling is None else None
+    if straddling is not None:
+        # A period that the frames cover in part lies at an end of the analysis, as others lie beyond it.
+        return TimeMatch(_shares(straddling, frame, step), averages=True, missed=0)
     if windows is not None:
         first = np.searchsorted(frame, windows[:, 0] - _SECOND)
         last = np.searchsorted(frame, windows[:, 1] - _SECOND)
@@ -126,6 +132,38 @@ def match_times(
     weights = sp.csr_array((data, columns, indptr), shape=(len(at), len(frame)))
     inside = (at >= frame[0] - 0.5 * step) & (at <= frame[-1] + 0.5 * step)
     return TimeMatch(weights, windows is not None, int((inside & (counts == 0)).sum()))
+
+
+def _straddling(time: xr.DataArray, frame: FloatArray, step: float, bounds: xr.DataArray | None) -> FloatArray | None:
+    """Bounds about one step long of which some begin between two frames, in hours, shape (time, 2); else None."""
+    if bounds is None or not is_time(bounds) or bounds.shape != (time.size, 2) or not time.size:
+        return None
+    pairs = np.sort(hours(bounds), axis=1)
+    length = np.median(pairs[:, 1] - pairs[:, 0])
+    phase = np.abs((pairs[:, 0] - frame[0] + 0.5 * step) % step - 0.5 * step)
+    if not step / _LONGER <= length <= _LONGER * step or phase.max() <= _SECOND:
+        return None
+    return pairs
+
+
+def _shares(pairs: FloatArray, frame: FloatArray, step: float) -> sp.csr_array:
+    """Share of each period that lies in each frame; no row where the frames at hand do not cover it all."""
+    first = np.searchsorted(frame, pairs[:, 0] - step + _SECOND)
+    rows, columns, data = [], [], []
+    for reach in range(3):
+        column = np.minimum(first + reach, len(frame) - 1)
+        shared = np.minimum(pairs[:, 1], frame[column] + step) - np.maximum(pairs[:, 0], frame[column])
+        found = np.flatnonzero((first + reach < len(frame)) & (shared > _SECOND))
+        rows.append(found)
+        columns.append(column[found])
+        data.append(shared[found] / (pairs[found, 1] - pairs[found, 0]))
+    weights = sp.csr_array(
+        (np.concatenate(data), (np.concatenate(rows), np.concatenate(columns))), shape=(len(pairs), len(frame))
+    )
+    covered = np.asarray(weights.sum(axis=1)) > 1 - 1e-3
+    weights.data *= covered[np.repeat(np.arange(len(pairs)), np.diff(weights.indptr))]
+    weights.eliminate_zeros()
+    return weights
 
 
 def _calendar(time: xr.DataArray) -> str:
