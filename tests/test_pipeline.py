@@ -266,7 +266,7 @@ def test_fit_learns_variables_grid_and_time_step():
         ("t", "state", "identity", (850.0, 500.0)),
         ("pr", "aux", "sqrt", ()),
     ]
-    assert spec.variables[1].scale == pytest.approx(1 / 86400)
+    assert spec.variables[1].scale == pytest.approx(2 / 86400)
     assert (spec.name, spec.time_step, spec.window, spec.periodic) == ("mine", 24.0, 3, True)
     same = ds.slams.fit("pr", window=3, epochs=0, patch=2, hidden=0, autoencoder_epochs=1, progress=False)
     assert same.spec.variables == spec.variables

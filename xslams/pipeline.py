@@ -416,9 +416,9 @@ def _describe(ds: xr.Dataset, names: Mapping[str, Sequence[str]], **given: Any) 
 
 
 def _rain_scale(units: str) -> float:
-    """One millimetre a day, where drizzle ends and the transform starts to bend; 1 of any other unit."""
+    """Two millimetres a day, where drizzle ends and the transform starts to bend; 1 of any other unit."""
     try:
-        return float(schema.convert_units(xr.DataArray(1.0, attrs={"units": "mm day-1"}), units))
+        return float(schema.convert_units(xr.DataArray(2.0, attrs={"units": "mm day-1"}), units))
     except UnitError:
         return 1.0
 
