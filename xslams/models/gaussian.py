@@ -80,7 +80,9 @@ class GaussianPrior(nn.Module):
         return torch.fft.irfft(f, n=self.latent_shape[2], dim=-1, norm="ortho")
 
     @torch.no_grad()
-    def fit(self, runs: list[Tensor], *, shrinkage: float = 0.0, taper: Tensor | None = None) -> None:
+    def fit(
+        self, runs: list[Tensor], *, shrinkage: float = 0.0, taper: Tensor | None = None, smoothing: int = 1
+    ) -> None:
         """Estimate modes and autocovariances from contiguous runs of latent frames ``(T, z, z_lat, z_lon)``.
 
         Parameters
@@ -91,6 +93,9 @@ class GaussianPrior(nn.Module):
             Weight of the mean variance of a block against its sample eigenvalues.
         taper
             Localisation of the covariance of a whole frame, shape ``(size, size)``; only without periodicity.
+        smoothing
+            Number of modes of like variance over which lag correlations are averaged (odd); with few frames, those of a
+            single mode are noise. Means of positive definite functions are positive definite.
         """
         blocks = [self.to_blocks(run[None])[:, 0] for run in runs]
         count = sum(b.shape[1] for b in blocks)
@@ -122,7 +127,7 @@ class GaussianPrior(nn.Module):
             for lag in range(self.lags + 1):
                 total = sum((a[lag:] * a[: len(a) - lag].conj()).sum(0) for a in lagged)
                 pairs = sum(len(a) - lag for a in lagged)
-                c = total / pairs / power.clamp(min=1e-12) * variance
+                c = _smooth(total / pairs / power.clamp(min=1e-12), smoothing) * variance
                 self.autocov[lag, m] = torch.view_as_real(c) if self.periodic else c[:, None]
             r0 = sum(r.abs().square().sum() for r in residual)
             r1 = sum((r[1:] * r[:-1].conj()).real.sum() for r in residual)
@@ -223,6 +228,16 @@ class TrajectoryGaussian:
         return total / (channels * lat * lon * self.length)
 
 
+def _smooth(correlation: Tensor, width: int) -> Tensor:
+    """Running mean over `width` neighbouring modes, fewer at both ends."""
+    if width == 1:
+        return correlation
+    index = torch.arange(len(correlation), device=correlation.device)
+    near = (index[:, None] - index).abs() <= width // 2
+    weight = near.to(correlation.real.dtype) / near.sum(1, keepdim=True)
+    return weight.to(correlation.dtype) @ correlation
+
+
 def _extend(cov: Tensor, length: int) -> Tensor:
     """Autocovariances of lags 0 to ``length - 1`` by the autoregression that the first ones imply; lag leads."""
     order = len(cov) - 1
@@ -231,7 +246,9 @@ def _extend(cov: Tensor, length: int) -> Tensor:
     coefficients = _levinson(cov)
     lags = list(cov.unbind(0))
     for _ in range(order + 1, length):
-        lags.append(sum((a * c for a, c in zip(coefficients, reversed(lags[-order:]), strict=True)), torch.zeros_like(lags[0])))
+        lags.append(
+            sum((a * c for a, c in zip(coefficients, reversed(lags[-order:]), strict=True)), torch.zeros_like(lags[0]))
+        )
     return torch.stack(lags)
 
 
@@ -242,8 +259,8 @@ def _levinson(cov: Tensor) -> list[Tensor]:
     for order in range(1, len(cov)):
         predicted = sum((a * cov[order - 1 - i] for i, a in enumerate(coefficients)), torch.zeros_like(cov[0]))
         reflection = (cov[order] - predicted) / variance
-        coefficients = [a - reflection * b.conj() for a, b in zip(coefficients, reversed(coefficients), strict=True)] + [
-            reflection
-        ]
+        coefficients = [
+            a - reflection * b.conj() for a, b in zip(coefficients, reversed(coefficients), strict=True)
+        ] + [reflection]
         variance = (variance * (1 - reflection.abs().square())).clamp(min=1e-12)
     return coefficients

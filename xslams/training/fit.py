@@ -55,6 +55,7 @@ DEFAULTS: dict[str, Any] = {
     "sigma_spread": 1.4,
     "shrinkage": 0.0,
     "localization": None,
+    "smoothing": 1,
 }
 _ARCHITECTURE = ("patch", "hidden", "modes", "lags", "width", "blocks", "location", "dropout", "mean_order", "std_order")
 
@@ -135,7 +136,7 @@ def fit_arrays(
         taper = None
         if o["localization"] is not None and not spec.periodic:
             taper = _taper(networks, spec, o["localization"]).to(device)
-        networks.gaussian.fit(latents, shrinkage=o["shrinkage"], taper=taper)
+        networks.gaussian.fit(latents, shrinkage=o["shrinkage"], taper=taper, smoothing=o["smoothing"])
         if networks.score is not None:
             _fit_score(networks, latents, seasons, epochs, o, progress=progress)
     networks = networks.eval().requires_grad_(requires_grad=False)
