@@ -11,6 +11,7 @@ What helped, on the fourth year:
 - Four annual harmonics in the mean: two are worse by 0.03 K, six again worse.
 - Precipitation enters as a square root beyond 2 mm/day; a logarithm was worse than no transform.
 - The Gaussian prior inside the denoiser, homogeneous along latitude circles: the network starts from what it knows.
+- Variances along its modes are measured on frames that the modes were not found with: 2 % less error of the analysis.
 """
 
 import sys
@@ -24,7 +25,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 SPIN_UP, TRAINING = 90, 1095
 
 options = {
-    "latent_channels": 48, "modes": 128, "mean_order": 4, "std_order": 1, "autoencoder_epochs": 12,
+    "latent_channels": 48, "modes": 200, "folds": 5, "mean_order": 4, "std_order": 1, "autoencoder_epochs": 12,
     "width": (96, 128), "dropout": 0.1,
 }  # fmt: skip
 about = {

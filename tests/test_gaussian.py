@@ -82,6 +82,32 @@ def test_periodic_prior_does_not_care_where_longitude_begins() -> None:
     torch.testing.assert_close(shifted, gaussian.mean(z, one, one).roll(3, -1), atol=1e-5, rtol=1e-4)
 
 
+def test_folds_do_not_overrate_the_leading_modes() -> None:
+    # White noise: every mode has variance one, whatever a short sample says of its first.
+    z = torch.randn(60, *SHAPE, generator=torch.Generator().manual_seed(0))
+    leading = []
+    for folds in (0, 4):
+        prior = GaussianPrior(SHAPE, periodic=False, modes=5, lags=1)
+        prior.fit([z], folds=folds)
+        leading.append(float(prior.autocov[0, 0, :, 0].mean()))
+    assert leading[0] > 2
+    assert 0.6 < leading[1] < 1.4
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+def test_modes_survive_eight_bits(periodic: bool) -> None:
+    prior = fitted(periodic=periodic, modes=4)
+    basis = prior.basis()
+    prior.modes.copy_(prior.quantized())
+    gram = prior.basis().mH @ prior.basis()
+    torch.testing.assert_close(gram, torch.eye(4).expand_as(gram).to(gram.dtype), atol=1e-3, rtol=0)
+    overlap = (prior.basis().conj() * basis).sum(1).abs()
+    assert overlap.min() > 0.999
+    prior_again = prior.basis()
+    prior.modes.copy_(prior.quantized())
+    torch.testing.assert_close(prior.basis(), prior_again)
+
+
 def test_learns_the_direction_in_which_waves_travel() -> None:
     cov = dense(fitted(periodic=True, modes=10**6, length=4000), 2).reshape(2, *SHAPE, 2, *SHAPE)
     # The field moves one cell eastward per frame: the covariance with the next frame peaks one cell to the east.

@@ -232,11 +232,15 @@ def test_one_network_call_per_step(tiny_model: Model) -> None:
     assert denoiser.calls == 32
 
 
-def test_observation_operator_has_its_jacobian_and_adjoint(tiny_model: Model) -> None:
+@pytest.mark.parametrize("transformed", [True, False])
+def test_observation_operator_has_its_adjoint_and_jacobian(tiny_model: Model, transformed: bool) -> None:
     networks = tiny_model.networks()
     channels, lat, lon = tiny_model.spec.frame_shape
     size = LENGTH * channels * lat * lon
-    matrix = sp.random_array((50, size), density=0.01, rng=np.random.default_rng(0), format="csr")
+    dense = sp.random_array((50, size), density=0.01, rng=np.random.default_rng(0)).toarray()
+    if not transformed:
+        dense.reshape(50, LENGTH, channels, lat, lon)[:, :, 2] = 0  # no precipitation
+    matrix = sp.csr_array(dense)
     source = SourceArrays("random", sp.csr_array(matrix), np.zeros(50), np.ones(50))
     operator = FieldOperator(networks, torch.as_tensor(SEASON, dtype=torch.float32), [source])
     generator = torch.Generator().manual_seed(0)
@@ -246,6 +250,8 @@ def test_observation_operator_has_its_jacobian_and_adjoint(tiny_model: Model) ->
     forward, adjoint = operator.linearize(z)
     # <w, J v> = <J^T w, v>
     torch.testing.assert_close((w * forward(v)).sum(), (adjoint(w) * v).sum(), rtol=1e-3, atol=1e-2)
+    if transformed:
+        return  # the slope is that of a secant, see the test of it
     step = 1e-2
     difference = (operator(z + step * v) - operator(z - step * v)) / (2 * step)
     torch.testing.assert_close(forward(v), difference, rtol=2e-2, atol=0.2)

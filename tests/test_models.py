@@ -68,6 +68,14 @@ def test_transform_has_its_inverse_and_slope(value: float) -> None:
     torch.testing.assert_close(normalization.slope(g), difference, rtol=1e-4, atol=1e-4)
 
 
+@given(st.floats(-3, 8), st.floats(-3, 8))
+def test_secant_leads_from_the_estimate_to_the_target(start: float, end: float) -> None:
+    normalization = Normalization(SPEC, 1, 1)
+    g, target = (torch.full((3, 8, 16), v, dtype=torch.float64) for v in (start, end))
+    there = normalization.inverse_transform(g) + normalization.secant(g, target) * (target - g)
+    torch.testing.assert_close(there, normalization.inverse_transform(target), atol=1e-5, rtol=1e-6)
+
+
 def test_no_spread_is_too_small_to_divide_by() -> None:
     x, season = fields(400)
     x[:, 2, :, :4] = 0.0  # a desert

@@ -1,8 +1,13 @@
 r"""The observation operator in latent space.
 
 :math:`A(z) = S \, g^{-1}(m + d \, D(z))`: decode, restore the seasonal climatology, undo the transform, and apply the sparse
-matrix that selects, regrids and averages. Its Jacobian is :math:`S \, \mathrm{diag}(g^{-1\prime} d) \, D`, with the decoder
+matrix that selects, regrids and averages. It is linearised as :math:`S \, \mathrm{diag}(s d) \, D`, with the decoder
 :math:`D` linear, so that a product costs one decoding.
+
+The slope :math:`s` of :math:`g^{-1}` is not the tangent at the estimate but the secant from the estimate to what was observed
+there: heavy rain observed where the estimate is dry lies on a steep part of the curve of which the tangent knows nothing.
+With the tangent, gauges made the analysis of temperature worse. For an observation of a single cell the secant is the same
+as observing the transformed variable, with the error scaled accordingly.
 """
 
 from __future__ import annotations
@@ -51,22 +56,23 @@ class FieldOperator:
         self.mean, self.std = mean[:, self.channels], std[:, self.channels]
         self.forward = _to_torch(matrix, device)
         self.backward = _to_torch(sp.csr_array(matrix.T), device)
-        self.y = torch.as_tensor(np.concatenate([s.values for s in sources]), dtype=torch.float32, device=device)
+        values = np.concatenate([s.values for s in sources])
+        self.y = torch.as_tensor(values, dtype=torch.float32, device=device)
+        # What was observed in each cell, to aim the secant at; the climatology where nothing was.
+        weight = abs(matrix).T @ np.ones(len(values))
+        seen = np.divide(abs(matrix).T @ values, weight, out=np.zeros_like(weight), where=weight > 0)
+        target = torch.as_tensor(seen.reshape(self.mean.shape), dtype=torch.float32, device=device)
+        observed = torch.as_tensor((weight > 0).reshape(self.mean.shape), device=device)
+        self.target = torch.where(observed, networks.normalization.transform(target, self.channels), self.mean)
         variance = torch.as_tensor(np.concatenate([s.variance for s in sources]), dtype=torch.float32, device=device)
         self.variance = variance + self._representativeness(matrix)
 
     def _representativeness(self, matrix: sp.csr_array) -> Tensor:
         """Variance of what the decoder leaves out, as the observations see it."""
-        at_mean = self._slope(self.mean)
-        beyond = self._slope(self.mean.abs() + self.std)
-        # Mean square of the slope over the climatological distribution, from its values at the mean and one deviation out.
-        square = 0.5 * (at_mean.square() + beyond.square())
-        field = square * (self.std * self.networks.autoencoder.residual_std[self.channels]).square()
+        slope = self.networks.normalization.slope(self.target, self.channels)
+        field = (slope * self.std * self.networks.autoencoder.residual_std[self.channels]).square()
         squared = sp.csr_array((matrix.data**2, matrix.indices, matrix.indptr), shape=matrix.shape)
         return (_to_torch(squared, field.device) @ field.reshape(-1, 1))[:, 0]
-
-    def _slope(self, g: Tensor) -> Tensor:
-        return self.networks.normalization.slope(g, self.channels)
 
     def _decode(self, z: Tensor) -> Tensor:
         return self.networks.autoencoder.decode(z, self.channels)
@@ -77,8 +83,9 @@ class FieldOperator:
         return _Apply.apply(x.flatten(1), self.forward, self.backward)  # type: ignore[no-any-return, no-untyped-call]
 
     def linearize(self, z: Tensor) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
-        """Jacobian at `z` and its adjoint, as functions of ``(B, *z)`` and ``(B, n)``."""
-        slope = self.std * self._slope(self.mean + self.std * self._decode(z))
+        """Linear operator from `z` towards the observations and its adjoint, on ``(B, *z)`` and ``(B, n)``."""
+        g = self.mean + self.std * self._decode(z)
+        slope = self.std * self.networks.normalization.secant(g, self.target, self.channels)
         with torch.enable_grad():
             probe = torch.zeros_like(z).requires_grad_()
             decoded = self._decode(probe)

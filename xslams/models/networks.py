@@ -53,9 +53,13 @@ class Networks(nn.Module):
             )
 
     def storage_state(self) -> dict[str, Tensor]:
-        """Weights as they are stored: half precision, but for what spans many orders of magnitude or holds kelvins."""
+        """Weights as they are stored.
+
+        In half precision, but for what spans many orders of magnitude or holds kelvins; modes in eight bits.
+        """
         exact = ("normalization.mean", "gaussian.autocov", "gaussian.rest")
-        return {k: v.detach().cpu() if k in exact else v.detach().cpu().half() for k, v in self.state_dict().items()}
+        state = {k: v.detach().cpu() if k in exact else v.detach().cpu().half() for k, v in self.state_dict().items()}
+        return state | {"gaussian.modes": self.gaussian.quantized().cpu()}
 
     def round_to_storage(self) -> None:
         """Round the weights to what a file would hold, so that a saved model is the model in memory."""

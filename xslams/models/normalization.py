@@ -79,10 +79,11 @@ class Normalization(nn.Module):
         log_std = torch.einsum("tk,k...->t...", harmonics(season, self.std_order), self.log_std)
         return mean, torch.exp(log_std)
 
-    def transform(self, x: Tensor) -> Tensor:
+    def transform(self, x: Tensor, channels: Sequence[int] | None = None) -> Tensor:
         """Apply :math:`g` to the channels that have one; shape ``(*, channel, lat, lon)``."""
-        scale = torch.where(self.scales > 0, self.scales, 1.0)
-        return torch.where(self.scales > 0, torch.sign(x) * (torch.sqrt(1 + x.abs() / scale) - 1), x)
+        scales = self.scales if channels is None else self.scales[list(channels)]
+        scale = torch.where(scales > 0, scales, 1.0)
+        return torch.where(scales > 0, torch.sign(x) * (torch.sqrt(1 + x.abs() / scale) - 1), x)
 
     def inverse_transform(self, g: Tensor, channels: Sequence[int] | None = None) -> Tensor:
         """Apply the inverse of :math:`g`; differentiable.
@@ -101,6 +102,13 @@ class Normalization(nn.Module):
         """Derivative of `inverse_transform`, element by element."""
         scales = self.scales if channels is None else self.scales[list(channels)]
         return torch.where(scales > 0, 2 * (g.abs() + 1) * scales, torch.ones_like(g))
+
+    def secant(self, g: Tensor, target: Tensor, channels: Sequence[int] | None = None) -> Tensor:
+        """Slope of `inverse_transform` from `g` to `target`, element by element; the derivative where they are close."""
+        rise = self.inverse_transform(target, channels) - self.inverse_transform(g, channels)
+        run = target - g
+        near = run.abs() < 1e-3
+        return torch.where(near, self.slope(g, channels), rise / torch.where(near, 1.0, run))
 
     def normalize(self, x: Tensor, season: Tensor) -> Tensor:
         """From physical fields ``(*, T, channel, lat, lon)`` to anomalies; missing values become zero anomaly."""

@@ -50,12 +50,13 @@ DEFAULTS: dict[str, Any] = {
     "batch": 32,
     "learning_rate": 1e-3,
     "weight_decay": 1e-2,
-    "ema": 0.998,
+    "ema": 0.995,
     "sigma_median": 1.0,
     "sigma_spread": 1.4,
     "shrinkage": 0.0,
     "localization": None,
     "smoothing": 1,
+    "folds": 0,
 }
 _ARCHITECTURE = ("patch", "hidden", "modes", "lags", "width", "blocks", "location", "dropout", "mean_order", "std_order")
 
@@ -136,7 +137,9 @@ def fit_arrays(
         taper = None
         if o["localization"] is not None and not spec.periodic:
             taper = _taper(networks, spec, o["localization"]).to(device)
-        networks.gaussian.fit(latents, shrinkage=o["shrinkage"], taper=taper, smoothing=o["smoothing"])
+        networks.gaussian.fit(
+            latents, shrinkage=o["shrinkage"], taper=taper, smoothing=o["smoothing"], folds=o["folds"]
+        )
         if networks.score is not None:
             _fit_score(networks, latents, seasons, epochs, o, progress=progress)
     networks = networks.eval().requires_grad_(requires_grad=False)
