@@ -2,8 +2,9 @@
 
     python examples/train_speedy.py [OUT.safetensors]
 
-Reads two independent runs of SPEEDY (`speedy_t30_daily_4yr.nc`, `speedy_t30_daily_2yr_b.nc`) from the folder of shared data,
-of which the first gives its first three years and keeps the fourth for judging. Takes about 40 minutes on two cores.
+Reads two independent runs of SPEEDY (`speedy_t30_daily_4yr.nc`, `speedy_t30_daily_2yr_b.nc`) from the folder of shared
+data, of which the first gives its first three years and keeps the fourth for judging. Takes about 40 minutes on two
+cores.
 
 What helped, on the fourth year:
 

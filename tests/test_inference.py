@@ -46,7 +46,8 @@ def test_gaussian_posterior_is_exact(size: int, observed: int, error: float, sch
         generator=torch.Generator().manual_seed(1),
     )  # fmt: skip
     std = posterior.diagonal().sqrt()
-    # Monte-Carlo error of 4096 members: 1/64 of a deviation in the mean, 1.1 % in the deviation; four times that at most.
+    # Monte-Carlo error of 4096 members: 1/64 of a deviation in the mean, 1.1 % in the deviation; four times that at
+    # most.
     assert ((z.mean(0) - mean) / std).abs().max() < 0.05 + 4 / MEMBERS**0.5
     assert (z.std(0) / std - 1).abs().max() < 0.03 + 4 * 0.011
     assert ((z.std(0) / std - 1).mean()).abs() < 0.03
@@ -158,11 +159,13 @@ def test_conjugate_gradients_leave_solved_rows_alone() -> None:
     b[1] = matrix[:, 0]
     together = conjugate_gradients(lambda v: v @ matrix, b, tolerance=1e-5, iterations=200)
     torch.testing.assert_close(together, torch.linalg.solve(matrix, b.T).T, atol=1e-3, rtol=1e-3)
-    apart = torch.cat([conjugate_gradients(lambda v: v @ matrix, row[None], tolerance=1e-5, iterations=200) for row in b])
+    apart = torch.cat(
+        [conjugate_gradients(lambda v: v @ matrix, row[None], tolerance=1e-5, iterations=200) for row in b]
+    )
     torch.testing.assert_close(together, apart, atol=1e-6, rtol=1e-5)
 
 
-# -- on a model ---------------------------------------------------------------------------------------------------------
+# From here on: on a model.
 
 LENGTH = 5
 SEASON = np.arange(LENGTH) / 365.25
@@ -174,7 +177,9 @@ def station_source(model: Model, value: float, error: float = 0.1) -> SourceArra
     channels, lat, lon = model.spec.frame_shape
     cells = np.arange(0, lat * lon, 4)
     columns = (np.arange(LENGTH)[:, None] * channels * lat * lon + cells).ravel()
-    matrix = sp.csr_array((np.ones(len(columns)), (np.arange(len(columns)), columns)), shape=(len(columns), LENGTH * channels * lat * lon))
+    matrix = sp.csr_array(
+        (np.ones(len(columns)), (np.arange(len(columns)), columns)), shape=(len(columns), LENGTH * channels * lat * lon)
+    )
     return SourceArrays("stations", matrix, np.full(len(columns), value), np.full(len(columns), error**2))
 
 
@@ -196,13 +201,13 @@ def test_members_follow_the_observations(tiny_model: Model) -> None:
 def test_members_do_not_depend_on_the_batch(tiny_model: Model, batch_size: int | str) -> None:
     source = [station_source(tiny_model, 290.0)]
     reference = assimilate(tiny_model, source, batch_size=3)
-    np.testing.assert_allclose(assimilate(tiny_model, source, batch_size=batch_size), reference, atol=2e-2)
+    np.testing.assert_array_equal(assimilate(tiny_model, source, batch_size=batch_size), reference)
 
 
 def test_a_member_is_the_same_alone_and_in_company(tiny_model: Model) -> None:
     source = [station_source(tiny_model, 290.0)]
     alone = assimilate(tiny_model, source, members=[2])
-    np.testing.assert_allclose(alone[0], assimilate(tiny_model, source)[2], atol=2e-2)
+    np.testing.assert_array_equal(alone[0], assimilate(tiny_model, source)[2])
 
 
 def test_seed_decides(tiny_model: Model) -> None:
@@ -265,8 +270,12 @@ def test_no_observation_leaves_the_climatology(tiny_model: Model) -> None:
 
 
 def test_encoding_and_decoding_are_near_inverses(tiny_model: Model) -> None:
-    mean, std = climatology_arrays(tiny_model, SEASON)
-    x = decode_arrays(tiny_model, np.random.default_rng(0).standard_normal((LENGTH, *tiny_model.networks().autoencoder.latent_shape)), SEASON)
+    _, std = climatology_arrays(tiny_model, SEASON)
+    x = decode_arrays(
+        tiny_model,
+        np.random.default_rng(0).standard_normal((LENGTH, *tiny_model.networks().autoencoder.latent_shape)),
+        SEASON,
+    )
     again = decode_arrays(tiny_model, encode_arrays(tiny_model, x, SEASON), SEASON)
     assert np.abs((again - x)[:, :2] / std[:, :2]).mean() < 0.3
     # What is not there counts as climatology.

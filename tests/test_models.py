@@ -36,7 +36,9 @@ def fields(days: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     season = (np.arange(days) % 365) / 365.25
     t = 270 + 15 * np.cos(2 * np.pi * season)[:, None, None, None] + 3 * rng.standard_normal((days, 2, 8, 16))
     pr = 5 * rng.standard_normal((days, 1, 8, 16)).clip(0) ** 2
-    return torch.as_tensor(np.concatenate([t, pr], 1), dtype=torch.float32), torch.as_tensor(season, dtype=torch.float32)
+    return torch.as_tensor(np.concatenate([t, pr], 1), dtype=torch.float32), torch.as_tensor(
+        season, dtype=torch.float32
+    )
 
 
 def test_normalized_fields_have_unit_variance_and_come_back() -> None:

@@ -18,7 +18,16 @@ SPEC = Spec(
     periodic=False,
     window=3,
 )
-SMALL = {"patch": 1, "width": (16,), "blocks": 1, "location": 4, "batch": 16, "modes": 20, "progress": False, "device": "cpu"}
+SMALL = {
+    "patch": 1,
+    "width": (16,),
+    "blocks": 1,
+    "location": 4,
+    "batch": 16,
+    "modes": 20,
+    "progress": False,
+    "device": "cpu",
+}
 
 
 def run(days: int = 200, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -35,7 +44,7 @@ def test_unknown_options_are_named() -> None:
 
 
 def test_too_few_frames_are_refused() -> None:
-    with pytest.raises(ModelError, match="at least 3 consecutive frames.* has 2"):
+    with pytest.raises(ModelError, match=r"at least 3 consecutive frames.* has 2"):
         fit_arrays(SPEC, [run(2), run(2)])
 
 

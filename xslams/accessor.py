@@ -204,7 +204,8 @@ class SlamsAccessor:
         sampler
             How the reverse diffusion is integrated; "auto" takes what is best calibrated at this number of steps.
         steps
-            Steps from noise to state; the score network is called at most twice in each.
+            Steps from noise to state; the score network is called once in each ("heun" takes half as many steps of two
+            calls).
         corrections
             Langevin corrections after each step, for posteriors with several modes.
         overlap

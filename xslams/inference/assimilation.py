@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from xslams.errors import SlamsError
 from xslams.inference.denoiser import SIGMA_MAX, TrajectoryDenoiser
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
+    from azula.denoise import Denoiser
 
     from xslams.models.model import Model
     from xslams.models.networks import Networks
@@ -29,8 +30,8 @@ __all__ = ["assimilate_arrays", "climatology_arrays", "decode_arrays", "encode_a
 
 # Draws below this number belong to the sampler; this one is the noise that the decoder leaves out.
 _RESIDUAL_DRAW = 2**31
-# Frames (members times length) that go through the network together; a compromise between overhead and cache.
-_FRAMES_PER_BATCH = {"cpu": 96, "cuda": 4096}
+# Frames (members times length) that go through a GPU together.
+_FRAMES_PER_BATCH = 4096
 
 
 def _device(device: str | None) -> torch.device:
@@ -79,7 +80,8 @@ def assimilate_arrays(
     device
         Torch device; by default the GPU where there is one.
     batch_size
-        Members at a time. It changes memory and speed, never the result.
+        Members at a time on a GPU, where it changes memory and speed, and the result by rounding. A CPU takes them one
+        by one.
     progress
         Whether to show progress bars.
 
@@ -90,19 +92,26 @@ def assimilate_arrays(
     """
     networks, season = _prepare(model, year_fraction, device)
     length = len(season)
-    if batch_size == "auto":
-        batch_size = max(_FRAMES_PER_BATCH[season.device.type] // length, 1)
-    if batch_size < 1:
-        msg = f"batch_size must be at least 1 or 'auto'; got {batch_size}."
+    size = max(_FRAMES_PER_BATCH // length, 1) if batch_size == "auto" else batch_size
+    if size < 1:
+        msg = f"batch_size must be at least 1 or 'auto'; got {size}."
         raise SlamsError(msg)
     denoiser = TrajectoryDenoiser(networks, season)
     present = [s for s in sources if len(s.values)]
     operator = FieldOperator(networks, season, present) if present else None
-    out = np.empty((len(members), length, model.spec.state_channels, len(model.spec.lat), len(model.spec.lon)), np.float32)
-    batches = [members[i : i + batch_size] for i in range(0, len(members), batch_size)]
+    out = np.empty(
+        (len(members), length, model.spec.state_channels, len(model.spec.lat), len(model.spec.lon)), np.float32
+    )
+    if season.device.type == "cpu":
+        # Rounding depends on the size of a batch. One by one, members are bitwise the same in any company, and on a few
+        # cores no slower.
+        size = 1
+    batches = [members[i : i + size] for i in range(0, len(members), size)]
     for n, batch in enumerate(tqdm(batches, desc="members", unit="batch", disable=not progress or len(batches) == 1)):
-        noise = KeyedNoise(seed, batch, [int(label) for label in labels], networks.autoencoder.latent_shape, season.device)
-        guided = denoiser
+        noise = KeyedNoise(
+            seed, batch, [int(label) for label in labels], networks.autoencoder.latent_shape, season.device
+        )
+        guided: Denoiser = denoiser
         if operator is not None:
             guided = guide(denoiser, operator.y, operator, error_covariance(operator.variance), guidance)
         z = sample(
@@ -115,7 +124,7 @@ def assimilate_arrays(
             progress=progress,
         )
         residual = KeyedNoise(seed, batch, noise.labels, model.spec.frame_shape, season.device)(_RESIDUAL_DRAW)
-        first = n * batch_size
+        first = n * size
         out[first : first + len(batch)] = _to_physical(networks, z, season, residual)[:, :, : model.spec.state_channels]
     return out
 
@@ -139,7 +148,9 @@ def encode_arrays(
     networks, season = _prepare(model, year_fraction, device)
     with torch.no_grad():
         x = torch.as_tensor(np.asarray(fields, dtype=np.float32), device=season.device)
-        z: npt.NDArray[np.float32] = networks.autoencoder.encode(networks.normalization.normalize(x, season)).cpu().numpy()
+        z: npt.NDArray[np.float32] = (
+            networks.autoencoder.encode(networks.normalization.normalize(x, season)).cpu().numpy()
+        )
     return z
 
 
@@ -151,7 +162,9 @@ def decode_arrays(
     return _to_physical(networks, torch.as_tensor(np.asarray(z, dtype=np.float32), device=season.device), season)
 
 
-def climatology_arrays(model: Model, year_fraction: FloatArray) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def climatology_arrays(
+    model: Model, year_fraction: FloatArray
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Seasonal mean and standard deviation of all channels in physical units, each ``(T, channel, lat, lon)``.
 
     For a transformed variable the standard deviation is that of the linearised transform at the mean.

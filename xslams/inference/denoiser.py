@@ -2,10 +2,11 @@ r"""The denoiser of latent trajectories: a Gaussian prior, corrected by the scor
 
 .. math:: \mathbb{E}[z \mid z_t] \approx G_t(z_t) + s_t \, F_\theta\big(c_t z_t, G_t(z_t), t\big)
 
-:math:`G_t` is the Wiener filter of the Gaussian prior over the whole trajectory, :math:`s_t` its mean posterior standard
-deviation, and :math:`F_\theta` a U-Net over windows of ``2k + 1`` frames (the local blankets of SDA [1]_). The Gaussian part
-carries what is linear, global in space and unlimited in time; the network what is not Gaussian. Because the Gaussian's
-posterior covariance is known in closed form, moment-matching guidance needs no derivative of the network.
+:math:`G_t` is the Wiener filter of the Gaussian prior over the whole trajectory, :math:`s_t` its mean posterior
+standard deviation, and :math:`F_\theta` a U-Net over windows of ``2k + 1`` frames (the local blankets of SDA [1]_). The
+Gaussian part carries what is linear, global in space and unlimited in time; the network what is not Gaussian. Because
+the Gaussian's posterior covariance is known in closed form, moment-matching guidance needs no derivative of the
+network.
 
 References
 ----------
@@ -80,6 +81,7 @@ class TrajectoryDenoiser(Denoiser):
         super().__init__()
         self.schedule = VESchedule(SIGMA_MIN, SIGMA_MAX) if schedule is None else schedule
         self.score = networks.score
+        self.variance_ratio = networks.variance_ratio
         self.season = season
         self.batch_size = batch_size
         self.gaussian = networks.gaussian.trajectory(len(season))
@@ -122,9 +124,7 @@ class TrajectoryDenoiser(Denoiser):
                 )
             ]
         ).unflatten(0, (len(x_t), len(cover)))
-        correction = torch.cat(
-            [outputs[:, n, begin - i : end - i] for n, (i, begin, end) in enumerate(cover)], dim=1
-        )
+        correction = torch.cat([outputs[:, n, begin - i : end - i] for n, (i, begin, end) in enumerate(cover)], dim=1)
         return DiracPosterior(mean=gaussian + self.spread(alpha, sigma) * correction)
 
     def spread(self, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -132,6 +132,10 @@ class TrajectoryDenoiser(Denoiser):
         return self.gaussian.mean_variance(alpha, sigma).sqrt()
 
     def covariance(self, v: Tensor, t: Tensor) -> Tensor:
-        """Posterior covariance of the clean trajectory under the Gaussian prior, applied to `v`."""
+        """Apply the posterior covariance of the clean trajectory to `v`.
+
+        It is that of the Gaussian prior, scaled by how much less the corrected denoiser errs at this noise level. Without
+        the scaling observations are drawn to more closely than the estimate deserves, and the spread comes out too small.
+        """
         alpha, sigma = self.schedule(t)
-        return self.gaussian.covariance(v, alpha, sigma)
+        return self.variance_ratio(torch.log(sigma / alpha)) * self.gaussian.covariance(v, alpha, sigma)

@@ -1,17 +1,17 @@
 r"""Guidance: denoisers that know of observations.
 
-Given :math:`y = A(z) + e` with :math:`e \sim \mathcal{N}(0, R)`, the expectation of :math:`z` given both :math:`z_t` and
-:math:`y` follows from :math:`p(z \mid z_t) \approx \mathcal{N}(\hat z, V_t)`,
+Given :math:`y = A(z) + e` with :math:`e \sim \mathcal{N}(0, R)`, the expectation of :math:`z` given both :math:`z_t`
+and :math:`y` follows from :math:`p(z \mid z_t) \approx \mathcal{N}(\hat z, V_t)`,
 
 .. math:: \mathbb{E}[z \mid z_t, y] \approx \hat z + V_t J^\top (R + J V_t J^\top)^{-1} (y - A(\hat z))
 
-with :math:`J` the Jacobian of :math:`A` at :math:`\hat z` (moment matching posterior sampling, MMPS [1]_). A guided denoiser
-is itself a denoiser, so that any sampler of azula takes it.
+with :math:`J` the Jacobian of :math:`A` at :math:`\hat z` (moment matching posterior sampling, MMPS [1]_). A guided
+denoiser is itself a denoiser, so that any sampler of azula takes it.
 
-By Tweedie's formula :math:`V_t = \sigma_t^2 / \alpha_t \, \partial \hat z / \partial z_t`, which is what azula's own MMPS uses: one
-backward pass through the network per product. Where a denoiser knows an approximation of its posterior covariance (the
-Gaussian prior inside `TrajectoryDenoiser`), that one is used, and the network is called once per step and never
-differentiated.
+By Tweedie's formula :math:`V_t = \sigma_t^2 / \alpha_t \, \partial \hat z / \partial z_t`, which is what azula's own
+MMPS uses: one backward pass through the network per product. Where a denoiser knows an approximation of its posterior
+covariance (the Gaussian prior inside `TrajectoryDenoiser`), that one is used, and the network is called once per step
+and never differentiated.
 
 References
 ----------
@@ -97,7 +97,7 @@ class MMPSDenoiser(Denoiser):
         Relative residual to which the linear system in observation space is solved.
     """
 
-    def __init__(self, denoiser: Denoiser, y: Tensor, A: Operator, cov_y: Covariance, tolerance: float = 0.03) -> None:  # noqa: N803
+    def __init__(self, denoiser: Denoiser, y: Tensor, A: Operator, cov_y: Covariance, tolerance: float = 0.03) -> None:
         super().__init__()
         self.denoiser = denoiser
         self.y = y
@@ -154,8 +154,8 @@ class SDADenoiser(Denoiser):
     .. math:: \hat z + \frac{\sigma_t^2}{\alpha_t} \nabla_{z_t} \log \mathcal{N}\left(y \mid A(\hat z),
         R + v_t \, \mathrm{diag}(J J^\top)\right)
 
-    where :math:`v_t` is the mean posterior variance of the prior, which takes the place of the constant that SDA sets by
-    hand.
+    where :math:`v_t` is the mean posterior variance of the prior, which takes the place of the constant that SDA sets
+    by hand.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ class SDADenoiser(Denoiser):
         As for `MMPSDenoiser`; the covariance must be diagonal.
     """
 
-    def __init__(self, denoiser: Denoiser, y: Tensor, A: Operator, cov_y: Covariance) -> None:  # noqa: N803
+    def __init__(self, denoiser: Denoiser, y: Tensor, A: Operator, cov_y: Covariance) -> None:
         super().__init__()
         self.denoiser = denoiser
         self.y = y
@@ -210,7 +210,7 @@ class DPSDenoiser(Denoiser):
         Strength, in units of the noise level.
     """
 
-    def __init__(self, denoiser: Denoiser, y: Tensor, A: Operator, cov_y: Covariance, zeta: float = 1.0) -> None:  # noqa: N803
+    def __init__(self, denoiser: Denoiser, y: Tensor, A: Operator, cov_y: Covariance, zeta: float = 1.0) -> None:
         super().__init__()
         self.denoiser = denoiser
         self.y = y
@@ -251,7 +251,7 @@ def _row_norms(forward: LinearMap, z: Tensor, probes: int = 8) -> Tensor:
     return torch.as_tensor(total) / probes
 
 
-def guide(denoiser: Denoiser, y: Tensor, A: Operator, cov_y: Covariance, guidance: str) -> Denoiser:  # noqa: N803
+def guide(denoiser: Denoiser, y: Tensor, A: Operator, cov_y: Covariance, guidance: str) -> Denoiser:
     """Wrap a denoiser by the guidance of that name.
 
     Raises

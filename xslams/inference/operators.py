@@ -1,18 +1,17 @@
 r"""The observation operator in latent space.
 
-:math:`A(z) = S \, g^{-1}(m + d \, D(z))`: decode, restore the seasonal climatology, undo the transform, and apply the sparse
-matrix that selects, regrids and averages. It is linearised as :math:`S \, \mathrm{diag}(s d) \, D`, with the decoder
-:math:`D` linear, so that a product costs one decoding.
+:math:`A(z) = S \, g^{-1}(m + d \, D(z))`: decode, restore the seasonal climatology, undo the transform, and apply the
+sparse matrix that selects, regrids and averages. It is linearised as :math:`S \, \mathrm{diag}(s d) \, D`, with the
+decoder :math:`D` linear, so that a product costs one decoding.
 
-The slope :math:`s` of :math:`g^{-1}` is not the tangent at the estimate but the secant from the estimate to what was observed
-there: heavy rain observed where the estimate is dry lies on a steep part of the curve of which the tangent knows nothing.
-With the tangent, gauges made the analysis of temperature worse. For an observation of a single cell the secant is the same
-as observing the transformed variable, with the error scaled accordingly.
+The slope :math:`s` of :math:`g^{-1}` is not the tangent at the estimate but the secant from the estimate to what was
+observed there: heavy rain observed where the estimate is dry lies on a steep part of the curve of which the tangent
+knows nothing. With the tangent, gauges made the analysis of temperature worse. For an observation of a single cell the
+secant is the same as observing the transformed variable, with the error scaled accordingly.
 """
 
 from __future__ import annotations
 
-import warnings
 import warnings
 from typing import TYPE_CHECKING
 
@@ -80,7 +79,7 @@ class FieldOperator:
     def __call__(self, z: Tensor) -> Tensor:
         """From latents ``(B, L, z, z_lat, z_lon)`` to observed values ``(B, n)``."""
         x = self.networks.normalization.inverse_transform(self.mean + self.std * self._decode(z), self.channels)
-        return _Apply.apply(x.flatten(1), self.forward, self.backward)  # type: ignore[no-any-return, no-untyped-call]
+        return _Apply.apply(x.flatten(1), self.forward, self.backward)  # type: ignore[no-untyped-call]
 
     def linearize(self, z: Tensor) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
         """Linear operator from `z` towards the observations and its adjoint, on ``(B, *z)`` and ``(B, n)``."""
@@ -111,14 +110,15 @@ class _Apply(torch.autograd.Function):
         return (matrix @ x.mT).mT
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None]:
         return (ctx.transpose @ grad.mT).mT, None, None  # type: ignore[attr-defined]
 
 
 def _to_torch(matrix: sp.csr_array, device: torch.device) -> Tensor:
     """Sparse matrix of scipy as one of torch, in single precision."""
     with warnings.catch_warnings():
-        # torch calls its compressed sparse tensors beta; products with dense matrices, all that is used here, are not new.
+        # torch calls its compressed sparse tensors beta; products with dense matrices, all that is used here, are not
+        # new.
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta", category=UserWarning)
         return torch.sparse_csr_tensor(
             torch.as_tensor(matrix.indptr.astype(np.int64)),

@@ -40,7 +40,7 @@ def error_covariance(cov_y: Covariance | Tensor | float) -> Covariance:
 def sample_posterior(
     denoiser: Denoiser,
     y: Tensor,
-    A: Callable[[Tensor], Tensor],  # noqa: N803 (the name of the contract and of the field)
+    A: Callable[[Tensor], Tensor],
     cov_y: Covariance | Tensor | float,
     *,
     shape: Sequence[int],

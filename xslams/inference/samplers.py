@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from azula.sample import DDIMSampler, DDPMSampler, HeunSampler, Sampler, xEABSampler, zABSampler
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from xslams.errors import SlamsError
 
@@ -91,18 +91,17 @@ class KeyedNoise:
 
 
 def _base(name: str, denoiser: Denoiser, steps: int, device: torch.device) -> Sampler:
-    options = {"steps": steps, "silent": True, "device": device}
     if name in ("auto", "dpmpp2m"):
-        return xEABSampler(denoiser, order=2, **options)
+        return xEABSampler(denoiser, order=2, steps=steps, silent=True, device=device)
     if name == "ab2":
-        return zABSampler(denoiser, order=2, **options)
+        return zABSampler(denoiser, order=2, steps=steps, silent=True, device=device)
     if name == "ddim":
-        return DDIMSampler(denoiser, **options)
+        return DDIMSampler(denoiser, steps=steps, silent=True, device=device)
     if name == "heun":
         # Two calls per step: half the steps cost as many calls as the others.
-        return HeunSampler(denoiser, **(options | {"steps": max(steps // 2, 1)}))
+        return HeunSampler(denoiser, steps=max(steps // 2, 1), silent=True, device=device)
     if name == "ddpm":
-        return DDPMSampler(denoiser, **options)
+        return DDPMSampler(denoiser, steps=steps, silent=True, device=device)
     msg = f"Unknown sampler {name!r}; choose one of {', '.join(map(repr, SAMPLERS))}."
     raise SlamsError(msg)
 
@@ -149,7 +148,6 @@ def sample(
     times = base.timesteps if t is None else t.to(x.device)
     draws = iter(range(1, 1 << 31))
     bar = tqdm(total=len(times) - 1, desc="sampling", disable=not progress, unit="step")
-    multistep = isinstance(base, xEABSampler | zABSampler)
     alpha, sigma = denoiser.schedule(times)
     grid = sigma.log() - alpha.log() if isinstance(base, xEABSampler) else sigma / alpha
     buffer: list[Tensor] = []
@@ -160,16 +158,14 @@ def sample(
                 x = _langevin(denoiser, x, time, noise(next(draws)))
             if isinstance(base, DDPMSampler):
                 x = _ddpm(denoiser, x, time, after, noise(next(draws)))
-            elif multistep:
-                mean = denoiser(x, time).mean
-                if isinstance(base, xEABSampler):
-                    buffer = [*buffer[-1:], mean]
-                    weights = base._exponential_adams_bashforth(grid, i=i, n=2)
-                    x = sigma[i + 1] / sigma[i] * x - sigma[i + 1] * _combine(weights, buffer)
-                else:
-                    buffer = [*buffer[-1:], (x - alpha[i] * mean) / sigma[i]]
-                    weights = base._adams_bashforth(grid, i=i, n=2)
-                    x = alpha[i + 1] / alpha[i] * x + alpha[i + 1] * _combine(weights, buffer)
+            elif isinstance(base, xEABSampler):
+                buffer = [*buffer[-1:], denoiser(x, time).mean]
+                weights = base._exponential_adams_bashforth(grid, i=i, n=2)
+                x = sigma[i + 1] / sigma[i] * x - sigma[i + 1] * _combine(weights, buffer)
+            elif isinstance(base, zABSampler):
+                buffer = [*buffer[-1:], (x - alpha[i] * denoiser(x, time).mean) / sigma[i]]
+                weights = base._adams_bashforth(grid, i=i, n=2)
+                x = alpha[i + 1] / alpha[i] * x + alpha[i + 1] * _combine(weights, buffer)
             else:
                 x = base.step(x, time, after)
             bar.update()

@@ -1,9 +1,9 @@
 r"""Autoencoders from frames of anomalies to latent frames that are coarser in space.
 
-The latent grid is ``patch`` times coarser. The decoder is one transposed convolution, whose kernel overlaps its neighbours
-and hence leaves no seams. It is linear: what it costs to linearise an observation operator is then small next to the score
-network. The encoder is the matching strided convolution plus a convolutional residual, which learns to place the latents
-where the decoder does best.
+The latent grid is ``patch`` times coarser. The decoder is one transposed convolution, whose kernel overlaps its
+neighbours and hence leaves no seams. It is linear: what it costs to linearise an observation operator is then small
+next to the score network. The encoder is the matching strided convolution plus a convolutional residual, which learns
+to place the latents where the decoder does best.
 
 Latents are scaled to unit variance at every latent cell and channel, which is what a diffusion prior wants to see. What
 the decoder cannot represent is kept as a standard deviation per channel and cell: it is part of the observation error
@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F  # noqa: N812 (the name that torch itself uses)
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 if TYPE_CHECKING:

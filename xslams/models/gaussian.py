@@ -4,15 +4,15 @@ The covariance between frames :math:`t` and :math:`t'` is
 
 .. math:: \mathrm{Cov}[z_t, z_{t'}] = V \, \mathrm{diag}\big(c_k(t - t')\big) V^* + (I - V V^*) \, c_r(t - t')
 
-with orthonormal modes :math:`V` of a single frame and one lag autocovariance :math:`c_k` per mode: every mode is its own
-stationary process in time. On a grid that is periodic in longitude the modes are those of each zonal wavenumber
-(homogeneous statistics along a latitude circle, as in the background error covariances of variational assimilation), their
-amplitudes are complex, and the phase of :math:`c_k(1)` is the speed at which a wave travels. Elsewhere they are plain
-empirical orthogonal functions. What the modes leave out is white in space and an AR(1) process in time.
+with orthonormal modes :math:`V` of a single frame and one lag autocovariance :math:`c_k` per mode: every mode is its
+own stationary process in time. On a grid that is periodic in longitude the modes are those of each zonal wavenumber
+(homogeneous statistics along a latitude circle, as in the background error covariances of variational assimilation),
+their amplitudes are complex, and the phase of :math:`c_k(1)` is the speed at which a wave travels. Elsewhere they are
+plain empirical orthogonal functions. What the modes leave out is white in space and an AR(1) process in time.
 
-Autocovariances of any lag follow from the first ``p`` by the maximum-entropy (autoregressive) extension, which is positive
-definite for every length. For ``L`` frames the ``L x L`` matrices of all modes are diagonalised once, and then every function
-of the covariance, such as the Wiener filter, costs two projections.
+Autocovariances of any lag follow from the first ``p`` by the maximum-entropy (autoregressive) extension, which is
+positive definite for every length. For ``L`` frames the ``L x L`` matrices of all modes are diagonalised once, and then
+every function of the covariance, such as the Wiener filter, costs two projections.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class GaussianPrior(nn.Module):
         return values.flip(0).real.clamp(min=0), vectors.flip(1)[:, : self.modes.shape[2]]
 
     def _autocovariances(self, parts: list[tuple[Tensor, list[Tensor]]]) -> tuple[Tensor, Tensor, Tensor]:
-        """Autocovariances ``(lags + 1, modes)`` and variances along modes; variance and lag-1 covariance of the rest."""
+        """Autocovariances ``(lags + 1, modes)``, variances along modes; variance and lag-1 covariance of the rest."""
         amplitudes = [run @ vectors.conj() for vectors, runs in parts for run in runs]
         rests = [run - run @ vectors.conj() @ vectors.mT for vectors, runs in parts for run in runs]
         lagged = []
@@ -256,7 +256,7 @@ class TrajectoryGaussian:
 
 
 def _smooth(correlation: Tensor, width: int) -> Tensor:
-    """Running mean over `width` neighbouring modes, fewer at both ends."""
+    """Return the running mean over `width` neighbouring modes, fewer at both ends."""
     if width == 1:
         return correlation
     index = torch.arange(len(correlation), device=correlation.device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
     from xslams.models.spec import Spec
 
-__all__ = ["Networks", "load_networks"]
+__all__ = ["CALIBRATION_LEVELS", "Networks", "load_networks"]
+
+# Noise levels, relative to the signal, at which the calibration of a model is measured.
+CALIBRATION_LEVELS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 100.0)
 
 
 class Networks(nn.Module):
@@ -27,9 +31,11 @@ class Networks(nn.Module):
     Parameters
     ----------
     spec
-        Its ``architecture`` names the sizes: ``latent_channels``, ``patch``, ``hidden``, ``modes``, ``lags``, ``width``,
-        ``blocks``, ``location``, ``mean_order``, ``std_order``.
+        Its ``architecture`` names the sizes: ``latent_channels``, ``patch``, ``hidden``, ``modes``, ``lags``,
+        ``width``, ``blocks``, ``location``, ``mean_order``, ``std_order``.
     """
+
+    calibration: Tensor
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
@@ -40,6 +46,8 @@ class Networks(nn.Module):
         )
         latent_shape = self.autoencoder.latent_shape
         self.gaussian = GaussianPrior(latent_shape, periodic=spec.periodic, modes=a["modes"], lags=a["lags"])
+        # Posterior variance of the corrected denoiser over that of the Gaussian prior, at these logarithms of noise.
+        self.register_buffer("calibration", torch.ones(len(CALIBRATION_LEVELS)))
         self.score: ScoreNetwork | None = None
         if a["width"]:
             self.score = ScoreNetwork(
@@ -51,6 +59,13 @@ class Networks(nn.Module):
                 location=a["location"],
                 dropout=a.get("dropout", 0.0),
             )
+
+    def variance_ratio(self, log_sigma: Tensor) -> Tensor:
+        """Interpolate the calibration at a logarithm of noise over signal."""
+        levels = torch.tensor(CALIBRATION_LEVELS, device=log_sigma.device).log()
+        i = torch.searchsorted(levels, log_sigma.contiguous()).clamp(1, len(levels) - 1)
+        weight = ((log_sigma - levels[i - 1]) / (levels[i] - levels[i - 1])).clamp(0, 1)
+        return torch.lerp(self.calibration[i - 1], self.calibration[i], weight)
 
     def storage_state(self) -> dict[str, Tensor]:
         """Weights as they are stored.

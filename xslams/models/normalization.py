@@ -1,11 +1,12 @@
-r"""Climatology-aware normalisation: seasonal mean and spread per grid cell and channel, and a transform for precipitation.
+r"""Climatology-aware normalisation: seasonal mean and spread per cell and channel, and a transform for precipitation.
 
 A physical value :math:`x` becomes
 
 .. math:: u = \frac{g(x) - m(s)}{d(s)}
 
-where :math:`s` is the fraction of the year, :math:`m` a few annual harmonics per cell, :math:`d` the standard deviation of
-what is left, also with its own harmonics, and :math:`g` the identity or a signed square root that is linear near zero,
+where :math:`s` is the fraction of the year, :math:`m` a few annual harmonics per cell, :math:`d` the standard deviation
+of what is left, also with its own harmonics, and :math:`g` the identity or a signed square root that is linear near
+zero,
 
 .. math:: g(x) = \mathrm{sign}(x) \left(\sqrt{1 + |x| / a} - 1\right) .
 
@@ -99,12 +100,12 @@ class Normalization(nn.Module):
         return torch.where(scales > 0, g * (g.abs() + 2) * scales, g)
 
     def slope(self, g: Tensor, channels: Sequence[int] | None = None) -> Tensor:
-        """Derivative of `inverse_transform`, element by element."""
+        """Return the derivative of `inverse_transform`, element by element."""
         scales = self.scales if channels is None else self.scales[list(channels)]
         return torch.where(scales > 0, 2 * (g.abs() + 1) * scales, torch.ones_like(g))
 
     def secant(self, g: Tensor, target: Tensor, channels: Sequence[int] | None = None) -> Tensor:
-        """Slope of `inverse_transform` from `g` to `target`, element by element; the derivative where they are close."""
+        """Slope of `inverse_transform` from `g` to `target`, element by element; the derivative where close."""
         rise = self.inverse_transform(target, channels) - self.inverse_transform(g, channels)
         run = target - g
         near = run.abs() < 1e-3
@@ -153,4 +154,3 @@ class Normalization(nn.Module):
         log_std = 0.5 * torch.log(torch.maximum(variance, (floor * channel_std) ** 2))
         gram = torch.linalg.inv(calendar.T @ calendar)
         self.log_std.copy_(torch.einsum("kj,tj,t...->k...", gram, calendar, log_std))
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F  # noqa: N812 (the name that torch itself uses)
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xslams.models.autoencoder import PadConv2d
@@ -79,19 +79,27 @@ class ScoreNetwork(nn.Module):
         self.embed = nn.Sequential(nn.Linear(34, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU())
         self.location = nn.Parameter(0.5 * torch.randn(location, lat, lon))
         self.first = nn.Conv2d(2 * frames + location, width[0], 1)
-        options = {"periodic": periodic, "dropout": dropout}
         self.down = nn.ModuleList()
         self.up = nn.ModuleList()
         previous = width[0]
         for w in width:
             self.down.append(
-                nn.ModuleList(_Block(previous if i == 0 else w, w, embedding, **options) for i in range(blocks))
+                nn.ModuleList(
+                    _Block(previous if i == 0 else w, w, embedding, periodic=periodic, dropout=dropout)
+                    for i in range(blocks)
+                )
             )
             previous = w
         for i in reversed(range(len(width) - 1)):
             self.up.append(
                 nn.ModuleList(
-                    _Block(width[i + 1] + width[i] if j == 0 else width[i], width[i], embedding, **options)
+                    _Block(
+                        width[i + 1] + width[i] if j == 0 else width[i],
+                        width[i],
+                        embedding,
+                        periodic=periodic,
+                        dropout=dropout,
+                    )
                     for j in range(blocks)
                 )
             )

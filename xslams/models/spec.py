@@ -145,9 +145,7 @@ class Spec:
                 "Update xslams (pip install --upgrade xslams)."
             )
             raise ModelError(msg)
-        variables = tuple(
-            VariableSpec(**{**v, "levels": tuple(v["levels"])}) for v in data.pop("variables")
-        )
+        variables = tuple(VariableSpec(**{**v, "levels": tuple(v["levels"])}) for v in data.pop("variables"))
         return cls(
             variables=variables,
             lat=tuple(data.pop("lat")),

@@ -5,9 +5,9 @@ The score network learns the correction to the Gaussian denoiser in units of the
 
 .. math:: \mathbb{E} \left\| F_\theta - \frac{z - G_t(z_t)}{s_t} \right\|^2_W
 
-over noise levels drawn log-normally, where :math:`W` weighs latents by the physical standard deviation that they stand for.
-Whatever the network fails to learn, the Gaussian prior remains: with little data, a network that starts from scratch first
-has to learn what a covariance matrix already says.
+over noise levels drawn log-normally, where :math:`W` weighs latents by the physical standard deviation that they stand
+for. Whatever the network fails to learn, the Gaussian prior remains: with little data, a network that starts from
+scratch first has to learn what a covariance matrix already says.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from xslams.errors import ModelError
 from xslams.inference.denoiser import TrajectoryDenoiser
 from xslams.models.model import Model
-from xslams.models.networks import Networks
+from xslams.models.networks import CALIBRATION_LEVELS, Networks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -58,7 +58,18 @@ DEFAULTS: dict[str, Any] = {
     "smoothing": 1,
     "folds": 0,
 }
-_ARCHITECTURE = ("patch", "hidden", "modes", "lags", "width", "blocks", "location", "dropout", "mean_order", "std_order")
+_ARCHITECTURE = (
+    "patch",
+    "hidden",
+    "modes",
+    "lags",
+    "width",
+    "blocks",
+    "location",
+    "dropout",
+    "mean_order",
+    "std_order",
+)
 
 
 def fit_arrays(
@@ -70,7 +81,7 @@ def fit_arrays(
     device: str | None = None,
     seed: int = 0,
     progress: bool = True,
-    **options: Any,  # noqa: ANN401 (sizes and rates of different types, checked by name below)
+    **options: Any,
 ) -> Model:
     """Train a model on arrays.
 
@@ -111,7 +122,9 @@ def fit_arrays(
     o = {**DEFAULTS, **options}
     if not any(len(fields) >= spec.window for fields, _ in runs):
         longest = max((len(fields) for fields, _ in runs), default=0)
-        msg = f"Training needs at least {spec.window} consecutive frames (the window); the longest stretch has {longest}."
+        msg = (
+            f"Training needs at least {spec.window} consecutive frames (the window); the longest stretch has {longest}."
+        )
         raise ModelError(msg)
     if latent_channels is None:
         latent_channels = spec.channels if o["patch"] == 1 else max(spec.channels * o["patch"] ** 2 * 3 // 10, 4)
@@ -142,13 +155,14 @@ def fit_arrays(
         )
         if networks.score is not None:
             _fit_score(networks, latents, seasons, epochs, o, progress=progress)
+            _calibrate(networks, latents, seasons)
     networks = networks.eval().requires_grad_(requires_grad=False)
     networks.round_to_storage()
     return Model(spec, networks=networks)
 
 
 def _batches(count: int, size: int) -> Iterator[Tensor]:
-    """Indices of all samples in random order, in batches."""
+    """Yield the indices of all samples in random order, in batches."""
     yield from torch.randperm(count).split(size)
 
 
@@ -156,7 +170,9 @@ def _fit_autoencoder(networks: Networks, spec: Spec, frames: Tensor, o: dict[str
     """Train encoder and decoder; afterwards set the latents' scale and what the decoder leaves out."""
     autoencoder = networks.autoencoder
     if not autoencoder.identity:
-        importance = frames.new_tensor([1.0 if v.role == "state" else o["aux_weight"] for v in spec.variables for _ in range(v.channels)])
+        importance = frames.new_tensor(
+            [1.0 if v.role == "state" else o["aux_weight"] for v in spec.variables for _ in range(v.channels)]
+        )
         autoencoder.start_from_patches(frames, importance)
         epochs = o["autoencoder_epochs"]
         area = torch.as_tensor(spec.area_weights(), dtype=frames.dtype, device=frames.device)[:, None]
@@ -221,7 +237,9 @@ def _fit_score(
     denoiser = TrajectoryDenoiser(networks, seasons[0][:window])
     gaussian = denoiser.gaussian
     weight = networks.autoencoder.scale / networks.autoencoder.scale.mean()
-    average = torch.optim.swa_utils.AveragedModel(score, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(o["ema"]))
+    average = torch.optim.swa_utils.AveragedModel(
+        score, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(o["ema"])
+    )
     optimizer = torch.optim.AdamW(score.parameters(), lr=o["learning_rate"], weight_decay=o["weight_decay"])
     steps = epochs * -(-len(starts) // o["batch"])
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -261,3 +279,31 @@ def _score_loss(
         spread = gaussian.mean_variance(one, sigma).sqrt()[:, None, None, None, None]
     output = score(z_t * torch.rsqrt(1 + level**2), mean, torch.log(sigma), season)
     return (weight * (output - (z - mean) / spread).square()).mean()
+
+
+@torch.no_grad()
+def _calibrate(networks: Networks, latents: list[Tensor], seasons: list[Tensor], count: int = 48) -> None:
+    """Measure the error of the corrected denoiser, relative to the variance that the Gaussian prior expects of itself.
+
+    Latents count by the physical variance that they stand for, as in what is observed.
+    """
+    score, gaussian = networks.score, networks.gaussian
+    assert score is not None
+    score.eval()
+    window = score.window
+    starts = [(r, i) for r, z in enumerate(latents) for i in range(len(z) - window + 1)]
+    chosen = [starts[i] for i in torch.linspace(0, len(starts) - 1, min(count, len(starts))).long().tolist()]
+    z = torch.stack([latents[r][i : i + window] for r, i in chosen])
+    season = torch.stack([seasons[r][i + window // 2] for r, i in chosen])
+    trajectory = gaussian.trajectory(window)
+    weight = networks.autoencoder.scale.square()
+    for k, level in enumerate(CALIBRATION_LEVELS):
+        sigma = torch.full((len(z),), level, device=z.device)
+        one = torch.ones_like(sigma)
+        z_t = z + level * torch.randn_like(z)
+        mean = trajectory.mean(z_t, one, sigma)
+        spread = trajectory.mean_variance(one, sigma).sqrt()[:, None, None, None, None]
+        estimate = mean + spread * score(z_t * torch.rsqrt(1 + sigma**2)[:, None, None, None, None], mean, torch.log(sigma), season)
+        signs = torch.randn_like(z).sign()
+        expected = (weight * signs * trajectory.covariance(signs, one, sigma)).mean()
+        networks.calibration[k] = ((weight * (estimate - z).square()).mean() / expected).clamp(0.1, 3.0)
