@@ -134,8 +134,9 @@ class TrajectoryDenoiser(Denoiser):
     def covariance(self, v: Tensor, t: Tensor) -> Tensor:
         """Apply the posterior covariance of the clean trajectory to `v`.
 
-        It is that of the Gaussian prior, scaled by how much less the corrected denoiser errs at this noise level. Without
-        the scaling observations are drawn to more closely than the estimate deserves, and the spread comes out too small.
+        It is that of the Gaussian prior, scaled by how much less the corrected denoiser errs at this noise level.
+        Without the scaling observations are drawn to more closely than the estimate deserves, and the spread comes out
+        too small.
         """
         alpha, sigma = self.schedule(t)
         return self.variance_ratio(torch.log(sigma / alpha)) * self.gaussian.covariance(v, alpha, sigma)

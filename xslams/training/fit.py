@@ -303,7 +303,9 @@ def _calibrate(networks: Networks, latents: list[Tensor], seasons: list[Tensor],
         z_t = z + level * torch.randn_like(z)
         mean = trajectory.mean(z_t, one, sigma)
         spread = trajectory.mean_variance(one, sigma).sqrt()[:, None, None, None, None]
-        estimate = mean + spread * score(z_t * torch.rsqrt(1 + sigma**2)[:, None, None, None, None], mean, torch.log(sigma), season)
+        estimate = mean + spread * score(
+            z_t * torch.rsqrt(1 + sigma**2)[:, None, None, None, None], mean, torch.log(sigma), season
+        )
         signs = torch.randn_like(z).sign()
         expected = (weight * signs * trajectory.covariance(signs, one, sigma)).mean()
         networks.calibration[k] = ((weight * (estimate - z).square()).mean() / expected).clamp(0.1, 3.0)
