@@ -7,10 +7,11 @@ repository) and trains on 2013-01-01 to 2014-06-30; the rest of 2014 is for judg
 minute.
 
 545 days are few, and what they determine is a Gaussian: seasonal mean, spread, a localised covariance, and
-autocovariances of its modes. Choices were made inside the training period: half years of it were hidden in turn, each with
-one other year to learn its climate from, as in the real split. Errors in K are larger there, since the hidden half years
-are winter and spring. The period that is judged was scored about twenty times on the way, and a disappointing score there is
-what prompted the search for smoother lag correlations, so its scores are mildly optimistic.
+autocovariances of its modes. Choices were made inside the training period: half years of it were hidden in turn, each
+with one other year to learn its climate from, as in the real split. Errors in K are larger there, since the hidden
+half years are winter and spring. The period that is judged was scored about twenty times on the way, and a
+disappointing score there is what prompted the search for smoother lag correlations, so its scores are mildly
+optimistic.
 
 Optimal interpolation with the same ingredients, mean over both half years:
 
