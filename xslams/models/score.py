@@ -151,3 +151,10 @@ class ScoreNetwork(nn.Module):
             for block in level:
                 h = block(h, e)
         return self.last(F.silu(self.norm(h))).reshape(x.shape)
+
+    @torch.no_grad()
+    def damp(self, factor: float) -> None:
+        """Scale every correction from now on."""
+        self.last.weight.mul_(factor)
+        assert self.last.bias is not None
+        self.last.bias.mul_(factor)

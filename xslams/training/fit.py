@@ -57,6 +57,8 @@ DEFAULTS: dict[str, Any] = {
     "localization": None,
     "smoothing": 1,
     "folds": 0,
+    "damping": 0.7,
+    "trust": 0.6,
 }
 _ARCHITECTURE = (
     "patch",
@@ -155,7 +157,10 @@ def fit_arrays(
         )
         if networks.score is not None:
             _fit_score(networks, latents, seasons, epochs, o, progress=progress)
-            _calibrate(networks, latents, seasons)
+            # A network trained on a few years recognises them, and is too sure of itself in others: damping its
+            # correction restores spread and costs no accuracy. `trust` has the same purpose, see `_calibrate`.
+            networks.score.damp(o["damping"])
+            _calibrate(networks, latents, seasons, o["trust"])
     networks = networks.eval().requires_grad_(requires_grad=False)
     networks.round_to_storage()
     return Model(spec, networks=networks)
@@ -282,10 +287,13 @@ def _score_loss(
 
 
 @torch.no_grad()
-def _calibrate(networks: Networks, latents: list[Tensor], seasons: list[Tensor], count: int = 48) -> None:
+def _calibrate(
+    networks: Networks, latents: list[Tensor], seasons: list[Tensor], trust: float, count: int = 48
+) -> None:
     """Measure the error of the corrected denoiser, relative to the variance that the Gaussian prior expects of itself.
 
-    Latents count by the physical variance that they stand for, as in what is observed.
+    Latents count by the physical variance that they stand for, as in what is observed. With the ratio as measured, the
+    members still follow the observations too closely; it is reduced by the factor `trust`.
     """
     score, gaussian = networks.score, networks.gaussian
     assert score is not None
@@ -308,4 +316,4 @@ def _calibrate(networks: Networks, latents: list[Tensor], seasons: list[Tensor],
         )
         signs = torch.randn_like(z).sign()
         expected = (weight * signs * trajectory.covariance(signs, one, sigma)).mean()
-        networks.calibration[k] = ((weight * (estimate - z).square()).mean() / expected).clamp(0.1, 3.0)
+        networks.calibration[k] = trust * ((weight * (estimate - z).square()).mean() / expected).clamp(0.1, 3.0)
