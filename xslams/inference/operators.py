@@ -64,7 +64,7 @@ class FieldOperator:
         observed = torch.as_tensor((weight > 0).reshape(self.mean.shape), device=device)
         self.target = torch.where(observed, networks.normalization.transform(target, self.channels), self.mean)
         variance = torch.as_tensor(np.concatenate([s.variance for s in sources]), dtype=torch.float32, device=device)
-        # A secant is still not the curve. Twice the error variance for what is observed through a transform served best,
+        # A secant is still not the curve. Twice the error variance for what is observed through a transform was best,
         # as it does optimal interpolation.
         scales = networks.normalization.scales.flatten()[self.channels].cpu().numpy()
         curved = np.broadcast_to((scales > 0)[None, :, None], (shape[0], len(scales), shape[2] * shape[3])).ravel()

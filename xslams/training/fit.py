@@ -287,9 +287,7 @@ def _score_loss(
 
 
 @torch.no_grad()
-def _calibrate(
-    networks: Networks, latents: list[Tensor], seasons: list[Tensor], trust: float, count: int = 48
-) -> None:
+def _calibrate(networks: Networks, latents: list[Tensor], seasons: list[Tensor], trust: float, count: int = 48) -> None:
     """Measure the error of the corrected denoiser, relative to the variance that the Gaussian prior expects of itself.
 
     Latents count by the physical variance that they stand for, as in what is observed. With the ratio as measured, the
