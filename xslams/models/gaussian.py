@@ -124,7 +124,7 @@ class GaussianPrior(nn.Module):
             lagged, power, residual = self._autocovariances(parts)
             # Without folds, variances are those of the (tapered, shrunk) covariance.
             variance = power if folds else (1 - shrinkage) * values[:modes] + shrinkage * values.mean()
-            c = _smooth(lagged / power.clamp(min=1e-12), smoothing) * variance
+            c = _smooth((lagged / power.clamp(min=1e-12)).mT, smoothing).mT * variance
             self.autocov[:, m] = torch.view_as_real(c) if self.periodic else c[..., None]
             if not complete:
                 self.rest[0, m] = residual[0] / (self.size - modes) if folds else values[modes:].mean()
