@@ -147,7 +147,7 @@ def sample(
     base = _base(sampler, denoiser, steps, x.device)
     times = base.timesteps if t is None else t.to(x.device)
     draws = iter(range(1, 1 << 31))
-    bar = tqdm(total=len(times) - 1, desc="sampling", disable=not progress, unit="step")
+    bar = tqdm(total=len(times) - 1, desc="sampling", disable=not progress, unit="step", leave=False)
     alpha, sigma = denoiser.schedule(times)
     grid = sigma.log() - alpha.log() if isinstance(base, xEABSampler) else sigma / alpha
     buffer: list[Tensor] = []
