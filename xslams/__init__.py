@@ -19,7 +19,7 @@ from typing import Any as _Any
 from xslams import accessor as _accessor  # noqa: F401  registers .slams
 
 if _TYPE_CHECKING:
-    from xslams import errors, inference, models, plot, regrid, scores, training
+    from xslams import errors, inference, models, plot, regrid, scores, systems, training
     from xslams.models.model import Model
     from xslams.models.spec import Spec, VariableSpec
     from xslams.observations import Observation, simulate_observations
@@ -37,7 +37,7 @@ _NAMES = {
     "open_tutorial": "xslams.zoo",
     "simulate_observations": "xslams.observations",
 }
-_MODULES = ("errors", "inference", "models", "plot", "regrid", "scores", "training")
+_MODULES = ("errors", "inference", "models", "plot", "regrid", "scores", "systems", "training")
 
 __all__ = [
     "Model",
@@ -55,6 +55,7 @@ __all__ = [
     "regrid",
     "scores",
     "simulate_observations",
+    "systems",
     "training",
 ]
 
