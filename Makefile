@@ -37,7 +37,7 @@ $(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 demo: $(VENV)/.plot
-	env -u OMP_NUM_THREADS $(BIN)/python examples/demo.py
+	env -u OMP_NUM_THREADS OMP_WAIT_POLICY=passive $(BIN)/python examples/demo.py
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term $(ARGS)

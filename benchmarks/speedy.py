@@ -8,10 +8,10 @@ analysis is made with the public API and the shipped weights, from observations 
 classical reference (`enoi.py`) has the same observations, and is judged on the same days, and on the whole year.
 
 Columns: RMSE of the mean and CRPS, both weighted by area, pooled over days, averaged over levels, in K; spread over
-error; then RMSE/CRPS by level, lowest first. A mean of M members has a sampling error of spread^2 / M, which that of
-more would not: `RMSE` includes it, and `RMSE*` is an estimate without it. CRPS of an ensemble is the fair estimate,
-comparable with that of a Gaussian. Spread over error counts the sampling error of the mean, as `spread_skill` in
-`xslams.scores` does.
+error; then RMSE/CRPS by level, lowest first. Members are antithetic, since the mean of the reference has no sampling
+error either; with `--independent` that of M members has one of spread^2 / M, which `RMSE` then includes. CRPS of an
+ensemble is the fair estimate, comparable with that of a Gaussian, and spread over error is that of `spread_skill` in
+`xslams.scores`; both know of pairs.
 """
 
 from __future__ import annotations
@@ -97,13 +97,14 @@ def analyse(
     return xr.concat(parts, dim="time")
 
 
-def line(name: str, scores: xr.Dataset, members: int) -> str:
-    """One line of the table, as those of the reference."""
-    rmse, crps, spread = (scores[v].values for v in ("rmse", "crps", "spread"))
-    unlimited = np.sqrt(np.maximum(rmse**2 - spread**2 / members, 0)).mean()
-    ratio = np.sqrt((members + 1) / members) * spread.mean() / rmse.mean()
+def line(name: str, scores: xr.Dataset) -> str:
+    """One line of the table, as those of the reference; then spread over error by level."""
+    rmse, crps, ratio = (scores[v].values for v in ("rmse", "crps", "spread_skill"))
     levels = " ".join(f"{r:4.2f}/{c:4.2f}" for r, c in zip(rmse, crps, strict=True))
-    return f"{name:<26} {rmse.mean():6.3f} {crps.mean():6.3f} {ratio:6.2f}   {levels}   RMSE* {unlimited:.3f}"
+    # The ratio of level means, as in the reference.
+    total = (ratio * rmse).sum() / rmse.sum()
+    ratios = " ".join(f"{r:4.2f}" for r in ratio)
+    return f"{name:<26} {rmse.mean():6.3f} {crps.mean():6.3f} {total:6.2f}   {levels}   {ratios}"
 
 
 def main() -> None:
@@ -116,6 +117,7 @@ def main() -> None:
         "--context", type=int, default=4, help="days analysed and not judged on either side of a stretch"
     )
     parser.add_argument("--members", type=int, default=16)
+    parser.add_argument("--independent", action="store_true", help="independent members in place of antithetic pairs")
     parser.add_argument("--model", default="speedy-t30", help="name or path")
     parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--guidance", default=None)
@@ -153,10 +155,13 @@ def main() -> None:
     summary = []
     for row in options.rows:
         calls, start = Calls(), time.perf_counter()
-        analysis = analyse(model, truth, observations, row, cut, calls, options.members, seed=options.seed, **given)
+        analysis = analyse(
+            model, truth, observations, row, cut, calls, options.members,
+            antithetic=not options.independent, seed=options.seed, **given,
+        )  # fmt: skip
         seconds = time.perf_counter() - start
         scores = analysis[["t"]].slams.score(truth[["t"]])
-        print(line(f"{model.spec.name} {row}", scores, options.members), flush=True)
+        print(line(f"{model.spec.name} {row}", scores), flush=True)
         summary.append(f"{row}: {seconds:.0f} s, {calls.per_member_and_window:.0f} network calls per member and window")
     print("\n" + "\n".join(summary))
 

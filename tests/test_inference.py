@@ -189,16 +189,18 @@ def assimilate(model: Model, sources: list[SourceArrays], **options) -> np.ndarr
 
 
 def test_members_follow_the_observations(tiny_model: Model) -> None:
-    # The truth is a draw from the prior, so that it is something the model can reach.
-    truth = assimilate(tiny_model, [], members=[99], steps=16)[0, :, 0]
-    source = station_source(tiny_model, 0.0, error=0.5)
-    source = SourceArrays("stations", source.operator, truth.reshape(LENGTH, -1)[:, ::4].ravel(), source.variance)
-    free, guided = (assimilate(tiny_model, obs, steps=16)[:, :, 0] for obs in ([], [source]))
-    assert free.shape == guided.shape == (3, LENGTH, 8, 16)
+    # Truths are draws from the prior, so that they are something the model can reach.
+    truths = assimilate(tiny_model, [], members=[96, 97, 98, 99], steps=16)[:, None, :, 0]
+    template = station_source(tiny_model, 0.0, error=0.5)
+    values = truths.reshape(4, LENGTH, -1)[:, :, ::4].reshape(4, -1)
+    sources = [SourceArrays("stations", template.operator, v, template.variance) for v in values]
+    free = assimilate(tiny_model, [], steps=16)[:, :, 0]
+    guided = np.stack([assimilate(tiny_model, [source], steps=16)[:, :, 0] for source in sources])
+    assert guided.shape == (4, 3, LENGTH, 8, 16)
     observed = np.zeros((8, 16), bool)
     observed.ravel()[::4] = True
-    for cells, gain in ((observed, 0.3), (~observed, 0.7)):
-        assert np.abs(guided - truth)[..., cells].mean() < gain * np.abs(free - truth)[..., cells].mean()
+    for cells, gain in ((observed, 0.25), (~observed, 0.75)):
+        assert np.abs(guided - truths)[..., cells].mean() < gain * np.abs(free - truths)[..., cells].mean()
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, "auto"])

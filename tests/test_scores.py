@@ -161,3 +161,22 @@ def test_bad_input_is_named():
         scores.score(analysis, truth.assign_coords(time=TIME + np.timedelta64(99, "D")))
     with pytest.raises(DimensionError, match="must have the same ones"):
         scores.score(analysis, truth.isel(level=0))
+
+
+def test_scores_of_mirrored_members_estimate_those_of_independent_ones() -> None:
+    rng = np.random.default_rng(0)
+    half = rng.normal(size=(4, 40_000))
+    truth = xr.DataArray(rng.normal(size=40_000), dims="time", name="t")
+    mirrored = xr.DataArray(np.stack([half, -half], axis=1).reshape(8, -1), dims=("member", "time"), name="t")
+    mirrored = mirrored.assign_coords(member=np.arange(8))
+    plain = scores.crps(mirrored, truth)
+    mirrored["member"].attrs["antithetic"] = "yes"
+    # A normal distribution: 1 / sqrt(pi) is its CRPS, 1 its spread and its error.
+    assert float(scores.crps(mirrored, truth)) == pytest.approx(1 / np.sqrt(np.pi), rel=0.01)
+    assert float(plain) < 0.97 / np.sqrt(np.pi)
+    assert float(scores.spread(mirrored, truth)) == pytest.approx(1.0, rel=0.01)
+    assert float(scores.spread_skill(mirrored, truth)) == pytest.approx(1.0, rel=0.02)
+    # Pairs that are torn apart are independent again.
+    lone = mirrored.isel(member=slice(None, None, 2))
+    assert float(scores.spread_skill(lone, truth)) == pytest.approx(1.0, rel=0.02)
+    assert float(scores.crps(lone, truth)) == pytest.approx(1 / np.sqrt(np.pi), rel=0.01)

@@ -81,6 +81,26 @@ def test_network_learns_what_a_gaussian_cannot_know() -> None:
     assert error < 0.97 * gaussian
 
 
+def test_half_precision_is_nearly_the_same_training() -> None:
+    half, full = (
+        fit_arrays(SPEC, [run(100)], epochs=2, half_precision=h, **SMALL).networks().score for h in (True, False)
+    )
+    a, b = (torch.cat([p.flatten() for p in score.parameters()]) for score in (half, full))
+    assert not torch.equal(a, b)
+    assert (a - b).norm() < 0.1 * b.norm()
+
+
+def test_calibration_is_measured_on_frames_that_were_held_out() -> None:
+    # The last half hardly varies: there a network that has learned the first is of no use.
+    x, season = run(200)
+    x[100:] = 280 + 0.1 * (x[100:] - 280)
+    options = SMALL | {"epochs": 20, "learning_rate": 4e-3, "sigma_median": 2.0}
+    apart, known = (fit_arrays(SPEC, [(x, season)], holdout=h, **options).networks() for h in (0.5, 0.0))
+    assert known.calibration[5:9].mean() < 0.98
+    assert apart.calibration.mean() > 0.99
+    assert apart.score.last.weight.norm() < 0.1 * known.score.last.weight.norm()
+
+
 def test_localization_takes_distant_correlations_away() -> None:
     model = fit_arrays(SPEC, [run(100)], epochs=0, localization=300.0, **(SMALL | {"modes": 54}))
     gaussian = model.networks().gaussian.trajectory(1)

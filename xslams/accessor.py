@@ -179,6 +179,7 @@ class SlamsAccessor:
         sampler: str = "auto",
         steps: int = 32,
         corrections: int = 0,
+        antithetic: bool = False,
         overlap: int | Literal["auto"] = "auto",
         variables: Sequence[str] | None = None,
         seed: int = 0,
@@ -208,6 +209,10 @@ class SlamsAccessor:
             calls).
         corrections
             Langevin corrections after each step, for posteriors with several modes.
+        antithetic
+            Members 2k and 2k + 1 start from noises of opposite sign. Each is a draw as any other, but the sampling
+            errors of a pair nearly cancel in the ensemble mean: as good as that of many times more members.
+            `score` knows of the pairs.
         overlap
             Frames computed and thrown away at both ends of each segment of the time axis; "auto": one window less one.
         variables
@@ -240,8 +245,8 @@ class SlamsAccessor:
 
         return pipeline.assimilate(
             self._ds, obs, model, members=members, background_error=background_error, guidance=guidance,
-            sampler=sampler, steps=steps, corrections=corrections, overlap=overlap, variables=variables, seed=seed,
-            device=device, batch_size=batch_size, progress=progress,
+            sampler=sampler, steps=steps, corrections=corrections, antithetic=antithetic, overlap=overlap,
+            variables=variables, seed=seed, device=device, batch_size=batch_size, progress=progress,
         )  # fmt: skip
 
     def score(self, truth: xr.Dataset | xr.DataArray, *, dims: Sequence[Hashable] | None = None) -> xr.Dataset:

@@ -104,6 +104,7 @@ def assimilate(
     sampler: str = "auto",
     steps: int = 32,
     corrections: int = 0,
+    antithetic: bool = False,
     overlap: int | Literal["auto"] = "auto",
     variables: Sequence[str] | None = None,
     seed: int = 0,
@@ -117,7 +118,7 @@ def assimilate(
     ----------
     ds
         Grid and time of the analysis, and the background where `background_error` is given.
-    obs, model, members, background_error, guidance, sampler, steps, corrections
+    obs, model, members, background_error, guidance, sampler, steps, corrections, antithetic
         As in ``ds.slams.assimilate``.
     overlap, variables, seed, device, batch_size, progress
         As in ``ds.slams.assimilate``.
@@ -156,7 +157,7 @@ def assimilate(
         source.check(spec, time)
     settings = {
         "members": tuple(range(members)), "guidance": guidance, "sampler": sampler, "steps": steps,
-        "corrections": corrections, "seed": seed, "device": device, "batch_size": batch_size,
+        "corrections": corrections, "antithetic": antithetic, "seed": seed, "device": device, "batch_size": batch_size,
     }  # fmt: skip
     shape = (members, time.size, spec.state_channels, len(spec.lat), len(spec.lon))
     if _is_lazy(ds):
@@ -169,6 +170,9 @@ def assimilate(
             )
             values[:, segment.first : segment.last] = block
     analysis = schema.from_channels(values, spec, template, member=np.arange(members))[chosen]
+    if antithetic:
+        # Who scores the ensemble must know that its members are not independent.
+        analysis["member"].attrs["antithetic"] = "members 2k and 2k + 1 were drawn from noises of opposite sign"
     analysis.attrs = _provenance(
         ds,
         model,

@@ -11,6 +11,9 @@ only where the truth is known. With members :math:`x_1 ... x_M`, their mean :mat
   not depend on M (Ferro 2014, doi:10.1002/qj.2270);
 - ``rank_histogram`` is the share of the area in which the truth has each of the ranks 0 to M among the members; truths
   that equal some members share their weight evenly among the ranks that they could have;
+- of an antithetic ensemble (`assimilate(..., antithetic=True)`), whose mean has no sampling error worth the name, the
+  variance is averaged with M in the denominator, ``spread_skill`` is ``spread / rmse``, and ``crps`` leaves the
+  distances within pairs out, so that all three estimate what they do for independent members;
 - ``wasserstein`` is the distance of the histograms of values, members pooled, of each time, averaged over time. It is
   the score of the SLAMS paper and says nothing about whether values are at the right place.
 
@@ -155,7 +158,7 @@ def spread(analysis: xr.DataArray, truth: xr.DataArray, dims: Sequence[Hashable]
         In the units of the variable.
     """
     analysis, truth = _align(analysis, truth)
-    variance = analysis.var(_MEMBER, ddof=1).where(truth.notnull())
+    variance = analysis.var(_MEMBER, ddof=0 if _mirrored(analysis) else 1).where(truth.notnull())
     return _describe(_average(variance, dims) ** 0.5, truth, "spread", "root of the mean ensemble variance")
 
 
@@ -173,7 +176,8 @@ def spread_skill(analysis: xr.DataArray, truth: xr.DataArray, dims: Sequence[Has
         Below 1 for an overconfident ensemble.
     """
     members = analysis.sizes[_MEMBER]
-    ratio: xr.DataArray = spread(analysis, truth, dims) / rmse(analysis, truth, dims) * ((members + 1) / members) ** 0.5
+    correction = 1.0 if _mirrored(analysis) else ((members + 1) / members) ** 0.5
+    ratio: xr.DataArray = spread(analysis, truth, dims) / rmse(analysis, truth, dims) * correction
     return _describe(ratio, truth, "spread_skill", "ratio of ensemble spread and error", units="1")
 
 
@@ -196,8 +200,9 @@ def crps(analysis: xr.DataArray, truth: xr.DataArray, dims: Sequence[Hashable] |
         return _describe(_average(error, dims), truth, "crps", "mean absolute error")
     _require_whole(analysis, [_MEMBER])
     local = xr.apply_ufunc(
-        _crps, truth, analysis, input_core_dims=[[], [_MEMBER]], dask="parallelized", output_dtypes=[np.float64]
-    )
+        _crps, truth, analysis, input_core_dims=[[], [_MEMBER]], kwargs={"mirrored": _mirrored(analysis)},
+        dask="parallelized", output_dtypes=[np.float64],
+    )  # fmt: skip
     return _describe(_average(local, dims), truth, "crps", "continuous ranked probability score (fair)")
 
 
@@ -393,12 +398,27 @@ def _describe(
     return result
 
 
-def _crps(truth: FloatArray, members: FloatArray) -> FloatArray:
+def _mirrored(analysis: xr.DataArray) -> bool:
+    """Whether members are antithetic, and every one is next to its counterpart."""
+    member = analysis.coords.get(_MEMBER)
+    if member is None or "antithetic" not in member.attrs or member.size % 2:
+        return False
+    pair = member.values // 2
+    return bool((pair[::2] == pair[1::2]).all())
+
+
+def _crps(truth: FloatArray, members: FloatArray, *, mirrored: bool = False) -> FloatArray:
     """Fair CRPS, members last."""
     from scoringrules import crps_ensemble
 
     # The estimator by probability-weighted moments equals the fair one, without its M x M array of differences.
     values: Any = crps_ensemble(np.asarray(truth, float), np.asarray(members, float), estimator="pwm", backend="numpy")
+    count = members.shape[-1]
+    if mirrored and count > 2:
+        # From the mean distance over all pairs to that over pairs of independent members.
+        error = np.abs(np.asarray(members, float) - np.asarray(truth, float)[..., None]).mean(-1)
+        within = np.abs(members[..., ::2] - members[..., 1::2]).mean(-1)
+        values = error - ((error - values) * (count - 1) - within / 2) / (count - 2)
     return np.asarray(values, dtype=np.float64)
 
 

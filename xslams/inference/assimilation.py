@@ -56,6 +56,7 @@ def assimilate_arrays(
     sampler: str = "auto",
     steps: int = 32,
     corrections: int = 0,
+    antithetic: bool = False,
     seed: int = 0,
     device: str | None = None,
     batch_size: int | Literal["auto"] = "auto",
@@ -75,7 +76,7 @@ def assimilate_arrays(
         Observations. Without any, members are drawn from the prior.
     members
         Numbers of the members; they key the noise.
-    guidance, sampler, steps, corrections, seed
+    guidance, sampler, steps, corrections, antithetic, seed
         As in ``Dataset.slams.assimilate``.
     device
         Torch device; by default the GPU where there is one.
@@ -109,8 +110,9 @@ def assimilate_arrays(
     batches = [members[i : i + size] for i in range(0, len(members), size)]
     for n, batch in enumerate(tqdm(batches, desc="members", unit="batch", disable=not progress or len(batches) == 1)):
         noise = KeyedNoise(
-            seed, batch, [int(label) for label in labels], networks.autoencoder.latent_shape, season.device
-        )
+            seed, batch, [int(label) for label in labels], networks.autoencoder.latent_shape, season.device,
+            antithetic=antithetic,
+        )  # fmt: skip
         guided: Denoiser = denoiser
         if operator is not None:
             guided = guide(denoiser, operator.y, operator, error_covariance(operator.variance), guidance)
@@ -123,7 +125,10 @@ def assimilate_arrays(
             corrections=corrections,
             progress=progress,
         )
-        residual = KeyedNoise(seed, batch, noise.labels, model.spec.frame_shape, season.device)(_RESIDUAL_DRAW)
+        left_out = KeyedNoise(
+            seed, batch, noise.labels, model.spec.frame_shape, season.device, antithetic=antithetic
+        )  # fmt: skip
+        residual = left_out(_RESIDUAL_DRAW)
         first = n * size
         out[first : first + len(batch)] = _to_physical(networks, z, season, residual)[:, :, : model.spec.state_channels]
     return out

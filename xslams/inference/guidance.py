@@ -3,15 +3,19 @@ r"""Guidance: denoisers that know of observations.
 Given :math:`y = A(z) + e` with :math:`e \sim \mathcal{N}(0, R)`, the expectation of :math:`z` given both :math:`z_t`
 and :math:`y` follows from :math:`p(z \mid z_t) \approx \mathcal{N}(\hat z, V_t)`,
 
-.. math:: \mathbb{E}[z \mid z_t, y] \approx \hat z + V_t J^\top (R + J V_t J^\top)^{-1} (y - A(\hat z))
+.. math:: \mathbb{E}[z \mid z_t, y] \approx \hat z + V_t J^\top w, \qquad
+    w = (R + J V_t J^\top)^{-1} (y - A(\hat z))
 
-with :math:`J` the Jacobian of :math:`A` at :math:`\hat z` (moment matching posterior sampling, MMPS [1]_). A guided
-denoiser is itself a denoiser, so that any sampler of azula takes it.
+with :math:`J` the Jacobian of :math:`A` at :math:`\hat z`. A guided denoiser is itself a denoiser, so that any sampler
+takes it. The three methods differ in the weights :math:`w` alone:
 
-By Tweedie's formula :math:`V_t = \sigma_t^2 / \alpha_t \, \partial \hat z / \partial z_t`, which is what azula's own
-MMPS uses: one backward pass through the network per product. Where a denoiser knows an approximation of its posterior
-covariance (the Gaussian prior inside `TrajectoryDenoiser`), that one is used, and the network is called once per step
-and never differentiated.
+- moment matching (MMPS [1]_) solves the system, by conjugate gradients;
+- SDA [2]_ puts a diagonal matrix in the place of :math:`J V_t J^\top`;
+- DPS [3]_ takes a step of given length along :math:`R^{-1} (y - A(\hat z))`.
+
+By Tweedie's formula :math:`V_t = \sigma_t^2 / \alpha_t \, \partial \hat z / \partial z_t`, one backward pass through
+the network per product. Where a denoiser knows an approximation of its posterior covariance (the Gaussian prior inside
+`TrajectoryDenoiser`), that one is used, and the network is called once per step and never differentiated.
 
 References
 ----------
@@ -22,14 +26,16 @@ References
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+import abc
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import torch
 from azula.denoise import Denoiser, DiracPosterior
 from azula.linalg.covariance import Covariance, DiagonalCovariance, IsotropicCovariance
 from torch import Tensor
 
-from xslams.errors import SlamsError
+from xslams.errors import OptionError
 from xslams.inference.solvers import conjugate_gradients
 
 if TYPE_CHECKING:
@@ -40,47 +46,83 @@ if TYPE_CHECKING:
     LinearMap = Callable[[Tensor], Tensor]
     Operator = Callable[[Tensor], Tensor]
 
-__all__ = ["DPSDenoiser", "MMPSDenoiser", "SDADenoiser", "guide"]
+__all__ = [
+    "DPS",
+    "GUIDANCE",
+    "MMPS",
+    "SDA",
+    "DPSDenoiser",
+    "GuidedDenoiser",
+    "Linearizable",
+    "MMPSDenoiser",
+    "SDADenoiser",
+    "guide",
+    "linearize",
+]
+
+Derivative = Literal["vjp", "jvp"]
+
+# An iteration of the solver costs a product with the covariance. Systems that need more than these are too badly
+# conditioned for single precision.
+_MOST_ITERATIONS = 50
 
 
 @runtime_checkable
-class _Linearizable(Protocol):
+class Linearizable(Protocol):
     """An operator that knows its Jacobian and the adjoint of it."""
 
-    def __call__(self, z: Tensor) -> Tensor: ...
+    def __call__(self, z: Tensor) -> Tensor:
+        """From states ``(B, *shape)`` to observed values ``(B, n)``."""
+        ...
 
-    def linearize(self, z: Tensor) -> tuple[LinearMap, LinearMap]: ...
+    def linearize(self, z: Tensor) -> tuple[LinearMap, LinearMap]:
+        """Product with the Jacobian at `z`, and with its adjoint."""
+        ...
 
 
-def _linearize(operator: Operator, z: Tensor) -> tuple[Tensor, LinearMap, LinearMap]:
-    """Value of an operator at `z`, its Jacobian and the adjoint of that."""
-    if isinstance(operator, _Linearizable):
+def linearize(operator: Operator, z: Tensor) -> tuple[Tensor, LinearMap, LinearMap]:
+    """Linearise an observation operator.
+
+    Parameters
+    ----------
+    operator
+        From ``(B, *shape)`` to ``(B, n)``. If it has a method ``linearize(z)`` that returns products with the Jacobian
+        and with its adjoint, these are used; otherwise they are found by differentiation.
+    z
+        Where, shape ``(B, *shape)``.
+
+    Returns
+    -------
+    tuple
+        Value ``(B, n)``; the product with the Jacobian, from ``(B, *shape)`` to ``(B, n)``; and with its adjoint, back.
+
+    Examples
+    --------
+    >>> import torch
+    >>> value, forward, adjoint = linearize(lambda z: z**2, torch.tensor([[1.0, 3.0]]))
+    >>> value, forward(torch.ones(1, 2)), adjoint(torch.ones(1, 2))
+    (tensor([[1., 9.]]), tensor([[2., 6.]]), tensor([[2., 6.]]))
+    """
+    if isinstance(operator, Linearizable):
         return operator(z), *operator.linearize(z)
+    z = z.detach()
     with torch.enable_grad():
-        z = z.detach().requires_grad_()
-        y = operator(z)
+        leaf = z.clone().requires_grad_()
+        y = operator(leaf)
 
     def forward(v: Tensor) -> Tensor:
-        product: Tensor = torch.func.jvp(operator, (z.detach(),), (v,))[1]
+        # Forward mode: reverse mode would have to differentiate the backward pass.
+        product: Tensor = torch.func.jvp(operator, (z,), (v,))[1]
         return product
 
     def adjoint(w: Tensor) -> Tensor:
-        return torch.autograd.grad(y, z, w, retain_graph=True)[0]
+        return torch.autograd.grad(y, leaf, w, retain_graph=True)[0]
 
     return y.detach(), forward, adjoint
 
 
-def _error_variance(cov_y: Covariance) -> Tensor | float | None:
-    """Diagonal of an error covariance, or None where it has more than a diagonal."""
-    if isinstance(cov_y, DiagonalCovariance):
-        return cov_y.D
-    if isinstance(cov_y, IsotropicCovariance):
-        return cov_y.lmbda
-    return None
-
-
-class MMPSDenoiser(Denoiser):
-    """Moment-matching guidance.
+class GuidedDenoiser(Denoiser, abc.ABC):
+    """Denoiser of a prior together with observations of what it denoises: what all methods have in common.
 
     Parameters
     ----------
@@ -90,21 +132,26 @@ class MMPSDenoiser(Denoiser):
     y
         Observations, shape ``(n,)`` or ``(B, n)``.
     A
-        Observation operator from ``(B, *shape)`` to ``(B, n)``.
+        Observation operator from ``(B, *shape)`` to ``(B, n)``, see `linearize`.
     cov_y
         Error covariance of the observations.
-    tolerance
-        Relative residual to which the linear system in observation space is solved.
+    derivative
+        How to multiply with the Jacobian of a denoiser that has no method ``covariance``. ``"vjp"`` goes backward
+        through the graph of one evaluation, which stays in memory; with the U-Net of the shipped models a product takes
+        as long as an evaluation. ``"jvp"`` goes forward and keeps nothing, but takes as long as four: it pays where the
+        graph does not fit. The Jacobian is symmetric for an exact denoiser and nearly so for a learned one.
     """
 
-    def __init__(self, denoiser: Denoiser, y: Tensor, A: Operator, cov_y: Covariance, tolerance: float = 0.03) -> None:
+    def __init__(
+        self, denoiser: Denoiser, y: Tensor, A: Operator, cov_y: Covariance, *, derivative: Derivative = "vjp"
+    ) -> None:
         super().__init__()
         self.denoiser = denoiser
         self.y = y
         self.A = A
         self.cov_y = cov_y
-        self.tolerance = tolerance
-        self._guess: Tensor | None = None
+        self.precision_y = cov_y.inv
+        self.derivative = derivative
 
     @property
     def schedule(self) -> Schedule:  # type: ignore[override]  # azula declares an attribute
@@ -113,24 +160,37 @@ class MMPSDenoiser(Denoiser):
 
     @torch.no_grad()
     def forward(self, x_t: Tensor, t: Tensor, **kwargs: object) -> DiracPosterior:
-        """Estimate the clean trajectory given the noisy one and the observations."""
+        """Estimate clean states given noisy ones and the observations.
+
+        Parameters
+        ----------
+        x_t
+            Noisy states, shape ``(B, *shape)``.
+        t
+            Time, shape ``()``.
+        """
         x_hat, cov_x = self._prior(x_t, t, **kwargs)
-        y_hat, forward, adjoint = _linearize(self.A, x_hat)
-        variance = _error_variance(self.cov_y)
-        # In units of the observation error the system is the identity plus a positive matrix, which is what conjugate
-        # gradients like.
-        scale = 1.0 if variance is None else torch.as_tensor(variance).sqrt()
+        y_hat, forward, adjoint = linearize(self.A, x_hat)
+        weights = self._weights(self.y - y_hat, x_hat, forward, lambda w: cov_x(adjoint(w)), t)
+        return DiracPosterior(mean=x_hat + cov_x(adjoint(weights)))
 
-        def system(v: Tensor) -> Tensor:
-            noise = self.cov_y(v) if variance is None else v
-            return noise + forward(cov_x(adjoint(v / scale))) / scale
+    @abc.abstractmethod
+    def _weights(self, innovation: Tensor, x_hat: Tensor, forward: LinearMap, gain: LinearMap, t: Tensor) -> Tensor:
+        """Weights of the observations, shape ``(B, n)``, from what the prior misses of them.
 
-        innovation = (self.y - y_hat) / scale
-        guess = self._guess if self._guess is not None and self._guess.shape == innovation.shape else None
-        weights = conjugate_gradients(system, innovation, guess, tolerance=self.tolerance)
-        # The next noise level is close to this one, and so is its solution.
-        self._guess = weights
-        return DiracPosterior(mean=x_hat + cov_x(adjoint(weights / scale)))
+        Parameters
+        ----------
+        innovation
+            Observations less what is expected of them, shape ``(B, n)``.
+        x_hat
+            Mean of the prior, shape ``(B, *shape)``.
+        forward
+            Product with `J`.
+        gain
+            Product with `V` times the adjoint of `J`.
+        t
+            Time.
+        """
 
     def _prior(self, x_t: Tensor, t: Tensor, **kwargs: object) -> tuple[Tensor, LinearMap]:
         """Mean of the prior given `x_t`, and its covariance as a function."""
@@ -138,8 +198,15 @@ class MMPSDenoiser(Denoiser):
         if covariance is not None:
             return self.denoiser(x_t, t, **kwargs).mean, lambda v: covariance(v, t)
         alpha, sigma = self.schedule(t)
+        x_t = x_t.detach()
+        if self.derivative == "jvp":
+
+            def estimate(x: Tensor) -> Tensor:
+                return self.denoiser(x, t, **kwargs).mean
+
+            return estimate(x_t), lambda v: sigma**2 / alpha * torch.func.jvp(estimate, (x_t,), (v,))[1]
         with torch.enable_grad():
-            x_t = x_t.detach().requires_grad_()
+            x_t = x_t.clone().requires_grad_()
             x_hat = self.denoiser(x_t, t, **kwargs).mean
 
         def product(v: Tensor) -> Tensor:
@@ -148,122 +215,284 @@ class MMPSDenoiser(Denoiser):
         return x_hat.detach(), product
 
 
-class SDADenoiser(Denoiser):
+class MMPSDenoiser(GuidedDenoiser):
+    """Moment-matching guidance [1]_.
+
+    Parameters
+    ----------
+    denoiser, y, A, cov_y, derivative
+        As for `GuidedDenoiser`.
+    iterations
+        Number of solver iterations; by default as many as it takes.
+    tolerance
+        Root mean square of the residual to which the system is solved, in units of the observation errors. Times the
+        root of the number of observations, it bounds the error of the estimate in units of its own standard deviation.
+        Unused where `iterations` is given.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        y: Tensor,
+        A: Operator,
+        cov_y: Covariance,
+        tolerance: float = 0.03,
+        *,
+        iterations: int | None = None,
+        derivative: Derivative = "vjp",
+    ) -> None:
+        super().__init__(denoiser, y, A, cov_y, derivative=derivative)
+        self.tolerance = 0.0 if iterations is not None else tolerance
+        self.iterations = _MOST_ITERATIONS if iterations is None else iterations
+        self._past: list[tuple[float, Tensor]] = []
+
+    def _weights(self, innovation: Tensor, x_hat: Tensor, forward: LinearMap, gain: LinearMap, t: Tensor) -> Tensor:
+        time = float(t)
+        # In units of the observation errors the system is the identity plus a positive matrix, which is what conjugate
+        # gradients like.
+        weights = conjugate_gradients(
+            lambda w: self.cov_y(w) + forward(gain(w)),
+            innovation,
+            self._guess(time, innovation),
+            tolerance=0.0,
+            absolute=self.tolerance * innovation.shape[-1] ** 0.5,
+            iterations=self.iterations,
+            precondition=self.precision_y,
+            # A covariance of the prior that is not positive would make it less than one.
+            least=0.9,
+        )
+        descends = self._past and time < self._past[-1][0]
+        self._past = [*self._past[-1:], (time, weights)] if descends else [(time, weights)]
+        return weights
+
+    def _guess(self, time: float, innovation: Tensor) -> Tensor | None:
+        """First guess of the weights: this noise level is close to the last one, and so is its solution."""
+        if not self._past or self._past[-1][1].shape != innovation.shape:
+            self._past = []
+            return None
+        latest, last = self._past[-1]
+        if len(self._past) == 2 and time < latest:
+            # Three levels in a row: go on as before.
+            return 2 * last - self._past[0][1]
+        return last
+
+
+class SDADenoiser(GuidedDenoiser):
     r"""Guidance of SDA [2]_: the likelihood of the denoised estimate with an inflated error.
 
-    .. math:: \hat z + \frac{\sigma_t^2}{\alpha_t} \nabla_{z_t} \log \mathcal{N}\left(y \mid A(\hat z),
-        R + v_t \, \mathrm{diag}(J J^\top)\right)
+    .. math:: w = (R + \Gamma_t)^{-1} (y - A(\hat z))
 
-    where :math:`v_t` is the mean posterior variance of the prior, which takes the place of the constant that SDA sets
-    by hand.
+    SDA has :math:`\Gamma_t = \gamma \, \sigma_t^2 / \alpha_t^2` with a constant :math:`\gamma` set by hand, of which
+    the right value depends on the operator and on the prior. Without one, :math:`\Gamma_t` is found from the prior,
 
-    Parameters
-    ----------
-    denoiser, y, A, cov_y
-        As for `MMPSDenoiser`; the covariance must be diagonal.
-    """
+    .. math:: \Gamma_t = \frac{\| M^2 s \|}{\| M s \|} D, \qquad M = D^{-1/2} J V_t J^\top D^{-1/2}, \qquad
+        D = \mathrm{diag} \, J J^\top
 
-    def __init__(self, denoiser: Denoiser, y: Tensor, A: Operator, cov_y: Covariance) -> None:
-        super().__init__()
-        self.denoiser = denoiser
-        self.y = y
-        self.A = A
-        variance = _error_variance(cov_y)
-        if variance is None:
-            msg = f"guidance='sda' needs independent errors; got a {type(cov_y).__name__}. Use guidance='mmps'."
-            raise SlamsError(msg)
-        self.variance = torch.as_tensor(variance)
-
-    @property
-    def schedule(self) -> Schedule:  # type: ignore[override]  # azula declares an attribute
-        """Noise schedule of the prior."""
-        return self.denoiser.schedule
-
-    @torch.no_grad()
-    def forward(self, x_t: Tensor, t: Tensor, **kwargs: object) -> DiracPosterior:
-        """Estimate the clean trajectory given the noisy one and the observations."""
-        alpha, sigma = self.schedule(t)
-        with torch.enable_grad():
-            x_t = x_t.detach().requires_grad_()
-            x_hat = self.denoiser(x_t, t, **kwargs).mean
-        y_hat, forward, adjoint = _linearize(self.A, x_hat.detach())
-        spread = getattr(self.denoiser, "spread", None)
-        prior = spread(alpha, sigma) ** 2 if spread is not None else sigma**2 / (alpha**2 + sigma**2)
-        variance = self.variance + prior * _row_norms(forward, x_hat)
-        gradient = adjoint((self.y - y_hat) / variance)
-        step = torch.autograd.grad(x_hat, x_t, gradient)[0]
-        return DiracPosterior(mean=x_hat.detach() + sigma**2 / alpha * step)
-
-
-class DPSDenoiser(Denoiser):
-    r"""Guidance of DPS [3]_: a step down the gradient of the distance to the observations.
-
-    .. math:: \hat z - \zeta \, \nabla_{z_t} \left\| R^{-1/2} (y - A(\hat z)) \right\|
-
-    Unlike azula's DPS, the distance is each member's own, so that the result does not depend on the batch.
+    with a fixed vector :math:`s` of random signs: two steps of the power method, which come near the largest eigenvalue
+    of :math:`M`, at the price of two gradients more. The diagonal of :math:`J V_t J^\top` would be too small: what
+    observations have in common would be counted as often as there are observations, spread would be lost, and Langevin
+    corrections would diverge. Being too large, :math:`\Gamma_t` draws too little towards the observations while there
+    is noise. Corrections make up for that.
 
     Parameters
     ----------
-    denoiser, y, A, cov_y
-        As for `SDADenoiser`.
-    zeta
-        Strength, in units of the noise level.
-    """
-
-    def __init__(self, denoiser: Denoiser, y: Tensor, A: Operator, cov_y: Covariance, zeta: float = 1.0) -> None:
-        super().__init__()
-        self.denoiser = denoiser
-        self.y = y
-        self.A = A
-        variance = _error_variance(cov_y)
-        if variance is None:
-            msg = f"guidance='dps' needs independent errors; got a {type(cov_y).__name__}. Use guidance='mmps'."
-            raise SlamsError(msg)
-        self.scale = torch.as_tensor(variance).sqrt()
-        self.zeta = zeta
-
-    @property
-    def schedule(self) -> Schedule:  # type: ignore[override]  # azula declares an attribute
-        """Noise schedule of the prior."""
-        return self.denoiser.schedule
-
-    @torch.no_grad()
-    def forward(self, x_t: Tensor, t: Tensor, **kwargs: object) -> DiracPosterior:
-        """Estimate the clean trajectory given the noisy one and the observations."""
-        _, sigma = self.schedule(t)
-        with torch.enable_grad():
-            x_t = x_t.detach().requires_grad_()
-            x_hat = self.denoiser(x_t, t, **kwargs).mean
-        y_hat, _, adjoint = _linearize(self.A, x_hat.detach())
-        residual = (self.y - y_hat) / self.scale
-        norm = torch.linalg.vector_norm(residual, dim=-1, keepdim=True).clamp(min=1e-12)
-        step = torch.autograd.grad(x_hat, x_t, adjoint(residual / norm / self.scale))[0]
-        return DiracPosterior(mean=x_hat.detach() + self.zeta * sigma * step)
-
-
-def _row_norms(forward: LinearMap, z: Tensor, probes: int = 8) -> Tensor:
-    """Diagonal of :math:`J J^T`, estimated by products with random signs that are the same at every call."""
-    generator = torch.Generator(device=z.device).manual_seed(0)
-    total: Tensor | float = 0.0
-    for _ in range(probes):
-        signs = torch.randint(0, 2, z.shape[1:], generator=generator, device=z.device, dtype=z.dtype) * 2 - 1
-        total = total + forward(signs.expand_as(z)).square()
-    return torch.as_tensor(total) / probes
-
-
-def guide(denoiser: Denoiser, y: Tensor, A: Operator, cov_y: Covariance, guidance: str) -> Denoiser:
-    """Wrap a denoiser by the guidance of that name.
+    denoiser, y, A, cov_y, derivative
+        As for `GuidedDenoiser`; errors must be independent.
+    gamma
+        Constant of SDA; by default automatic.
 
     Raises
     ------
-    SlamsError
-        If there is no guidance of that name.
+    OptionError
+        If the errors are correlated.
     """
-    if guidance == "mmps":
-        return MMPSDenoiser(denoiser, y, A, cov_y)
-    if guidance == "sda":
-        return SDADenoiser(denoiser, y, A, cov_y)
-    if guidance == "dps":
-        return DPSDenoiser(denoiser, y, A, cov_y)
-    msg = f"Unknown guidance {guidance!r}; choose 'mmps', 'sda' or 'dps'."
-    raise SlamsError(msg)
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        y: Tensor,
+        A: Operator,
+        cov_y: Covariance,
+        *,
+        gamma: float | None = None,
+        derivative: Derivative = "vjp",
+    ) -> None:
+        super().__init__(denoiser, y, A, cov_y, derivative=derivative)
+        if isinstance(cov_y, DiagonalCovariance):
+            self.variance = cov_y.D
+        elif isinstance(cov_y, IsotropicCovariance):
+            self.variance = torch.as_tensor(cov_y.lmbda)
+        else:
+            msg = f"guidance='sda' needs independent errors; got a {type(cov_y).__name__}. Use guidance='mmps'."
+            raise OptionError(msg)
+        self.gamma = gamma
+
+    def _weights(self, innovation: Tensor, x_hat: Tensor, forward: LinearMap, gain: LinearMap, t: Tensor) -> Tensor:
+        if self.gamma is not None:
+            alpha, sigma = self.schedule(t)
+            return innovation / (self.variance + self.gamma * (sigma / alpha) ** 2)
+        signs = _signs(innovation)
+        rows = _row_norms(forward, x_hat).clamp(min=1e-30)
+        once = forward(gain(signs / rows.sqrt())) / rows.sqrt()
+        twice = forward(gain(once / rows.sqrt())) / rows.sqrt()
+        size = torch.linalg.vector_norm(twice, dim=-1, keepdim=True)
+        size = size / torch.linalg.vector_norm(once, dim=-1, keepdim=True).clamp(min=1e-30)
+        return innovation / (self.variance + size * rows)
+
+
+class DPSDenoiser(GuidedDenoiser):
+    r"""Guidance of DPS [3]_: a step down the gradient of the distance to the observations.
+
+    .. math:: \hat z - \zeta \, \sigma_t \nabla_{z_t} \left\| y - A(\hat z) \right\|_{R^{-1}}
+
+    Unlike in azula's DPS, the distance is each member's own, so that the result does not depend on the batch, and the
+    step is in units of the noise level, so that it does not depend on the schedule.
+
+    Parameters
+    ----------
+    denoiser, y, A, cov_y, derivative
+        As for `GuidedDenoiser`.
+    zeta
+        Length of the step.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        y: Tensor,
+        A: Operator,
+        cov_y: Covariance,
+        *,
+        zeta: float = 1.0,
+        derivative: Derivative = "vjp",
+    ) -> None:
+        super().__init__(denoiser, y, A, cov_y, derivative=derivative)
+        self.zeta = zeta
+
+    def _weights(self, innovation: Tensor, x_hat: Tensor, forward: LinearMap, gain: LinearMap, t: Tensor) -> Tensor:
+        alpha, sigma = self.schedule(t)
+        slope = self.precision_y(innovation)
+        distance = (innovation * slope).sum(-1, keepdim=True).clamp(min=1e-24).sqrt()
+        # `gain` is the gradient through the network times sigma^2 / alpha.
+        return self.zeta * alpha / sigma * slope / distance
+
+
+def _signs(like: Tensor, seed: int = 0) -> Tensor:
+    """Random signs, the same for every row and at every call."""
+    generator = torch.Generator().manual_seed(seed)
+    signs = torch.randint(0, 2, like.shape[1:], generator=generator) * 2 - 1
+    return signs.to(like).expand_as(like)
+
+
+def _row_norms(forward: LinearMap, like: Tensor, probes: int = 8) -> Tensor:
+    """Diagonal of :math:`J J^T`: exact for rows with one element, an estimate for others; shape ``(B, n)``."""
+    return torch.stack([forward(_signs(like, seed)).square() for seed in range(probes)]).mean(0)
+
+
+@dataclass(frozen=True)
+class MMPS:
+    """Options of moment matching, see `MMPSDenoiser`.
+
+    Attributes
+    ----------
+    iterations
+        Number of solver iterations per network call; by default until `tolerance` is reached.
+    tolerance
+        Residual per observation, in units of its error.
+    derivative
+        ``"vjp"`` or ``"jvp"``.
+
+    Examples
+    --------
+    ``sample_posterior(..., guidance=MMPS(iterations=3))``
+    """
+
+    iterations: int | None = None
+    tolerance: float = 0.03
+    derivative: Derivative = "vjp"
+
+    def __call__(self, denoiser: Denoiser, y: Tensor, A: Operator, cov_y: Covariance) -> GuidedDenoiser:
+        """Guide a denoiser."""
+        return MMPSDenoiser(
+            denoiser, y, A, cov_y, self.tolerance, iterations=self.iterations, derivative=self.derivative
+        )
+
+
+@dataclass(frozen=True)
+class SDA:
+    """Options of the guidance of SDA, see `SDADenoiser`.
+
+    Attributes
+    ----------
+    gamma
+        Constant of SDA; by default found from the prior.
+    derivative
+        ``"vjp"`` or ``"jvp"``.
+    """
+
+    gamma: float | None = None
+    derivative: Derivative = "vjp"
+
+    def __call__(self, denoiser: Denoiser, y: Tensor, A: Operator, cov_y: Covariance) -> GuidedDenoiser:
+        """Guide a denoiser."""
+        return SDADenoiser(denoiser, y, A, cov_y, gamma=self.gamma, derivative=self.derivative)
+
+
+@dataclass(frozen=True)
+class DPS:
+    """Options of the guidance of DPS, see `DPSDenoiser`.
+
+    Attributes
+    ----------
+    zeta
+        Length of the step.
+    derivative
+        ``"vjp"`` or ``"jvp"``.
+    """
+
+    zeta: float = 1.0
+    derivative: Derivative = "vjp"
+
+    def __call__(self, denoiser: Denoiser, y: Tensor, A: Operator, cov_y: Covariance) -> GuidedDenoiser:
+        """Guide a denoiser."""
+        return DPSDenoiser(denoiser, y, A, cov_y, zeta=self.zeta, derivative=self.derivative)
+
+
+#: Guidance by name, each with its defaults.
+GUIDANCE: dict[str, MMPS | SDA | DPS] = {"mmps": MMPS(), "sda": SDA(), "dps": DPS()}
+
+
+def guide(
+    denoiser: Denoiser, y: Tensor, A: Operator, cov_y: Covariance, guidance: str | MMPS | SDA | DPS = "mmps"
+) -> GuidedDenoiser:
+    """Wrap a denoiser by a guidance.
+
+    Parameters
+    ----------
+    denoiser, y, A, cov_y
+        As for `GuidedDenoiser`.
+    guidance
+        A name in `GUIDANCE`, or options of one: ``MMPS(iterations=3)``, ``SDA(gamma=0.1)``, ``DPS(zeta=0.5)``.
+
+    Raises
+    ------
+    OptionError
+        If there is no guidance of that name.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from azula.denoise import GaussianDenoiser
+    >>> from azula.linalg.covariance import DiagonalCovariance, IsotropicCovariance
+    >>> from azula.noise import VESchedule
+    >>> prior = GaussianDenoiser(torch.zeros(2), DiagonalCovariance(torch.ones(2)), VESchedule(0.01, 100.0))
+    >>> guided = guide(prior, torch.ones(1), lambda z: z[:, :1], IsotropicCovariance(1.0), MMPS(iterations=1))
+    >>> guided(torch.zeros(1, 2), torch.tensor(1.0)).mean.round(decimals=3)
+    tensor([[0.5000, 0.0000]])
+    """
+    if not isinstance(guidance, str):
+        return guidance(denoiser, y, A, cov_y)
+    if guidance not in GUIDANCE:
+        msg = f"Unknown guidance {guidance!r}; choose one of {', '.join(map(repr, GUIDANCE))}."
+        raise OptionError(msg)
+    return GUIDANCE[guidance](denoiser, y, A, cov_y)

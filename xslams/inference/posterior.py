@@ -8,8 +8,8 @@ import torch
 from azula.linalg.covariance import Covariance, DiagonalCovariance, IsotropicCovariance
 from torch import Tensor
 
-from xslams.errors import SlamsError
-from xslams.inference.guidance import guide
+from xslams.errors import OptionError
+from xslams.inference.guidance import DPS, MMPS, SDA, guide
 from xslams.inference.samplers import GeneratorNoise, sample
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def error_covariance(cov_y: Covariance | Tensor | float) -> Covariance:
 
     Raises
     ------
-    SlamsError
+    OptionError
         If a variance is not positive.
     """
     if isinstance(cov_y, Covariance):
@@ -33,7 +33,7 @@ def error_covariance(cov_y: Covariance | Tensor | float) -> Covariance:
     variance = torch.as_tensor(cov_y)
     if not bool((variance > 0).all()):
         msg = f"Error variances must be positive; got a smallest value of {float(variance.min())}."
-        raise SlamsError(msg)
+        raise OptionError(msg)
     return DiagonalCovariance(variance) if variance.ndim else IsotropicCovariance(variance)
 
 
@@ -46,22 +46,28 @@ def sample_posterior(
     shape: Sequence[int],
     members: int,
     steps: int = 32,
-    guidance: str = "mmps",
+    guidance: str | MMPS | SDA | DPS = "mmps",
     sampler: str = "auto",
     corrections: int = 0,
     generator: torch.Generator | None = None,
     t: Tensor | None = None,
+    antithetic: bool = False,
 ) -> Tensor:
-    """Draw members from the posterior of a diffusion prior given observations.
+    r"""Draw members from the posterior of a diffusion prior given observations.
+
+    Where prior and operator are Gaussian and linear, the members have the mean and covariance of the exact posterior,
+    to within the errors in :doc:`/solvers`. Elsewhere guidance is an approximation, which corrections improve.
 
     Parameters
     ----------
     denoiser
         Denoiser of the prior (azula), whose schedule maps times in [0, 1] to signal and noise scales.
+        Its noise at time 1 should be several times the largest standard deviation of the prior.
     y
         Observations, shape ``(n,)``.
     A
-        Observation operator, from ``(members, *shape)`` to ``(members, n)``; differentiable.
+        Observation operator, from ``(members, *shape)`` to ``(members, n)``; differentiable, or with a method
+        ``linearize``. For several sources at once see `xslams.inference.sources.Sources`.
     cov_y
         Error covariance: azula Covariance, or variances of shape ``(n,)``, or one variance.
     shape
@@ -69,17 +75,26 @@ def sample_posterior(
     members
         Number of members.
     steps
-        Network calls per member.
+        Network calls per member, without corrections.
     guidance
-        ``"mmps"``, ``"sda"`` or ``"dps"``.
+        ``"mmps"``, ``"sda"`` or ``"dps"``, or one of them with options: ``MMPS(iterations=3)``.
     sampler
         One of `xslams.inference.samplers.SAMPLERS`.
     corrections
-        Langevin corrections per step, one more call each.
+        Langevin corrections per step, one more call each. For priors that are far from Gaussian, and for nonlinear
+        operators.
     generator
         Source of randomness; torch's global generator by default.
     t
-        Times from 1 to 0, shape ``(steps + 1,)``; by default uniform in time.
+        Times from 1 to 0, one call each; by default uniform in log-SNR. Others: `xslams.inference.times.time_grid`.
+    antithetic
+        Whether to draw members in pairs, ``2 k + 1`` with the negated noise of ``2 k``. Every member is still a draw
+        from the posterior, but the two of a pair are not independent: where the posterior is Gaussian they lie opposite
+        to each other about its mean, so that the mean over whole pairs is exact up to the solver, and elsewhere it is
+        better than that of as many independent members. What is computed from the spread has to know: with the mean
+        known, the mean square of deviations divides by the number of members :math:`M`, not by :math:`M - 1`; a
+        covariance has the sampling error of :math:`M / 2` members, and the fair CRPS, made for independent members, is
+        biased, low by a little.
 
     Returns
     -------
@@ -88,7 +103,7 @@ def sample_posterior(
 
     Raises
     ------
-    SlamsError
+    OptionError
         If a name is unknown, a variance is not positive, or shapes disagree.
 
     Examples
@@ -106,12 +121,12 @@ def sample_posterior(
     >>> bool((z.mean() - 0.5).abs() < 0.05), bool((z.std() - 0.5**0.5).abs() < 0.03)
     (True, True)
     """
-    noise = GeneratorNoise((members, *shape), generator, y)
-    _, sigma = denoiser.schedule(torch.ones((), device=y.device, dtype=y.dtype) if t is None else t[0])
+    noise = GeneratorNoise((members, *shape), generator, y, antithetic=antithetic)
+    _, sigma = denoiser.schedule(torch.ones((), device=y.device, dtype=y.dtype) if t is None else t[0].to(y))
     x = sigma * noise(0)
     predicted = A(x[:1])
     if predicted.shape[1:] != y.shape:
         msg = f"The operator gives {tuple(predicted.shape[1:])} per member, but y has shape {tuple(y.shape)}."
-        raise SlamsError(msg)
+        raise OptionError(msg)
     guided = guide(denoiser, y, A, error_covariance(cov_y), guidance)
     return sample(guided, x, noise, sampler=sampler, steps=steps, corrections=corrections, t=t)

@@ -2,6 +2,71 @@ r"""Samplers of the reverse process, with noise that belongs to its member.
 
 azula's samplers draw from torch's global generator; here every draw comes from a `Noise`, so that a member is the same
 whatever batch it is computed in.
+
+With the state in units of the signal, :math:`x = z_t / \alpha_t`, and the ratio :math:`r = \sigma_t / \alpha_t` of
+noise to signal, every sampler integrates the probability flow [1]_
+
+.. math:: \frac{dx}{dr} = \frac{x - m(x, r)}{r}, \qquad m(x, r) = \mathbb{E}[z \mid z_t]
+
+or a stochastic process with the same distributions, from pure noise to the smallest noise that the schedule has.
+
+Both ends
+---------
+The schedule ends at noise that is neither infinite nor zero, and both ends show where the data have large and small
+scales. Pure noise is not what the data look like at the first level, where they have the mean and variance of data and
+noise together. A first step from :math:`x = r \varepsilon` to
+
+.. math:: x + \tfrac{3}{4} m(x, r) + \tfrac{1}{4} m(-x, r)
+
+gives both, up to fourth order in scale over noise, at the price of one call. At the last level, samples still contain
+its noise. Near :math:`r = 0` the slope of the flow is proportional to :math:`r`, so that the rest of the way is
+:math:`-r_N^2 / 2 r_{N-1}` times the slope that was used last, at no price at all.
+
+Solvers
+-------
+==============  ======================================================================================================
+``"unipc"``     Multistep in :math:`\log r` with data prediction, of third order, whose last step is repeated with the
+                next call's estimate (UniPC [2]_, here with the exact integrals of the interpolating polynomials).
+``"dpmpp2m"``   Its predecessor of second order, without repetition (DPM-Solver++ 2M [3]_).
+``"ab2"``       Adams-Bashforth of second order in :math:`r` [4]_.
+``"heun"``      Two calls per step, second order in :math:`r` (EDM [5]_).
+``"ddim"``      First order.
+``"ddpm"``      First order, with new noise in every step.
+==============  ======================================================================================================
+
+Corrections
+-----------
+Langevin corrections [1]_ renew the noise at a noise level and thereby forget the errors of higher levels: of guidance,
+which is approximate where the posterior is not Gaussian, least at low noise. Euler-Maruyama steps have to be small to
+keep the variance, and then forget little: what is needed is hundreds. The scheme of Leimkuhler and Matthews [6]_ in the
+form of [7]_ is exact for every Gaussian with steps of any stable length. With the length one it reads: from a state
+:math:`y` with half the noise variance,
+
+.. math:: y \leftarrow m(y + \kappa, r) + \kappa, \qquad \kappa \sim \mathcal{N}(0, r^2 / 2 \, I) .
+
+The predictor therefore goes to half the variance of the next level, and as every level starts from new noise, it has no
+history and is of first order:
+
+.. math:: x \leftarrow x + k \, (m - x), \qquad k = \frac{1 - \sqrt{1 - \theta (1 - \rho^2)}}{\theta}
+
+from the level :math:`r` to :math:`\rho r`. For a Gaussian with the variance :math:`r^2 (1 / u - 1)` its error in
+variance is :math:`k^2 u (u - \theta) r^2`, of which :math:`n` corrections leave :math:`(1 - u)^{2n}`. DDIM has
+:math:`\theta = 1`: every step loses variance. With :math:`\theta = 1 / (2n + 1)` the errors of all levels add up to
+nothing, whatever the scale.
+
+References
+----------
+.. [1] Song et al., Score-Based Generative Modeling through Stochastic Differential Equations, 2021, arXiv 2011.13456.
+.. [2] Zhao et al., UniPC: A Unified Predictor-Corrector Framework for Fast Sampling of Diffusion Models, 2023,
+   arXiv 2302.04867.
+.. [3] Lu et al., DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models, 2022,
+   arXiv 2211.01095.
+.. [4] Zhang and Chen, Fast Sampling of Diffusion Models with Exponential Integrator, 2023, arXiv 2204.13902.
+.. [5] Karras et al., Elucidating the Design Space of Diffusion-Based Generative Models, 2022, arXiv 2206.00364.
+.. [6] Leimkuhler and Matthews, Rational Construction of Stochastic Numerical Methods for Molecular Sampling, 2013,
+   doi:10.1093/amrx/abs010.
+.. [7] Vilmart, Postprocessed Integrators for the High Order Integration of Ergodic SDEs, 2015,
+   doi:10.1137/140974328.
 """
 
 from __future__ import annotations
@@ -11,20 +76,20 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
-from azula.sample import DDIMSampler, DDPMSampler, HeunSampler, Sampler, xEABSampler, zABSampler
 from torch import Tensor
 from tqdm import tqdm
 
-from xslams.errors import SlamsError
+from xslams.errors import OptionError
+from xslams.inference.times import time_grid
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from azula.denoise import Denoiser
 
 __all__ = ["SAMPLERS", "GeneratorNoise", "KeyedNoise", "Noise", "sample"]
 
-SAMPLERS = ("auto", "ab2", "ddim", "ddpm", "dpmpp2m", "heun")
+SAMPLERS = ("auto", "ab2", "ddim", "ddpm", "dpmpp2m", "heun", "unipc")
 
 
 class Noise(Protocol):
@@ -36,15 +101,34 @@ class Noise(Protocol):
 
 
 class GeneratorNoise:
-    """Noise from one generator, draw after draw."""
+    """Noise from one generator, draw after draw.
 
-    def __init__(self, shape: Sequence[int], generator: torch.Generator | None, like: Tensor) -> None:
+    Parameters
+    ----------
+    shape
+        Shape ``(members, *shape)`` of a draw.
+    generator
+        Source of randomness; torch's global generator by default.
+    like
+        Tensor whose type and device the noise gets.
+    antithetic
+        Whether member ``2 k + 1`` has the negated noise of member ``2 k``.
+    """
+
+    def __init__(
+        self, shape: Sequence[int], generator: torch.Generator | None, like: Tensor, *, antithetic: bool = False
+    ) -> None:
         self.shape, self.generator, self.like = tuple(shape), generator, like
+        self.antithetic = antithetic
 
     def __call__(self, draw: int) -> Tensor:
         """Return the next draw."""
         device = self.like.device if self.generator is None else self.generator.device
-        noise = torch.randn(self.shape, generator=self.generator, dtype=self.like.dtype, device=device)
+        members, *rest = self.shape
+        count = (members + 1) // 2 if self.antithetic else members
+        noise = torch.randn((count, *rest), generator=self.generator, dtype=self.like.dtype, device=device)
+        if self.antithetic:
+            noise = torch.stack([noise, -noise], dim=1).flatten(0, 1)[:members]
         return noise.to(self.like.device)
 
 
@@ -63,6 +147,8 @@ class KeyedNoise:
         Shape of a latent frame.
     device
         Where to put the noise. It is drawn on the CPU, so that it is the same on every device.
+    antithetic
+        Whether member ``2 k + 1`` has the negated noise of member ``2 k``, in this batch or another.
     """
 
     def __init__(
@@ -72,38 +158,28 @@ class KeyedNoise:
         labels: Sequence[int],
         frame_shape: tuple[int, ...],
         device: torch.device | str = "cpu",
+        *,
+        antithetic: bool = False,
     ) -> None:
         self.seed, self.members, self.labels = seed, members, labels
         self.frame_shape = frame_shape
         self.device = device
+        self.antithetic = antithetic
 
     def __call__(self, draw: int) -> Tensor:
         """Return draw number `draw`, shape ``(member, time, *frame_shape)``."""
         out = torch.empty(len(self.members), len(self.labels), *self.frame_shape)
         generator = torch.Generator()
         for i, member in enumerate(self.members):
+            owner = member // 2 if self.antithetic else member
             for j, label in enumerate(self.labels):
                 # Labels before 1970 are negative, which a seed sequence refuses.
-                key = np.random.SeedSequence([self.seed, member, label % 2**63, draw])
+                key = np.random.SeedSequence([self.seed, owner, label % 2**63, draw])
                 generator.manual_seed(int(key.generate_state(1, np.uint64)[0] >> 1))
                 torch.randn(self.frame_shape, generator=generator, out=out[i, j])
+            if self.antithetic and member % 2:
+                out[i].neg_()
         return out.to(self.device)
-
-
-def _base(name: str, denoiser: Denoiser, steps: int, device: torch.device) -> Sampler:
-    if name in ("auto", "dpmpp2m"):
-        return xEABSampler(denoiser, order=2, steps=steps, silent=True, device=device)
-    if name == "ab2":
-        return zABSampler(denoiser, order=2, steps=steps, silent=True, device=device)
-    if name == "ddim":
-        return DDIMSampler(denoiser, steps=steps, silent=True, device=device)
-    if name == "heun":
-        # Two calls per step: half the steps cost as many calls as the others.
-        return HeunSampler(denoiser, steps=max(steps // 2, 1), silent=True, device=device)
-    if name == "ddpm":
-        return DDPMSampler(denoiser, steps=steps, silent=True, device=device)
-    msg = f"Unknown sampler {name!r}; choose one of {', '.join(map(repr, SAMPLERS))}."
-    raise SlamsError(msg)
 
 
 def sample(
@@ -124,18 +200,18 @@ def sample(
     denoiser
         Guided or plain denoiser.
     x
-        Initial noisy tensor, shape ``(B, *)``.
+        Pure noise of the first level: standard normal times its noise scale, shape ``(B, *)``.
     noise
         Source of noise; draw 0 made `x`.
     sampler
-        One of `SAMPLERS`. ``"auto"`` is the second-order multistep solver with data prediction (DPM-Solver++ 2M), which
-        needs the fewest calls on a grid that is uniform in log-SNR.
+        One of `SAMPLERS`. ``"auto"`` is ``"unipc"``, which needs the fewest calls of all for a given error; with
+        corrections, a predictor-corrector whose predictor makes up for what is lost in between.
     steps
-        Number of network calls without corrections.
+        Number of network calls without corrections; one of them finds the start.
     corrections
-        Langevin steps at every noise level, one more call each.
+        Langevin corrections at every noise level but the first and the last, one more call each.
     t
-        Times from 1 to 0, shape ``(steps + 1,)``; by default uniform.
+        Times from 1 to 0, as many as calls; by default uniform in log-SNR, see `xslams.inference.times.time_grid`.
     progress
         Whether to show a progress bar.
 
@@ -143,52 +219,193 @@ def sample(
     -------
     Tensor
         Samples, shape ``(B, *)``.
+
+    Raises
+    ------
+    OptionError
+        If there is no sampler of that name, or a number is out of range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from azula.denoise import GaussianDenoiser
+    >>> from azula.linalg.covariance import DiagonalCovariance
+    >>> from azula.noise import VESchedule
+    >>> prior = GaussianDenoiser(torch.tensor([3.0]), DiagonalCovariance(torch.tensor([4.0])), VESchedule(0.01, 100.0))
+    >>> noise = GeneratorNoise((4096, 1), torch.Generator().manual_seed(0), torch.zeros(1))
+    >>> z = sample(prior, 100 * noise(0), noise, steps=16)
+    >>> bool((z.mean() - 3).abs() < 0.1), bool((z.std() - 2).abs() < 0.1)
+    (True, True)
     """
-    base = _base(sampler, denoiser, steps, x.device)
-    times = base.timesteps if t is None else t.to(x.device)
-    draws = iter(range(1, 1 << 31))
-    bar = tqdm(total=len(times) - 1, desc="sampling", disable=not progress, unit="step", leave=False)
-    alpha, sigma = denoiser.schedule(times)
-    grid = sigma.log() - alpha.log() if isinstance(base, xEABSampler) else sigma / alpha
-    buffer: list[Tensor] = []
-    with bar, torch.no_grad():
-        for i in range(len(times) - 1):
-            time, after = times[i], times[i + 1]
-            for _ in range(corrections):
-                x = _langevin(denoiser, x, time, noise(next(draws)))
-            if isinstance(base, DDPMSampler):
-                x = _ddpm(denoiser, x, time, after, noise(next(draws)))
-            elif isinstance(base, xEABSampler):
-                buffer = [*buffer[-1:], denoiser(x, time).mean]
-                weights = base._exponential_adams_bashforth(grid, i=i, n=2)
-                x = sigma[i + 1] / sigma[i] * x - sigma[i + 1] * _combine(weights, buffer)
-            elif isinstance(base, zABSampler):
-                buffer = [*buffer[-1:], (x - alpha[i] * denoiser(x, time).mean) / sigma[i]]
-                weights = base._adams_bashforth(grid, i=i, n=2)
-                x = alpha[i + 1] / alpha[i] * x + alpha[i + 1] * _combine(weights, buffer)
-            else:
-                x = base.step(x, time, after)
-            bar.update()
-    return x
-
-
-def _combine(weights: Tensor, buffer: list[Tensor]) -> Tensor:
-    """Weighted sum of the last estimates."""
-    return torch.stack([w.to(b) * b for w, b in zip(weights, buffer, strict=True)]).sum(0)
-
-
-def _langevin(denoiser: Denoiser, x: Tensor, t: Tensor, noise: Tensor, delta: float = 0.05) -> Tensor:
-    """One corrector step that leaves the marginal at `t` as it is (as in azula's PCSampler)."""
+    if sampler not in SAMPLERS:
+        msg = f"Unknown sampler {sampler!r}; choose one of {', '.join(map(repr, SAMPLERS))}."
+        raise OptionError(msg)
+    if steps < 1 or corrections < 0:
+        msg = f"A sampler needs steps of at least 1 and corrections of at least 0; got {steps} and {corrections}."
+        raise OptionError(msg)
+    if t is None:
+        # One call finds the start, and Heun's method has two calls per step: half the steps cost as much as others.
+        intervals = (steps - 1) // 2 if sampler == "heun" else steps - 1
+        t = time_grid(denoiser.schedule, max(intervals, 1))
+    if t.ndim != 1 or len(t) < 2:
+        msg = f"Times have to be a vector of at least two, from 1 to 0; got the shape {tuple(t.shape)}."
+        raise OptionError(msg)
+    t = t.to(x)
     alpha, sigma = denoiser.schedule(t)
-    mean = alpha * denoiser(x, t).mean
-    return mean + math.sqrt(1 - delta) * (x - mean) + math.sqrt(delta) * sigma * noise
+    levels = (sigma / alpha).tolist()
+
+    def estimate(x: Tensor, i: int) -> Tensor:
+        return denoiser(alpha[i] * x, t[i]).mean
+
+    draws = iter(range(1, 1 << 31))
+    step = _step(sampler, levels, corrections, estimate, lambda: noise(next(draws)))
+    last = len(levels) - 2
+    bar = tqdm(total=last + 1, desc="sampling", disable=not progress, unit="step", leave=False)
+    with bar, torch.no_grad():
+        x = x / alpha[0]
+        mirror = estimate(-x, 0)
+        for i in range(last + 1):
+            mean = estimate(x, i)
+            if i == 0:
+                x = x + (3 * mean + mirror) / 4
+            if corrections == 0 or i == last:
+                x, slope = step(x, mean, i, levels[i + 1])
+            else:
+                half = levels[i + 1] / math.sqrt(2)
+                x, _ = step(x, mean, i, half)
+                for _ in range(corrections):
+                    kick = half * noise(next(draws))
+                    x = estimate(x + kick, i + 1) + kick
+                x = x + half * noise(next(draws))
+            bar.update()
+    return x - slope * (levels[-1] ** 2 / (2 * levels[-2]))
 
 
-def _ddpm(denoiser: Denoiser, x: Tensor, t: Tensor, s: Tensor, noise: Tensor) -> Tensor:
-    """One ancestral step from `t` to `s` (as in azula's DDPMSampler)."""
-    alpha_s, sigma_s = denoiser.schedule(s)
-    alpha_t, sigma_t = denoiser.schedule(t)
-    tau = 1 - (alpha_t / alpha_s * sigma_s / sigma_t) ** 2
-    mean = denoiser(x, t).mean
-    x_s = alpha_s * mean + sigma_s * torch.sqrt(1 - tau) / sigma_t * (x - alpha_t * mean)
-    return x_s + sigma_s * torch.sqrt(tau) * noise
+class _Step(Protocol):
+    """One step of a solver."""
+
+    def __call__(self, x: Tensor, mean: Tensor, i: int, target: float) -> tuple[Tensor, Tensor]:
+        """Return the state at the level `target`, and the slope of the flow where the step began.
+
+        Parameters
+        ----------
+        x
+            State at the level of number `i`.
+        mean
+            Estimate there.
+        i
+            Number of the level.
+        target
+            Level to go to: the next, or below it where corrections follow.
+        """
+        ...
+
+
+def _step(
+    sampler: str,
+    levels: list[float],
+    corrections: int,
+    estimate: Callable[[Tensor, int], Tensor],
+    noise: Callable[[], Tensor],
+) -> _Step:
+    """Step of a solver by its name, see `_Step`."""
+    last = len(levels) - 2
+
+    def ddim(x: Tensor, mean: Tensor, i: int, target: float) -> tuple[Tensor, Tensor]:
+        slope = (x - mean) / levels[i]
+        return x + (target - levels[i]) * slope, slope
+
+    def compensated(x: Tensor, mean: Tensor, i: int, target: float) -> tuple[Tensor, Tensor]:
+        # After the last step there is no correction, and DDIM is the better for it.
+        theta = 1.0 if i == last else 1 / (2 * corrections + 1)
+        factor = (1 - math.sqrt(1 - theta * (1 - (target / levels[i]) ** 2))) / theta
+        return x + factor * (mean - x), (x - mean) / levels[i]
+
+    def ddpm(x: Tensor, mean: Tensor, i: int, target: float) -> tuple[Tensor, Tensor]:
+        if i == last:
+            # New noise here could not be taken away again.
+            return ddim(x, mean, i, target)
+        kept = (target / levels[i]) ** 2
+        return mean + kept * (x - mean) + target * math.sqrt(1 - kept) * noise(), (x - mean) / levels[i]
+
+    def heun(x: Tensor, mean: Tensor, i: int, target: float) -> tuple[Tensor, Tensor]:
+        guess, slope = ddim(x, mean, i, levels[i + 1])
+        after = (guess - estimate(guess, i + 1)) / levels[i + 1]
+        x = x + (levels[i + 1] - levels[i]) * (slope + after) / 2 + (target - levels[i + 1]) * after
+        return x, slope
+
+    if sampler == "auto" and corrections:
+        return compensated
+    if sampler == "heun":
+        return heun
+    if sampler == "ddpm":
+        return ddpm
+    if sampler == "ddim" or corrections:
+        return ddim
+    if sampler == "ab2":
+        return _Multistep(levels, order=2, exponential=False)
+    if sampler == "dpmpp2m":
+        return _Multistep(levels, order=2)
+    return _Multistep(levels, order=3, repeats=True)
+
+
+class _Multistep:
+    r"""Linear multistep method: the integral of the polynomial through the last estimates.
+
+    .. math:: x(r') = \frac{r'}{r} x(r) + r' \int_{r'}^{r} \frac{m(\rho)}{\rho^2} d\rho \qquad \text{or} \qquad
+        x(r') = x(r) + \int_r^{r'} \frac{x - m}{\rho} d\rho
+
+    with the polynomial in :math:`\log \rho` for the first (exponential) and in :math:`\rho` for the second.
+
+    Parameters
+    ----------
+    levels
+        Noise levels.
+    order
+        Number of estimates.
+    exponential
+        Which of the two.
+    repeats
+        Whether the last step is repeated with the estimate at its end, before the next one.
+    """
+
+    def __init__(self, levels: list[float], *, order: int, exponential: bool = True, repeats: bool = False) -> None:
+        self.levels, self.order, self.exponential, self.repeats = levels, order, exponential, repeats
+        self.history: list[tuple[float, Tensor]] = []
+        self.start: tuple[float, Tensor] | None = None
+
+    def __call__(self, x: Tensor, mean: Tensor, i: int, target: float) -> tuple[Tensor, Tensor]:
+        level = self.levels[i]
+        self.history = [*self.history, (level, mean if self.exponential else (x - mean) / level)][-self.order :]
+        if self.repeats and self.start is not None:
+            x = self._integrate(*self.start, level)
+        self.start = level, x
+        return self._integrate(level, x, target), (x - mean) / level
+
+    def _integrate(self, level: float, x: Tensor, target: float) -> Tensor:
+        nodes = [node for node, _ in self.history]
+        if self.exponential:
+            weights = _weights([math.log(n) for n in nodes], math.log(target), math.log(level), target)
+            x = target / level * x
+        else:
+            weights = _weights(nodes, level, target)
+        for weight, (_, value) in zip(weights, self.history, strict=True):
+            x = x + weight * value
+        return x
+
+
+def _weights(nodes: list[float], start: float, stop: float, scale: float | None = None) -> list[float]:
+    r"""Integrals from `start` to `stop` of the Lagrange polynomials of `nodes`.
+
+    With a `scale` they are weighted by :math:`scale \, e^{-v}`, as data prediction in log ratios wants it. Gauss's
+    formula is exact for the polynomials and, for steps of any use, to rounding also for their product with an
+    exponential.
+    """
+    points, weights = np.polynomial.legendre.leggauss(12)
+    v = (start + stop) / 2 + (stop - start) / 2 * points
+    weights = weights * (stop - start) / 2
+    if scale is not None:
+        weights = weights * scale * np.exp(-v)
+    others = [[m for k, m in enumerate(nodes) if k != j] for j in range(len(nodes))]
+    basis = [np.prod([(v - m) / (n - m) for m in rest], axis=0) for n, rest in zip(nodes, others, strict=True)]
+    return [float(np.sum(weights * b)) for b in basis]

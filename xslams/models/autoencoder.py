@@ -5,11 +5,19 @@ neighbours and hence leaves no seams. It is linear: what it costs to linearise a
 next to the score network. The encoder is the matching strided convolution plus a convolutional residual, which learns
 to place the latents where the decoder does best.
 
-Latents are scaled to unit variance at every latent cell and channel, which is what a diffusion prior wants to see. What
-the decoder cannot represent is kept as a standard deviation per channel and cell: it is part of the observation error
-(representativeness) and of the spread of the analysis,
+Latents are scaled to unit variance at every latent cell and channel, and the channels of a cell are decorrelated, which
+is what a diffusion prior wants to see. Which channels go together differs between land and sea, or between tropics and
+storm tracks: taken out here, cell by cell, it need not be learned by a prior that is the same along a latitude circle.
+The symmetric square root of the correlation matrix (as in ZCA whitening [1]_) is the one that changes the channels
+least, so that they keep their meaning from cell to cell. What the decoder cannot represent is kept as a standard
+deviation per channel and cell: it is part of the observation error (representativeness) and of the spread of the
+analysis,
 
 .. math:: p(u \mid z) = \mathcal{N}\left(u \mid D(z), \mathrm{diag}(\rho^2)\right) .
+
+References
+----------
+.. [1] Kessy, Lewin and Strimmer, Optimal whitening and decorrelation, 2018, doi:10.1080/00031305.2016.1277159.
 """
 
 from __future__ import annotations
@@ -65,6 +73,7 @@ class Autoencoder(nn.Module):
     """
 
     scale: Tensor
+    mixing: Tensor
     residual_std: Tensor
 
     def __init__(
@@ -73,6 +82,7 @@ class Autoencoder(nn.Module):
         super().__init__()
         channels, lat, lon = frame_shape
         self.patch = patch
+        self.periodic = periodic
         self.identity = patch == 1 and latent_channels == channels
         self.frame_shape = frame_shape
         # Grids that the patch does not divide are extended by their edge values and cut again after decoding.
@@ -82,6 +92,8 @@ class Autoencoder(nn.Module):
         self.register_buffer("residual_std", torch.zeros(frame_shape))
         if self.identity:
             return
+        # Symmetric roots of the correlation matrices of channels, cell by cell.
+        self.register_buffer("mixing", torch.eye(latent_channels).repeat(*self.latent_shape[1:], 1, 1))
         size = channels * patch * patch
         self.encode_linear = nn.Conv2d(size, latent_channels, 1)
         self.decode_linear = PadConv2d(latent_channels, size, periodic=periodic)
@@ -117,6 +129,39 @@ class Autoencoder(nn.Module):
         self.decode_linear.weight.zero_()
         self.decode_linear.weight[:, :, 1, 1] = vectors / w[:, None]
 
+    @torch.no_grad()
+    def whiten(self, frames: Sequence[Tensor], shrinkage: float = 0.3) -> None:
+        """Set scale and mixing so that the latents of every cell have unit variance and are uncorrelated.
+
+        Parameters
+        ----------
+        frames
+            Batches of anomalies ``(T, channel, lat, lon)``.
+        shrinkage
+            Weight of the mean correlation matrix of a latitude circle against that of the cell.
+        """
+        self.scale.fill_(1.0)
+        if not self.identity:
+            self.mixing.copy_(torch.eye(self.latent_shape[0]))
+        count = sum(map(len, frames))
+        square = torch.stack([self.encode(u).square().sum(0) for u in frames]).sum(0)
+        scale = (square / count).sqrt().clamp(min=1e-3)
+        self.scale.copy_(scale)
+        if self.identity:
+            return
+        correlation = torch.zeros_like(self.mixing)
+        for u in frames:
+            cells = self.encode(u).permute(2, 3, 1, 0)
+            correlation += cells @ cells.mT / count
+        if self.periodic:
+            correlation = torch.lerp(correlation, correlation.mean(1, keepdim=True), shrinkage)
+        values, vectors = torch.linalg.eigh(correlation)
+        self.mixing.copy_(vectors @ torch.diag_embed(values.clamp(min=1e-4).sqrt()) @ vectors.mT)
+
+    def _mix(self, z: Tensor) -> Tensor:
+        """From latents to the units of the linear decoder."""
+        return self.scale * torch.einsum("ijcd,...dij->...cij", self.mixing, z)
+
     def encode(self, u: Tensor) -> Tensor:
         """Map anomalies ``(*, channel, lat, lon)`` to latents ``(*, z, z_lat, z_lon)``."""
         if self.identity:
@@ -128,16 +173,18 @@ class Autoencoder(nn.Module):
         z = self.encode_linear(x)
         if self.encode_residual is not None:
             z = z + self.encode_residual(x)
-        return (z / self.scale).reshape(*batch, *self.latent_shape)
+        z = torch.einsum("ijcd,bdij->bcij", torch.linalg.inv(self.mixing), z / self.scale)
+        return z.reshape(*batch, *self.latent_shape)
 
     def decode(self, z: Tensor, channels: Sequence[int] | None = None) -> Tensor:
         """Map latents ``(*, z, z_lat, z_lon)`` to anomalies ``(*, channel, lat, lon)``.
 
         With `channels`, only these are decoded, at a proportional cost.
         """
-        z = z * self.scale
         if self.identity:
+            z = z * self.scale
             return z if channels is None else z[..., list(channels), :, :]
+        z = self._mix(z)
         batch = z.shape[:-3]
         layer, size = self.decode_linear, self.patch**2
         weight, bias = layer.weight, layer.bias

@@ -57,8 +57,9 @@ DEFAULTS: dict[str, Any] = {
     "localization": None,
     "smoothing": 1,
     "folds": 0,
-    "damping": 0.7,
-    "trust": 0.6,
+    "holdout": 0.05,
+    "half_precision": False,
+    "trust": 1.0,
 }
 _ARCHITECTURE = (
     "patch",
@@ -156,10 +157,12 @@ def fit_arrays(
             latents, shrinkage=o["shrinkage"], taper=taper, smoothing=o["smoothing"], folds=o["folds"]
         )
         if networks.score is not None:
-            _fit_score(networks, latents, seasons, epochs, o, progress=progress)
-            # A network trained on a few years recognises them, and is too sure of itself in others: damping its
-            # correction restores spread and costs no accuracy. `trust` has the same purpose, see `_calibrate`.
-            networks.score.damp(o["damping"])
+            kept = [max(round((1 - o["holdout"]) * len(z)), min(len(z), spec.window)) for z in latents]
+            training = [z[:n] for z, n in zip(latents, kept, strict=True)]
+            _fit_score(networks, training, [s[:n] for s, n in zip(seasons, kept, strict=True)], epochs, o, progress)
+            hidden = [z[n:] for z, n in zip(latents, kept, strict=True)]
+            if any(len(z) >= spec.window for z in hidden):
+                latents, seasons = hidden, [s[n:] for s, n in zip(seasons, kept, strict=True)]
             _calibrate(networks, latents, seasons, o["trust"])
     networks = networks.eval().requires_grad_(requires_grad=False)
     networks.round_to_storage()
@@ -197,10 +200,7 @@ def _fit_autoencoder(networks: Networks, spec: Spec, frames: Tensor, o: dict[str
                     bar.update()
                     bar.set_postfix(loss=f"{loss.item():.4f}")
     with torch.no_grad():
-        square = torch.zeros_like(autoencoder.scale)
-        for u in frames.split(64):
-            square += autoencoder.encode(u).square().sum(0)
-        autoencoder.scale.copy_((square / len(frames)).sqrt().clamp(min=1e-3))
+        autoencoder.whiten(frames.split(64))
         square = torch.zeros_like(autoencoder.residual_std)
         for u in frames.split(64):
             square += (autoencoder.decode(autoencoder.encode(u)) - u).square().sum(0)
@@ -232,7 +232,7 @@ def _coarse(coordinate: Sequence[float], patch: int, size: int) -> FloatArray:
 
 
 def _fit_score(
-    networks: Networks, latents: list[Tensor], seasons: list[Tensor], epochs: int, o: dict[str, Any], *, progress: bool
+    networks: Networks, latents: list[Tensor], seasons: list[Tensor], epochs: int, o: dict[str, Any], progress: bool
 ) -> None:
     """Train the score network and leave the moving average of its weights in place."""
     score = networks.score
@@ -259,7 +259,7 @@ def _fit_score(
                 z = torch.stack([latents[r][i : i + window] for r, i in pairs])
                 season = torch.stack([seasons[r][i + window // 2] for r, i in pairs])
                 sigma = o["sigma_median"] * torch.exp(o["sigma_spread"] * torch.randn(len(z), device=z.device))
-                loss = _score_loss(score, gaussian, z, sigma, season, weight)
+                loss = _score_loss(score, gaussian, z, sigma, season, weight, half=o["half_precision"])
                 optimizer.zero_grad()
                 loss.backward()
                 nn.utils.clip_grad_norm_(score.parameters(), 1.0)
@@ -273,7 +273,14 @@ def _fit_score(
 
 
 def _score_loss(
-    score: nn.Module, gaussian: TrajectoryGaussian, z: Tensor, sigma: Tensor, season: Tensor, weight: Tensor
+    score: nn.Module,
+    gaussian: TrajectoryGaussian,
+    z: Tensor,
+    sigma: Tensor,
+    season: Tensor,
+    weight: Tensor,
+    *,
+    half: bool,
 ) -> Tensor:
     """Weighted error of the network's correction, relative to the Gaussian's own posterior variance."""
     level = sigma[:, None, None, None, None]
@@ -282,16 +289,21 @@ def _score_loss(
     with torch.no_grad():
         mean = gaussian.mean(z_t, one, sigma)
         spread = gaussian.mean_variance(one, sigma).sqrt()[:, None, None, None, None]
-    output = score(z_t * torch.rsqrt(1 + level**2), mean, torch.log(sigma), season)
-    return (weight * (output - (z - mean) / spread).square()).mean()
+    # The network alone: the Gaussian's small eigenvalues would drown in bfloat16.
+    with torch.autocast(z.device.type, torch.bfloat16, enabled=half):
+        output = score(z_t * torch.rsqrt(1 + level**2), mean, torch.log(sigma), season)
+    return (weight * (output.float() - (z - mean) / spread).square()).mean()
 
 
 @torch.no_grad()
 def _calibrate(networks: Networks, latents: list[Tensor], seasons: list[Tensor], trust: float, count: int = 48) -> None:
-    """Measure the error of the corrected denoiser, relative to the variance that the Gaussian prior expects of itself.
+    """Measure how good the network is on frames that it has not seen: damp it, and set the variance ratio.
 
-    Latents count by the physical variance that they stand for, as in what is observed. With the ratio as measured, the
-    members still follow the observations too closely; it is reduced by the factor `trust`.
+    A network trained on a few years recognises them, and is too sure of itself in others: its correction is damped by
+    the factor that serves best. What then is left of the Gaussian's error on the same frames is the ratio. It is not
+    relative to the variance that the Gaussian expects: a few hundred frames may be calmer than others by a fifth, which
+    is not the merit of the network. Latents count by the physical variance that they stand for, as in what is observed.
+    Where members still follow the observations too closely, the ratio can be reduced by the factor `trust`.
     """
     score, gaussian = networks.score, networks.gaussian
     assert score is not None
@@ -303,15 +315,20 @@ def _calibrate(networks: Networks, latents: list[Tensor], seasons: list[Tensor],
     season = torch.stack([seasons[r][i + window // 2] for r, i in chosen])
     trajectory = gaussian.trajectory(window)
     weight = networks.autoencoder.scale.square()
-    for k, level in enumerate(CALIBRATION_LEVELS):
+    products = []  # of correction and correction, correction and error, relative to those of error and error
+    for level in CALIBRATION_LEVELS:
         sigma = torch.full((len(z),), level, device=z.device)
         one = torch.ones_like(sigma)
         z_t = z + level * torch.randn_like(z)
         mean = trajectory.mean(z_t, one, sigma)
         spread = trajectory.mean_variance(one, sigma).sqrt()[:, None, None, None, None]
-        estimate = mean + spread * score(
-            z_t * torch.rsqrt(1 + sigma**2)[:, None, None, None, None], mean, torch.log(sigma), season
+        scaled = z_t * torch.rsqrt(1 + sigma**2)[:, None, None, None, None]
+        correction, error = spread * score(scaled, mean, torch.log(sigma), season), z - mean
+        products.append(
+            torch.stack([(weight * correction * other).mean() for other in (correction, error)])
+            / (weight * error.square()).mean()
         )
-        signs = torch.randn_like(z).sign()
-        expected = (weight * signs * trajectory.covariance(signs, one, sigma)).mean()
-        networks.calibration[k] = trust * ((weight * (estimate - z).square()).mean() / expected).clamp(0.1, 3.0)
+    own, common = torch.stack(products).unbind(1)
+    damping = (common.sum() / own.sum().clamp(min=1e-12)).clamp(0.0, 1.0)
+    score.damp(float(damping))
+    networks.calibration.copy_(trust * (1 - 2 * damping * common + damping**2 * own).clamp(0.1, 3.0))
