@@ -63,7 +63,7 @@ if __name__ == "__main__":
     ]
     for folder in arguments.more:
         parts = [xr.open_dataset(part) for part in sorted(folder.glob("part_*.nc"))]
-        run = xr.concat(parts, dim="time").isel(time=slice(SPIN_UP, None))
+        run = xr.concat(parts, dim="time").rename(level="sigma").isel(time=slice(SPIN_UP, None))
         runs.append(run.assign_coords(time=run["time"].dt.floor("D")))
     fields = []
     for n, run in enumerate(runs):
@@ -71,6 +71,9 @@ if __name__ == "__main__":
         # Units and names are those of the first run, and so are grid and levels.
         fields.append(part.drop_attrs() if n else part)
     # The gap between the runs keeps windows from crossing it.
-    ds = xr.concat(fields, dim="time", combine_attrs="override", join="override")
+    ds = xr.concat(
+        fields, dim="time", data_vars="minimal", coords="minimal", compat="override", join="override",
+        combine_attrs="override",
+    )  # fmt: skip
     model = ds.slams.fit(aux=["pr", "olr"], window=5, epochs=25, seed=0, **options, **about)
     print("saved", model.save(arguments.out))

@@ -54,7 +54,8 @@ def test_the_design_of_assimilate():
     defaults = {k: p.default for k, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
     assert defaults == {
         "members": 16, "background_error": None, "guidance": "mmps", "sampler": "auto", "steps": 32, "corrections": 0,
-        "overlap": "auto", "variables": None, "seed": 0, "device": None, "batch_size": "auto", "progress": False,
+        "antithetic": False, "overlap": "auto", "variables": None, "seed": 0, "device": None, "batch_size": "auto",
+        "progress": False,
     }  # fmt: skip
 
 

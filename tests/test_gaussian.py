@@ -129,3 +129,17 @@ def test_levinson_solves_the_yule_walker_equations(reflections: list[float], len
     np.testing.assert_allclose(found, scipy.linalg.solve_toeplitz(autocov[:-1], autocov[1:]), atol=1e-6)
     extended = _extend(cov, length).real.flatten().numpy()
     assert np.linalg.eigvalsh(scipy.linalg.toeplitz(extended)).min() > -1e-9
+
+
+@pytest.mark.parametrize("period", [5.0, 21.0, 60.0])
+def test_a_wave_without_noise_is_extended_as_a_wave(period: float) -> None:
+    # Sums over pairs divided by their number would not be positive definite here, and the extension would explode.
+    phase = 2 * np.pi * torch.arange(120)[:, None] / period + torch.arange(8) * np.pi / 4
+    run = torch.sin(phase)[:, None, None, :].expand(-1, 2, 3, -1).float()
+    prior = GaussianPrior(SHAPE, periodic=True, modes=2, lags=4)
+    prior.fit([run])
+    cov = torch.view_as_complex(prior.autocov.contiguous())
+    extended = _extend(cov, 60)
+    assert bool((extended.abs() <= 1.001 * cov[0].abs() + 1e-6).all())
+    values = prior.trajectory(60).values
+    assert bool(torch.isfinite(values).all())

@@ -615,4 +615,6 @@ def _provenance(ds: xr.Dataset, model: Model, verb: str, **settings: Any) -> dic
         "xslams_model": model.spec.name,
         "xslams_model_sha256": model.sha256,
     }
-    return attrs | {f"xslams_{k}": v if isinstance(v, int | float | str) else str(v) for k, v in settings.items()}
+    # netCDF has no booleans.
+    plain = {k: int(v) if isinstance(v, bool) else v for k, v in settings.items()}
+    return attrs | {f"xslams_{k}": v if isinstance(v, int | float | str) else str(v) for k, v in plain.items()}

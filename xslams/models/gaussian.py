@@ -145,11 +145,12 @@ class GaussianPrior(nn.Module):
         """Autocovariances ``(lags + 1, modes)``, variances along modes; variance and lag-1 covariance of the rest."""
         amplitudes = [run @ vectors.conj() for vectors, runs in parts for run in runs]
         rests = [run - run @ vectors.conj() @ vectors.mT for vectors, runs in parts for run in runs]
+        frames = sum(map(len, rests))
         lagged = []
         for lag in range(self.lags + 1):
             total = torch.stack([(a[lag:] * a[: len(a) - lag].conj()).sum(0) for a in amplitudes]).sum(0)
-            lagged.append(total / sum(len(a) - lag for a in amplitudes))
-        frames = sum(map(len, rests))
+            # Divided by the number of frames, not of pairs: only then are autocovariances positive definite.
+            lagged.append(total / frames)
         variance = torch.stack([r.abs().square().sum() for r in rests]).sum() / frames
         covariance = torch.stack([(r[1:] * r[:-1].conj()).real.sum() for r in rests]).sum() / frames
         return torch.stack(lagged), lagged[0].real, torch.stack([variance, covariance])
@@ -286,6 +287,8 @@ def _levinson(cov: Tensor) -> list[Tensor]:
     for order in range(1, len(cov)):
         predicted = sum((a * cov[order - 1 - i] for i, a in enumerate(coefficients)), torch.zeros_like(cov[0]))
         reflection = (cov[order] - predicted) / variance
+        # A wave without noise has a reflection of one, and the slightest error would make the extension explode.
+        reflection = reflection * (0.999 / reflection.abs().clamp(min=0.999))
         coefficients = [
             a - reflection * b.conj() for a, b in zip(coefficients, reversed(coefficients), strict=True)
         ] + [reflection]
