@@ -49,10 +49,14 @@ history and is of first order:
 
 .. math:: x \leftarrow x + k \, (m - x), \qquad k = \frac{1 - \sqrt{1 - \theta (1 - \rho^2)}}{\theta}
 
-from the level :math:`r` to :math:`\rho r`. For a Gaussian with the variance :math:`r^2 (1 / u - 1)` its error in
-variance is :math:`k^2 u (u - \theta) r^2`, of which :math:`n` corrections leave :math:`(1 - u)^{2n}`. DDIM has
-:math:`\theta = 1`: every step loses variance. With :math:`\theta = 1 / (2n + 1)` the errors of all levels add up to
-nothing, whatever the scale.
+from the level :math:`r` to :math:`\rho r`. DDIM has :math:`\theta = 1`: every step loses variance. For a Gaussian with
+the variance :math:`s^2` the error in variance is :math:`k^2 (u - \theta) r^2` with :math:`u = r^2 / (s^2 + r^2)`, of
+which :math:`n` corrections at the next level :math:`r'` leave the share :math:`(1 - u')^{2n}`. Over all scales
+:math:`s` of the data the errors add up to nothing with
+
+.. math:: \theta = 2n \int_0^1 \frac{(1 - v) \, v^{2n - 1}}{1 - v + v \, r'^2 / r^2} dv,
+
+which is :math:`1 / (2n + 1)` for small steps, and 1 for large ones and without corrections.
 
 References
 ----------
@@ -316,8 +320,8 @@ def _step(
         return x + (target - levels[i]) * slope, slope
 
     def compensated(x: Tensor, mean: Tensor, i: int, target: float) -> tuple[Tensor, Tensor]:
-        # After the last step there is no correction, and DDIM is the better for it.
-        theta = 1.0 if i == last else 1 / (2 * corrections + 1)
+        # No correction follows the last step.
+        theta = 1.0 if i == last else _theta(levels[i + 1] / levels[i], corrections)
         factor = (1 - math.sqrt(1 - theta * (1 - (target / levels[i]) ** 2))) / theta
         return x + factor * (mean - x), (x - mean) / levels[i]
 
@@ -347,6 +351,14 @@ def _step(
     if sampler == "dpmpp2m":
         return _Multistep(levels, order=2)
     return _Multistep(levels, order=3, repeats=True)
+
+
+def _theta(ratio: float, corrections: int) -> float:
+    """Share of the step of DDIM that, with the corrections that follow, keeps the variance over all scales."""
+    points, weights = np.polynomial.legendre.leggauss(32)
+    v = (points + 1) / 2
+    integrand = (1 - v) * v ** (2 * corrections - 1) / (1 - v + v * ratio**2)
+    return float(corrections * np.sum(weights * integrand))
 
 
 class _Multistep:
