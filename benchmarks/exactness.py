@@ -15,6 +15,7 @@ import time
 
 import torch
 from solvers import table  # sets the path to the problems
+
 from exact_problems import (  # isort: skip
     GAUSSIANS,
     SCHEDULE,
@@ -64,7 +65,7 @@ def gaussians() -> None:
         "covariance (%) (expected)", "time",
     ]  # fmt: skip
     table(
-        "Gaussian priors, 32 calls: errors without sampling error, then of 4096 members (sampling error 0.016 and 1.1 %)",
+        "Gaussian priors, 32 calls: errors without sampling error, then of 4096 members (which have 0.016 and 1.1 %)",
         columns, rows,
     )  # fmt: skip
 

@@ -52,9 +52,7 @@ def test_unknown_names_and_bad_errors_are_reported() -> None:
     with pytest.raises(SlamsError, match=r"gives \(3,\) per member, but y has shape \(12,\)"):
         sample_posterior(PROBLEM.denoiser(), PROBLEM.y, lambda z: z[:, :3], 1.0, shape=(32,), members=2)
     correlated = gaussian(8, 4, errors="correlated")
-    with pytest.raises(
-        OptionError, match=r"'sda' needs independent errors; got a FullCovariance"
-    ):
+    with pytest.raises(OptionError, match=r"'sda' needs independent errors; got a FullCovariance"):
         draw(correlated, 2, guidance="sda")
 
 
