@@ -1,4 +1,4 @@
-"""Posterior samples against posteriors that are known exactly, and the reproducibility of every draw."""
+"""Assimilation with a model: observations, operators, batches, seeds. See tests/inference for exactness."""
 
 from __future__ import annotations
 
@@ -6,166 +6,15 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from azula.denoise import GaussianDenoiser
-from azula.linalg.covariance import DiagonalCovariance, FullCovariance
-from azula.noise import CosineSchedule, VESchedule
 
-from xslams.errors import SlamsError
-from xslams.inference import sample_posterior
 from xslams.inference.assimilation import assimilate_arrays, climatology_arrays, decode_arrays, encode_arrays
 from xslams.inference.denoiser import TrajectoryDenoiser
+from xslams.inference.guidance import guide
 from xslams.inference.operators import FieldOperator
-from xslams.inference.samplers import SAMPLERS, KeyedNoise
-from xslams.inference.solvers import conjugate_gradients
+from xslams.inference.posterior import error_covariance
+from xslams.inference.samplers import KeyedNoise, sample
 from xslams.models import Model
 from xslams.typing import SourceArrays
-
-MEMBERS = 4096
-
-
-def gaussian_problem(size: int, observed: int, error: float, seed: int = 0):
-    """Prior with a red spectrum, a dense operator, and the exact posterior."""
-    generator = torch.Generator().manual_seed(seed)
-    basis, _ = torch.linalg.qr(torch.randn(size, size, generator=generator))
-    spectrum = 4.0 / torch.arange(1, size + 1) ** 1.0
-    cov = basis @ torch.diag(spectrum) @ basis.T
-    operator = torch.randn(observed, size, generator=generator) / size**0.5
-    y = operator @ (basis @ (spectrum.sqrt() * torch.randn(size, generator=generator)))
-    y = y + error * torch.randn(observed, generator=generator)
-    gain = cov @ operator.T @ torch.linalg.inv(operator @ cov @ operator.T + error**2 * torch.eye(observed))
-    return FullCovariance(basis, spectrum), operator, y, gain @ y, cov - gain @ operator @ cov
-
-
-@pytest.mark.parametrize(("size", "observed", "error"), [(8, 3, 0.1), (32, 12, 0.3), (64, 16, 0.1)])
-@pytest.mark.parametrize("schedule", [VESchedule(0.01, 100.0)])
-def test_gaussian_posterior_is_exact(size: int, observed: int, error: float, schedule: VESchedule) -> None:
-    cov, operator, y, mean, posterior = gaussian_problem(size, observed, error)
-    prior = GaussianDenoiser(torch.zeros(size), cov, schedule)
-    z = sample_posterior(
-        prior, y, lambda x: x @ operator.T, error**2, shape=(size,), members=MEMBERS, steps=64,
-        generator=torch.Generator().manual_seed(1),
-    )  # fmt: skip
-    std = posterior.diagonal().sqrt()
-    # Monte-Carlo error of 4096 members: 1/64 of a deviation in the mean, 1.1 % in the deviation; four times that at
-    # most.
-    assert ((z.mean(0) - mean) / std).abs().max() < 0.05 + 4 / MEMBERS**0.5
-    assert (z.std(0) / std - 1).abs().max() < 0.03 + 4 * 0.011
-    assert ((z.std(0) / std - 1).mean()).abs() < 0.03
-    found = torch.cov(z.T)
-    assert torch.linalg.norm(found - posterior) / torch.linalg.norm(posterior) < 0.10
-
-
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_every_sampler_finds_the_posterior(sampler: str) -> None:
-    cov, operator, y, mean, posterior = gaussian_problem(8, 3, 0.3)
-    prior = GaussianDenoiser(torch.zeros(8), cov, VESchedule(0.01, 100.0))
-    z = sample_posterior(
-        prior, y, lambda x: x @ operator.T, 0.09, shape=(8,), members=2048, steps=128, sampler=sampler,
-        generator=torch.Generator().manual_seed(1),
-    )  # fmt: skip
-    std = posterior.diagonal().sqrt()
-    assert ((z.mean(0) - mean) / std).abs().max() < 0.2
-    assert (z.std(0) / std - 1).abs().max() < 0.2
-
-
-def test_corrections_keep_the_posterior() -> None:
-    cov, operator, y, mean, posterior = gaussian_problem(8, 3, 0.3)
-    prior = GaussianDenoiser(torch.zeros(8), cov, VESchedule(0.01, 100.0))
-    z = sample_posterior(
-        prior, y, lambda x: x @ operator.T, 0.09, shape=(8,), members=2048, steps=64, corrections=1,
-        generator=torch.Generator().manual_seed(1),
-    )  # fmt: skip
-    std = posterior.diagonal().sqrt()
-    assert ((z.mean(0) - mean) / std).abs().max() < 0.15
-    assert (z.std(0) / std - 1).abs().max() < 0.15
-
-
-def test_errors_may_differ_and_be_correlated() -> None:
-    cov, operator, y, _, _ = gaussian_problem(6, 4, 0.2)
-    prior = GaussianDenoiser(torch.zeros(6), cov, VESchedule(0.01, 100.0))
-    dense = cov.Q @ torch.diag(cov.L) @ cov.Q.T
-    mix, _ = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(3)))
-    variances = torch.tensor([0.01, 0.04, 0.25, 1.0])
-    cases = [(variances, torch.diag(variances)), (FullCovariance(mix, variances), mix @ torch.diag(variances) @ mix.T)]
-    for given, matrix in cases:
-        gain = dense @ operator.T @ torch.linalg.inv(operator @ dense @ operator.T + matrix)
-        posterior = dense - gain @ operator @ dense
-        z = sample_posterior(
-            prior, y, lambda x: x @ operator.T, given, shape=(6,), members=MEMBERS, steps=64,
-            generator=torch.Generator().manual_seed(1),
-        )  # fmt: skip
-        std = posterior.diagonal().sqrt()
-        assert ((z.mean(0) - gain @ y) / std).abs().max() < 0.12
-        assert (z.std(0) / std - 1).abs().max() < 0.08
-
-
-@pytest.mark.parametrize(("guidance", "tolerance"), [("sda", 0.5), ("dps", 0.9)])
-def test_other_guidance_draws_towards_the_observations(guidance: str, tolerance: float) -> None:
-    cov, operator, y, mean, _ = gaussian_problem(16, 6, 0.3)
-    prior = GaussianDenoiser(torch.zeros(16), cov, VESchedule(0.01, 100.0))
-    z = sample_posterior(
-        prior, y, lambda x: x @ operator.T, 0.09, shape=(16,), members=1024, steps=128, guidance=guidance,
-        generator=torch.Generator().manual_seed(1),
-    )  # fmt: skip
-    assert torch.isfinite(z).all()
-    assert torch.linalg.norm(z.mean(0) - mean) < tolerance * torch.linalg.norm(mean)
-
-
-def test_other_schedules_serve_too() -> None:
-    cov, operator, y, mean, posterior = gaussian_problem(8, 3, 0.3)
-    prior = GaussianDenoiser(torch.zeros(8), cov, CosineSchedule(1e-2, 1e-2))
-    z = sample_posterior(
-        prior, y, lambda x: x @ operator.T, 0.09, shape=(8,), members=2048, steps=64,
-        generator=torch.Generator().manual_seed(1),
-    )  # fmt: skip
-    std = posterior.diagonal().sqrt()
-    assert ((z.mean(0) - mean) / std).abs().max() < 0.2
-    assert (z.std(0) / std - 1).abs().max() < 0.2
-
-
-def test_same_generator_same_members_and_the_global_one_is_untouched() -> None:
-    prior = GaussianDenoiser(torch.zeros(2), DiagonalCovariance(torch.ones(2)), VESchedule(0.01, 100.0))
-    torch.manual_seed(5)
-    before = torch.get_rng_state()
-    draws = [
-        sample_posterior(
-            prior, torch.ones(2), lambda x: x, 1.0, shape=(2,), members=3, sampler="ddpm",
-            generator=torch.Generator().manual_seed(7),
-        )
-        for _ in range(2)
-    ]  # fmt: skip
-    assert torch.equal(*draws)
-    assert torch.equal(before, torch.get_rng_state())
-
-
-def test_bad_arguments_are_named() -> None:
-    prior = GaussianDenoiser(torch.zeros(2), DiagonalCovariance(torch.ones(2)), VESchedule(0.01, 100.0))
-    y = torch.ones(2)
-    with pytest.raises(SlamsError, match="guidance 'magic'"):
-        sample_posterior(prior, y, lambda x: x, 1.0, shape=(2,), members=2, guidance="magic")
-    with pytest.raises(SlamsError, match="sampler 'magic'"):
-        sample_posterior(prior, y, lambda x: x, 1.0, shape=(2,), members=2, sampler="magic")
-    with pytest.raises(SlamsError, match="positive"):
-        sample_posterior(prior, y, lambda x: x, 0.0, shape=(2,), members=2)
-    with pytest.raises(SlamsError, match=r"gives \(1,\)"):
-        sample_posterior(prior, y, lambda x: x[:, :1], 1.0, shape=(2,), members=2)
-
-
-def test_conjugate_gradients_leave_solved_rows_alone() -> None:
-    generator = torch.Generator().manual_seed(0)
-    root = torch.randn(20, 20, generator=generator)
-    matrix = root @ root.T + torch.eye(20)
-    b = torch.randn(3, 20, generator=generator)
-    b[1] = matrix[:, 0]
-    together = conjugate_gradients(lambda v: v @ matrix, b, tolerance=1e-5, iterations=200)
-    torch.testing.assert_close(together, torch.linalg.solve(matrix, b.T).T, atol=1e-3, rtol=1e-3)
-    apart = torch.cat(
-        [conjugate_gradients(lambda v: v @ matrix, row[None], tolerance=1e-5, iterations=200) for row in b]
-    )
-    torch.testing.assert_close(together, apart, atol=1e-6, rtol=1e-5)
-
-
-# From here on: on a model.
 
 LENGTH = 5
 SEASON = np.arange(LENGTH) / 365.25
@@ -221,22 +70,9 @@ def test_seed_decides(tiny_model: Model) -> None:
     assert np.abs(assimilate(tiny_model, [], seed=1) - assimilate(tiny_model, [])).max() > 0.1
 
 
-def test_noise_belongs_to_member_and_time() -> None:
-    noise = KeyedNoise(3, [0, 1, 2], [0, 24, -48], (2, 2))(0)
-    part = KeyedNoise(3, [2], [24], (2, 2))(0)
-    torch.testing.assert_close(noise[2, 1], part[0, 0])
-    flat = noise.reshape(9, -1)
-    assert len(torch.unique(flat, dim=0)) == 9
-    assert not torch.equal(noise, KeyedNoise(3, [0, 1, 2], [0, 24, -48], (2, 2))(1))
-
-
 def test_one_network_call_per_step(tiny_model: Model) -> None:
     denoiser = TrajectoryDenoiser(tiny_model.networks(), torch.zeros(LENGTH))
     operator = FieldOperator(tiny_model.networks(), torch.zeros(LENGTH), [station_source(tiny_model, 290.0)])
-    from xslams.inference.guidance import guide
-    from xslams.inference.posterior import error_covariance
-    from xslams.inference.samplers import sample
-
     noise = KeyedNoise(0, [0], LABELS.tolist(), tiny_model.networks().autoencoder.latent_shape)
     guided = guide(denoiser, operator.y, operator, error_covariance(operator.variance), "mmps")
     sample(guided, 100 * noise(0), noise, steps=32)
