@@ -80,7 +80,13 @@ class Autoencoder(nn.Module):
     residual_std: Tensor
 
     def __init__(
-        self, frame_shape: tuple[int, int, int], latent_channels: int, patch: int, *, periodic: Periodic, hidden: int = 64
+        self,
+        frame_shape: tuple[int, int, int],
+        latent_channels: int,
+        patch: int,
+        *,
+        periodic: Periodic,
+        hidden: int = 64,
     ) -> None:
         super().__init__()
         channels, lat, lon = frame_shape

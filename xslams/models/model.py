@@ -107,8 +107,8 @@ class Model:
         modules = self._modules()
         if not isinstance(modules, Networks):
             msg = (
-                f"The model {self.spec.name!r} is of the system {self.spec.system.get('name')} and has no latent space. "
-                "Draw from it with xslams.inference: prior_of(model, length=...) and sample_posterior(...)."
+                f"The model {self.spec.name!r} is of the system {self.spec.system.get('name')} and has no latent "
+                "space. Draw from it with xslams.inference: prior_of(model, length=...) and sample_posterior(...)."
             )
             raise ModelError(msg)
         return modules

@@ -5,8 +5,8 @@ backward, and a combination of the two at every frame (two-filter smoother [1]_)
 networks, whose memory is not limited by a window, and a third network combines them. Frames have channels on a circle
 of sites; a system without space has one site.
 
-Its output is Gaussian, :math:`p(z \mid z_t) \approx \mathcal{N}(\hat z, V_t)`, and is trained by its likelihood. With
-``blocks`` the precision matrix has the form that it has for a Markov process,
+Its output is Gaussian, :math:`p(z \mid z_t) \approx \mathcal{N}(\hat z, V_t)`, and is trained by its likelihood.
+With ``blocks`` the precision matrix has the form that it has for a Markov process,
 
 .. math:: V_t^{-1} = s_t^{-2} \, U^\top U, \qquad (U e)_i = D_i^\top e_i + N_i^\top e_{i+1}
 

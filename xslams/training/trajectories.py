@@ -2,8 +2,8 @@ r"""Train a network that denoises whole trajectories of a system, by the likelih
 
 .. math:: \mathbb{E} \left[ -\log \mathcal{N}(z; \hat z(z_t), V_t(z_t)) \right]
 
-over noise levels that are uniform in their logarithm. The likelihood weighs errors by what is known: along the flow, where
-trajectories are hard to tell apart, it asks for less than across it, where the dynamics leave no doubt.
+over noise levels that are uniform in their logarithm. The likelihood weighs errors by what is known: along the flow,
+where trajectories are hard to tell apart, it asks for less than across it, where the dynamics leave no doubt.
 """
 
 from __future__ import annotations
