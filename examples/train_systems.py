@@ -88,7 +88,7 @@ def lorenz63_ode() -> xslams.Model:
 def lorenz96() -> xslams.Model:
     """Return Lorenz-96 with 40 sites, a frame every 0.05."""
     system = Lorenz96()
-    options = {"length": 48, "batch": 16, "steps": 6200, "noise": (0.02, 20.0), "learning_rate": 2e-3}
+    options = {"length": 32, "batch": 16, "steps": 4500, "noise": (0.02, 20.0)}
     spec = spec_of(
         system, name="lorenz96", summary="Lorenz-96 with 40 sites", lat=(0.0,), lon=tuple(np.arange(40) * 9.0),
         periodic=True, architecture={"memory": 40, "hidden": 80, "reach": 2, "blocks": False},

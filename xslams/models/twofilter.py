@@ -11,8 +11,8 @@ With ``blocks`` the precision matrix has the form that it has for a Markov proce
 .. math:: V_t^{-1} = s_t^{-2} \, U^\top U, \qquad (U e)_i = D_i^\top e_i + N_i^\top e_{i+1}
 
 with lower triangular :math:`D_i`: block-tridiagonal, with one block for every frame and one for every pair of
-neighbours. Guidance then needs no derivative of the network. Otherwise the precision matrix is diagonal, which serves to
-weigh errors in training and says nothing of correlations.
+neighbours. Guidance then needs no derivative of the network. Otherwise the precision matrix is diagonal, which serves
+to weigh errors in training and says nothing of correlations.
 
 References
 ----------
