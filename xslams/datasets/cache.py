@@ -244,7 +244,7 @@ def derive(
     started = arguments.now().isoformat(timespec="seconds")
     with _temporary(place) as part:
         make(part)
-        return _publish(place, part, record, {"url": origin, "checked": started, "details": check(part)})
+        return _publish(place, part, {"url": origin, "checked": started, "details": check(part)})
 
 
 def _may_have_changed(remote: Remote, record: Mapping[str, Any]) -> bool:
@@ -276,7 +276,7 @@ def _update(
             "checked": started,
             "details": _accept(url, remote, part, headers),
         }
-        cached = _publish(place, part, record, new)
+        cached = _publish(place, part, new)
     settled = remote.final is None or (record is not None and _day(record) >= remote.final)
     if record is not None and settled and not remote.listing and cached.path.name != record["file"]:
         warnings.warn(
@@ -288,19 +288,27 @@ def _update(
     return cached
 
 
-def _publish(place: Path, part: Path, old: Mapping[str, Any] | None, record: Mapping[str, Any]) -> Cached:
+def _publish(place: Path, part: Path, record: Mapping[str, Any]) -> Cached:
     """Move a checked file to where it is kept, and make it known."""
     digest = _sha256(part)
-    name = f"{place.stem}.{digest[:12]}{place.suffix}"
-    size = part.stat().st_size
-    os.replace(part, place.parent / name)
-    _write_record(place, {**record, "file": name, "size": size, "sha256": digest})
-    kept = {name, old["file"] if old is not None else name}
+    path = place.parent / f"{place.stem}.{digest[:12]}{place.suffix}"
+    new = {**record, "file": path.name, "size": part.stat().st_size, "sha256": digest}
+    last = _read_record(place) or new
+    os.replace(part, path)
+    _write_record(place, new)
+    _verified.add(_state(path, digest))
     for other in place.parent.glob(f"{place.stem}.{'[0-9a-f]' * 12}{place.suffix}"):
-        # Whoever has the last version open may go on reading it; those before are removed.
-        if other.name not in kept:
+        # Whoever has the last version open, or one that another process has just made, may go on reading it.
+        if other.name not in (path.name, last["file"]) and _is_abandoned(other):
             other.unlink(missing_ok=True)
-    return Cached(place.parent / name, record["details"])
+    return Cached(path, record["details"])
+
+
+def _is_abandoned(path: Path) -> bool:
+    try:
+        return datetime.now(UTC) - datetime.fromtimestamp(path.stat().st_mtime, UTC) > _ABANDONED
+    except FileNotFoundError:  # another process was faster
+        return False
 
 
 def _day(record: Mapping[str, Any]) -> date:
@@ -378,10 +386,9 @@ def _reason(url: str, source: Source, error: OSError, status: int | None) -> str
 def _verify(place: Path, record: Mapping[str, Any]) -> Cached:
     """Return a cached file, if it still is what was fetched; hashed once in a process."""
     path = place.parent / record["file"]
-    state = path.stat()
-    key = (str(path), state.st_size, state.st_mtime_ns, record["sha256"])
+    key = _state(path, record["sha256"])
     if key not in _verified:
-        if state.st_size != record["size"] or _sha256(path) != record["sha256"]:
+        if path.stat().st_size != record["size"] or _sha256(path) != record["sha256"]:
             msg = (
                 f"{path} was changed after it was fetched from {record['url']} (its sha256 is no longer "
                 f"{record['sha256']}). Pass refresh=True to fetch it again."
@@ -389,6 +396,11 @@ def _verify(place: Path, record: Mapping[str, Any]) -> Cached:
             raise DatasetError(msg)
         _verified.add(key)
     return Cached(path, record["details"])
+
+
+def _state(path: Path, digest: str) -> tuple[str, int, int, str]:
+    state = path.stat()
+    return str(path), state.st_size, state.st_mtime_ns, digest
 
 
 def _sha256(path: Path) -> str:
@@ -424,12 +436,8 @@ def _temporary(place: Path) -> Iterator[Path]:
         msg = f"Cannot write to the cache {place.parent} ({e}). Set XSLAMS_CACHE to a folder that can be written."
         raise DatasetError(msg) from e
     for other in place.parent.glob(f"{_PART}*"):
-        try:
-            age = datetime.now(UTC) - datetime.fromtimestamp(other.stat().st_mtime, UTC)
-            if age > _ABANDONED:
-                shutil.rmtree(other) if other.is_dir() else other.unlink()
-        except FileNotFoundError:
-            continue  # another process was faster
+        if _is_abandoned(other):
+            shutil.rmtree(other, ignore_errors=True) if other.is_dir() else other.unlink(missing_ok=True)
     try:
         yield part
     finally:
