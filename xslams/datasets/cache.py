@@ -367,6 +367,9 @@ def _download(
                 time.sleep(_PAUSE * 2**attempt)
                 continue
             raise DatasetError(_reason(url, source, e, status)) from e
+        finally:
+            for answer in answers:  # of which pooch leaves those open that were an error
+                answer.close()
         if answers[-1].status_code == 304:
             return None
         return {k.lower(): v for k, v in answers[-1].headers.items()}
@@ -414,7 +417,7 @@ def _read_record(place: Path) -> dict[str, Any] | None:
     try:
         record: dict[str, Any] = json.loads(place.with_name(f"{place.name}.json").read_text())
         return record if (place.parent / record["file"]).is_file() else None
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
 
 

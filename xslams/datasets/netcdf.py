@@ -28,6 +28,10 @@ _COORDINATES: dict[str, dict[str, str]] = {
 }
 
 
+#: In a file that is written of them, times and their bounds have to have the same units.
+_TIME = {"units": "hours since 1970-01-01", "calendar": "standard"}
+
+
 @dataclass(frozen=True)
 class Field:
     """A variable of a file, and what it is.
@@ -227,8 +231,8 @@ def clean(ds: xr.Dataset, fields: Sequence[Field], *, mean: bool, step: int) -> 
     if mean:
         coords["time"].attrs["bounds"] = "time_bnds"
         ends = np.stack([time, time + np.timedelta64(step, "h")], axis=1)
-        coords["time_bnds"] = xr.Variable(("time", "bnds"), ends)
-    coords["time"] = xr.Variable("time", time, coords["time"].attrs)
+        coords["time_bnds"] = xr.Variable(("time", "bnds"), ends, encoding=dict(_TIME))
+    coords["time"] = xr.Variable("time", time, coords["time"].attrs, dict(_TIME))
     return xr.Dataset(out, coords)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -31,6 +32,7 @@ _FILE = re.compile(r"CRND0103-(\d{4})-(\w[\w.'-]*)\.txt")
 #: Corrections of a year go on for a while after it has ended.
 _SETTLED = (3, 1)
 _FIRST = 2000
+_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -193,13 +195,8 @@ def uscrn(
     if utc_offsets is not None and (unknown := [s for s in utc_offsets if s not in known]):
         msg = f"utc_offsets= names {', '.join(map(repr, unknown))}, which the source does not have in these years."
         raise OptionError(msg)
-    series = [
-        _fetch_series(year, station, access)
-        for year, found in there.items()
-        for station in found
-        if asked is None or station in asked
-    ]
-    return _assemble(series, names, utc_offsets or {})
+    wanted = [(year, s) for year, found in there.items() for s in found if asked is None or s in asked]
+    return _assemble(_fetch_all(wanted, access), names, utc_offsets or {})
 
 
 def _station_names(stations: str | Iterable[str] | None) -> list[str] | None:
@@ -268,6 +265,16 @@ def _fetch_series(year: int, station: str, access: Access) -> _Series:
     shape = (len(d["days"]),)
     lat, lon = (np.broadcast_to(np.asarray(d[c], float), shape) for c in ("lat", "lon"))
     return _Series(cached.path, station, int(d["wban"]), d["days"], lat, lon)
+
+
+def _fetch_all(wanted: Sequence[tuple[int, str]], access: Access) -> list[_Series]:
+    """Fetch files, a few at a time: they are small, and most of the time is spent on waiting for the server."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        try:
+            return list(pool.map(lambda pair: _fetch_series(*pair, access), wanted))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # what has not begun need not begin
+            raise
 
 
 def _check_lines(path: Path, year: int) -> dict[str, Any]:
