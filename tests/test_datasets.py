@@ -28,15 +28,12 @@ from hypothesis import strategies as st
 import xslams
 from xslams import datasets
 from xslams.coordinates import grid_of
-from xslams.datasets import arguments, cache, chaosbench
-from xslams.datasets import uscrn as stations_module
-from xslams.datasets.uscrn import utc_offset
+from xslams.datasets import arguments, cache, chaosbench, stations
+from xslams.datasets.stations import utc_offset
 from xslams.errors import DatasetError, OptionError, SlamsWarning
 from xslams.observations.times import match_times
 from xslams.units import unit_factors
 
-# `xslams.datasets.uscrn` is the function, which hides the module of the same name.
-del stations_module
 SENTINEL = np.float32(-9.96921e36)
 
 
@@ -106,7 +103,7 @@ def server(tmp_path, monkeypatch):
         address = f"http://127.0.0.1:{httpd.server_port}"
         for name in ("CPC", "NOAA_OLR", "NCEP", "USCRN", "ERA5_CHAOSBENCH"):
             monkeypatch.setenv(f"XSLAMS_{name}_URL", address)
-        thread = threading.Thread(target=httpd.serve_forever)
+        thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
         thread.start()
         yield Server(folder, address, handler)
         httpd.shutdown()
@@ -445,7 +442,7 @@ def test_stations(server, tmp_path):
 def test_missing_values_of_every_width(server):
     values = [{i: -9999.0 for i in (5, 6, 7, 8, 9, 10, 12, 13, 14, 15, 16, 17)}, {}, {8: -40.5, 10: 0.0, 18: 0.0}]
     uscrn_file(server.folder, 2014, "NY_Millbrook_3_W", 3, values)
-    every = list(datasets.uscrn.__globals__["_COLUMNS"])
+    every = list(stations._COLUMNS)
     ds = datasets.uscrn(2014, variables=every).load()
     assert set(ds.data_vars) == set(every)
     assert all(ds[n].isel(obs=[0, 1]).isnull().all() for n in every)
@@ -542,8 +539,7 @@ def test_stations_and_reanalysis_go_into_an_analysis(server, shared_data):
     daily = fields.isel(time=slice(0, 12)).resample(time="1D").mean(keep_attrs=True).drop_vars("sigma")
     uscrn_file(server.folder, 2014, "NY_Millbrook_3_W")
     uscrn_file(server.folder, 2014, "CO_Boulder_14_W")
-    stations = datasets.uscrn(2014)
-    source = xslams.Observation(stations, {"tavg": "air"}, error=2.0, name="USCRN")
+    source = xslams.Observation(datasets.uscrn(2014), {"tavg": "air"}, error=2.0, name="USCRN")
     arrays = source.to_arrays(xslams.open_model("ncep-na").spec, daily["time"])
     # Two whole local days of each of two stations lie within three days of the state.
     np.testing.assert_allclose(sorted(arrays.values), [273.15, 273.15, 273.25, 273.25])
@@ -815,14 +811,14 @@ def _fetch_in_process(folder: str, address: str, barrier: object, answers: objec
 def test_processes_do_not_disturb_each_other(server, tmp_path):
     cpc_file(server.folder, 2003)
     context = multiprocessing.get_context("spawn")
-    barrier, answers = context.Barrier(3), context.Queue()
+    barrier, answers = context.Barrier(2), context.Queue()
     jobs = [
         context.Process(target=_fetch_in_process, args=(str(tmp_path / "cache"), server.address, barrier, answers))
-        for _ in range(3)
+        for _ in range(2)
     ]
     for job in jobs:
         job.start()
-    assert [answers.get(timeout=120) for _ in jobs] == [2.0] * 3
+    assert [answers.get(timeout=120) for _ in jobs] == [2.0] * 2
     for job in jobs:
         job.join()
     names = cached(tmp_path)

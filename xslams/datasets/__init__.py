@@ -7,6 +7,6 @@ which the environment variable ``XSLAMS_CACHE`` moves. See the page on data sets
 
 from xslams.datasets.chaosbench import era5_chaosbench
 from xslams.datasets.psl import cpc, ncep, noaa_olr
-from xslams.datasets.uscrn import uscrn
+from xslams.datasets.stations import uscrn
 
 __all__ = ["cpc", "era5_chaosbench", "ncep", "noaa_olr", "uscrn"]

@@ -244,7 +244,9 @@ def derive(
     started = arguments.now().isoformat(timespec="seconds")
     with _temporary(place) as part:
         make(part)
-        return _publish(place, part, {"url": origin, "checked": started, "details": check(part)})
+        return _publish(
+            place, part, {"url": origin, "checked": started, "details": check(part), "sha256": _sha256(part)}
+        )
 
 
 def _may_have_changed(remote: Remote, record: Mapping[str, Any]) -> bool:
@@ -274,9 +276,9 @@ def _update(
             "etag": headers.get("etag"),
             "last_modified": headers.get("last-modified"),
             "checked": started,
-            "details": _accept(url, remote, part, headers),
+            "sha256": _sha256(part),
         }
-        cached = _publish(place, part, new)
+        cached = _publish(place, part, new | {"details": _accept(url, remote, part, headers, new["sha256"])})
     settled = remote.final is None or (record is not None and _day(record) >= remote.final)
     if record is not None and settled and not remote.listing and cached.path.name != record["file"]:
         warnings.warn(
@@ -290,9 +292,9 @@ def _update(
 
 def _publish(place: Path, part: Path, record: Mapping[str, Any]) -> Cached:
     """Move a checked file to where it is kept, and make it known."""
-    digest = _sha256(part)
+    digest = record["sha256"]
     path = place.parent / f"{place.stem}.{digest[:12]}{place.suffix}"
-    new = {**record, "file": path.name, "size": part.stat().st_size, "sha256": digest}
+    new = {**record, "file": path.name, "size": part.stat().st_size}
     last = _read_record(place) or new
     os.replace(part, path)
     _write_record(place, new)
@@ -315,14 +317,14 @@ def _day(record: Mapping[str, Any]) -> date:
     return datetime.fromisoformat(record["checked"]).date()
 
 
-def _accept(url: str, remote: Remote, part: Path, headers: Mapping[str, str]) -> dict[str, Any]:
+def _accept(url: str, remote: Remote, part: Path, headers: Mapping[str, str], digest: str) -> dict[str, Any]:
     """Check a fetched file."""
     size = part.stat().st_size
     announced = headers.get("content-length") if "content-encoding" not in headers else None
-    if announced is not None and int(announced) != size:
+    if announced is not None and announced.isdigit() and int(announced) != size:
         msg = f"{url} sent {size} bytes, but announced {announced}. Nothing was kept; try again."
         raise DatasetError(msg)
-    if remote.sha256 is not None and (digest := _sha256(part)) != remote.sha256:
+    if remote.sha256 not in (None, digest):
         msg = (
             f"{url} has the sha256 {digest}, but {remote.sha256} is published: the file was damaged on the way, or the "
             "source has changed. Nothing was kept; try again, or look for a newer version of xslams."

@@ -66,7 +66,7 @@ def era5_chaosbench(
     """ERA5 at 00 UTC of every day on a global grid of 1.5 degrees, as the benchmark ChaosBench publishes it.
 
     It is published as one archive of 45 GB, which is fetched whole with the first year and kept in the cache. Each year
-    then takes about 2 GB more. Ask for all years at once: the archive is read through for every call that needs a new
+    then takes up to 2.5 GB more. Ask for all years at once: the archive is read through for every call that needs a new
     one. It may be deleted afterwards, and is fetched again when another year is needed.
 
     Parameters
@@ -216,7 +216,7 @@ def _extract(archive: Sequence[Path], years: set[int], place: Path) -> None:
     except (tarfile.TarError, EOFError, OSError) as e:
         msg = (
             f"The archive {archive[0].parent} cannot be taken apart ({type(e).__name__}: {e}). Is there room on the "
-            "disk? Each year takes 5 GB until its file is written."
+            "disk? Each year takes about 1 GB until its file, of up to 2.5 GB, is written."
         )
         raise DatasetError(msg) from e
 

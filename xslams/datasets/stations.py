@@ -145,7 +145,7 @@ def uscrn(
         ``"tmean"``, ``"solrad"``, ``"stavg"``, ``"stmax"``, ``"stmin"``, ``"rhavg"``, ``"rhmax"``, ``"rhmin"``, and of
         the soil ``"sm5"`` (moisture at 5 cm) to ``"sm100"`` and ``"st5"`` (temperature) to ``"st100"``.
     utc_offsets
-        Standard time of stations in hours from UTC, by name, where `xslams.datasets.uscrn.utc_offset` is wrong.
+        Standard time of stations in hours from UTC, by name, where the state and the longitude do not tell it.
     base_url
         Address or folder of a mirror, which holds ``YYYY/CRND0103-YYYY-STATION.txt``. By default that of the
         environment variable ``XSLAMS_USCRN_URL``, else of NOAA NCEI. A web server must list its folders.
@@ -271,7 +271,7 @@ def _fetch_all(wanted: Sequence[tuple[int, str]], access: Access) -> list[_Serie
     """Fetch files, a few at a time: they are small, and most of the time is spent on waiting for the server."""
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         try:
-            return list(pool.map(lambda pair: _fetch_series(*pair, access), wanted))
+            return list(pool.map(lambda pair: _fetch_series(pair[0], pair[1], access), wanted))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)  # what has not begun need not begin
             raise
