@@ -64,7 +64,18 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             self.send_error(int(fault[5:]))
             return
         body = path.read_bytes()
-        self.send_response(200)
+        start = 0
+        if fault == "drops" and self.headers.get("If-Range") == '"one"':
+            start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+        self.send_response(206 if start else 200)
+        if fault == "drops":  # sends a third of the file with every answer, but can go on
+            self.send_header("ETag", '"one"')
+            self.send_header("Content-Length", str(len(body) - start))
+            if start:
+                self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+            self.end_headers()
+            self.wfile.write(body[start : start + len(body) // 3 + 1])
+            return
         if fault == "html":
             body = b"<!DOCTYPE html><html><body>Service temporarily moved</body></html>"
         if fault in ("short", "html"):
@@ -622,6 +633,18 @@ def test_a_passing_fault_is_tried_again(server):
     server.fail("precip.2003", "once 503")
     assert datasets.cpc(2003).sizes["time"] == 365
     assert [code for _, code in server.requests] == [503, 200]
+
+
+def test_a_download_goes_on_where_it_broke_off(server):
+    cpc_file(server.folder, 2003)
+    server.fail("precip.2003", "drops")
+    ds = datasets.cpc(2003)
+    codes = [code for _, code in server.requests]
+    assert codes[0] == 200
+    assert set(codes[1:]) == {206}
+    assert 3 <= len(codes) <= 5
+    with xr.open_dataset(server.folder / "precip.2003.nc", engine="h5netcdf") as sent:
+        np.testing.assert_array_equal(ds["precip"], sent["precip"])
 
 
 def test_a_refused_connection(server, tmp_path, monkeypatch):

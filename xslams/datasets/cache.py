@@ -18,12 +18,12 @@ import time
 import urllib.request
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from xslams.datasets import arguments
@@ -34,6 +34,8 @@ __all__ = ["Access", "Cached", "Remote", "Source", "derive", "fetch", "folder", 
 _ATTEMPTS = 3
 _PAUSE = 2.0  # seconds before the second attempt, twice as long before each further one
 _TIMEOUT = 60.0
+#: Bytes that are written at once; of a chunk that breaks off nothing is kept.
+_CHUNK = 2**14
 #: A copy that may not be final is compared with the source once a day.
 _STALE = timedelta(hours=24)
 #: What a process that was killed left behind is removed after this time.
@@ -276,9 +278,10 @@ def _update(
             "etag": headers.get("etag"),
             "last_modified": headers.get("last-modified"),
             "checked": started,
-            "sha256": _sha256(part),
         }
-        cached = _publish(place, part, new | {"details": _accept(url, remote, part, headers, new["sha256"])})
+        digest = _sha256(part)
+        details = _accept(url, remote, part, headers, digest)
+        cached = _publish(place, part, new | {"sha256": digest, "details": details})
     settled = remote.final is None or (record is not None and _day(record) >= remote.final)
     if record is not None and settled and not remote.listing and cached.path.name != record["file"]:
         warnings.warn(
@@ -351,31 +354,62 @@ def _download(
             msg = f"{url} could not be copied ({type(e).__name__}: {e}). Check base_url= or {source.variable}."
             raise DatasetError(msg) from e
         return {}
-    import pooch
-
     headers = {"Accept-Encoding": "identity"}
     if record is not None and record["url"] == url:
         known = {"If-None-Match": record["etag"], "If-Modified-Since": record["last_modified"]}
         headers |= {k: v for k, v in known.items() if v}
-    for attempt in range(_ATTEMPTS):
-        answers: list[Any] = []
-        hooks = {"response": lambda response, *args, **kwargs: answers.append(response)}  # noqa: B023  used right here
-        download = pooch.HTTPDownloader(progressbar=progress, timeout=_TIMEOUT, headers=headers, hooks=hooks)
-        try:
-            download(url, os.fspath(part), None)
-        except OSError as e:
-            status = getattr(getattr(e, "response", None), "status_code", None)
-            if attempt + 1 < _ATTEMPTS and (status is None or status >= 500):
-                time.sleep(_PAUSE * 2**attempt)
+    failures = 0
+    with part.open("r+b") as file:
+        while True:
+            before = file.tell()
+            answers: list[Any] = []
+            try:
+                _request(url, file, headers, answers, progress)
+            except OSError as e:
+                failures = failures + 1 if file.tell() <= before else 1  # what brings something may go on for long
+                status = getattr(getattr(e, "response", None), "status_code", None)
+                if failures >= _ATTEMPTS or (status is not None and status < 500):
+                    raise DatasetError(_reason(url, source, e, status)) from e
+                time.sleep(_PAUSE * 2 ** (failures - 1))
+                headers = _to_resume(file, answers, headers)
                 continue
-            raise DatasetError(_reason(url, source, e, status)) from e
-        finally:
-            for answer in answers:  # of which pooch leaves those open that were an error
-                answer.close()
-        if answers[-1].status_code == 304:
-            return None
-        return {k.lower(): v for k, v in answers[-1].headers.items()}
-    raise AssertionError  # the last attempt returns or raises
+            if answers[-1].status_code == 304:
+                return None
+            found = {k.lower(): v for k, v in answers[-1].headers.items()}
+            if answers[-1].status_code == 206:
+                found["content-length"] = found.get("content-range", "").rpartition("/")[2]
+            return found
+
+
+def _request(url: str, file: IO[bytes], headers: Mapping[str, str], answers: list[Any], progress: bool) -> None:
+    """Make one request, and write what comes to a file: behind what it holds if that is continued."""
+    import pooch
+
+    def receive(response: Any, *args: Any, **kwargs: Any) -> None:
+        answers.append(response)
+        if response.status_code == 200:
+            file.seek(0)
+            file.truncate()
+
+    hooks = {"response": receive}
+    download = pooch.HTTPDownloader(
+        progressbar=progress, chunk_size=_CHUNK, timeout=_TIMEOUT, headers=headers, hooks=hooks
+    )
+    try:
+        download(url, file, None)
+    finally:
+        for response in answers:  # of which pooch leaves those open that were an error
+            response.close()
+
+
+def _to_resume(file: IO[bytes], answers: Sequence[Any], headers: dict[str, str]) -> dict[str, str]:
+    """Headers of the next attempt: go on where the last one broke off, if the file is still the same by then."""
+    last = answers[-1].headers if answers and answers[-1].status_code in (200, 206) else {}
+    etag = last.get("etag") or ""
+    mark = etag if etag and not etag.startswith("W/") else last.get("last-modified")
+    if not file.tell() or not mark:
+        return headers
+    return {"Accept-Encoding": "identity", "Range": f"bytes={file.tell()}-", "If-Range": mark}
 
 
 def _reason(url: str, source: Source, error: OSError, status: int | None) -> str:
