@@ -757,9 +757,13 @@ def test_the_running_year_is_looked_after_once_a_day(server, today, tmp_path):
         assert datasets.cpc(2024).sizes["time"] == 183
     with pytest.raises(DatasetError, match="does not exist"):
         datasets.cpc(2024, refresh=True)
-    # Years later the copy is still not final, and half a year will not do any more.
+    # Years later the copy is still not final, and half a year will not do any more, although it is all that there is.
     server.handler.faults.clear()
     today("2026-01-01T06:00")
+    with pytest.warns(SlamsWarning, match=r"it has 183 times .*; 366 of 2024, 24 hours apart, were expected"):
+        datasets.cpc(2024)
+    with pytest.raises(DatasetError, match="366 of 2024"):
+        datasets.cpc(2024, refresh=True)
     cpc_file(server.folder, 2024)
     touch(server.folder / "precip.2024.nc", +20)
     assert datasets.cpc(2024).sizes["time"] == 366

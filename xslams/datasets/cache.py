@@ -270,8 +270,10 @@ def _update(
     with _temporary(place) as part:
         answer = _download(url, source, part, record, progress)
         if answer is None and record is not None:
-            _write_record(place, record | {"checked": started})
-            return Cached(place.parent / record["file"], record["details"])
+            # Unchanged, but a year that was going on when it was fetched has to be complete some day.
+            details = _check(url, remote, place.parent / record["file"])
+            _write_record(place, record | {"checked": started, "details": details})
+            return Cached(place.parent / record["file"], details)
         headers = answer or {}
         new = {
             "url": url,
@@ -333,8 +335,12 @@ def _accept(url: str, remote: Remote, part: Path, headers: Mapping[str, str], di
             "source has changed. Nothing was kept; try again, or look for a newer version of xslams."
         )
         raise DatasetError(msg)
+    return _check(url, remote, part)
+
+
+def _check(url: str, remote: Remote, path: Path) -> dict[str, Any]:
     try:
-        return remote.check(part)
+        return remote.check(path)
     except DatasetError as e:
         msg = (
             f"{url} is not what it should be: {e} Nothing was kept; try again, and look at the address in a browser if "
