@@ -7,6 +7,7 @@ the built-in class that a caller would guess, so that ``except ValueError`` work
 __all__ = [
     "ChunkError",
     "CoverageError",
+    "DatasetError",
     "DimensionError",
     "GridError",
     "ModelError",
@@ -41,6 +42,10 @@ class ChunkError(SlamsError, ValueError):
 
 class CoverageError(SlamsError, ValueError):
     """Observations and state do not overlap in time or space, or hold no usable value."""
+
+
+class DatasetError(SlamsError, OSError):
+    """A public data set could not be fetched, or what was fetched or cached is not what it should be."""
 
 
 class VariableError(SlamsError, KeyError):
