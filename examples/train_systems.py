@@ -76,7 +76,7 @@ def lorenz63() -> xslams.Model:
 def lorenz63_ode() -> xslams.Model:
     """Return the deterministic system, a frame every 0.05."""
     system = Lorenz63(dt=0.05, substeps=5)
-    options = {"length": 64, "batch": 192, "steps": 4000, "noise": (0.01, 30.0)}
+    options = {"length": 64, "batch": 192, "steps": 3000, "noise": (0.01, 30.0)}
     spec = spec_of(
         system, name="lorenz63-ode", summary="Lorenz-63 without noise", lat=(0.0,), lon=(0.0,), periodic=False,
         architecture={"memory": 48, "hidden": 96, "reach": 0, "blocks": True},
@@ -108,8 +108,8 @@ def kolmogorov() -> xslams.Model:
     vorticity = system.simulate(199, trajectories=48, seed=1)["vorticity"].values
     runs = [(run[:, None], np.zeros(len(run))) for run in vorticity]
     return fit_arrays(
-        spec, runs, epochs=12, patch=2, latent_channels=4, hidden=0, autoencoder_epochs=0, modes=128, mean_order=0,
-        std_order=0, width=(48, 96), blocks=2, location=8, dropout=0.0, batch=16, seed=0,
+        spec, runs, epochs=5, patch=2, latent_channels=4, hidden=0, autoencoder_epochs=0, modes=128, mean_order=0,
+        std_order=0, width=(32, 64), blocks=2, location=8, dropout=0.0, batch=16, seed=0,
     )  # fmt: skip
 
 

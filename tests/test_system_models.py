@@ -82,7 +82,7 @@ def test_pretrained_models_know_their_system(name):
 
 
 def smoother_errors(system: Lorenz63, states: np.ndarray, level: float) -> np.ndarray:
-    """Root mean square error of the exact smoother, linearised about the truth, per trajectory; in standard deviations."""
+    """Root mean square error of the exact smoother, linearised about the truth, for every trajectory; standardised."""
     scale, (count, length) = system.scale, states.shape[:2]
     noise = np.diag(scale**2 / (system.noise**2 * system.dt))
     steps = [(system.step(states[:, :-1] + d) - system.step(states[:, :-1] - d)) / 2e-4 for d in 1e-4 * np.eye(3)]
