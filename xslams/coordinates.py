@@ -54,6 +54,8 @@ class Grid:
         Names of the dimensions.
     periodic
         Whether the longitudes close the circle.
+    lat_bounds, lon_bounds
+        Edges of the cells in degrees, shapes (lat, 2) and (lon, 2); None where they follow from the centres.
     """
 
     lat: FloatArray
@@ -61,6 +63,8 @@ class Grid:
     lat_dim: str = "lat"
     lon_dim: str = "lon"
     periodic: bool = False
+    lat_bounds: FloatArray | None = None
+    lon_bounds: FloatArray | None = None
 
     @classmethod
     def of_spec(cls, spec: Spec) -> Grid:
@@ -71,6 +75,11 @@ class Grid:
     def shape(self) -> tuple[int, int]:
         """Shape (lat, lon)."""
         return len(self.lat), len(self.lon)
+
+    @property
+    def dims(self) -> tuple[str, str]:
+        """Names of the dimensions."""
+        return self.lat_dim, self.lon_dim
 
     def __str__(self) -> str:
         nlat, nlon = self.shape
@@ -194,7 +203,8 @@ def grid_of(obj: xr.Dataset | xr.DataArray) -> Grid:
         msg = (
             f"Latitude has dimensions {lat.dims} and longitude {lon.dims}; "
             "a grid needs each to be 1-D on its own dimension. "
-            "Points and curvilinear grids can be observed (pass them in obs=), but not be a state."
+            "Points and curvilinear grids can be observed (pass them in obs=) and regridded (ds.slams.regrid), but not "
+            "be a state."
         )
         raise GridError(msg)
     lats, lons = np.asarray(lat.values, float), np.asarray(lon.values, float)

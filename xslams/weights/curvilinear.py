@@ -1,0 +1,287 @@
+r"""Weights from curvilinear grids and from points.
+
+Four neighbouring centres span a surface in space that is bilinear in :math:`s` and :math:`t`, and the target :math:`p`
+is seen from the centre of the sphere through that surface: :math:`\sum_i N_i(s, t) X_i \parallel p`, as in ESMF. In the
+plane that touches the sphere at :math:`p` that is the inverse of a bilinear map, the root of a quadratic. The cells to be
+tried are found with a k-d tree.
+
+A ring of ghost centres half a step outside takes the values at the edge, so that the outermost cells count in full; grids
+that close on themselves are closed instead.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from xslams.coordinates import Grid
+from xslams.errors import GridError
+from xslams.geometry import Curvilinear, Geometry, Points, around, lat_intervals, lon_intervals
+from xslams.typing import FloatArray
+from xslams.weights.cells import is_wide
+
+__all__ = ["bilinear", "nearest", "polygons_of", "unit_vectors"]
+
+_EPS = 1e-9
+_BLOCK = 1 << 17
+_Indices = npt.NDArray[np.intp]
+
+
+def unit_vectors(lat: FloatArray, lon: FloatArray) -> npt.NDArray[np.float64]:
+    """Positions on the unit sphere, shape (..., 3).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> unit_vectors(np.array([0.0, 90.0]), np.array([0.0, 0.0])).round(12)
+    array([[1., 0., 0.],
+           [0., 0., 1.]])
+    """
+    a, b = np.deg2rad(np.asarray(lat, float)), np.deg2rad(np.asarray(lon, float))
+    return np.stack([np.cos(a) * np.cos(b), np.cos(a) * np.sin(b), np.sin(a)], axis=-1)
+
+
+def _closed(x: npt.NDArray[np.float64]) -> bool:
+    """Whether the last column is next to the first, as two neighbouring columns are."""
+    if x.shape[1] < 4:
+        return False
+    steps = np.linalg.norm(np.diff(x, axis=1), axis=2)
+    if not np.isfinite(steps).any():
+        return False
+    gap, step = np.linalg.norm(x[:, -1] - x[:, 0], axis=1), np.nanmedian(steps, axis=1)
+    known = np.isfinite(gap) & np.isfinite(step) & (step > 0)
+    # A column that is repeated to close the grid has no gap.
+    return bool(known.any()) and bool((gap[known] <= 1.5 * step[known]).all())
+
+
+def _padded(x: npt.NDArray[np.float64], reach: float) -> tuple[npt.NDArray[np.float64], _Indices]:
+    """Centres with a ring around them, shape (y + 2, x + 2, 3), and the cell whose value each of them has.
+
+    The ring lies `reach` steps outside, or is the other end of a grid that closes on itself.
+    """
+    index = np.arange(x.shape[0] * x.shape[1]).reshape(x.shape[:2])
+    for axis in (1, 0):
+        y, i = np.moveaxis(x, axis, 1), np.moveaxis(index, axis, 1)
+        if _closed(y):
+            first, last, before, after = y[:, -1], y[:, 0], i[:, -1], i[:, 0]
+        elif y.shape[1] > 1:
+            first = y[:, 0] + reach * (y[:, 0] - y[:, 1])
+            last = y[:, -1] + reach * (y[:, -1] - y[:, -2])
+            before, after = i[:, 0], i[:, -1]
+        else:
+            msg = f"A curvilinear grid needs at least two rows and columns to have cells; got {x.shape[:2]}."
+            raise GridError(msg)
+        with np.errstate(invalid="ignore"):
+            first, last = (e / np.linalg.norm(e, axis=-1, keepdims=True) for e in (first, last))
+        y = np.concatenate([first[:, None], y, last[:, None]], axis=1)
+        i = np.concatenate([before[:, None], i, after[:, None]], axis=1)
+        x, index = np.moveaxis(y, 1, axis), np.moveaxis(i, 1, axis)
+    return x, index
+
+
+def polygons_of(geometry: Geometry) -> npt.NDArray[np.float64]:
+    """Corners of the cells on the unit sphere, shape (cells, 4, 3), joined by great circles; NaN where there is no cell.
+
+    Parameters
+    ----------
+    geometry
+        Grid or curvilinear grid. Cells without corners reach half way to their neighbours.
+
+    Returns
+    -------
+    ndarray
+        Corners in order around each cell.
+
+    Raises
+    ------
+    GridError
+        If a cell spans half a circle, or the grid has a single row or column.
+    """
+    if isinstance(geometry, Grid):
+        if is_wide(geometry):
+            msg = (
+                f"A cell of {geometry} spans half a circle or more, so that no great circle joins its corners. "
+                "Divide its longitudes."
+            )
+            raise GridError(msg)
+        lat, lon = lat_intervals(geometry), lon_intervals(geometry)
+        lats = np.broadcast_to(lat[:, None, [0, 0, 1, 1]], (*geometry.shape, 4))
+        lons = np.broadcast_to(lon[None, :, [0, 1, 1, 0]], (*geometry.shape, 4))
+        return unit_vectors(lats, lons).reshape(-1, 4, 3)
+    if isinstance(geometry, Points):
+        msg = f"{geometry} have no cells."
+        raise GridError(msg)
+    if geometry.corners is not None:
+        corners = unit_vectors(geometry.corners[0], geometry.corners[1])
+    else:
+        x, _ = _padded(unit_vectors(geometry.lat, geometry.lon), 1.0)
+        nodes = x[:-1, :-1] + x[1:, :-1] + x[:-1, 1:] + x[1:, 1:]
+        corners = around(nodes / np.linalg.norm(nodes, axis=-1, keepdims=True))
+    corners = np.where(np.isfinite(geometry.lat + geometry.lon)[..., None, None], corners, np.nan)
+    return np.asarray(corners.reshape(-1, 4, 3))
+
+
+def _tangents(p: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Two directions at right angles to each of `p` and to each other."""
+    helper = np.eye(3)[np.abs(p).argmin(axis=1)]
+    one = np.cross(p, helper)
+    one /= np.linalg.norm(one, axis=1, keepdims=True)
+    return one, np.cross(p, one)
+
+
+def _inverse_bilinear(q: npt.NDArray[np.float64]) -> tuple[FloatArray, FloatArray]:
+    """Coordinates (s, t) at which the bilinear map of four corners, shape (n, 4, 2), is zero; NaN where there are none.
+
+    Corners are those of (0, 0), (1, 0), (1, 1) and (0, 1).
+    """
+
+    def cross(a: FloatArray, b: FloatArray) -> FloatArray:
+        return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
+
+    a, b, c = q[:, 0], q[:, 1] - q[:, 0], q[:, 3] - q[:, 0]
+    d = q[:, 2] - q[:, 1] - c
+    # (a + b s) x (c + d s) = 0
+    k2, k1, k0 = cross(b, d), cross(a, d) + cross(b, c), cross(a, c)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        root = np.sqrt(np.maximum(k1**2 - 4 * k2 * k0, 0.0))
+        z = -0.5 * (k1 + np.copysign(root, k1))
+        candidates = np.stack([k0 / z, z / k2])
+        away = np.abs(candidates - 0.5)
+        s = np.where(np.nan_to_num(away[0], nan=np.inf) <= np.nan_to_num(away[1], nan=np.inf), *candidates)
+        along = c + d * s[:, None]
+        t = -((a + b * s[:, None]) * along).sum(axis=1) / (along**2).sum(axis=1)
+    real = k1**2 - 4 * k2 * k0 >= -1e-12 * k1**2
+    return np.where(real, s, np.nan), np.where(real, t, np.nan)
+
+
+def bilinear(source: Curvilinear, lat: FloatArray, lon: FloatArray) -> sp.csr_array:
+    """Bilinear weights from a curvilinear grid to points.
+
+    Parameters
+    ----------
+    source
+        Grid.
+    lat, lon
+        Points in degrees, shape (n,); NaN lies outside.
+
+    Returns
+    -------
+    scipy.sparse.csr_array
+        Shape (n, cells). Rows sum to one, or are empty outside.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> lat, lon = np.array([[-10.0, -10.0], [10.0, 10.0]]), np.array([[-10.0, 10.0], [-10.0, 10.0]])
+    >>> bilinear(Curvilinear(lat, lon), np.zeros(1), np.zeros(1)).toarray().round(12)
+    array([[0.25, 0.25, 0.25, 0.25]])
+    """
+    x, index = _padded(unit_vectors(source.lat, source.lon), 0.5)
+    quads = around(x).reshape(-1, 4, 3)
+    members = around(index).reshape(-1, 4)
+    keep = np.isfinite(quads).all(axis=(1, 2))
+    quads, members = quads[keep], members[keep]
+    points = unit_vectors(lat, lon)
+    found, corner, weight = _search(quads, points)
+    inside = np.flatnonzero(found >= 0)
+    columns = members[found[inside]][np.arange(len(inside))[:, None], corner]
+    data = weight[inside]
+    some = data > 0
+    rows = np.broadcast_to(inside[:, None], data.shape)
+    return sp.csr_array(sp.coo_array((data[some], (rows[some], columns[some])), shape=(len(points), source.lat.size)))
+
+
+def _search(
+    quads: npt.NDArray[np.float64], points: npt.NDArray[np.float64]
+) -> tuple[_Indices, _Indices, npt.NDArray[np.float64]]:
+    """Quadrilateral of each point (-1: none), the order of its corners, and their weights, shape (n, 4)."""
+    from scipy.spatial import KDTree
+
+    found = np.full(len(points), -1, np.intp)
+    weights = np.zeros((len(points), 4))
+    corner = np.arange(4)
+    if not len(quads):
+        return found, corner, weights
+    middle = quads.mean(axis=1)
+    radius = np.linalg.norm(quads - middle[:, None], axis=2).max(axis=1) * (1 + 1e-6) + 1e-9
+    # The middle of a cell lies a little inside of the sphere.
+    bound = float(radius.max()) + float((1 - np.linalg.norm(middle, axis=1)).max())
+    tree = KDTree(middle)
+    left = np.flatnonzero(np.isfinite(points).all(axis=1))
+    done, count = 0, 4
+    while len(left) and done < len(quads):
+        count = min(count, len(quads))
+        rest = []
+        for start in range(0, len(left), _BLOCK):
+            which = left[start : start + _BLOCK]
+            distance, near = tree.query(points[which], k=np.arange(done + 1, count + 1), distance_upper_bound=bound)
+            for k in range(near.shape[1]):
+                open_ = np.flatnonzero((found[which] < 0) & (near[:, k] < len(quads)))
+                if not len(open_):
+                    continue
+                at, cell = which[open_], near[open_, k]
+                one, two = _tangents(points[at])
+                corners = quads[cell]
+                plane = np.stack([np.einsum("nkc,nc->nk", corners, e) for e in (one, two)], axis=-1)
+                s, t = _inverse_bilinear(plane)
+                with np.errstate(invalid="ignore"):
+                    hit = (np.abs(s - 0.5) <= 0.5 + _EPS) & (np.abs(t - 0.5) <= 0.5 + _EPS)
+                hit &= np.einsum("nkc,nc->n", corners, points[at]) > 0
+                s, t = (np.clip(v[hit], 0.0, 1.0) for v in (s, t))
+                s, t = (np.where(v < _EPS, 0.0, np.where(v > 1 - _EPS, 1.0, v)) for v in (s, t))
+                found[at[hit]] = cell[hit]
+                weights[at[hit]] = np.stack([(1 - s) * (1 - t), s * (1 - t), s * t, (1 - s) * t], axis=1)
+            # Cells beyond the bound cannot hold the point.
+            more = (found[which] < 0) & (near[:, -1] < len(quads))
+            rest.append(which[more])
+        left = np.concatenate(rest)
+        done, count = count, 4 * count
+    return found, corner, weights
+
+
+def nearest(source: Curvilinear | Points, lat: FloatArray, lon: FloatArray) -> sp.csr_array:
+    """Weights of the nearest centre or point on the sphere.
+
+    Parameters
+    ----------
+    source
+        Curvilinear grid, outside of which nothing is mapped; or points, of which one is always nearest.
+    lat, lon
+        Points in degrees, shape (n,); NaN lies outside.
+
+    Returns
+    -------
+    scipy.sparse.csr_array
+        Shape (n, cells or points).
+
+    Raises
+    ------
+    GridError
+        If no point of the source has a place.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> stations = Points(np.array([10.0, 50.0]), np.array([0.0, 0.0]))
+    >>> nearest(stations, np.array([45.0]), np.array([359.0])).toarray()
+    array([[0., 1.]])
+    """
+    from scipy.spatial import KDTree
+
+    x = unit_vectors(source.lat, source.lon).reshape(-1, 3)
+    known = np.flatnonzero(np.isfinite(x).all(axis=1))
+    if not len(known):
+        msg = f"None of the {len(x)} places of the source has a latitude and longitude; expected at least one."
+        raise GridError(msg)
+    points = unit_vectors(lat, lon)
+    inside = np.isfinite(points).all(axis=1)
+    if isinstance(source, Curvilinear) and min(source.shape) > 1:
+        padded, _ = _padded(unit_vectors(source.lat, source.lon), 0.5)
+        quads = around(padded).reshape(-1, 4, 3)
+        inside &= _search(quads[np.isfinite(quads).all(axis=(1, 2))], points)[0] >= 0
+    rows = np.flatnonzero(inside)
+    _, near = KDTree(x[known]).query(points[rows]) if len(rows) else (None, np.zeros(0, np.intp))
+    return sp.csr_array(
+        sp.coo_array((np.ones(len(rows)), (rows, known[near])), shape=(len(points), source.lat.size))
+    )
