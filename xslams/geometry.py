@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ __all__ = [
     "Curvilinear",
     "Geometry",
     "Points",
+    "around",
     "cell_edges",
     "gaussian_edges",
     "geometry_of",
@@ -84,6 +86,7 @@ class Points:
 
 
 Geometry = Grid | Curvilinear | Points
+_Number = TypeVar("_Number", bound=np.generic)
 
 
 def cell_edges(centres: FloatArray, *, latitude: bool) -> FloatArray:
@@ -283,12 +286,16 @@ def geometry_of(obj: xr.Dataset | xr.DataArray, parent: xr.Dataset | None = None
 
 def _bounds_variable(holder: xr.Dataset | xr.DataArray, coord: xr.DataArray) -> xr.Variable | None:
     name = coord.attrs.get("bounds", coord.encoding.get("bounds"))
-    variables = holder.variables if isinstance(holder, xr.Dataset) else {k: c.variable for k, c in holder.coords.items()}
+    variables = (
+        holder.variables if isinstance(holder, xr.Dataset) else {k: c.variable for k, c in holder.coords.items()}
+    )
     return variables.get(name)
 
 
 def _plain_edges(holder: xr.Dataset | xr.DataArray, name: str) -> npt.NDArray[np.floating] | None:
-    variables = holder.variables if isinstance(holder, xr.Dataset) else {k: c.variable for k, c in holder.coords.items()}
+    variables = (
+        holder.variables if isinstance(holder, xr.Dataset) else {k: c.variable for k, c in holder.coords.items()}
+    )
     return np.asarray(variables[name].values, float) if name in variables else None
 
 
@@ -352,13 +359,13 @@ def _corners(
     if any(b is not None for b in pairs):
         sizes = [None if b is None else b.shape for b in pairs]
         msg = (
-            f"The bounds of {listed([lat.name or 'lat', lon.name or 'lon'])} have shapes {sizes}; "
+            f"The bounds of {listed([str(lat.name), str(lon.name)])} have shapes {sizes}; "
             f"expected {(*shape, 4)} for the four corners of each cell. Correct or remove them."
         )
         raise DimensionError(msg)
     return None
 
 
-def around(nodes: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+def around(nodes: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
     """Corners of each cell from the nodes between them, shape (y + 1, x + 1, ...) to (y, x, 4, ...)."""
     return np.stack([nodes[:-1, :-1], nodes[:-1, 1:], nodes[1:, 1:], nodes[1:, :-1]], axis=2)

@@ -17,7 +17,17 @@ from xslams.typing import Edges, FloatArray, Method
 from xslams.weights import cells, curvilinear, polygons
 from xslams.weights.rectilinear import bracket, interpolate, row_kron
 
-__all__ = ["bracket", "cell_areas", "cell_edges", "cell_weights", "grid_weights", "overlaps", "point_weights", "row_kron"]
+__all__ = [
+    "bracket",
+    "cell_areas",
+    "cell_edges",
+    "cell_weights",
+    "check_method",
+    "grid_weights",
+    "overlaps",
+    "point_weights",
+    "row_kron",
+]
 
 
 def point_weights(
@@ -83,22 +93,44 @@ def grid_weights(
     >>> bool((grid_weights(grid, grid).toarray() == np.eye(6)).all())
     True
     """
+    check_method(source, target, method, edges)
     if method == "conservative":
         return cell_weights(source, target, edges)
     lat, lon = _places(target)
     if isinstance(source, Grid):
         return interpolate(source, lat, lon, method, edges)
-    if edges == "parallel" and method == "bilinear":
-        raise _only_rectilinear(source)
-    if method == "nearest":
+    if isinstance(source, Points) or method == "nearest":
         return curvilinear.nearest(source, lat, lon)
-    if isinstance(source, Points):
+    return curvilinear.bilinear(source, lat, lon)
+
+
+def check_method(source: Geometry, target: Geometry, method: Method, edges: Edges = "great_circle") -> None:
+    """Raise unless there are weights of this method.
+
+    Parameters
+    ----------
+    source, target, method, edges
+        As in `grid_weights`.
+
+    Raises
+    ------
+    GridError
+        If the method needs what the geometry does not have.
+    """
+    if method == "conservative":
+        _with_cells(source, target, edges)
+        return
+    if isinstance(source, Points) and method != "nearest":
         msg = (
             f"method={method!r} needs a grid to interpolate in; the source has {source}. "
-            "Use method='nearest', or bring the points to a grid first (mean of those in each cell)."
+            "Use method='nearest', or bring the points to a grid first (the mean of those in each cell)."
         )
         raise GridError(msg)
-    return curvilinear.bilinear(source, lat, lon)
+    if edges == "parallel" and method == "bilinear" and not isinstance(source, Grid):
+        raise _only_rectilinear(source)
+    if isinstance(source, Curvilinear) and min(source.shape) < 2:
+        msg = f"A curvilinear grid needs at least two rows and columns to have cells; got {source.shape}."
+        raise GridError(msg)
 
 
 def _places(target: Geometry) -> tuple[FloatArray, FloatArray]:
@@ -117,12 +149,18 @@ def _with_cells(source: Geometry, target: Geometry, edges: Edges) -> None:
     for what, geometry in (("source", source), ("target", target)):
         if isinstance(geometry, Points):
             msg = (
-                f"method='conservative' averages over cells, and the {what} has points, which have none. "
+                f"method='conservative' needs cells to average over, and the {what} has points. "
                 f"Use method={'nearest' if what == 'source' else 'bilinear'!r}."
             )
             raise GridError(msg)
         if edges == "parallel" and not isinstance(geometry, Grid):
             raise _only_rectilinear(geometry)
+        if isinstance(geometry, Curvilinear) and geometry.corners is None and min(geometry.shape) < 2:
+            msg = (
+                f"The {what} has cells without corners in a single row or column, {geometry.shape}; their size is "
+                "unknown. Give the corners as CF bounds."
+            )
+            raise GridError(msg)
 
 
 def _settled(edges: Edges, *grids: Geometry) -> Edges:

@@ -1,10 +1,10 @@
 r"""Conservative weights: the area that source and target cells share.
 
-Meridians are great circles, parallels are not. By default the edges of a cell along a parallel are great circles between
-its corners, as they are in ESMF: the arc between two corners at latitude :math:`\varphi` and longitudes
+Meridians are great circles, parallels are not. By default the edges of a cell along a parallel are great circles
+between its corners, as they are in ESMF: the arc between two corners at latitude :math:`\varphi` and longitudes
 :math:`m \pm h` is :math:`\tan\varphi(\lambda) = \tan\varphi \cos(\lambda - m) / \cos h`. Two cells that overlap in
-longitude from :math:`u` to :math:`v` share the area between the higher of their southern and the lower of their northern
-arcs. With :math:`e = \int (1 - \sin\varphi) d\lambda` the area poleward of an arc, and since intervals share
+longitude from :math:`u` to :math:`v` share the area between the higher of their southern and the lower of their
+northern arcs. With :math:`e = \int (1 - \sin\varphi) d\lambda` the area poleward of an arc, and since intervals share
 :math:`|[a, b] \cap [c, d]| = \min(b, d) - \min(b, c) - \min(a, d) + \min(a, c)`, that needs four areas poleward of the
 northern one of two arcs, which cross at most once. The area poleward of one arc is a spherical triangle with the pole,
 known in closed form and exact even where it is tiny. Nothing is clipped, and sums over cells telescope.
@@ -14,6 +14,8 @@ With ``edges="parallel"`` cells are bounded by parallels, as they are in CDO: ar
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -141,8 +143,9 @@ def _column_pairs(source: FloatArray, target: FloatArray) -> tuple[_Indices, _In
     Intervals in degrees, shapes (m, 2) and (n, 2); the last result is the overlap in radians, shape (pairs, 2).
     """
     found: list[tuple[_Indices, _Indices, FloatArray, FloatArray]] = []
-    turns = np.floor((target[:, 0].min() - source[:, 1].max()) / 360.0), np.ceil(
-        (target[:, 1].max() - source[:, 0].min()) / 360.0
+    turns = (
+        np.floor((target[:, 0].min() - source[:, 1].max()) / 360.0),
+        np.ceil((target[:, 1].max() - source[:, 0].min()) / 360.0),
     )
     chunk = max(1, 4_000_000 // len(source))
     for start in range(0, len(target), chunk):
@@ -195,7 +198,7 @@ def rectilinear_overlaps(source: Grid, target: Grid, edges: Edges = "great_circl
     shape = (len(rows[1]) * len(columns[1]), len(rows[0]) * len(columns[0]))
     integer = np.int32 if max(shape) < 2**31 else np.int64
     sines = [_sine_difference(r) for r in rows]
-    parts: list[tuple[npt.NDArray[np.integer], npt.NDArray[np.integer], FloatArray]] = []
+    parts: list[tuple[npt.NDArray[Any], npt.NDArray[Any], FloatArray]] = []
     size = max(1, _BLOCK // max(1, len(tj)))
     for start in range(0, len(ti), size):
         i, k = si[start : start + size], ti[start : start + size]

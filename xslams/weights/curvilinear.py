@@ -2,11 +2,11 @@ r"""Weights from curvilinear grids and from points.
 
 Four neighbouring centres span a surface in space that is bilinear in :math:`s` and :math:`t`, and the target :math:`p`
 is seen from the centre of the sphere through that surface: :math:`\sum_i N_i(s, t) X_i \parallel p`, as in ESMF. In the
-plane that touches the sphere at :math:`p` that is the inverse of a bilinear map, the root of a quadratic. The cells to be
-tried are found with a k-d tree.
+plane that touches the sphere at :math:`p` that is the inverse of a bilinear map, the root of a quadratic. The cells to
+be tried are found with a k-d tree.
 
-A ring of ghost centres half a step outside takes the values at the edge, so that the outermost cells count in full; grids
-that close on themselves are closed instead.
+A ring of ghost centres half a step outside takes the values at the edge, so that the outermost cells count in full;
+grids that close on themselves are closed instead.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from xslams.geometry import Curvilinear, Geometry, Points, around, lat_intervals
 from xslams.typing import FloatArray
 from xslams.weights.cells import is_wide
 
-__all__ = ["bilinear", "nearest", "polygons_of", "unit_vectors"]
+__all__ = ["bilinear", "corner_nodes", "nearest", "polygons_of", "unit_vectors"]
 
 _EPS = 1e-9
 _BLOCK = 1 << 17
@@ -62,26 +62,34 @@ def _padded(x: npt.NDArray[np.float64], reach: float) -> tuple[npt.NDArray[np.fl
     """
     index = np.arange(x.shape[0] * x.shape[1]).reshape(x.shape[:2])
     for axis in (1, 0):
-        y, i = np.moveaxis(x, axis, 1), np.moveaxis(index, axis, 1)
-        if _closed(y):
-            first, last, before, after = y[:, -1], y[:, 0], i[:, -1], i[:, 0]
-        elif y.shape[1] > 1:
-            first = y[:, 0] + reach * (y[:, 0] - y[:, 1])
-            last = y[:, -1] + reach * (y[:, -1] - y[:, -2])
-            before, after = i[:, 0], i[:, -1]
-        else:
+        y, of = np.moveaxis(x, axis, 1), np.moveaxis(index, axis, 1)
+        if y.shape[1] < 2:
             msg = f"A curvilinear grid needs at least two rows and columns to have cells; got {x.shape[:2]}."
             raise GridError(msg)
-        with np.errstate(invalid="ignore"):
-            first, last = (e / np.linalg.norm(e, axis=-1, keepdims=True) for e in (first, last))
+        closed = _closed(y)
+        ends = (-1, 0) if closed else (0, -1)
+        if closed:
+            first, last = y[:, -1], y[:, 0]
+        else:
+            first = y[:, 0] + reach * (y[:, 0] - y[:, 1])
+            last = y[:, -1] + reach * (y[:, -1] - y[:, -2])
+        first = first / np.linalg.norm(first, axis=-1, keepdims=True)
+        last = last / np.linalg.norm(last, axis=-1, keepdims=True)
         y = np.concatenate([first[:, None], y, last[:, None]], axis=1)
-        i = np.concatenate([before[:, None], i, after[:, None]], axis=1)
-        x, index = np.moveaxis(y, 1, axis), np.moveaxis(i, 1, axis)
+        of = np.concatenate([of[:, ends[0], None], of, of[:, ends[1], None]], axis=1)
+        x, index = np.moveaxis(y, 1, axis), np.moveaxis(of, 1, axis)
     return x, index
 
 
+def corner_nodes(geometry: Curvilinear) -> npt.NDArray[np.float64]:
+    """Corners that lie in the middle of four centres, half a step outside at the edges, shape (y + 1, x + 1, 3)."""
+    x, _ = _padded(unit_vectors(geometry.lat, geometry.lon), 1.0)
+    nodes = x[:-1, :-1] + x[1:, :-1] + x[:-1, 1:] + x[1:, 1:]
+    return np.asarray(nodes / np.linalg.norm(nodes, axis=-1, keepdims=True))
+
+
 def polygons_of(geometry: Geometry) -> npt.NDArray[np.float64]:
-    """Corners of the cells on the unit sphere, shape (cells, 4, 3), joined by great circles; NaN where there is no cell.
+    """Corners of cells on the unit sphere, shape (cells, 4, 3), joined by great circles; NaN where there is no cell.
 
     Parameters
     ----------
@@ -112,12 +120,10 @@ def polygons_of(geometry: Geometry) -> npt.NDArray[np.float64]:
     if isinstance(geometry, Points):
         msg = f"{geometry} have no cells."
         raise GridError(msg)
-    if geometry.corners is not None:
-        corners = unit_vectors(geometry.corners[0], geometry.corners[1])
+    if geometry.corners is None:
+        corners = around(corner_nodes(geometry))
     else:
-        x, _ = _padded(unit_vectors(geometry.lat, geometry.lon), 1.0)
-        nodes = x[:-1, :-1] + x[1:, :-1] + x[:-1, 1:] + x[1:, 1:]
-        corners = around(nodes / np.linalg.norm(nodes, axis=-1, keepdims=True))
+        corners = unit_vectors(geometry.corners[0], geometry.corners[1])
     corners = np.where(np.isfinite(geometry.lat + geometry.lon)[..., None, None], corners, np.nan)
     return np.asarray(corners.reshape(-1, 4, 3))
 
@@ -146,11 +152,12 @@ def _inverse_bilinear(q: npt.NDArray[np.float64]) -> tuple[FloatArray, FloatArra
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         root = np.sqrt(np.maximum(k1**2 - 4 * k2 * k0, 0.0))
         z = -0.5 * (k1 + np.copysign(root, k1))
-        candidates = np.stack([k0 / z, z / k2])
-        away = np.abs(candidates - 0.5)
-        s = np.where(np.nan_to_num(away[0], nan=np.inf) <= np.nan_to_num(away[1], nan=np.inf), *candidates)
-        along = c + d * s[:, None]
-        t = -((a + b * s[:, None]) * along).sum(axis=1) / (along**2).sum(axis=1)
+        one, two = k0 / z, z / k2
+        away = [np.nan_to_num(np.abs(root - 0.5), nan=np.inf) for root in (one, two)]
+        s = np.where(away[0] <= away[1], one, two)
+        column = s.reshape(-1, 1)
+        along = c + d * column
+        t = -((a + b * column) * along).sum(axis=1) / (along**2).sum(axis=1)
     real = k1**2 - 4 * k2 * k0 >= -1e-12 * k1**2
     return np.where(real, s, np.nan), np.where(real, t, np.nan)
 
@@ -183,9 +190,9 @@ def bilinear(source: Curvilinear, lat: FloatArray, lon: FloatArray) -> sp.csr_ar
     keep = np.isfinite(quads).all(axis=(1, 2))
     quads, members = quads[keep], members[keep]
     points = unit_vectors(lat, lon)
-    found, corner, weight = _search(quads, points)
+    found, weight = _search(quads, points)
     inside = np.flatnonzero(found >= 0)
-    columns = members[found[inside]][np.arange(len(inside))[:, None], corner]
+    columns = members[found[inside]]
     data = weight[inside]
     some = data > 0
     rows = np.broadcast_to(inside[:, None], data.shape)
@@ -194,15 +201,14 @@ def bilinear(source: Curvilinear, lat: FloatArray, lon: FloatArray) -> sp.csr_ar
 
 def _search(
     quads: npt.NDArray[np.float64], points: npt.NDArray[np.float64]
-) -> tuple[_Indices, _Indices, npt.NDArray[np.float64]]:
-    """Quadrilateral of each point (-1: none), the order of its corners, and their weights, shape (n, 4)."""
+) -> tuple[_Indices, npt.NDArray[np.float64]]:
+    """Quadrilateral of each point (-1: none), and the weights of its corners, shape (n, 4)."""
     from scipy.spatial import KDTree
 
     found = np.full(len(points), -1, np.intp)
     weights = np.zeros((len(points), 4))
-    corner = np.arange(4)
     if not len(quads):
-        return found, corner, weights
+        return found, weights
     middle = quads.mean(axis=1)
     radius = np.linalg.norm(quads - middle[:, None], axis=2).max(axis=1) * (1 + 1e-6) + 1e-9
     # The middle of a cell lies a little inside of the sphere.
@@ -215,7 +221,7 @@ def _search(
         rest = []
         for start in range(0, len(left), _BLOCK):
             which = left[start : start + _BLOCK]
-            distance, near = tree.query(points[which], k=np.arange(done + 1, count + 1), distance_upper_bound=bound)
+            _, near = tree.query(points[which], k=np.arange(done + 1, count + 1), distance_upper_bound=bound)
             for k in range(near.shape[1]):
                 open_ = np.flatnonzero((found[which] < 0) & (near[:, k] < len(quads)))
                 if not len(open_):
@@ -237,7 +243,7 @@ def _search(
             rest.append(which[more])
         left = np.concatenate(rest)
         done, count = count, 4 * count
-    return found, corner, weights
+    return found, weights
 
 
 def nearest(source: Curvilinear | Points, lat: FloatArray, lon: FloatArray) -> sp.csr_array:
@@ -282,6 +288,4 @@ def nearest(source: Curvilinear | Points, lat: FloatArray, lon: FloatArray) -> s
         inside &= _search(quads[np.isfinite(quads).all(axis=(1, 2))], points)[0] >= 0
     rows = np.flatnonzero(inside)
     _, near = KDTree(x[known]).query(points[rows]) if len(rows) else (None, np.zeros(0, np.intp))
-    return sp.csr_array(
-        sp.coo_array((np.ones(len(rows)), (rows, known[near])), shape=(len(points), source.lat.size))
-    )
+    return sp.csr_array(sp.coo_array((np.ones(len(rows)), (rows, known[near])), shape=(len(points), source.lat.size)))

@@ -1,8 +1,8 @@
 """Areas that spherical polygons share, their edges being great circles.
 
 Pairs that may touch are found with a k-d tree. A half-space through the centre of the sphere bounds each edge of the
-target polygon; source polygons are cut by them one after the other (Sutherland and Hodgman 1974), all pairs at once. Only
-pairs that an edge runs through are cut at all. Target cells that are not convex are divided into two triangles.
+target polygon; source polygons are cut by them one after the other (Sutherland and Hodgman 1974), all pairs at once.
+Only pairs that an edge runs through are cut at all. Target cells that are not convex are divided into two triangles.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def areas(polygons: _Vectors) -> FloatArray:
         # Van Oosterom and Strackee (1983); the differences keep the digits of small triangles.
         triple = np.einsum("nc,nc->n", a, np.cross(b - a, c - a))
         total += 2 * np.arctan2(triple, 1 + (a * b).sum(1) + (b * c).sum(1) + (c * a).sum(1))
-    return np.nan_to_num(total)
+    return np.asarray(np.nan_to_num(total))
 
 
 def _anticlockwise(polygons: _Vectors) -> _Vectors:
@@ -60,7 +60,7 @@ def _anticlockwise(polygons: _Vectors) -> _Vectors:
 def _turns(p: _Vectors) -> FloatArray:
     """At each corner, whether the polygon turns left (positive) or right."""
     before, after = np.roll(p, 1, axis=1), np.roll(p, -1, axis=1)
-    return np.einsum("nkc,nkc->nk", p, np.cross(p - before, after - p))
+    return np.asarray(np.einsum("nkc,nkc->nk", p, np.cross(p - before, after - p)))
 
 
 def _convex_parts(polygons: _Vectors) -> tuple[_Vectors, _Indices]:
