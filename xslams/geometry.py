@@ -138,8 +138,10 @@ def _gaussian(n: int) -> tuple[FloatArray, FloatArray]:
     x, w = roots_legendre(n)
     # The rows' areas are the weights of the quadrature, so that sums over cells are exact where the quadrature is.
     edges = np.concatenate([[-1.0], np.cumsum(w) - 1.0])
-    edges = 0.5 * (edges - edges[::-1])  # rounding must not leave the poles or the equator
-    return np.rad2deg(np.arcsin(x)), np.rad2deg(np.arcsin(np.clip(edges, -1.0, 1.0)))
+    # Rounding must not leave the poles or the equator.
+    edges = 0.5 * (edges - edges[::-1])
+    edges[[0, -1]] = -1.0, 1.0
+    return np.rad2deg(np.arcsin(x)), np.rad2deg(np.arcsin(edges))
 
 
 def gaussian_edges(lat: FloatArray) -> FloatArray | None:
@@ -338,6 +340,7 @@ def _checked_lon(bounds: FloatArray, lon: FloatArray, coord: xr.DataArray) -> Fl
 
     direct = holds(low, high - low)
     # From 359 to 1 degrees is two degrees, not 358.
+    direct |= high - low <= 180.0
     start, width = np.where(direct, low, high), np.where(direct, high - low, 360.0 - (high - low))
     if not holds(start, width).all() or (width > 360.0 + 1e-6).any():
         raise _outside(coord, "longitudes")

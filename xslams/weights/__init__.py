@@ -261,4 +261,5 @@ def cell_areas(geometry: Geometry, edges: Edges = "great_circle") -> FloatArray:
     _with_cells(geometry, geometry, edges)
     if isinstance(geometry, Grid):
         return cells.rectilinear_areas(geometry, _settled(edges, geometry))
-    return polygons.areas(curvilinear.polygons_of(geometry)).reshape(geometry.shape)
+    # Corners may go round a cell either way.
+    return np.abs(polygons.areas(curvilinear.polygons_of(geometry))).reshape(geometry.shape)

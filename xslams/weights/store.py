@@ -11,8 +11,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
 import threading
+import uuid
 import warnings
 import zipfile
 from collections import OrderedDict
@@ -183,7 +183,7 @@ def _read(key: str) -> sp.csr_array | None:
     path = folder() / f"{key}.npz"
     try:
         # The archive's checksums find what is truncated or overwritten.
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             data, indices, indptr, shape = (file[n] for n in ("data", "indices", "indptr", "shape"))
             if str(file["key"]) != key:
                 return None
@@ -196,11 +196,10 @@ def _read(key: str) -> sp.csr_array | None:
 
 def _write(key: str, weights: sp.csr_array) -> None:
     path = folder() / f"{key}.npz"
-    name = None
+    part = path.with_name(f".{key[:16]}-{uuid.uuid4().hex}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{key[:16]}-", suffix=".part")
-        with os.fdopen(handle, "wb") as file:
+        with open(part, "xb") as file:
             np.savez(
                 file,
                 data=weights.data,
@@ -209,7 +208,7 @@ def _write(key: str, weights: sp.csr_array) -> None:
                 shape=np.asarray(weights.shape),
                 key=np.asarray(key),
             )
-        os.replace(name, path)
+        os.replace(part, path)
     except OSError as e:
         warnings.warn(
             f"Interpolation weights could not be kept in {path.parent} ({e}); each process builds them anew. "
@@ -217,6 +216,7 @@ def _write(key: str, weights: sp.csr_array) -> None:
             SlamsWarning,
             stacklevel=2,
         )
-        if name is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(name)
+    finally:
+        # There is none where it was moved.
+        with contextlib.suppress(OSError):
+            part.unlink()
