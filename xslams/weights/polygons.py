@@ -7,6 +7,8 @@ Only pairs that an edge runs through are cut at all. Target cells that are not c
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
@@ -79,56 +81,69 @@ def _convex_parts(polygons: _Vectors) -> tuple[_Vectors, _Indices]:
     return np.concatenate([polygons[keep], *halves]), np.concatenate([keep, bent, bent])
 
 
-def _candidates(source: _Vectors, target: _Vectors) -> tuple[_Indices, _Indices]:
-    """Pairs of polygons whose circles overlap: positions in target and in source."""
+def _length(v: _Vectors) -> FloatArray:
+    return np.asarray(np.sqrt(v[..., 0] ** 2 + v[..., 1] ** 2 + v[..., 2] ** 2))
+
+
+def _discs(polygons: _Vectors) -> tuple[_Vectors, FloatArray]:
+    """Middles of polygons, and distances from there within which all of their corners lie."""
+    middle = polygons.mean(axis=1)
+    return middle, _length(polygons - middle[:, None]).max(axis=1) * (1 + 1e-9)
+
+
+def _candidates(
+    source: tuple[_Vectors, FloatArray], target: tuple[_Vectors, FloatArray]
+) -> Iterator[tuple[_Indices, _Indices]]:
+    """Pairs of polygons whose discs overlap, block by block: positions in target and in source."""
     from scipy.spatial import KDTree
 
-    discs = []
-    for p in (source, target):
-        middle = p.mean(axis=1)
-        discs.append((middle, np.linalg.norm(p - middle[:, None], axis=2).max(axis=1) * (1 + 1e-9)))
-    (centres, radii), (places, reaches) = discs
     # Middles of cells lie inside of the sphere, by up to the square of their size.
-    slack = 1 - min(float(np.linalg.norm(c, axis=1).min()) for c in (centres, places))
-    swap = len(centres) < len(places)
-    few, many = ((centres, radii), (places, reaches)) if swap else ((places, reaches), (centres, radii))
-    tree = KDTree(many[0])
-    found: list[tuple[_Indices, _Indices]] = []
-    for start in range(0, len(few[0]), 20_000):
-        centre, radius = few[0][start : start + 20_000], few[1][start : start + 20_000]
-        lists = tree.query_ball_point(centre, radius + many[1].max() + slack)
-        counts = np.fromiter((len(each) for each in lists), np.intp, len(lists))
-        a = np.repeat(np.arange(len(centre)), counts)
-        b = np.fromiter((i for each in lists for i in each), np.intp, int(counts.sum()))
-        near = np.linalg.norm(centre[a] - many[0][b], axis=1) <= radius[a] + many[1][b] + slack
-        found.append((a[near] + start, b[near]))
-    a, b = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return (b, a) if swap else (a, b)
+    slack = 1 - float(min(_length(source[0]).min(), _length(target[0]).min()))
+    # Cells of alike size together, as the largest of them decides how far to look.
+    classes = [_size_classes(radius) for _, radius in (source, target)]
+    trees = [KDTree(source[0][s], balanced_tree=False, compact_nodes=False) for s in classes[0]]
+    for t in classes[1]:
+        for s, tree in zip(classes[0], trees, strict=True):
+            reach = float(source[1][s].max() + target[1][t].max()) + slack
+            # Cells are about twice as many as those that share an area.
+            density = max(1.0, 8 * len(s) * min(1.0, reach**2 / 4))
+            size = max(1, int(_BLOCK / density))
+            for start in range(0, len(t), size):
+                part = t[start : start + size]
+                near = KDTree(target[0][part]).sparse_distance_matrix(tree, reach, output_type="ndarray")
+                a, b = part[near["i"]], s[near["j"]]
+                close = near["v"] <= source[1][b] + target[1][a] + slack
+                yield a[close], b[close]
 
 
-def _cut(p: _Vectors, normal: _Vectors) -> _Vectors:
-    """Part of each polygon, shape (n, corners, 3), on the side of a plane that its normal points to.
+def _size_classes(radius: FloatArray) -> list[_Indices]:
+    """Positions by powers of four of the radius."""
+    power = np.floor(np.log2(np.maximum(radius, 1e-12)) / 2)
+    return [np.flatnonzero(power == p) for p in np.unique(power)]
 
-    Polygons that end up with fewer corners than others repeat their last; those of which nothing is left are zeros.
+
+def _cut(p: _Vectors, height: FloatArray) -> _Vectors:
+    """Part of each polygon, shape (n, corners, 3), above a plane, from the heights of the corners, (n, corners).
+
+    Polygons that end up with fewer corners than others repeat their last.
     """
-    height = np.einsum("nkc,nc->nk", p, normal)
-    q, below = np.roll(p, -1, axis=1), np.roll(height, -1, axis=1)
+    below = np.roll(height, -1, axis=1)
     stays = height >= 0
-    crosses = stays != (below >= 0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        x = height[..., None] * q - below[..., None] * p
-        # From either end the same point: the sign makes it lie on the arc.
-        x *= np.where(height > below, 1.0, -1.0)[..., None]
-        x /= np.linalg.norm(x, axis=-1, keepdims=True)
     n, k = height.shape
-    points = np.stack([p, x], axis=2).reshape(n, 2 * k, 3)
-    kept = np.stack([stays, crosses], axis=2).reshape(n, 2 * k)
+    # After each corner that stays, or in its place, comes the point where the edge crosses the plane.
+    kept = np.stack([stays, stays != (below >= 0)], axis=2).reshape(n, 2 * k)
+    row, place = np.nonzero(kept)
+    corner, crosses = place // 2, place % 2 == 1
+    points = p[row, corner]
+    r, c = row[crosses], corner[crosses]
+    here, there = height[r, c, None], below[r, c, None]
+    # From either end the same point: the sign makes it lie on the arc.
+    x = (here * p[r, (c + 1) % k] - there * p[r, c]) * np.where(here > there, 1.0, -1.0)
+    points[crosses] = x / _length(x)[:, None]
     count = kept.sum(axis=1)
     width = max(int(count.max(initial=0)), 3)
-    place = np.cumsum(kept, axis=1) - 1
     out = np.zeros((n, width, 3))
-    row, column = np.nonzero(kept)
-    out[row, place[row, column]] = points[row, column]
+    out[row, (np.cumsum(kept, axis=1) - 1)[row, place]] = points
     last = np.maximum(count - 1, 0)
     empty = np.arange(width)[None, :] > last[:, None]
     return np.where(empty[..., None], out[np.arange(n), last][:, None], out)
@@ -170,24 +185,47 @@ def overlaps(source: _Vectors, target: _Vectors) -> tuple[sp.csr_array, FloatArr
     piece_sizes = areas(pieces)
     # The planes of the edges; an edge of no length has none, and bounds nothing.
     normals = np.cross(pieces, np.roll(pieces, -1, axis=1) - pieces)
-    length = np.linalg.norm(normals, axis=2, keepdims=True)
+    length = _length(normals)[..., None]
     normals = np.where(length > 1e-14, normals / np.maximum(length, 1e-300), 0.0)
-    rows, columns = _candidates(ours, pieces)
-    shared = np.zeros(len(rows))
-    for start in range(0, len(rows), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        t, s = rows[block], columns[block]
-        height = np.einsum("nkc,nec->nek", ours[s], normals[t])
-        apart = ((height <= 0) & (normals[t] != 0).any(axis=2)[..., None]).all(axis=2).any(axis=1)
-        whole = (height >= 0).all(axis=(1, 2))
-        part = np.where(whole, sizes[s], 0.0)
-        cut = np.flatnonzero(~apart & ~whole)
-        p = ours[s[cut]]
-        for edge in range(pieces.shape[1]):
-            p = _cut(p, normals[t[cut], edge])
-        part[cut] = areas(p)
-        part[part < _NOISE * np.minimum(sizes[s], piece_sizes[t])] = 0.0
-        shared[block] = part
-    keep = shared > 0
-    where = (present[1][owner[rows[keep]]], present[0][columns[keep]])
-    return sp.csr_array(sp.coo_array((shared[keep], where), shape=shape)), area
+    discs = [_discs(p) for p in (ours, pieces)]
+    found = []
+    for t, s in _candidates(discs[0], discs[1]):
+        part = _shared(ours, sizes, discs[0], normals, t, s)
+        keep = part > _NOISE * np.minimum(sizes[s], piece_sizes[t])
+        found.append((part[keep], present[1][owner[t[keep]]], present[0][s[keep]]))
+    data, row, column = (np.concatenate(each) for each in zip(*found, strict=True))
+    return sp.csr_array(sp.coo_array((data, (row, column)), shape=shape)), area
+
+
+def _shared(
+    ours: _Vectors, sizes: FloatArray, discs: tuple[_Vectors, FloatArray], normals: _Vectors, t: _Indices, s: _Indices
+) -> FloatArray:
+    """Areas of the part of each polygon of `ours` that lies within the half-spaces of its target."""
+    middle, radius = discs
+    # Where the disc of a polygon lies, as a whole, on one side of an edge, its corners need not be looked at.
+    centre = np.stack([(middle[s] * normals[t, e]).sum(axis=1) for e in range(normals.shape[1])])
+    apart = (centre < -radius[s]).any(axis=0)
+    within = centre >= radius[s]
+    whole = within.all(axis=0)
+    part = np.where(whole, sizes[s], 0.0)
+    rest = np.flatnonzero(~apart & ~whole)
+    p, touched = ours[s[rest]], np.zeros(len(rest), bool)
+    for edge in range(normals.shape[1]):
+        normal = normals[t[rest], edge]
+        height = p[..., 0] * normal[:, :1] + p[..., 1] * normal[:, 1:2] + p[..., 2] * normal[:, 2:]
+        # An edge without length has no normal, and nothing is below it.
+        stays = (height > 0).any(axis=1) | ~normal.any(axis=1)
+        rest, p, touched, height = rest[stays], p[stays], touched[stays], height[stays]
+        cut = np.flatnonzero((height < 0).any(axis=1))
+        if not len(cut):
+            continue
+        smaller = _cut(p[cut], height[cut])
+        missing = smaller.shape[1] - p.shape[1]
+        if missing > 0:
+            p = np.concatenate([p, np.repeat(p[:, -1:], missing, axis=1)], axis=1)
+        p[cut, : smaller.shape[1]] = smaller
+        p[cut, smaller.shape[1] :] = smaller[:, -1:]
+        touched[cut] = True
+    part[rest[~touched]] = sizes[s[rest[~touched]]]
+    part[rest[touched]] = areas(p[touched])
+    return part
