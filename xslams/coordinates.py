@@ -123,13 +123,14 @@ def coordinate(obj: xr.Dataset | xr.DataArray, kind: str) -> str | None:
 
     attributes = {n: obj.coords.variables[n].attrs for n in obj.coords}
     found: list[Hashable] = [n for n, a in attributes.items() if meets(a, _CF_NAMES[kind])]
-    # An axis attribute alone also marks projection coordinates in metres, which are no longitudes.
+    # An axis attribute alone also marks projection coordinates in metres and those of a rotated pole in degrees, which
+    # are neither latitudes nor longitudes.
     found += [
         n
         for n, a in attributes.items()
         if n not in found
         and meets(a, _CF_AXES[kind])
-        and (kind in ("time", "level") or str(a.get("units", "")).startswith("degree"))
+        and (kind in ("time", "level") or (str(a.get("units", "")).startswith("degree") and "standard_name" not in a))
     ]
     if kind == "time":
         found += [n for n in obj.coords if n not in found and is_time(obj[n]) and n in obj.dims]

@@ -152,3 +152,17 @@ def test_corners():
 def test_bad_input(ds, error, words):
     with pytest.raises(error, match=words):
         geometry_of(ds)
+
+
+def test_a_rotated_pole_is_no_latitude():
+    """As regional climate models have it: 1-D rotated coordinates on the dimensions, and 2-D true ones."""
+    lon, lat = np.meshgrid(np.linspace(0, 30, 4), np.linspace(40, 60, 3))
+    ds = two(lat + 0.1 * lon, lon).rename(y="rlat", x="rlon")
+    ds["lat"].attrs.update(standard_name="latitude", units="degrees_north")
+    ds["lon"].attrs.update(standard_name="longitude", units="degrees_east")
+    for name, standard, axis in (("rlat", "grid_latitude", "Y"), ("rlon", "grid_longitude", "X")):
+        values = np.linspace(-5, 5, ds.sizes[name])
+        ds[name] = (name, values, {"standard_name": standard, "units": "degrees", "axis": axis})
+    geometry = geometry_of(ds)
+    assert isinstance(geometry, Curvilinear)
+    np.testing.assert_array_equal(geometry.lon, lon)
