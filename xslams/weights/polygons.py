@@ -7,7 +7,9 @@ Only pairs that an edge runs through are cut at all. Target cells that are not c
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -188,11 +190,16 @@ def overlaps(source: _Vectors, target: _Vectors) -> tuple[sp.csr_array, FloatArr
     length = _length(normals)[..., None]
     normals = np.where(length > 1e-14, normals / np.maximum(length, 1e-300), 0.0)
     discs = [_discs(p) for p in (ours, pieces)]
-    found = []
-    for t, s in _candidates(discs[0], discs[1]):
+
+    def block(pairs: tuple[_Indices, _Indices]) -> tuple[FloatArray, _Indices, _Indices]:
+        t, s = pairs
         part = _shared(ours, sizes, discs[0], normals, t, s)
         keep = part > _NOISE * np.minimum(sizes[s], piece_sizes[t])
-        found.append((part[keep], present[1][owner[t[keep]]], present[0][s[keep]]))
+        return part[keep], present[1][owner[t[keep]]], present[0][s[keep]]
+
+    # Array functions let other threads run meanwhile.
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        found = list(pool.map(block, _candidates(discs[0], discs[1])))
     data, row, column = (np.concatenate(each) for each in zip(*found, strict=True))
     return sp.csr_array(sp.coo_array((data, (row, column)), shape=shape)), area
 
