@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-__all__ = ["FloatArray", "Guidance", "Method", "SourceArrays"]
+__all__ = ["Edges", "FloatArray", "Guidance", "Method", "SourceArrays"]
 
 FloatArray = npt.NDArray[np.floating]
 Guidance = Literal["mmps", "sda", "dps"]
 Method = Literal["bilinear", "conservative", "nearest"]
+Edges = Literal["great_circle", "parallel"]
 
 
 @dataclass(frozen=True)
