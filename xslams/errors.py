@@ -14,6 +14,7 @@ __all__ = [
     "OptionError",
     "SlamsError",
     "SlamsWarning",
+    "StoreError",
     "UnitError",
     "VariableError",
 ]
@@ -65,3 +66,7 @@ class OptionError(SlamsError, ValueError):
 
 class ModelError(SlamsError, ValueError):
     """A model file or name is unknown, damaged, foreign, or too new."""
+
+
+class StoreError(SlamsError, OSError):
+    """A store exists already, belongs to another run, is incomplete, or cannot be written."""
