@@ -8,6 +8,7 @@ __all__ = [
     "ChunkError",
     "CoverageError",
     "DimensionError",
+    "FileError",
     "GridError",
     "ModelError",
     "ObservationError",
@@ -30,6 +31,10 @@ class SlamsWarning(UserWarning):
 
 class DimensionError(SlamsError, ValueError):
     """A dimension or coordinate is missing, duplicated or not understood."""
+
+
+class FileError(SlamsError, OSError):
+    """A file is missing, exists already, or cannot be read or written."""
 
 
 class GridError(SlamsError, ValueError):
