@@ -373,20 +373,18 @@ def _format(out: str, also: tuple[str, ...] = ()) -> str | None:
 
 
 def _model(name: str) -> Model:
-    """Open a model, also from a URL: a copy of it then lasts as long as the process."""
+    """Open a model, also from a URL: a copy of it then lasts as long as the command."""
     from xslams.zoo import open_model
 
     if "://" not in name:
         return open_model(name)
-    import atexit
     import shutil
 
     import fsspec
 
     from xslams.errors import FileError
 
-    folder = tempfile.mkdtemp(prefix="xslams-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = click.get_current_context().with_resource(tempfile.TemporaryDirectory(prefix="xslams-"))
     path = os.path.join(folder, os.path.basename(name))
     try:
         with fsspec.open(name, "rb") as source, open(path, "wb") as target:

@@ -104,7 +104,10 @@ def _open(path: str) -> xr.Dataset:
             parts = [_netcdf(fs, name, remote=remote) for name in names]
             return parts[0] if len(parts) == 1 else xr.combine_by_coords(parts, combine_attrs="drop_conflicts")  # type: ignore[return-value]
         if fs.isdir(inner) or format_of(path) == "zarr":
-            ds = xr.open_dataset(path if remote else inner, engine="zarr", chunks={})
+            with warnings.catch_warnings():
+                # A store without consolidated metadata is slower to open, and as good.
+                warnings.filterwarnings("ignore", message="Failed to open Zarr store with consolidated metadata")
+                ds = xr.open_dataset(path if remote else inner, engine="zarr", chunks={})
             if not ds.attrs.get("xslams_complete", 1):
                 from xslams.store import open_analysis
 

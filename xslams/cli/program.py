@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -48,7 +49,10 @@ class Program(click.Group):
                 code = e.exit_code
             except (click.Abort, KeyboardInterrupt):
                 click.echo("interrupted", err=True)
-                code = 130
+                _leave(130)
+            except _TerminatedError:
+                click.echo("terminated", err=True)
+                _leave(143)
             except SlamsError as e:
                 click.echo(f"error: {e}", err=True)
                 # The library says why; what the machine did not do is another matter than what it was asked to.
@@ -67,6 +71,19 @@ class Program(click.Group):
         sys.exit(code)
 
 
+class _TerminatedError(BaseException):
+    """SIGTERM arrived; like KeyboardInterrupt, no handler of errors stops it."""
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit now: what threads of dask still compute is wanted by nobody, and Python would wait for its end."""
+    if any(t is not threading.main_thread() and not t.daemon for t in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     click.echo(f"warning: {message}", err=True)
 
@@ -79,7 +96,7 @@ def _terminable() -> Iterator[None]:
         return
 
     def leave(*_: Any) -> NoReturn:
-        sys.exit(143)
+        raise _TerminatedError
 
     before = signal.signal(signal.SIGTERM, leave)
     try:
