@@ -50,8 +50,8 @@ class Argument(_Lenient, click.Argument):
     """
 
     def __init__(self, *args: Any, help: str = "", **kwargs: Any) -> None:
-        self.help = help
         super().__init__(*args, **kwargs)
+        self.help = help  # newer releases of click have set one of their own by now
 
 
 def configurable(command: _Command) -> _Command:
