@@ -23,6 +23,7 @@ if _TYPE_CHECKING:
     from xslams.models.model import Model
     from xslams.models.spec import Spec, VariableSpec
     from xslams.observations import Observation, simulate_observations
+    from xslams.store import open_analysis
     from xslams.zoo import list_models, open_model, open_tutorial
 
     __version__: str
@@ -33,6 +34,7 @@ _NAMES = {
     "Spec": "xslams.models.spec",
     "VariableSpec": "xslams.models.spec",
     "list_models": "xslams.zoo",
+    "open_analysis": "xslams.store",
     "open_model": "xslams.zoo",
     "open_tutorial": "xslams.zoo",
     "simulate_observations": "xslams.observations",
@@ -50,6 +52,7 @@ __all__ = [
     "inference",
     "list_models",
     "models",
+    "open_analysis",
     "open_model",
     "open_tutorial",
     "plot",

@@ -254,6 +254,44 @@ class SlamsAccessor:
             variables=variables, seed=seed, device=device, batch_size=batch_size, progress=progress,
         )  # fmt: skip
 
+    def to_zarr(
+        self,
+        store: str | os.PathLike[str],
+        *,
+        resume: bool = False,
+        progress: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> xr.Dataset:
+        """Compute a lazy analysis into a zarr store, block by block; a run that was killed goes on where it was.
+
+        Each block of the result is written whole, or counts as missing. Whatever happens in between, the same command
+        with ``resume=True`` computes what is missing, and the store ends as that of an undisturbed run.
+
+        Parameters
+        ----------
+        store
+            Path, or URL of an object store.
+        resume
+            Go on with what is there, if anything; it must belong to the same model, seed, observations and settings.
+        progress
+            Show a progress bar with the time left.
+        storage_options
+            Options of the file system of a URL.
+
+        Returns
+        -------
+        Dataset
+            What the store holds, lazy.
+
+        Raises
+        ------
+        StoreError
+            If something else is there, or writing fails.
+        """
+        from xslams import store as stores
+
+        return stores.write(self._ds, store, resume=resume, progress=progress, storage_options=storage_options)
+
     def score(self, truth: xr.Dataset | xr.DataArray, *, dims: Sequence[Hashable] | None = None) -> xr.Dataset:
         """Score an analysis against the truth, weighted by area.
 

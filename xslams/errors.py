@@ -9,12 +9,14 @@ __all__ = [
     "CoverageError",
     "DatasetError",
     "DimensionError",
+    "FileError",
     "GridError",
     "ModelError",
     "ObservationError",
     "OptionError",
     "SlamsError",
     "SlamsWarning",
+    "StoreError",
     "UnitError",
     "VariableError",
 ]
@@ -30,6 +32,10 @@ class SlamsWarning(UserWarning):
 
 class DimensionError(SlamsError, ValueError):
     """A dimension or coordinate is missing, duplicated or not understood."""
+
+
+class FileError(SlamsError, OSError):
+    """A file is missing, exists already, or cannot be read or written."""
 
 
 class GridError(SlamsError, ValueError):
@@ -70,3 +76,7 @@ class OptionError(SlamsError, ValueError):
 
 class ModelError(SlamsError, ValueError):
     """A model file or name is unknown, damaged, foreign, or too new."""
+
+
+class StoreError(SlamsError, OSError):
+    """A store exists already, belongs to another run, is incomplete, or cannot be written."""

@@ -182,8 +182,32 @@ def assimilate(
         **{k: v for k, v in settings.items() if k not in ("members", "device", "batch_size")},
         overlap=overlap,
         observations=", ".join(source.name for source in sources),
+        inputs=_hashes(ds, sources, background_error),
     )
     return analysis
+
+
+def _hashes(ds: xr.Dataset, sources: Sequence[Observation], background_error: Any) -> str:
+    """Say what went in, source by source, so that a store can tell whether another run is the same."""
+    from dask.base import tokenize
+
+    # Of what is lazy, the token says where it comes from; nothing is read.
+    parts = [f"{source.name} {tokenize(_content(vars(source)))[:16]}" for source in sources]
+    if background_error is not None:
+        parts.append(f"background {tokenize(_content({'ds': ds, 'error': background_error}))[:16]}")
+    return ", ".join(parts)
+
+
+def _content(value: Any) -> Any:
+    """Value without what may differ between two runs that are the same: the history, and how files were stored."""
+    if isinstance(value, xr.DataArray):
+        value = value.to_dataset(name="values" if value.name is None else value.name)
+    if isinstance(value, xr.Dataset):
+        names = sorted(value.variables, key=str)
+        return [(str(n), value[n].dims, value.variables[n].data, value[n].attrs) for n in names]
+    if isinstance(value, Mapping):
+        return [(str(k), _content(v)) for k, v in sorted(value.items(), key=lambda kv: str(kv[0]))]
+    return value
 
 
 def _cut(time: xr.DataArray, spec: Spec, overlap: int) -> list[Segment]:

@@ -82,9 +82,17 @@ class Sites(nn.Module):
         self.linear = nn.Linear((2 * reach + 1) * inputs, outputs, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.reach:
-            x = torch.cat([x.roll(-k, dims=-2) for k in range(-self.reach, self.reach + 1)], dim=-1)
-        return self.linear(x)
+        """Map ``(*, site, inputs)`` to ``(*, site, outputs)``."""
+        return self.linear(self._gather(x))
+
+    def derivative(self, change: Tensor) -> Tensor:
+        """Multiply with the matrix of the map alone."""
+        return F.linear(self._gather(change), self.linear.weight)
+
+    def _gather(self, x: Tensor) -> Tensor:
+        if not self.reach:
+            return x
+        return torch.cat([x.roll(-k, dims=-2) for k in range(-self.reach, self.reach + 1)], dim=-1)
 
 
 class _Filter(nn.Module):
@@ -169,7 +177,7 @@ class TwoFilter(nn.Module):
         phase = sigma.log()[:, None] * torch.exp(-k * math.log(20.0) / 15) * 2
         e = self.modulate(self.embed(torch.cat([torch.cos(phase), torch.sin(phase)], dim=1)))
         gains = e[:, None].chunk(6, dim=-1)
-        frames = (z_t * shrink[:, None, None, None]).permute(1, 0, 3, 2)  # (L, B, site, channel)
+        frames = (z_t * shrink[:, None, None, None]).permute(1, 0, 3, 2).contiguous()  # (L, B, site, channel)
         features = self._features(frames, scale[:, None, None])
         ahead = self.ahead(features, 1 + gains[0], gains[1], backward=False)
         back = self.back(features, 1 + gains[2], gains[3], backward=True)

@@ -1,0 +1,260 @@
+"""Analyses written region by region: what was killed goes on, and what belongs to another run is refused."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import dask
+import numpy as np
+import pytest
+import xarray as xr
+from test_pipeline import FAST, gauges, refuse, waves
+
+import xslams
+from xslams import pipeline, store
+from xslams.errors import ChunkError, OptionError, SlamsWarning, StoreError
+
+DAYS = 75
+
+
+@pytest.fixture(scope="module")
+def truth() -> xr.Dataset:
+    return waves(DAYS)
+
+
+def run(truth, model, **options):
+    return truth.chunk(time=20).slams.assimilate([gauges(truth)], model, **FAST | options)
+
+
+@pytest.fixture(scope="module")
+def expected(truth, tiny_model):
+    """What an undisturbed run gives: three regions."""
+    return run(truth, tiny_model).compute(scheduler="sync")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """First frames of the segments that were computed."""
+    calls = []
+    compute = pipeline._assimilate_segment
+    monkeypatch.setattr(pipeline, "_assimilate_segment", lambda *a, **k: calls.append(a[4].first) or compute(*a, **k))
+    return calls
+
+
+def test_store_holds_what_was_computed(truth, tiny_model, expected, tmp_path):
+    written = run(truth, tiny_model).slams.to_zarr(tmp_path / "run.zarr")
+    assert written.chunks["time"] == (30, 30, 15)
+    xr.testing.assert_identical(written.compute().drop_attrs(), expected.drop_attrs())
+    assert written.attrs["xslams_complete"] == 1
+    assert written["t"].attrs == expected["t"].attrs
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        xr.testing.assert_equal(xr.open_zarr(tmp_path / "run.zarr").compute(), expected)
+
+
+def test_nothing_is_computed_before_the_store_is_accepted(truth, tiny_model, tmp_path):
+    (tmp_path / "data.zarr").mkdir()
+    (tmp_path / "data.zarr" / "precious.txt").write_text("not ours")
+    with dask.config.set(scheduler=refuse), pytest.raises(StoreError, match=r"something else \(precious.txt\)"):
+        run(truth, tiny_model).slams.to_zarr(tmp_path / "data.zarr", resume=True)
+    assert files(tmp_path / "data.zarr") == {"precious.txt": b"not ours"}
+
+
+def test_an_existing_store_is_not_overwritten(truth, tiny_model, expected, tmp_path):
+    expected.slams.to_zarr(tmp_path / "run.zarr")
+    with pytest.raises(StoreError, match="resume=True"):
+        expected.slams.to_zarr(tmp_path / "run.zarr")
+    waves(3).to_zarr(tmp_path / "waves.zarr", consolidated=False)
+    with pytest.raises(StoreError, match="something else"):
+        run(truth, tiny_model).slams.to_zarr(tmp_path / "waves.zarr", resume=True)
+
+
+def test_resuming_computes_what_is_missing_and_no_more(truth, tiny_model, expected, tmp_path, counted):
+    """Stop the run at every region in turn, with each of the ways in which a region can be incomplete."""
+    path = tmp_path / "run.zarr"
+    write = store._store
+
+    def stop_at(index):
+        def stopping(block, target, layout, where):
+            if where == index:
+                raise KeyboardInterrupt
+            write(block, target, layout, where)
+
+        return stopping
+
+    with dask.config.set(scheduler="sync"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "_store", stop_at((0, 1, 0, 0, 0)))
+        with pytest.raises(KeyboardInterrupt):
+            run(truth, tiny_model).slams.to_zarr(path, resume=True)
+    assert xr.open_zarr(path).attrs["xslams_complete"] == 0
+    with pytest.raises(StoreError, match="1 regions of it are"):
+        xslams.open_analysis(path)
+    with pytest.warns(SlamsWarning, match="not complete"):
+        part = xslams.open_analysis(path, incomplete="warn")
+    assert int(part["t"].isnull().any(["member", "level", "lat", "lon"]).sum()) == DAYS - 30
+    counted.clear()
+    run(truth, tiny_model).slams.to_zarr(path, resume=True)
+    assert sorted(counted) == [30, 60]
+    whole = files(path)
+    xr.testing.assert_equal(xslams.open_analysis(path).compute(), expected)
+    # A complete store is left alone.
+    counted.clear()
+    run(truth, tiny_model).slams.to_zarr(path, resume=True)
+    assert counted == []
+    assert files(path) == whole
+    # A chunk without its marker, a marker without its chunk, and a chunk that lost its content.
+    for damage in ("_xslams/complete/c/0/1/0/0/0", "t/c/0/1/0/0/0", "emptied"):
+        counted.clear()
+        if damage == "emptied":
+            (path / "t/c/0/1/0/0/0").write_bytes(b"")
+        else:
+            (path / damage).unlink()
+        run(truth, tiny_model).slams.to_zarr(path, resume=True)
+        assert counted == [30], damage
+        assert files(path) == whole
+
+
+def test_a_run_killed_while_the_store_was_created_starts_anew(truth, tiny_model, expected, tmp_path, monkeypatch):
+    path = tmp_path / "run.zarr"
+
+    def killed(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    for what in ("to_zarr", "_consolidate"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(xr.Dataset if what == "to_zarr" else store, what, killed)
+            with pytest.raises(KeyboardInterrupt):
+                expected.slams.to_zarr(path, resume=True)
+    expected.slams.to_zarr(path, resume=True)
+    xr.testing.assert_equal(xslams.open_analysis(path).compute(), expected)
+
+
+def test_a_store_lost_while_in_use_is_made_again(truth, tiny_model, expected, tmp_path):
+    path = tmp_path / "run.zarr"
+    expected.slams.to_zarr(path)
+    for name, content in files(path).items():
+        (path / name).unlink()
+        if name.startswith("t/c/"):
+            (path / name).write_bytes(content[:10])
+    expected.slams.to_zarr(path, resume=True)
+    xr.testing.assert_equal(xslams.open_analysis(path).compute(), expected)
+
+
+def test_store_of_another_run_is_refused_with_what_differs(truth, tiny_model, tmp_path):
+    from xslams.models import Model
+
+    path = tmp_path / "run.zarr"
+    run(truth, tiny_model).slams.to_zarr(path)
+    before = files(path)
+    networks = tiny_model.networks().__class__(tiny_model.spec)
+    networks.load_state_dict(tiny_model.networks().state_dict())
+    networks.calibration.mul_(0.5)
+    other = Model(tiny_model.spec, networks=networks)
+    other.save(tmp_path / "other.safetensors")
+    noisy = gauges(truth)
+    noisy.data[0, 0] += 1.0
+    warm = truth.chunk(time=20)
+
+    def refused(analysis, match):
+        with dask.config.set(scheduler=refuse), pytest.raises(StoreError, match=match):
+            analysis.slams.to_zarr(path, resume=True)
+
+    refused(run(truth, other), rf"model sha256 \({tiny_model.sha256[:50]}.*, {other.sha256[:50]}.* in this run\)")
+    refused(run(truth, tiny_model, seed=5), r"differs: seed \(0 in the store, 5 in this run\)\. ")
+    refused(run(truth, tiny_model, steps=3), r"steps \(2 in the store, 3")
+    refused(run(truth, tiny_model, members=3), r"members \(2 .*coordinate 'member'")
+    refused(warm.slams.assimilate([noisy], tiny_model, **FAST), r"differs: inputs \(t [0-9a-f]{16} in the store, t ")
+    refused(warm.slams.assimilate([gauges(truth).replace(error=2.0)], tiny_model, **FAST), "differs: inputs")
+    refused(warm.slams.assimilate([], tiny_model, **FAST), "observations")
+    refused(warm.slams.assimilate([gauges(truth)], tiny_model, **FAST, background_error=1.0), "background")
+    refused(run(truth.isel(time=slice(70)), tiny_model), "coordinate 'time'")
+    refused(run(truth, tiny_model)[[]].assign(u=run(truth, tiny_model)["t"]), "variable 't'")
+    assert files(path) == before
+
+
+def test_background_and_lazy_observations_are_told_apart(truth, tiny_model):
+    def inputs(ds, obs):
+        return ds.slams.assimilate(obs, tiny_model, **FAST, background_error=1.0).attrs["xslams_inputs"]
+
+    obs = gauges(truth)
+    reference = inputs(truth.chunk(time=20), obs)
+    assert reference == inputs(truth.copy(deep=True).chunk(time=20), gauges(truth))
+    assert reference != inputs((truth + 1).assign_attrs(truth.attrs).chunk(time=20), obs)
+    lazy = obs.replace(data=obs.data.chunk(time=5))
+    with dask.config.set(scheduler=refuse):
+        assert inputs(truth.chunk(time=20), lazy) == inputs(truth.chunk(time=20), lazy) != reference
+
+
+def test_tokens_are_those_of_another_process(truth, tiny_model, fresh_python):
+    import subprocess
+
+    code = f"""
+import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_pipeline import FAST, gauges, waves
+truth = waves({DAYS})
+obs = gauges(truth)
+lazy = obs.replace(data=obs.data.chunk(time=5))
+print(truth.chunk(time=20).slams.assimilate([obs, lazy], {str(tiny_model.path)!r}, **FAST).attrs["xslams_inputs"])
+"""
+    printed = subprocess.run([fresh_python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    obs = gauges(truth)
+    lazy = obs.replace(data=obs.data.chunk(time=5))
+    assert printed == truth.chunk(time=20).slams.assimilate([obs, lazy], tiny_model, **FAST).attrs["xslams_inputs"]
+
+
+def test_urls(truth, expected, tmp_path):
+    for url in ("memory://run.zarr", f"file://{tmp_path}/run.zarr"):
+        expected.slams.to_zarr(url)
+        xr.testing.assert_equal(xslams.open_analysis(url).compute(), expected)
+        expected.slams.to_zarr(url, resume=True)
+        with pytest.raises(StoreError, match="already"):
+            expected.slams.to_zarr(url)
+    with pytest.raises(OptionError, match="expected a path or the URL"):
+        expected.slams.to_zarr({})
+    with pytest.raises(OptionError, match="belong to URLs"):
+        expected.slams.to_zarr(tmp_path / "x.zarr", storage_options={"key": 1})
+
+
+def test_a_full_disk_is_said_and_run_through_later(truth, tiny_model, expected, tmp_path, monkeypatch):
+    from zarr.storage import LocalStore
+
+    path = tmp_path / "run.zarr"
+    put = LocalStore.set
+
+    async def full(self, key, value):
+        if key.startswith("t/c/0/1"):
+            raise OSError(28, "No space left on device")
+        await put(self, key, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStore, "set", full)
+        with pytest.raises(StoreError, match=r"No space left.*make room .*resume=True"):
+            run(truth, tiny_model).slams.to_zarr(path, resume=True)
+    with pytest.raises(StoreError, match="not complete"):
+        xslams.open_analysis(path)
+    run(truth, tiny_model).slams.to_zarr(path, resume=True)
+    xr.testing.assert_equal(xslams.open_analysis(path).compute(), expected)
+
+
+def test_regions_never_share_a_chunk():
+    for sizes in ((30, 30, 15), (30, 30, 40), (30, 12, 7), (5,), (1, 44, 30)):
+        chunk = store._common(sizes)
+        starts = np.cumsum([0, *sizes[:-1]])
+        assert (starts % chunk == 0).all()
+
+
+def test_results_of_an_analysis_can_be_written_too(truth, tiny_model, expected, tmp_path):
+    mean = run(truth, tiny_model).mean("member", keep_attrs=True)
+    mean.slams.to_zarr(tmp_path / "mean.zarr", resume=True)
+    xr.testing.assert_allclose(xslams.open_analysis(tmp_path / "mean.zarr").compute(), expected.mean("member"))
+    bare = run(truth, tiny_model).drop_attrs()
+    with pytest.raises(OptionError, match="what made it"):
+        bare.slams.to_zarr(tmp_path / "bare.zarr", resume=True)
+    both = run(truth, tiny_model).assign(other=truth["pr"].chunk(time=20))
+    with pytest.raises(ChunkError, match="unify_chunks"):
+        both.slams.to_zarr(tmp_path / "both.zarr")
