@@ -22,7 +22,7 @@ if _TYPE_CHECKING:
     from xslams import errors, inference, models, plot, regrid, scores, systems, training
     from xslams.models.model import Model
     from xslams.models.spec import Spec, VariableSpec
-    from xslams.observations import Observation, simulate_observations
+    from xslams.observations import Observation, QualityControl, simulate_observations
     from xslams.zoo import list_models, open_model, open_tutorial
 
     __version__: str
@@ -30,6 +30,7 @@ if _TYPE_CHECKING:
 _NAMES = {
     "Model": "xslams.models.model",
     "Observation": "xslams.observations",
+    "QualityControl": "xslams.observations",
     "Spec": "xslams.models.spec",
     "VariableSpec": "xslams.models.spec",
     "list_models": "xslams.zoo",
@@ -42,6 +43,7 @@ _MODULES = ("errors", "inference", "models", "plot", "regrid", "scores", "system
 __all__ = [
     "Model",
     "Observation",
+    "QualityControl",
     "Spec",
     "VariableSpec",
     "__version__",

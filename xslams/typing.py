@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-__all__ = ["FloatArray", "Guidance", "Method", "SourceArrays"]
+__all__ = ["FieldFunction", "FloatArray", "Guidance", "Method", "SourceArrays"]
 
 FloatArray = npt.NDArray[np.floating]
 Guidance = Literal["mmps", "sda", "dps"]
 Method = Literal["bilinear", "conservative", "nearest"]
+FieldFunction = Callable[[Mapping[str, Any]], Any]
+"""Observation operator of a user: torch tensors of physical fields by name, to a tensor on the same grid and times."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +29,71 @@ class SourceArrays:
         Name of the source, for messages and reports.
     operator
         Sparse matrix of shape ``(n, time * channel * lat * lon)`` that acts on the decoded physical fields, flattened
-        in C order. Channels run over `Spec.channels`: every variable of the model, state first, level by level.
+        in C order. Channels run over `Spec.channels`: every variable of the model, state first, level by level. With a
+        `function` it acts on what that returns, of shape ``(time, lat, lon)``.
     values
         Observed values, shape ``(n,)``, in the units of the model's variables. Missing values are not in here.
     variance
         Error variances, shape ``(n,)``, same units squared.
+    function
+        Observation operator on physical fields that comes before `operator`.
+    robust
+        Likelihood with heavy tails, ``("huber", k)`` or ``("student-t", degrees of freedom)``; None: Gaussian.
+    background_check
+        Largest innovation, in standard deviations of what is expected of it.
+    group, bias_error
+        Which values share an unknown bias, numbers from 0, and its standard deviation, each of shape ``(n,)``.
+    subgrid
+        Share of the variance below the grid scale that each value has of its own, shape ``(n,)``, where its
+        representativeness is to be derived from the model.
+    merged
+        Number of values that were averaged into each, shape ``(n,)``; None where nothing was.
+    owned
+        Which values belong to the frames that are kept, shape ``(n,)``; None where all do. The others are counted with
+        another segment of the time axis.
+    given
+        Number of elements of the data, those of other segments left out.
+    rejected
+        Number of values that take no part, by reason.
     """
 
     name: str
     operator: sp.csr_array
     values: FloatArray
     variance: FloatArray
+    function: FieldFunction | None = None
+    robust: tuple[str, float] | None = None
+    background_check: float | None = None
+    group: npt.NDArray[np.intp] | None = None
+    bias_error: FloatArray | None = None
+    subgrid: FloatArray | None = None
+    merged: npt.NDArray[np.intp] | None = None
+    owned: npt.NDArray[np.bool_] | None = None
+    given: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)
+
+    def keep(self, chosen: npt.NDArray[np.bool_], reason: str) -> SourceArrays:
+        """Leave out values, and count those that belong here.
+
+        Parameters
+        ----------
+        chosen
+            Which values to keep, shape ``(n,)``.
+        reason
+            Why the others are left out.
+
+        Examples
+        --------
+        >>> source = SourceArrays("a", sp.csr_array(np.eye(2)), np.zeros(2), np.ones(2))
+        >>> source.keep(np.array([True, False]), "background").rejected
+        {'background': 1}
+        """
+        lost = ~chosen if self.owned is None else ~chosen & self.owned
+        count = int(lost.sum() if self.merged is None else self.merged[lost].sum())
+        arrays = {
+            name: value[chosen]
+            for name in ("values", "variance", "group", "bias_error", "subgrid", "merged", "owned")
+            if (value := getattr(self, name)) is not None
+        }
+        rejected = {**self.rejected, reason: self.rejected.get(reason, 0) + count}
+        return replace(self, operator=self.operator[np.flatnonzero(chosen)], rejected=rejected, **arrays)
