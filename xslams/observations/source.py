@@ -45,7 +45,7 @@ from xslams.schema import match_variables
 from xslams.typing import FieldFunction, FloatArray, Method, SourceArrays
 from xslams.weights import row_kron
 
-__all__ = ["Observation", "ObservationsLike", "Owner", "as_observations", "background_observation"]
+__all__ = ["Observation", "ObservationsLike", "Owner", "as_observations", "background_observation", "warn"]
 
 _METHODS = ("bilinear", "conservative", "nearest")
 # An error of zero is taken as this share of the spread of the values, since a likelihood without error is degenerate.
@@ -68,6 +68,8 @@ class Owner:
     first: int
     last: int
 
+
+_PER_VALUE = ("values", "variance", "group", "bias_error", "subgrid", "merged", "owned")
 
 IntArray = npt.NDArray[np.intp]
 
@@ -252,8 +254,16 @@ class Observation:
         if not parts:
             return SourceArrays(self.name, sp.csr_array((0, width)), np.zeros(0), np.zeros(0), self.operator)
         operator = sp.csr_array(sp.vstack([p.operator for p in parts], format="csr"))
-        values, variance = (np.concatenate([getattr(p, n) for p in parts]) for n in ("values", "variance"))
-        return SourceArrays(self.name, operator, values, variance)
+        # Quality control is that of the source, so that all parts have the same attributes; biases are their own.
+        names = [n for n in _PER_VALUE if getattr(parts[0], n) is not None]
+        arrays: dict[str, Any] = {n: np.concatenate([getattr(p, n) for p in parts]) for n in names}
+        if parts[0].group is not None:
+            sizes = np.cumsum([0, *(int(p.group.max()) + 1 for p in parts if p.group is not None)])
+            shift = np.repeat(sizes[:-1], [p.values.size for p in parts])
+            arrays["group"] = arrays["group"] + shift
+        rejected = sum((Counter(p.rejected) for p in parts), Counter())
+        given = sum(p.given for p in parts)
+        return replace(parts[0], name=self.name, operator=operator, given=given, rejected=rejected, **arrays)
 
     def to_parts(
         self, spec: Spec, time: xr.DataArray, *, strict: bool = True, owner: Owner | None = None
@@ -283,6 +293,10 @@ class Observation:
         """Names of the parts: that of the source, with the variable where it has several."""
         names = list(self._chosen(read_data(self.data, self.name), spec))
         return [self.name] if len(names) == 1 else [f"{self.name}:{name}" for name in names]
+
+    def units(self, spec: Spec) -> list[str]:
+        """Units of the values of the parts."""
+        return [v.units for v in self._chosen(read_data(self.data, self.name), spec).values()]
 
     def _chosen(self, ds: xr.Dataset, spec: Spec) -> dict[str, VariableSpec]:
         """Variables of the data and what they observe."""
@@ -319,7 +333,7 @@ class Observation:
             raise CoverageError("\n".join(empty))
         if strict:
             for text in empty:
-                _warn(text)
+                warn(text)
         return parts
 
     def _one(
@@ -418,7 +432,7 @@ class Observation:
                 f"in the period and domain of the state. Check missing_value and the selection."
             )
         if strict and (lost := int((measured & ~valid).sum())):
-            _warn(
+            warn(
                 f"Source {self.name!r}: {lost} of {int(measured.sum())} values of {name!r} have no finite error "
                 "(error=) and are dropped."
             )
@@ -600,18 +614,18 @@ class Observation:
 
     def _report_time(self, stamps: xr.DataArray, match: TimeMatch, time: xr.DataArray, spec: Spec) -> None:
         if match.missed and match.matched.any():
-            _warn(
+            warn(
                 f"Source {self.name!r}: {match.missed} of {stamps.size} times lie between the frames of the state and "
                 "are dropped. "
                 f"Frames are {spec.time_step:g} h apart; raise tolerance= to use them."
             )
         if match.undated:
-            _warn(
+            warn(
                 f"Source {self.name!r}: {match.undated} of {stamps.size} dates are not in the calendar of the state, "
                 f"{time.dt.calendar!r}, and are dropped."
             )
         if match.crowding > 1 and stamps.ndim == 1 and stamps.dims[0] == stamps.name and not self.qc.superob:
-            _warn(
+            warn(
                 f"Source {self.name!r}: up to {match.crowding} times fall on one frame of the state "
                 f"({spec.time_step:g} h), each as an "
                 "observation with an independent error. Average them first: .resample(time=...).mean(), or "
@@ -622,18 +636,19 @@ class Observation:
         self, here: npt.NDArray[np.bool_], there: npt.NDArray[np.bool_], spec: Spec, variable: VariableSpec
     ) -> None:
         if here.any() and (out := int((~here).sum())):
-            _warn(
+            warn(
                 f"Source {self.name!r}: {out} of {len(here)} places lie outside of the model's domain, "
                 f"{Grid.of_spec(spec)}, and are dropped."
             )
         if there.any() and (out := int((~there).sum())):
-            _warn(
+            warn(
                 f"Source {self.name!r}: {out} of {len(there)} levels lie outside of the model's, "
                 f"{listed_levels(variable)}, and are dropped."
             )
 
 
-def _warn(text: str) -> None:
+def warn(text: str) -> None:
+    """Warn of what a user can change."""
     warnings.warn(text, SlamsWarning, stacklevel=2)
 
 
