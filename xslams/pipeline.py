@@ -249,10 +249,11 @@ def report(analysis: xr.Dataset) -> xr.Dataset:
             "report=True); or see what would become of them: ds.slams.check(obs, model)."
         )
         raise VariableError(msg)
-    dims = {f"{_REPORT}{d}" for d in ("source", "reason", "stage")}
-    table = xr.Dataset({n: analysis[n].variable for n in names if n not in dims})
-    table = table.assign_coords({d: analysis[d].variable for d in dims})
-    return table.rename({n: n.removeprefix(_REPORT) for n in names}).set_coords("units")
+    found = {n.removeprefix(_REPORT): analysis[n].variable for n in names}
+    table = xr.Dataset({n: ([str(d).removeprefix(_REPORT) for d in v.dims], v.data, v.attrs) for n, v in found.items()})
+    # Names come back from files as strings of fixed length.
+    text = {n: (table[n].dims, table[n].values.astype(object)) for n in ("source", "reason", "stage", "units")}
+    return table.assign_coords(text)
 
 
 def _prefixed(table: xr.Dataset) -> xr.Dataset:

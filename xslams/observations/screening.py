@@ -249,9 +249,10 @@ def report(labels: Sequence[str], units: Sequence[str], sums: npt.NDArray[Any], 
     for name in ("given", "used", "rejected", "likelihood", "downweighted"):
         ds[name] = ds[name].astype(np.int64).assign_attrs(units="1")
     ds = ds.merge(xr.concat(parts, "stage"))
+    # As objects: zarr has no stable form of strings of fixed length.
     return ds.assign_coords(
-        source=("source", list(labels)),
-        reason=("reason", list(REASONS)),
-        stage=("stage", list(stages)),
-        units=("source", list(units)),
+        source=("source", np.array(labels, object)),
+        reason=("reason", np.array(REASONS, object)),
+        stage=("stage", np.array(stages, object)),
+        units=("source", np.array(units, object)),
     )
