@@ -17,7 +17,7 @@ from xslams.errors import CoverageError, ObservationError, SlamsWarning
 from xslams.observations import Observation, QualityControl
 from xslams.observations.flags import accepted, passes
 from xslams.observations.quality import REASONS
-from xslams.observations.reduction import average, boxes, shared, thinned, within_cell
+from xslams.observations.reduction import average, boxes, reduced, shared, thinned, within_cell
 from xslams.observations.source import Owner
 
 # --- flags and errors of CF ----------------------------------------------------------------------------------------
@@ -315,7 +315,7 @@ def test_every_value_is_used_or_has_a_reason(seed, thin, superob):
     time = state(6).time
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SlamsWarning)
-        (part,) = obs.to_parts(SPEC, time)
+        part = reduced(*obs.to_parts(SPEC, time))
         used = part.values.size if part.merged is None else int(part.merged.sum())
         assert set(part.rejected) <= set(REASONS)
         assert part.given == 108
@@ -323,7 +323,8 @@ def test_every_value_is_used_or_has_a_reason(seed, thin, superob):
         # Segments count each value once.
         pieces = []
         for start, first, last, stop in ((0, 0, 3, 4), (2, 3, 6, 6)):
-            pieces += obs.to_parts(SPEC, time[start:stop], strict=False, owner=Owner(time, first, last))
+            some = obs.to_parts(SPEC, time[start:stop], strict=False, owner=Owner(time, first, last))
+            pieces += [reduced(p) for p in some]
     assert sum(p.given for p in pieces) == 108
     totals = {r: sum(p.rejected.get(r, 0) for p in pieces) for r in REASONS}
     assert totals == {r: part.rejected.get(r, 0) for r in REASONS}

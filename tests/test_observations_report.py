@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import xslams
 from xslams.errors import SlamsWarning, VariableError
 from xslams.inference.assimilation import climatology_arrays, observe_arrays, variogram_arrays
-from xslams.observations import first_guess, innovations, statistics, subgrid
+from xslams.observations import first_guess, innovations, reduced, statistics, subgrid
 from xslams.observations.quality import REASONS
 from xslams.observations.screening import background_check
 from xslams.schema import year_fraction
@@ -70,6 +70,21 @@ def test_gross_errors_are_rejected_and_counted(grid, normal, tiny_model):
     assert float(loose.innovation_std.isel(stage=0)) > 100
 
 
+def test_bad_values_are_rejected_before_they_are_averaged(grid, normal, tiny_model):
+    twice = xr.concat([normal, normal], "sensor").stack(report=("sensor", "time", "lat", "lon"), create_index=False)
+    twice = twice.drop_vars("level").assign_coords(level=500.0).assign_attrs(normal.attrs)
+    wrong = twice.copy()
+    wrong[5] += 300
+    for qc in ({"superob": True}, {"thin": 1000.0}):
+        obs = xslams.Observation(wrong, error=1.0, method="nearest", qc={**qc, "background_check": 5})
+        table = grid.slams.check(obs, tiny_model).isel(source=0)
+        assert int(table.rejected.sel(reason="background")) == 1
+        # Every cell still has its other value.
+        assert int(table.likelihood) == 512 if "superob" in qc else int(table.likelihood) > 300
+        assert float(table.innovation_std.isel(stage=0)) < 0.1
+        assert int(table.given) == 1024 == int(table.used) + int(table.rejected.sum())
+
+
 def test_a_source_of_which_every_value_is_rejected_is_a_warning(grid, normal, tiny_model):
     obs = xslams.Observation(normal + 500, error=1.0, method="nearest", qc={"background_check": 3})
     obs.data.attrs = normal.attrs
@@ -101,17 +116,17 @@ def test_the_check_compares_with_the_total_spread(seed, limit):
     rng = np.random.default_rng(seed)
     matrix = sp.csr_array(rng.random((30, 10)) * (rng.random((30, 10)) < 0.3))
     mean, std = rng.normal(size=10), rng.uniform(0.1, 2, 10)
-    bias = rng.uniform(0, 1, 30)
+    bias, local = rng.uniform(0, 1, (2, 30))
     source = SourceArrays(
         "x", matrix, rng.normal(0, 3, 30), rng.uniform(0.1, 2, 30), background_check=limit, bias_error=bias,
+        local=local,
         group=np.zeros(30, np.intp), merged=rng.integers(1, 5, 30), owned=rng.random(30) < 0.7,
     )  # fmt: skip
-    left, guess = background_check(source, innovations(source, mean, std))
-    total = source.variance + bias**2 + (abs(matrix) @ std) ** 2
+    left = background_check(source, innovations(source, mean, std))
+    total = source.variance + bias**2 + local**2 + (abs(matrix) @ std) ** 2
     good = abs(source.values - matrix @ mean) <= limit * np.sqrt(total)
     np.testing.assert_array_equal(left.values, source.values[good])
     np.testing.assert_array_equal(left.operator.toarray(), matrix.toarray()[good])
-    np.testing.assert_allclose(guess[0], matrix.toarray()[good] @ mean)
     assert left.rejected.get("background", 0) == source.merged[~good & source.owned].sum()
     assert left.group.shape == left.bias_error.shape == left.merged.shape == left.owned.shape == left.values.shape
 
@@ -151,7 +166,7 @@ def test_representativeness_from_the_model_enlarges_the_error(grid, normal, tiny
     obs = xslams.Observation(sites, error=0.5, qc={"representativeness": "auto"})
     (part,) = obs.to_parts(tiny_model.spec, grid.time)
     gamma = variogram_arrays(tiny_model, year_fraction(grid.time))
-    made = subgrid(part, gamma)
+    made = reduced(subgrid(part, gamma))
     cells = gamma[:, 1][:, [2, 5], [1, 9]].ravel()
     np.testing.assert_allclose(made.variance, 0.25 + 0.62929 * cells, rtol=1e-4)
     assert made.subgrid is None

@@ -639,28 +639,26 @@ def _screened(
         variogram = variogram_arrays(model, fraction)
         parts = [observations.subgrid(p, variogram) for p in parts]
     if not report and all(p.background_check is None for p in parts):
-        return [*parts, *behind], []
+        return [*(observations.reduced(p) for p in parts), *behind], []
     from xslams.inference.assimilation import climatology_arrays, observe_arrays
 
     climatology = climatology_arrays(model, fraction)
     mean, std = observations.first_guess(*climatology, behind)
-    guesses = [
-        observations.innovations(
-            p, *((mean, std) if p.function is None else observe_arrays(model, p.function, mean, std))
-        )
-        for p in parts
-    ]
-    checked = [observations.background_check(*pair) for pair in zip(parts, guesses, strict=True)]
-    for part, (left, _) in zip(parts, checked, strict=True):
+    seen = [(mean, std) if p.function is None else observe_arrays(model, p.function, mean, std) for p in parts]
+    checked = []
+    for part, fields in zip(parts, seen, strict=True):
+        left = observations.background_check(part, observations.innovations(part, *fields))
         if strict and part.values.size and not left.values.size:
             observations.warn(
                 f"Source {part.name!r}: all {part.values.size} values are further than {part.background_check:g} "
                 "standard deviations from the first guess and are rejected. Check units and levels, or raise "
                 "background_check=."
             )
-    parts, guesses = [p for p, _ in checked], [g for _, g in checked]
+        # Only now: a mean over good and bad values is no better than a bad one.
+        checked.append(observations.reduced(left))
+    guesses = [observations.innovations(p, *fields) for p, fields in zip(checked, seen, strict=True)]
     # The background is judged by climatology alone.
-    return [*parts, *behind], [*guesses, *(observations.innovations(p, *climatology) for p in behind)]
+    return [*checked, *behind], [*guesses, *(observations.innovations(p, *climatology) for p in behind)]
 
 
 def _extend(frames: xr.DataArray, before: int, after: int, step: float) -> tuple[FloatArray, npt.NDArray[np.int64]]:

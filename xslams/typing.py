@@ -10,7 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-__all__ = ["FieldFunction", "FloatArray", "Guidance", "Method", "SourceArrays"]
+__all__ = ["PER_VALUE", "FieldFunction", "FloatArray", "Guidance", "Method", "SourceArrays"]
+
+#: Attributes of `SourceArrays` that have an element for each value, but for the operator.
+PER_VALUE = (
+    "values", "variance", "group", "bias_error", "local", "subgrid", "thin_box", "thin_distance", "mean_box", "spot",
+    "merged", "owned",
+)  # fmt: skip
 
 FloatArray = npt.NDArray[np.floating]
 Guidance = Literal["mmps", "sda", "dps"]
@@ -43,9 +49,18 @@ class SourceArrays:
         Largest innovation, in standard deviations of what is expected of it.
     group, bias_error
         Which values share an unknown bias, numbers from 0, and its standard deviation, each of shape ``(n,)``.
+    local
+        Standard deviation of what all values of a place and time share and the model cannot represent, shape ``(n,)``;
+        not yet part of `variance`.
     subgrid
-        Share of the variance below the grid scale that each value has of its own, shape ``(n,)``, where its
-        representativeness is to be derived from the model.
+        Share of the variance below the grid scale that is `local`, shape ``(n,)``, where it is to be derived from the
+        model.
+    thin_box, thin_distance
+        Box of which one value is to be kept, and distance from its centre, each of shape ``(n,)``.
+    mean_box
+        Box over which values are to be averaged, shape ``(n,)``.
+    spot
+        Place of each value, shape ``(n,)``.
     merged
         Number of values that were averaged into each, shape ``(n,)``; None where nothing was.
     owned
@@ -66,7 +81,12 @@ class SourceArrays:
     background_check: float | None = None
     group: npt.NDArray[np.intp] | None = None
     bias_error: FloatArray | None = None
+    local: FloatArray | None = None
     subgrid: FloatArray | None = None
+    thin_box: npt.NDArray[np.intp] | None = None
+    thin_distance: FloatArray | None = None
+    mean_box: npt.NDArray[np.intp] | None = None
+    spot: npt.NDArray[np.intp] | None = None
     merged: npt.NDArray[np.intp] | None = None
     owned: npt.NDArray[np.bool_] | None = None
     given: int = 0
@@ -90,10 +110,6 @@ class SourceArrays:
         """
         lost = ~chosen if self.owned is None else ~chosen & self.owned
         count = int(lost.sum() if self.merged is None else self.merged[lost].sum())
-        arrays = {
-            name: value[chosen]
-            for name in ("values", "variance", "group", "bias_error", "subgrid", "merged", "owned")
-            if (value := getattr(self, name)) is not None
-        }
+        arrays = {name: value[chosen] for name in PER_VALUE if (value := getattr(self, name)) is not None}
         rejected = {**self.rejected, reason: self.rejected.get(reason, 0) + count}
         return replace(self, operator=self.operator[np.flatnonzero(chosen)], rejected=rejected, **arrays)

@@ -1,6 +1,7 @@
 """Observations: what was measured, where and when, how well, and as which linear map of the model's fields."""
 
 from xslams.observations.quality import QualityControl
+from xslams.observations.reduction import reduced
 from xslams.observations.screening import (
     COLUMNS,
     Guess,
@@ -33,6 +34,7 @@ __all__ = [
     "background_observation",
     "first_guess",
     "innovations",
+    "reduced",
     "report",
     "simulate_observations",
     "statistics",

@@ -15,7 +15,7 @@ from xslams.observations.uncertainty import Error
 __all__ = ["REASONS", "QualityControl"]
 
 #: Why a value takes no part, in the order in which it is found out.
-REASONS = ("time", "place", "level", "missing", "flag", "error", "thinned", "background")
+REASONS = ("time", "place", "level", "missing", "flag", "error", "background", "thinned")
 
 _ROBUST = {"huber": 1.345, "student-t": 4.0}
 
@@ -47,14 +47,14 @@ class QualityControl:
         Standard deviation of what a place has of its own and the model's cells cannot represent, in the units of the
         data; it is shared by all values of one place and time. ``"auto"`` derives it from the difference in resolution,
         see `xslams.observations.screening.subgrid`.
+    background_check
+        Reject values whose innovation (value less first guess) is larger than this many standard deviations of what is
+        expected of it. The first guess is the climatology of the model, or the background where its error is given.
     thin
         Side of boxes in km, of which one value each is kept at every time and level: the one next to the centre.
     superob
         Average the values of one variable, time and level in boxes: True for the model's cells, or the side of boxes in
         km. Their errors average too, see `xslams.observations.reduction`.
-    background_check
-        Reject values whose innovation (value less first guess) is larger than this many standard deviations of what is
-        expected of it. The first guess is the climatology of the model, or the background where its error is given.
     robust
         Likelihood with heavy tails for gross errors, ``"huber"`` or ``"student-t"``: a value that disagrees with all
         others is drawn to less and less.
@@ -78,9 +78,9 @@ class QualityControl:
     bias_error: Error | None = None
     bias_per: str = "source"
     representativeness: Error | Literal["auto"] | None = None
+    background_check: float | None = None
     thin: float | None = None
     superob: bool | float = False
-    background_check: float | None = None
     robust: Literal["huber", "student-t"] | None = None
     robust_shape: float | None = None
 

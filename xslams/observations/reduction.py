@@ -12,6 +12,7 @@ a place :math:`p`, which all its values share. For `n` equal instruments at plac
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,21 @@ import xarray as xr
 
 from xslams.coordinates import Grid, coordinate
 from xslams.models.spec import Spec
-from xslams.typing import FloatArray, Method
+from xslams.typing import FloatArray, Method, SourceArrays
 from xslams.weights import point_weights
 
-__all__ = ["average", "boxes", "combined", "model_cells", "positions", "row_keys", "shared", "thinned", "within_cell"]
+__all__ = [
+    "average",
+    "boxes",
+    "combined",
+    "model_cells",
+    "positions",
+    "reduced",
+    "row_keys",
+    "shared",
+    "thinned",
+    "within_cell",
+]
 
 IntArray = npt.NDArray[np.intp]
 
@@ -116,6 +128,54 @@ def average(key: IntArray, variance: FloatArray) -> tuple[sp.csr_array, IntArray
     precision = 1.0 / variance
     weight = precision / np.bincount(group, precision)[group]
     return sp.csr_array((weight, (group, np.arange(key.size))), shape=(first.size, key.size)), group
+
+
+def reduced(source: SourceArrays) -> SourceArrays:
+    """Thin and average the values of a source where it is to be, and make what is local to them part of their error.
+
+    Parameters
+    ----------
+    source
+        Observations with boxes, see `SourceArrays`; returned as they are where there is nothing to do.
+
+    Returns
+    -------
+    SourceArrays
+        Fewer values, with the variances and operators that means have.
+
+    Examples
+    --------
+    >>> box, spot = np.zeros(4, int), np.arange(4)
+    >>> four = SourceArrays("a", sp.csr_array(np.eye(4)), np.arange(4.0), np.ones(4), mean_box=box, spot=spot)
+    >>> one = reduced(four)
+    >>> one.values, one.variance, one.operator.toarray()
+    (array([1.5]), array([0.25]), array([[0.25, 0.25, 0.25, 0.25]]))
+    """
+    if not source.values.size:
+        return source
+    if source.thin_box is not None and source.thin_distance is not None:
+        kept = thinned(source.thin_box, source.thin_distance, source.variance)
+        source = source.keep(kept, "thinned")
+    plain: dict[str, Any] = dict.fromkeys(("thin_box", "thin_distance", "mean_box", "spot", "local"))
+    if source.mean_box is None or source.spot is None:
+        if source.local is not None:
+            plain["variance"] = source.variance + source.local**2
+        return replace(source, **plain) if source.local is not None or source.spot is not None else source
+    mean, member = average(source.mean_box, source.variance)
+    first = np.unique(member, return_index=True)[1]
+    variance = mean.power(2) @ source.variance
+    if source.local is not None:
+        variance = variance + shared(mean, member, source.spot, source.local)
+    if source.subgrid is not None:
+        plain["subgrid"] = shared(mean, member, source.spot, np.sqrt(source.subgrid))
+    if source.bias_error is not None:
+        plain["bias_error"] = mean @ source.bias_error
+    # Values of one box are of the same frames, and hence of one group and owner.
+    plain |= {n: v[first] for n in ("group", "owned") if (v := getattr(source, n)) is not None}
+    return replace(
+        source, operator=sp.csr_array(mean @ source.operator), values=mean @ source.values, variance=variance,
+        merged=np.bincount(member), **plain,
+    )  # fmt: skip
 
 
 def positions(da: xr.DataArray, place: xr.DataArray) -> tuple[FloatArray, FloatArray]:

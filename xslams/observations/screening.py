@@ -79,12 +79,15 @@ def innovations(source: SourceArrays, mean: FloatArray, std: FloatArray) -> Gues
 
 
 def _total(source: SourceArrays, spread: FloatArray) -> FloatArray:
-    """Variance of innovations: of errors, shared biases and first guess."""
-    shared = 0.0 if source.bias_error is None else source.bias_error**2
-    return source.variance + shared + spread**2
+    """Variance of innovations: of errors of all kinds, and of the first guess."""
+    total = source.variance + spread**2
+    for more in (source.bias_error, source.local):
+        if more is not None:
+            total = total + more**2
+    return total
 
 
-def background_check(source: SourceArrays, guess: Guess) -> tuple[SourceArrays, Guess]:
+def background_check(source: SourceArrays, guess: Guess) -> SourceArrays:
     """Reject values that are further from the first guess than the limit of their source.
 
     Parameters
@@ -96,23 +99,21 @@ def background_check(source: SourceArrays, guess: Guess) -> tuple[SourceArrays, 
 
     Returns
     -------
-    tuple
-        Those that are left, and what is expected of them.
+    SourceArrays
+        Those that are left.
 
     Examples
     --------
     >>> import scipy.sparse as sp
     >>> source = SourceArrays("a", sp.csr_array(np.eye(2)), np.array([1.0, 9.0]), np.ones(2), background_check=3.0)
-    >>> checked, _ = background_check(source, (np.zeros(2), np.ones(2)))
+    >>> checked = background_check(source, (np.zeros(2), np.ones(2)))
     >>> checked.values, checked.rejected
     (array([1.]), {'background': 1})
     """
     if source.background_check is None or not source.values.size:
-        return source, guess
+        return source
     good = np.abs(source.values - guess[0]) <= source.background_check * np.sqrt(_total(source, guess[1]))
-    if good.all():
-        return source, guess
-    return source.keep(good, "background"), (guess[0][good], guess[1][good])
+    return source if good.all() else source.keep(good, "background")
 
 
 def subgrid(source: SourceArrays, variogram: FloatArray) -> SourceArrays:
@@ -133,7 +134,7 @@ def subgrid(source: SourceArrays, variogram: FloatArray) -> SourceArrays:
     Returns
     -------
     SourceArrays
-        The same with larger variances.
+        The same with more that is `local`.
 
     References
     ----------
@@ -143,7 +144,7 @@ def subgrid(source: SourceArrays, variogram: FloatArray) -> SourceArrays:
     if source.subgrid is None or not source.values.size:
         return source
     seen, weight = (abs(source.operator) @ v for v in (variogram.ravel().astype(float), np.ones(variogram.size)))
-    return replace(source, variance=source.variance + source.subgrid * seen / np.maximum(weight, 1e-30), subgrid=None)
+    return replace(source, local=np.sqrt(source.subgrid * seen / np.maximum(weight, 1e-30)), subgrid=None)
 
 
 def statistics(source: SourceArrays, guess: Guess, predicted: FloatArray | None = None) -> FloatArray:

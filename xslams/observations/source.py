@@ -28,21 +28,11 @@ from xslams.observations.places import cells, channels, expand, listed_levels
 from xslams.observations.quality import QualityControl
 from xslams.observations.reading import as_dataset, drop_padding
 from xslams.observations.reading import read as read_data
-from xslams.observations.reduction import (
-    average,
-    boxes,
-    combined,
-    model_cells,
-    positions,
-    row_keys,
-    shared,
-    thinned,
-    within_cell,
-)
+from xslams.observations.reduction import boxes, combined, model_cells, positions, reduced, row_keys, within_cell
 from xslams.observations.times import TimeMatch, match_times, period_lengths
 from xslams.observations.uncertainty import Error, spread_over, standard_error
 from xslams.schema import match_variables
-from xslams.typing import FieldFunction, FloatArray, Method, SourceArrays
+from xslams.typing import PER_VALUE, FieldFunction, FloatArray, Method, SourceArrays
 from xslams.weights import row_kron
 
 __all__ = ["Observation", "ObservationsLike", "Owner", "as_observations", "background_observation", "warn"]
@@ -68,8 +58,6 @@ class Owner:
     first: int
     last: int
 
-
-_PER_VALUE = ("values", "variance", "group", "bias_error", "subgrid", "merged", "owned")
 
 IntArray = npt.NDArray[np.intp]
 
@@ -247,7 +235,7 @@ class Observation:
         CoverageError
             If no value lies in the period and domain of the model, or all are missing.
         """
-        parts = [p for p in self.to_parts(spec, time, strict=strict) if p.values.size]
+        parts = [reduced(p) for p in self.to_parts(spec, time, strict=strict) if p.values.size]
         if len(parts) == 1:
             return replace(parts[0], name=self.name)
         width = len(time) * (1 if self.operator is not None else spec.channels) * len(spec.lat) * len(spec.lon)
@@ -255,7 +243,7 @@ class Observation:
             return SourceArrays(self.name, sp.csr_array((0, width)), np.zeros(0), np.zeros(0), self.operator)
         operator = sp.csr_array(sp.vstack([p.operator for p in parts], format="csr"))
         # Quality control is that of the source, so that all parts have the same attributes; biases are their own.
-        names = [n for n in _PER_VALUE if getattr(parts[0], n) is not None]
+        names = [n for n in PER_VALUE if getattr(parts[0], n) is not None]
         arrays: dict[str, Any] = {n: np.concatenate([getattr(p, n) for p in parts]) for n in names}
         if parts[0].group is not None:
             sizes = np.cumsum([0, *(int(p.group.max()) + 1 for p in parts if p.group is not None)])
@@ -268,7 +256,7 @@ class Observation:
     def to_parts(
         self, spec: Spec, time: xr.DataArray, *, strict: bool = True, owner: Owner | None = None
     ) -> list[SourceArrays]:
-        """Build the likelihood of each variable of this source, and count what takes no part.
+        """Build the likelihood of each variable, not yet thinned and averaged, and count what is left out.
 
         Parameters
         ----------
@@ -445,41 +433,30 @@ class Observation:
         sigma = np.where(sigma > 0, sigma, exact)
         # What goes with each value; chosen and averaged alike.
         more = self._more(ds, da, names, match, Grid.of_spec(spec), valid, t, s, scale)
-        if self.qc.thin is not None:
-            lat, lon = positions(da, place)
-            box, distance = boxes(lat[s], lon[s], self.qc.thin)
-            kept = thinned(combined(row_keys(match.weights)[t], c, box), distance, sigma)
-            count.rejected["thinned"] += int((~kept & count.owns(t)).sum())
-            t, c, s, y, sigma = t[kept], c[kept], s[kept], y[kept], sigma[kept]
-            more = {k: v[kept] for k, v in more.items()}
         operator = row_kron(row_kron(match.weights, vertical, t, c), space, rows_b=s)
-        owned = None if owner is None else count.owns(t)
-        arrays = {k: v for k, v in more.items() if k in ("group", "bias_error", "subgrid")}
-        variance = sigma**2
-        if self.qc.superob:
-            lat, lon = positions(da, place)
-            side = self.qc.superob
-            box = model_cells(spec, lat, lon)[s] if side is True else boxes(lat[s], lon[s], float(side))[0]
-            mean, member = average(combined(row_keys(match.weights)[t], c, box), variance)
-            variance = mean.power(2) @ variance
-            operator, y = sp.csr_array(mean @ operator), mean @ y
-            spot = combined(lat[s], lon[s])
-            if "local" in more:
-                variance = variance + shared(mean, member, spot, more["local"])
-            if "subgrid" in more:
-                arrays["subgrid"] = shared(mean, member, spot, np.sqrt(more["subgrid"]))
-            if "bias_error" in more:
-                arrays["bias_error"] = mean @ more["bias_error"]
-                arrays["group"] = np.zeros(len(y), np.intp)
-            arrays["merged"] = np.bincount(member)
-            first = np.unique(member, return_index=True)[1]
-            owned = None if owned is None else owned[first]
-        elif "local" in more:
-            variance = variance + more["local"] ** 2
+        if self.qc.thin is not None or self.qc.superob:
+            more |= self._boxes(da, place, spec, row_keys(match.weights)[t], c, s)
+        if owner is not None:
+            more["owned"] = count.owns(t)
         return SourceArrays(
-            name, operator, y, variance, self.operator, self.qc.likelihood, self.qc.background_check,
-            owned=owned, given=count.given, rejected=dict(count.rejected), **arrays,
+            name, operator, y, sigma**2, self.operator, self.qc.likelihood, self.qc.background_check,
+            given=count.given, rejected=dict(count.rejected), **more,
         ), ""  # fmt: skip
+
+    def _boxes(
+        self, da: xr.DataArray, place: xr.DataArray, spec: Spec, frame: IntArray, level: IntArray, s: IntArray
+    ) -> dict[str, Any]:
+        """Return the boxes in which values of the same frames and level are thinned or averaged."""
+        lat, lon = positions(da, place)
+        out: dict[str, Any] = {"spot": combined(lat, lon)[s]}
+        if self.qc.thin is not None:
+            box, distance = boxes(lat, lon, self.qc.thin)
+            out |= {"thin_box": combined(frame, level, box[s]), "thin_distance": distance[s]}
+        side = self.qc.superob
+        if side:
+            box = model_cells(spec, lat, lon) if side is True else boxes(lat, lon, float(side))[0]
+            out["mean_box"] = combined(frame, level, box[s])
+        return out
 
     def _factors(
         self, ds: xr.Dataset, da: xr.DataArray, at: str, variable: VariableSpec
