@@ -388,9 +388,11 @@ class Observation:
         names = (name, variable.name)
         error, flags = self._quality(ds, da, names)
         t, c, s = (expand(index, da) for index in (when, level, place))
-        count.reject("time", match.matched[t], t)
-        count.reject("place", here[s], t)
-        count.reject("level", there[c], t)
+        if read:
+            # Of data that are not read there may be more than memory holds; even a mask is too large.
+            count.reject("time", match.matched[t], t)
+            count.reject("place", here[s], t)
+            count.reject("level", there[c], t)
         if not here.any() or not there.any():
             return nothing(), (
                 f"Source {self.name!r}: all {len(here) if not here.any() else len(there)} "
