@@ -171,7 +171,7 @@ class WrongAdjoint(torch.autograd.Function):
 BAD = {
     "no field of that name": (
         lambda f: f["q"][:, :, 0],
-        r"fails on fields of shapes .*KeyError.*'t': \(2, 3, 2, 8, 16\)",
+        r"fails on fields of shapes .*'t': \(2, 3, 2, 8, 16\).*KeyError",
     ),
     "no tensor": (lambda f: f["t"].numpy(), "fails on fields|returns a ndarray"),
     "levels left": (lambda f: f["t"], r"returns shape \(2, 3, 2, 8, 16\).*expected \(2, 3, 8, 16\)"),
@@ -302,7 +302,7 @@ def test_operators_draw_the_analysis_lazily_and_in_segments(tiny_model):
     """Truth seen through a nonlinear operator; the analysis fits it better than the prior does, eager or lazy."""
     days = pd.date_range("2001-01-01", periods=42)
     grid = xr.Dataset(coords={"time": days, "lat": list(tiny_model.spec.lat), "lon": list(tiny_model.spec.lon)})
-    wave = np.sin(np.deg2rad(grid.lon) * 2 - xr.DataArray(0.3 * np.arange(42), dims="time"))
+    wave = np.sin(np.deg2rad(grid.lon) * 2 - xr.DataArray(0.3 * np.arange(42), dims="time", coords={"time": days}))
     truth = 285 + 8 * wave * np.cos(np.deg2rad(grid.lat))
     data = (5.67e-8 * truth**4).transpose("time", "lat", "lon").rename("flux").assign_attrs(units="W m-2")
 
