@@ -1,6 +1,6 @@
 """What observations cost and what quality control is worth. Prints the tables of docs/observations.md.
 
-    python benchmarks/observations.py                        # all; half an hour on one core
+    python benchmarks/observations.py                        # all; about ten minutes on one idle core
     python benchmarks/observations.py --tables cost errors   # a few minutes
 
 ``cost``      a million reports at random places and times in one window of five days: time and memory to build the
@@ -100,14 +100,14 @@ def frames() -> xr.DataArray:
 
 
 def analysis(count: int, kind: str) -> list[str]:
-    """One member with sixteen network calls."""
+    """One member with twelve network calls."""
     data = reports(count)
     truth = xslams.open_tutorial().isel(time=slice(0, FRAMES)).load()
     grid = truth[["t"]]
     base = peak()
     start = time.perf_counter()
     obs = xslams.Observation(data, error=10.0, qc=QC[kind])
-    result = grid.slams.assimilate(obs, "speedy-t30", members=2, steps=16, report=True)
+    result = grid.slams.assimilate(obs, "speedy-t30", members=1, steps=12, report=True)
     took = time.perf_counter() - start
     table = result.slams.report().isel(source=0)
     rmse = float(result.slams.score(truth["t"])["rmse"].mean())
