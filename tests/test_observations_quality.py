@@ -172,6 +172,19 @@ def test_what_is_finer_than_the_model_has_a_life_of_its_own(cells, method, expec
     np.testing.assert_allclose(made.subgrid, 0.62929 * expected, atol=1e-12)
 
 
+def test_footprints_of_a_swath_have_a_size_of_their_own():
+    """Turned by 45 degrees, with half of the area of a cell of the model."""
+    y, x = np.meshgrid(np.arange(-3, 4), np.arange(-3, 4), indexing="ij")
+    swath = xr.DataArray(
+        np.ones((7, 7)), dims=("y", "x"), name="pr", attrs={"units": "mm day-1"},
+        coords={"lat": (("y", "x"), 5.0 * (x + y)), "lon": (("y", "x"), 7.5 * (x - y))},
+    )  # fmt: skip
+    grid = Grid(np.arange(-60.0, 61, 10), np.arange(0, 360, 15.0), periodic=True)
+    expected = 0.62929 * (1 - 0.5 ** (1 / 3))
+    assert within_cell(swath, grid, "nearest") == pytest.approx(expected)
+    assert within_cell(swath, Grid(grid.lat / 2, grid.lon / 2), "conservative") == 0.0
+
+
 def test_variance_within_a_square_is_that_of_random_fields():
     """The constant of the 2/3 law, by the mean over pairs of random points."""
     rng = np.random.default_rng(0)

@@ -19,7 +19,7 @@ from typing import Any as _Any
 from xslams import accessor as _accessor  # noqa: F401  registers .slams
 
 if _TYPE_CHECKING:
-    from xslams import errors, inference, models, plot, regrid, scores, systems, testing, training
+    from xslams import datasets, errors, inference, models, plot, regrid, scores, systems, testing, training
     from xslams.models.model import Model
     from xslams.models.spec import Spec, VariableSpec
     from xslams.observations import Observation, QualityControl, simulate_observations
@@ -38,7 +38,7 @@ _NAMES = {
     "open_tutorial": "xslams.zoo",
     "simulate_observations": "xslams.observations",
 }
-_MODULES = ("errors", "inference", "models", "plot", "regrid", "scores", "systems", "testing", "training")
+_MODULES = ("datasets", "errors", "inference", "models", "plot", "regrid", "scores", "systems", "testing", "training")
 
 __all__ = [
     "Model",
@@ -47,6 +47,7 @@ __all__ = [
     "Spec",
     "VariableSpec",
     "__version__",
+    "datasets",
     "errors",
     "inference",
     "list_models",

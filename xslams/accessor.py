@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from xslams.models.model import Model
     from xslams.observations.source import ObservationsLike
     from xslams.regrid import Target
-    from xslams.typing import Guidance, Method
+    from xslams.typing import Edges, Guidance, Method
 
 __all__ = ["SlamsAccessor"]
 
@@ -99,17 +99,22 @@ class SlamsAccessor:
         target: Target,
         method: Method = "bilinear",
         engine: Literal["auto", "xesmf", "embedded"] = "auto",
+        *,
+        edges: Edges = "great_circle",
     ) -> xr.Dataset | xr.DataArray:
         """Bring every variable to another grid, or to points.
 
         Parameters
         ----------
         target
-            Dataset or DataArray with the latitudes and longitudes wanted, or a Model.
+            Dataset or DataArray with the latitudes and longitudes wanted (grid, curvilinear grid, swath or points), or
+            a Model.
         method
             "bilinear", "conservative" or "nearest".
         engine
-            "embedded" weights, "xesmf", or "auto": xesmf where it is installed and needed.
+            "embedded", "xesmf", or "auto", which is the embedded one: its weights are defined as ESMF's are.
+        edges
+            "great_circle", as in ESMF, or "parallel", as in CDO.
 
         Returns
         -------
@@ -119,8 +124,8 @@ class SlamsAccessor:
         from xslams import regrid
 
         if isinstance(self._obj, xr.DataArray):
-            return regrid.regrid(self._obj, target, method=method, engine=engine)
-        return regrid.regrid(self._obj, target, method=method, engine=engine)
+            return regrid.regrid(self._obj, target, method=method, engine=engine, edges=edges)
+        return regrid.regrid(self._obj, target, method=method, engine=engine, edges=edges)
 
     def fit(
         self,

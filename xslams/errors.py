@@ -8,6 +8,7 @@ __all__ = [
     "AdjointError",
     "ChunkError",
     "CoverageError",
+    "DatasetError",
     "DimensionError",
     "GridError",
     "ModelError",
@@ -42,6 +43,10 @@ class ChunkError(SlamsError, ValueError):
 
 class CoverageError(SlamsError, ValueError):
     """Observations and state do not overlap in time or space, or hold no usable value."""
+
+
+class DatasetError(SlamsError, OSError):
+    """A public data set could not be fetched, or what was fetched or cached is not what it should be."""
 
 
 class VariableError(SlamsError, KeyError):

@@ -132,7 +132,7 @@ def assimilate(
     Dataset
         State variables with dimensions (member, time, [level,] lat, lon); lazy where `ds` is dask-backed.
     """
-    model = zoo.open_model(model)
+    model = _open(model)
     spec = model.spec
     _require(_is_count(members) and members > 0, "members", members, "a positive whole number")
     _require(
@@ -207,7 +207,7 @@ def check(
     Dataset
         As `xslams.observations.screening.report`, before the analysis.
     """
-    model = zoo.open_model(model)
+    model = _open(model)
     spec = model.spec
     schema.check_time(ds, spec)
     schema.grid_positions(ds, spec)
@@ -317,7 +317,7 @@ def encode(ds: xr.Dataset, model: Model | str | os.PathLike[str], *, device: str
     Dataset
         Variable ``z`` with dimensions (time, z, z_lat, z_lon); lazy where `ds` is.
     """
-    model = zoo.open_model(model)
+    model = _open(model)
     schema.match_variables(ds, model.spec.state)
     fields = schema.to_channels(ds, model.spec, allow_missing=True)
     fraction = xr.DataArray(schema.year_fraction(fields["time"]), dims="time", coords={"time": fields["time"]})
@@ -361,7 +361,7 @@ def decode(
     if model is None:
         msg = "The Dataset does not say which model encoded it. Name it: .slams.decode(model)."
         raise ModelError(msg)
-    model = zoo.open_model(model)
+    model = _open(model)
     spec = model.spec
     if "z" not in latent or not {"time", "z", "z_lat", "z_lon"} <= set(latent["z"].dims):
         msg = (
@@ -743,6 +743,19 @@ def _template(ds: xr.Dataset) -> xr.Dataset:
     """Coordinates of the analysis, without anything that could be computed or used."""
     names = [schema.coordinate(ds, kind) for kind in ("time", "lat", "lon")]
     return xr.Dataset(coords={n: ds[n].reset_coords(drop=True).compute() for n in names if n is not None})
+
+
+def _open(model: str | os.PathLike[str] | Model) -> Model:
+    """Open a model of gridded fields; those of a system have other dimensions."""
+    opened = zoo.open_model(model)
+    if opened.spec.system:
+        msg = (
+            f"The model {opened.spec.name!r} is of the system {opened.spec.system.get('name')}, which has no "
+            "latitudes, longitudes and dates; expected one of gridded fields, such as 'speedy-t30'. Draw from it "
+            "with xslams.inference: prior_of(model, length=...) and sample_posterior(...)."
+        )
+        raise ModelError(msg)
+    return opened
 
 
 def _choose(spec: Spec, variables: Sequence[str] | None) -> list[str]:

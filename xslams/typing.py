@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-__all__ = ["PER_VALUE", "FieldFunction", "FloatArray", "Guidance", "Method", "SourceArrays"]
+__all__ = ["PER_VALUE", "Edges", "FieldFunction", "FloatArray", "Guidance", "Method", "SourceArrays"]
 
 #: Attributes of `SourceArrays` that have an element for each value, but for the operator.
 PER_VALUE = (
@@ -21,6 +21,7 @@ PER_VALUE = (
 FloatArray = npt.NDArray[np.floating]
 Guidance = Literal["mmps", "sda", "dps"]
 Method = Literal["bilinear", "conservative", "nearest"]
+Edges = Literal["great_circle", "parallel"]
 FieldFunction = Callable[[Mapping[str, Any]], Any]
 """Observation operator of a user: torch tensors of physical fields by name, to a tensor on the same grid and times."""
 

@@ -138,7 +138,8 @@ def _describe(path: Path, where: str) -> dict[str, Any]:
     return {
         "summary": spec.summary,
         "variables": variables,
-        "grid": f"{len(spec.lat)} x {len(spec.lon)}" + (", global" if spec.periodic else ""),
+        "grid": f"{len(spec.lat)} x {len(spec.lon)}"
+        + (f", {spec.system['name']}" if spec.system else ", global" if spec.periodic else ""),
         "size": path.stat().st_size / 1e6,
         "sha256": model.sha256,
         "where": where,

@@ -15,7 +15,8 @@ takes it. The three methods differ in the weights :math:`w` alone:
 
 By Tweedie's formula :math:`V_t = \sigma_t^2 / \alpha_t \, \partial \hat z / \partial z_t`, one backward pass through
 the network per product. Where a denoiser knows an approximation of its posterior covariance (the Gaussian prior inside
-`TrajectoryDenoiser`), that one is used, and the network is called once per step and never differentiated.
+`TrajectoryDenoiser`, the blocks that a `MarkovDenoiser` has learned), that one is used, and the network is called once
+per step and never differentiated.
 
 References
 ----------
@@ -127,8 +128,9 @@ class GuidedDenoiser(Denoiser, abc.ABC):
     Parameters
     ----------
     denoiser
-        Denoiser of the prior. If it has a method ``covariance(v, t)``, that is its posterior covariance; otherwise the
-        covariance is found by differentiating the denoiser.
+        Denoiser of the prior. If it has a method ``covariance(v, t)``, that is its posterior covariance; if it has an
+        attribute ``correlated`` that is true, what it returns has one, ``covariance(v)``; otherwise the covariance is
+        found by differentiating the denoiser.
     y
         Observations, shape ``(n,)`` or ``(B, n)``.
     A
@@ -207,9 +209,12 @@ class GuidedDenoiser(Denoiser, abc.ABC):
 
     def _prior(self, x_t: Tensor, t: Tensor, **kwargs: object) -> tuple[Tensor, LinearMap]:
         """Mean of the prior given `x_t`, and its covariance as a function."""
-        covariance = getattr(self.denoiser, "covariance", None)
-        if covariance is not None:
-            return self.denoiser(x_t, t, **kwargs).mean, lambda v: covariance(v, t)
+        known = getattr(self.denoiser, "covariance", None)
+        if known is not None:
+            return self.denoiser(x_t, t, **kwargs).mean, lambda v: known(v, t)
+        if getattr(self.denoiser, "correlated", False):
+            posterior = self.denoiser(x_t, t, **kwargs)
+            return posterior.mean, posterior.covariance
         alpha, sigma = self.schedule(t)
         x_t = x_t.detach()
         if self.derivative == "jvp":

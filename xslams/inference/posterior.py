@@ -64,7 +64,7 @@ def sample_posterior(
         Denoiser of the prior (azula), whose schedule maps times in [0, 1] to signal and noise scales.
         Its noise at time 1 should be several times the largest standard deviation of the prior.
     y
-        Observations, shape ``(n,)``.
+        Observations, shape ``(n,)``; or ``(members, n)``, where every member has its own: many cases in one batch.
     A
         Observation operator, from ``(members, *shape)`` to ``(members, n)``; differentiable, or with a method
         ``linearize``. For several sources at once see `xslams.inference.sources.Sources`.
@@ -125,8 +125,11 @@ def sample_posterior(
     _, sigma = denoiser.schedule(torch.ones((), device=y.device, dtype=y.dtype) if t is None else t[0].to(y))
     x = sigma * noise(0)
     predicted = A(x[:1])
-    if predicted.shape[1:] != y.shape:
-        msg = f"The operator gives {tuple(predicted.shape[1:])} per member, but y has shape {tuple(y.shape)}."
+    if y.ndim not in (1, 2) or predicted.shape[1:] != y.shape[-1:] or y.shape[:-1] not in ((), (members,)):
+        msg = (
+            f"The operator gives {tuple(predicted.shape[1:])} per member, but y has shape {tuple(y.shape)}; expected "
+            f"(n,) or ({members}, n)."
+        )
         raise OptionError(msg)
     guided = guide(denoiser, y, A, error_covariance(cov_y), guidance)
     return sample(guided, x, noise, sampler=sampler, steps=steps, corrections=corrections, t=t)

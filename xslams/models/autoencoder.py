@@ -22,7 +22,7 @@ References
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
@@ -31,13 +31,16 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Autoencoder", "PadConv2d"]
+__all__ = ["Autoencoder", "PadConv2d", "Periodic"]
+
+#: Whether a grid is periodic: nowhere, in longitude, or also across its rows (the square of a system).
+Periodic = bool | Literal["both"]
 
 
 class PadConv2d(nn.Conv2d):
-    """Convolution that keeps the grid: periodic in longitude where the grid is, edge values elsewhere."""
+    """Convolution that keeps the grid: periodic where the grid is, edge values elsewhere."""
 
-    def __init__(self, inputs: int, outputs: int, *, periodic: bool, kernel: int = 3) -> None:
+    def __init__(self, inputs: int, outputs: int, *, periodic: Periodic, kernel: int = 3) -> None:
         super().__init__(inputs, outputs, kernel)
         self.periodic = periodic
         self.margin = kernel // 2
@@ -48,7 +51,7 @@ class PadConv2d(nn.Conv2d):
         if not m:
             return x
         x = F.pad(x, (m, m, 0, 0), mode="circular" if self.periodic else "replicate")
-        return F.pad(x, (0, 0, m, m), mode="replicate")
+        return F.pad(x, (0, 0, m, m), mode="circular" if self.periodic == "both" else "replicate")
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, inputs, lat, lon)`` to ``(B, outputs, lat, lon)``."""
@@ -67,7 +70,7 @@ class Autoencoder(nn.Module):
     patch
         Factor by which the latent grid is coarser.
     periodic
-        Whether longitudes close the circle.
+        Whether longitudes close the circle, or both dimensions do.
     hidden
         Width of the encoder's residual branch; 0 leaves the linear branch alone.
     """
@@ -77,7 +80,13 @@ class Autoencoder(nn.Module):
     residual_std: Tensor
 
     def __init__(
-        self, frame_shape: tuple[int, int, int], latent_channels: int, patch: int, *, periodic: bool, hidden: int = 64
+        self,
+        frame_shape: tuple[int, int, int],
+        latent_channels: int,
+        patch: int,
+        *,
+        periodic: Periodic,
+        hidden: int = 64,
     ) -> None:
         super().__init__()
         channels, lat, lon = frame_shape

@@ -15,6 +15,7 @@ from xslams.models.spec import Spec
 
 if TYPE_CHECKING:
     from xslams.models.networks import Networks
+    from xslams.models.systems import SystemNetworks
 
 __all__ = ["Model"]
 
@@ -44,7 +45,9 @@ class Model:
     ['t', 'pr', 'olr']
     """
 
-    def __init__(self, spec: Spec, *, networks: Networks | None = None, path: Path | None = None) -> None:
+    def __init__(
+        self, spec: Spec, *, networks: Networks | SystemNetworks | None = None, path: Path | None = None
+    ) -> None:
         if networks is None and path is None:
             msg = "A Model needs either its networks or the path of its file; got neither. Use Model.load(path)."
             raise ModelError(msg)
@@ -76,7 +79,7 @@ class Model:
         if path.suffix != ".safetensors":
             msg = f"A model is saved as .safetensors; got {path.name!r}. Use {path.with_suffix('.safetensors').name!r}."
             raise ModelError(msg)
-        tensors = {k: v.contiguous() for k, v in self.networks().storage_state().items()}
+        tensors = {k: v.contiguous() for k, v in self._modules().storage_state().items()}
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
         os.close(handle)
         try:
@@ -92,7 +95,41 @@ class Model:
         return path
 
     def networks(self) -> Networks:
-        """Return the torch modules in evaluation mode, loading them on first use."""
+        """Return the torch modules in evaluation mode, loading them on first use.
+
+        Raises
+        ------
+        ModelError
+            If the model has a network of trajectories instead, see `filters`.
+        """
+        from xslams.models.networks import Networks
+
+        modules = self._modules()
+        if not isinstance(modules, Networks):
+            msg = (
+                f"The model {self.spec.name!r} is of the system {self.spec.system.get('name')} and has no latent "
+                "space. Draw from it with xslams.inference: prior_of(model, length=...) and sample_posterior(...)."
+            )
+            raise ModelError(msg)
+        return modules
+
+    def filters(self) -> SystemNetworks:
+        """Return the torch modules of a model that denoises whole trajectories of a small system.
+
+        Raises
+        ------
+        ModelError
+            If the model has a latent space instead, see `networks`.
+        """
+        from xslams.models.systems import SystemNetworks
+
+        modules = self._modules()
+        if not isinstance(modules, SystemNetworks):
+            msg = f"The model {self.spec.name!r} has a latent space and no filters; use its networks()."
+            raise ModelError(msg)
+        return modules
+
+    def _modules(self) -> Networks | SystemNetworks:
         if self._networks is None:
             from xslams.models.networks import load_networks
 

@@ -9,10 +9,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from xslams.errors import ModelError
-from xslams.models.autoencoder import Autoencoder
+from xslams.models.autoencoder import Autoencoder, Periodic
 from xslams.models.gaussian import GaussianPrior
 from xslams.models.normalization import Normalization
 from xslams.models.score import ScoreNetwork
+from xslams.models.systems import SystemNetworks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,8 +42,10 @@ class Networks(nn.Module):
         super().__init__()
         a: dict[str, Any] = spec.architecture
         self.normalization = Normalization(spec, a["mean_order"], a["std_order"])
+        # Systems with two dimensions live on a square that is periodic in both.
+        periodic: Periodic = "both" if spec.system and spec.periodic else spec.periodic
         self.autoencoder = Autoencoder(
-            spec.frame_shape, a["latent_channels"], a["patch"], periodic=spec.periodic, hidden=a["hidden"]
+            spec.frame_shape, a["latent_channels"], a["patch"], periodic=periodic, hidden=a["hidden"]
         )
         latent_shape = self.autoencoder.latent_shape
         self.gaussian = GaussianPrior(latent_shape, periodic=spec.periodic, modes=a["modes"], lags=a["lags"])
@@ -53,7 +56,7 @@ class Networks(nn.Module):
             self.score = ScoreNetwork(
                 latent_shape,
                 spec.window,
-                periodic=spec.periodic,
+                periodic=periodic,
                 width=tuple(a["width"]),
                 blocks=a["blocks"],
                 location=a["location"],
@@ -81,7 +84,7 @@ class Networks(nn.Module):
         self.load_state_dict(self.storage_state())
 
 
-def load_networks(spec: Spec, path: Path) -> Networks:
+def load_networks(spec: Spec, path: Path) -> Networks | SystemNetworks:
     """Build the networks and load their weights, in evaluation mode and without gradients.
 
     Raises
@@ -90,7 +93,7 @@ def load_networks(spec: Spec, path: Path) -> Networks:
         If the weights in the file are not those that the spec in its header describes.
     """
     try:
-        networks = Networks(spec)
+        networks = SystemNetworks(spec) if "memory" in spec.architecture else Networks(spec)
     except KeyError as e:
         msg = f"The spec of {path} lacks {e} in its architecture; the file is damaged or of another version of xslams."
         raise ModelError(msg) from e

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xslams.models.autoencoder import PadConv2d
+from xslams.models.autoencoder import PadConv2d, Periodic
 
 __all__ = ["ScoreNetwork"]
 
@@ -16,7 +16,7 @@ __all__ = ["ScoreNetwork"]
 class _Block(nn.Module):
     """Residual block whose second normalisation is modulated by noise level and season."""
 
-    def __init__(self, inputs: int, outputs: int, embedding: int, *, periodic: bool, dropout: float) -> None:
+    def __init__(self, inputs: int, outputs: int, embedding: int, *, periodic: Periodic, dropout: float) -> None:
         super().__init__()
         self.norm1 = nn.GroupNorm(8, inputs)
         self.conv1 = PadConv2d(inputs, outputs, periodic=periodic)
@@ -48,7 +48,7 @@ class ScoreNetwork(nn.Module):
     window
         Number of frames.
     periodic
-        Whether longitudes close the circle.
+        Whether longitudes close the circle, or both dimensions do.
     width
         Channels at each resolution, finest first; resolution halves from one to the next.
     blocks
@@ -64,7 +64,7 @@ class ScoreNetwork(nn.Module):
         latent_shape: tuple[int, int, int],
         window: int,
         *,
-        periodic: bool,
+        periodic: Periodic,
         width: tuple[int, ...] = (96, 128),
         blocks: int = 2,
         location: int = 16,

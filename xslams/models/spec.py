@@ -68,6 +68,9 @@ class Spec:
         Number of frames that the score network sees at once (odd).
     architecture, training, scores
         Free-form records: sizes of the networks, provenance of the training data, scores on validation data.
+    system
+        For a model of one of `xslams.systems`: its name and parameters. Latitudes and longitudes are then the
+        coordinates of its dimensions (a single 0 where there is none), and the time step is in its own unit.
     """
 
     variables: tuple[VariableSpec, ...]
@@ -82,6 +85,7 @@ class Spec:
     architecture: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
+    system: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     @property
@@ -127,7 +131,9 @@ class Spec:
         raise ModelError(msg)
 
     def area_weights(self) -> FloatArray:
-        """Cosine of latitude, shape (lat,)."""
+        """Cosine of latitude, shape (lat,); 1 for a system, which is flat."""
+        if self.system:
+            return np.ones(len(self.lat))
         return np.cos(np.deg2rad(np.asarray(self.lat)))
 
     def to_json(self) -> str:

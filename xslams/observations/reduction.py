@@ -227,14 +227,23 @@ def shared(mean: sp.csr_array, member: IntArray, place: IntArray, local: FloatAr
 
 def within_cell(da: xr.DataArray, grid: Grid, method: Method) -> float:
     """Variance of values of the data's resolution within a cell of the model, in units of that one cell apart."""
-    lat, lon = (np.asarray(da[str(coordinate(da, kind))].values, float) for kind in ("lat", "lon"))
+    lat, lon = (da[str(coordinate(da, kind))] for kind in ("lat", "lon"))
     ratio = 0.0
-    if lat.ndim == 1 and lon.ndim == 1 and da[str(coordinate(da, "lat"))].dims != da[str(coordinate(da, "lon"))].dims:
-        steps = [
-            float(np.median(np.abs(np.diff(np.unwrap(axis, period=360.0))))) if axis.size > 1 else 0.0
-            for axis in (lat, lon, grid.lat, grid.lon)
-        ]
-        ratio = (steps[0] * steps[1] / (steps[2] * steps[3])) ** 0.5
+    cell = _step(grid.lat) * _step(grid.lon)
+    if lat.ndim == lon.ndim == 1 and lat.dims != lon.dims:
+        ratio = (_step(lat.values) * _step(lon.values) / cell) ** 0.5
+    elif lat.ndim == 2 and lon.dims == lat.dims:
+        # Footprints of a swath: the area of the parallelogram between neighbours.
+        south, east = np.gradient(lat.values), np.gradient(np.unwrap(lon.values, period=360.0))
+        area = np.abs(south[0] * east[1] - south[1] * east[0])
+        ratio = float(np.nanmedian(area) / cell) ** 0.5
     if method == "conservative" and ratio >= 1:
         return 0.0
     return float(_WITHIN_SQUARE * abs(1.0 - ratio**_MESOSCALE))
+
+
+def _step(axis: FloatArray) -> float:
+    """Typical distance between neighbours on an axis."""
+    if axis.size < 2:
+        return 0.0
+    return float(np.median(np.abs(np.diff(np.unwrap(np.asarray(axis, float), period=360.0)))))
