@@ -191,6 +191,7 @@ class SlamsAccessor:
         device: str | None = None,
         batch_size: int | Literal["auto"] = "auto",
         progress: bool = False,
+        report: bool = False,
     ) -> xr.Dataset:
         """Draw an ensemble of states from the model's posterior given observations.
 
@@ -231,6 +232,9 @@ class SlamsAccessor:
             Members sampled at once; "auto" fits the memory.
         progress
             Show a progress bar; lazy results use dask's own instead.
+        report
+            Carry a report on the observations along, in coordinates whose names begin with ``obs_``, which `report`
+            takes out. It is computed together with the analysis, and stored with it.
 
         Returns
         -------
@@ -251,7 +255,7 @@ class SlamsAccessor:
         return pipeline.assimilate(
             self._ds, obs, model, members=members, background_error=background_error, guidance=guidance,
             sampler=sampler, steps=steps, corrections=corrections, antithetic=antithetic, overlap=overlap,
-            variables=variables, seed=seed, device=device, batch_size=batch_size, progress=progress,
+            variables=variables, seed=seed, device=device, batch_size=batch_size, progress=progress, report=report,
         )  # fmt: skip
 
     def to_zarr(
@@ -291,6 +295,61 @@ class SlamsAccessor:
         from xslams import store as stores
 
         return stores.write(self._ds, store, resume=resume, progress=progress, storage_options=storage_options)
+
+    def check(
+        self,
+        obs: ObservationsLike,
+        model: Model | str | os.PathLike[str],
+        *,
+        background_error: float | Mapping[str, Any] | xr.DataArray | None = None,
+    ) -> xr.Dataset:
+        """Report what would become of observations, and how they fit the first guess, before any analysis.
+
+        Parameters
+        ----------
+        obs, model, background_error
+            As for `assimilate`. The first guess is the model's climatology, or what becomes of it given the background.
+
+        Returns
+        -------
+        Dataset
+            Counts of values that are given, used and rejected by reason, and statistics of innovations, of every
+            source; see `report`.
+
+        Examples
+        --------
+        >>> import xslams
+        >>> truth = xslams.open_tutorial().isel(time=slice(0, 3))
+        >>> satellite = xslams.simulate_observations(truth["olr"], coarsen={"lat": 2, "lon": 2}, error=5.0)
+        >>> checked = truth.slams.check(satellite, "speedy-t30")
+        >>> int(checked["given"].sel(source="olr")), int(checked["used"].sel(source="olr"))
+        (3456, 3456)
+        """
+        from xslams import pipeline
+
+        return pipeline.check(self._ds, obs, model, background_error=background_error)
+
+    def report(self) -> xr.Dataset:
+        """Report what became of the observations of this analysis.
+
+        Returns
+        -------
+        Dataset
+            For every source: values ``given``, ``used`` and ``rejected`` (by ``reason``); number of values in the
+            ``likelihood`` once averaged; how many of these a robust likelihood has ``downweighted``; root mean square
+            of their ``error`` as stated; and before and after the analysis (``stage``) mean and standard deviation of
+            innovations, ``expected_std`` of the latter if all errors are what they are said to be, and ``spread`` of
+            what was predicted. Lazy where the analysis is, and then to be computed with it: ``dask.compute(analysis,
+            report)``.
+
+        Raises
+        ------
+        VariableError
+            If the analysis was made without ``report=True``.
+        """
+        from xslams import pipeline
+
+        return pipeline.report(self._ds)
 
     def score(self, truth: xr.Dataset | xr.DataArray, *, dims: Sequence[Hashable] | None = None) -> xr.Dataset:
         """Score an analysis against the truth, weighted by area.

@@ -5,6 +5,7 @@ the built-in class that a caller would guess, so that ``except ValueError`` work
 """
 
 __all__ = [
+    "AdjointError",
     "ChunkError",
     "CoverageError",
     "DatasetError",
@@ -68,6 +69,10 @@ class UnitError(SlamsError, ValueError):
 
 class ObservationError(SlamsError, ValueError):
     """An observation source is not usable as given (error, operator, geometry)."""
+
+
+class AdjointError(SlamsError, AssertionError):
+    """A derivative, and the adjoint or the differences that it has to agree with, disagree."""
 
 
 class OptionError(SlamsError, ValueError):

@@ -151,9 +151,12 @@ class GuidedDenoiser(Denoiser, abc.ABC):
         self.denoiser = denoiser
         self.y = y
         self.A = A
+        self.errors = cov_y
         self.cov_y = cov_y
         self.precision_y = cov_y.inv
         self.derivative = derivative
+        self.reweight: Callable[[Tensor], Covariance] | None = None
+        self._latest = 0.0
 
     @property
     def schedule(self) -> Schedule:  # type: ignore[override]  # azula declares an attribute
@@ -171,10 +174,20 @@ class GuidedDenoiser(Denoiser, abc.ABC):
         t
             Time, shape ``()``.
         """
+        if self.reweight is not None and float(t) > self._latest:
+            self._set_errors(self.errors)  # back at high noise: another sample
         x_hat, cov_x = self._prior(x_t, t, **kwargs)
         y_hat, forward, adjoint = linearize(self.A, x_hat)
         weights = self._weights(self.y - y_hat, x_hat, forward, lambda w: cov_x(adjoint(w)), t)
-        return DiracPosterior(mean=x_hat + cov_x(adjoint(weights)))
+        mean = x_hat + cov_x(adjoint(weights))
+        if self.reweight is not None:
+            self._set_errors(self.reweight(self.y - self.A(mean)))
+            self._latest = float(t)
+        return DiracPosterior(mean=mean)
+
+    def _set_errors(self, cov_y: Covariance) -> None:
+        """Go on with another error covariance."""
+        self.cov_y, self.precision_y = cov_y, cov_y.inv
 
     @abc.abstractmethod
     def _weights(self, innovation: Tensor, x_hat: Tensor, forward: LinearMap, gain: LinearMap, t: Tensor) -> Tensor:
@@ -323,14 +336,18 @@ class SDADenoiser(GuidedDenoiser):
         derivative: Derivative = "vjp",
     ) -> None:
         super().__init__(denoiser, y, A, cov_y, derivative=derivative)
-        if isinstance(cov_y, DiagonalCovariance):
-            self.variance = cov_y.D
-        elif isinstance(cov_y, IsotropicCovariance):
-            self.variance = torch.as_tensor(cov_y.lmbda)
-        else:
+        if not isinstance(cov_y, DiagonalCovariance | IsotropicCovariance):
             msg = f"guidance='sda' needs independent errors; got a {type(cov_y).__name__}. Use guidance='mmps'."
             raise OptionError(msg)
         self.gamma = gamma
+
+    @property
+    def variance(self) -> Tensor:
+        """Error variances."""
+        if isinstance(self.cov_y, IsotropicCovariance):
+            return torch.as_tensor(self.cov_y.lmbda)
+        variance: Tensor = self.cov_y.D  # type: ignore[attr-defined]  # diagonal, as was checked
+        return variance
 
     def _weights(self, innovation: Tensor, x_hat: Tensor, forward: LinearMap, gain: LinearMap, t: Tensor) -> Tensor:
         if self.gamma is not None:
@@ -468,7 +485,13 @@ GUIDANCE: dict[str, MMPS | SDA | DPS] = {"mmps": MMPS(), "sda": SDA(), "dps": DP
 
 
 def guide(
-    denoiser: Denoiser, y: Tensor, A: Operator, cov_y: Covariance, guidance: str | MMPS | SDA | DPS = "mmps"
+    denoiser: Denoiser,
+    y: Tensor,
+    A: Operator,
+    cov_y: Covariance,
+    guidance: str | MMPS | SDA | DPS = "mmps",
+    *,
+    reweight: Callable[[Tensor], Covariance] | None = None,
 ) -> GuidedDenoiser:
     """Wrap a denoiser by a guidance.
 
@@ -478,6 +501,9 @@ def guide(
         As for `GuidedDenoiser`.
     guidance
         A name in `GUIDANCE`, or options of one: ``MMPS(iterations=3)``, ``SDA(gamma=0.1)``, ``DPS(zeta=0.5)``.
+    reweight
+        Error covariance given the residuals ``(B, n)`` of the latest guided estimate, for the call after it; see
+        `xslams.inference.likelihood.RobustErrors`.
 
     Raises
     ------
@@ -495,9 +521,12 @@ def guide(
     >>> guided(torch.zeros(1, 2), torch.tensor(1.0)).mean.round(decimals=3)
     tensor([[0.5000, 0.0000]])
     """
-    if not isinstance(guidance, str):
-        return guidance(denoiser, y, A, cov_y)
-    if guidance not in GUIDANCE:
-        msg = f"Unknown guidance {guidance!r}; choose one of {', '.join(map(repr, GUIDANCE))}."
-        raise OptionError(msg)
-    return GUIDANCE[guidance](denoiser, y, A, cov_y)
+    if isinstance(guidance, str):
+        if guidance not in GUIDANCE:
+            msg = f"Unknown guidance {guidance!r}; choose one of {', '.join(map(repr, GUIDANCE))}."
+            raise OptionError(msg)
+        guidance = GUIDANCE[guidance]
+    guided = guidance(denoiser, y, A, cov_y)
+    if reweight is not None:
+        guided.reweight = reweight
+    return guided
