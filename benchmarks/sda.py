@@ -156,6 +156,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trajectories", type=int, default=64)
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--calls", nargs="+", choices=list(CONFIGURATIONS), default=list(CONFIGURATIONS))
     arguments = parser.parse_args()
@@ -164,7 +165,8 @@ def main() -> None:
     print(f"{arguments.trajectories} trajectories, {MEMBERS} members; medians\n")
     print("| case | method | calls (network) | W1 | log p(y given x) | log p(x) | CPU s |")
     print("|---|---|---:|---:|---:|---:|---:|")
-    for case, (every, error) in CASES.items():
+    for case in arguments.cases:
+        every, error = CASES[case]
         jobs = []
         for number, x in enumerate(truth):
             seen = x[::every, 0] / SYSTEM.scale[0]

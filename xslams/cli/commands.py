@@ -100,6 +100,7 @@ def _command(function: Callable[..., None]) -> click.Command:
 @_option("--seed", type=int, default=0, help="The same seed gives the same ensemble.")
 @_DEVICE
 @_option("--batch-size", type=sources.AutoInt(1), default="auto", help="Members sampled at once.")
+@_option("--report", is_flag=True, help="Keep with the analysis what became of the observations.")
 @_START
 @_END
 @_SCHEDULER
@@ -218,13 +219,15 @@ def score(
 @_option("--method", type=click.Choice(["bilinear", "conservative", "nearest"]), default="bilinear",
          help="How values come to the new grid.")  # fmt: skip
 @_option("--engine", type=click.Choice(["auto", "embedded", "xesmf"]), default="auto", help="What makes the weights.")
+@_option("--edges", type=click.Choice(["great_circle", "parallel"]), default="great_circle",
+         help="What joins neighbouring points: great circles as in ESMF, parallels as in CDO.")  # fmt: skip
 @_START
 @_END
 @_SCHEDULER
 @_OVERWRITE
 @_PROGRESS
 def regrid(
-    *, data: str, target: str, out: str, method: str, engine: str, start: str | None, end: str | None,
+    *, data: str, target: str, out: str, method: str, engine: str, edges: str, start: str | None, end: str | None,
     scheduler: str | None, overwrite: bool, progress: bool,
 ) -> None:  # fmt: skip
     """Bring DATA to the grid, or the points, of another file or of a model."""
@@ -238,7 +241,7 @@ def regrid(
     )
     wanted = files.open_data(target) if is_data else _model(target)
     with _cluster(scheduler):
-        files.write_data(ds.slams.regrid(wanted, method=method, engine=engine), out, progress=progress)
+        files.write_data(ds.slams.regrid(wanted, method=method, engine=engine, edges=edges), out, progress=progress)
     click.echo(out)
 
 
