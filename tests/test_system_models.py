@@ -20,7 +20,9 @@ NAMES = ("lorenz63", "lorenz63-ode", "lorenz96", "kolmogorov")
 def small() -> xslams.Model:
     spec = Spec(
         variables=(VariableSpec("x", "1"), VariableSpec("y", "1")), lat=(0.0,), lon=(0.0,), periodic=False,
-        time_step=0.1, name="small", architecture={"memory": 4, "hidden": 8, "reach": 0, "blocks": True},
+        time_step=0.1, name="small", architecture={
+            "memory": 4, "hidden": 8, "reach": 0, "blocks": True, "products": 4, "step_reach": 0,
+        },
         system={"name": "Nothing"},
     )  # fmt: skip
     torch.manual_seed(0)

@@ -66,6 +66,8 @@ Derivative = Literal["vjp", "jvp"]
 # An iteration of the solver costs a product with the covariance. Systems that need more than these are too badly
 # conditioned for single precision.
 _MOST_ITERATIONS = 50
+# Linearisations about the guided estimate, by denoisers that can (`MarkovDenoiser`).
+_RELINEARIZATIONS = 2
 
 
 @runtime_checkable
@@ -176,14 +178,25 @@ class GuidedDenoiser(Denoiser, abc.ABC):
         """
         if self.reweight is not None and float(t) > self._latest:
             self._set_errors(self.errors)  # back at high noise: another sample
-        x_hat, cov_x = self._prior(x_t, t, **kwargs)
-        y_hat, forward, adjoint = linearize(self.A, x_hat)
-        weights = self._weights(self.y - y_hat, x_hat, forward, lambda w: cov_x(adjoint(w)), t)
-        mean = x_hat + cov_x(adjoint(weights))
+        mean = self._update(*self._prior(x_t, t, **kwargs), t)
+        relinearize = getattr(self.denoiser, "relinearize", None)
+        for _ in range(_RELINEARIZATIONS if relinearize is not None else 0):
+            # Where the dynamics are known, linearise them about what the observations make of the estimate: an iterated
+            # smoother. Without them it may lie in another valley, and a covariance that is small there holds it back.
+            posterior = relinearize(x_t, t, mean)
+            if posterior is None:
+                break
+            mean = self._update(posterior.mean, posterior.covariance, t)
         if self.reweight is not None:
             self._set_errors(self.reweight(self.y - self.A(mean)))
             self._latest = float(t)
         return DiracPosterior(mean=mean)
+
+    def _update(self, x_hat: Tensor, cov_x: LinearMap, t: Tensor) -> Tensor:
+        """Bring a Gaussian, mean and covariance, together with the observations."""
+        y_hat, forward, adjoint = linearize(self.A, x_hat)
+        weights = self._weights(self.y - y_hat, x_hat, forward, lambda w: cov_x(adjoint(w)), t)
+        return x_hat + cov_x(adjoint(weights))
 
     def _set_errors(self, cov_y: Covariance) -> None:
         """Go on with another error covariance."""
@@ -213,7 +226,7 @@ class GuidedDenoiser(Denoiser, abc.ABC):
         if known is not None:
             return self.denoiser(x_t, t, **kwargs).mean, lambda v: known(v, t)
         if getattr(self.denoiser, "correlated", False):
-            posterior = self.denoiser(x_t, t, **kwargs)
+            posterior = self.denoiser(x_t, t, refine=False, **kwargs)
             return posterior.mean, posterior.covariance
         alpha, sigma = self.schedule(t)
         x_t = x_t.detach()

@@ -172,7 +172,7 @@ class MarkovDenoiser(Denoiser):
         self.calls = 0
 
     @torch.no_grad()
-    def forward(self, x_t: Tensor, t: Tensor, **kwargs: object) -> CorrelatedPosterior:
+    def forward(self, x_t: Tensor, t: Tensor, *, refine: bool = True, **kwargs: object) -> CorrelatedPosterior:
         """Estimate clean trajectories.
 
         Parameters
@@ -181,6 +181,8 @@ class MarkovDenoiser(Denoiser):
             Noisy trajectories, shape ``(B, L, channel, lat, lon)``; the last two are the sites.
         t
             Time, shape ``()``.
+        refine
+            Whether to take the steps of Gauss and Newton; guidance takes them itself, with the observations.
         """
         alpha, sigma = self.schedule(t)
         ratio = float(sigma / alpha)
@@ -188,19 +190,41 @@ class MarkovDenoiser(Denoiser):
         networks = self.networks
         if ratio <= float(networks.bare):
             # The frames themselves are close enough.
-            mean, precision = gauss_newton(
-                networks.transition, noisy.flatten(2), noisy.flatten(2), ratio, 2, checked=False
-            )
+            flat = noisy.flatten(2)
+            mean, precision = gauss_newton(networks.transition, flat, flat, ratio, 2 if refine else 1, checked=False)
             return CorrelatedPosterior(mean.reshape(x_t.shape), precision)
         self.calls += 1
         parts = [networks.filters(part, part.new_full((len(part),), ratio)) for part in noisy.split(_BATCH)]
         mean = torch.cat([part.mean for part in parts]).flatten(2)
-        refines = ratio <= float(networks.refine)
+        refines = refine and ratio <= float(networks.refine)
         if refines or not networks.filters.blocks:
             refined, precision = gauss_newton(networks.transition, mean, noisy.flatten(2), ratio, steps_at(ratio))
             mean = refined if refines else mean
         else:
             precision = _precision(parts, ratio)
+        return CorrelatedPosterior(mean.reshape(x_t.shape), precision)
+
+    def relinearize(self, x_t: Tensor, t: Tensor, guess: Tensor) -> CorrelatedPosterior | None:
+        """Linearise the dynamics about a guess that knows of observations; None where there is too much noise for it.
+
+        Parameters
+        ----------
+        x_t, t
+            As for `forward`.
+        guess
+            Estimate of the clean trajectories, shape of `x_t`.
+
+        Returns
+        -------
+        CorrelatedPosterior
+            What `x_t` says if the dynamics are linear about the guess; with the observations, the next guess.
+        """
+        alpha, sigma = self.schedule(t)
+        ratio = float(sigma / alpha)
+        if ratio > float(self.networks.refine):
+            return None
+        flat = (a.flatten(2) for a in (guess, x_t / alpha))
+        mean, precision = gauss_newton(self.networks.transition, *flat, ratio, checked=False)
         return CorrelatedPosterior(mean.reshape(x_t.shape), precision)
 
 
