@@ -13,6 +13,9 @@ smoother, where the network alone errs by a tenth to a half more. The inverse of
 :math:`V_t` that guidance wants: it is factored once, from the first frame to the last, and a product costs a pass in
 each direction, no derivative of the network.
 
+Guidance takes these steps itself (`MarkovDenoiser.relinearize`), with the observations in the sum: it becomes an
+iterated smoother of the observations and the noisy frames together.
+
 Where noise is so large that the posterior has several modes, the mean is none of them, and the network alone is the
 better estimate; where it is small, the noisy frames themselves are close enough, and the network is not called. The
 model knows both levels (`refine` and `bare`, found on trajectories that it was not trained on). Starts have the mean
