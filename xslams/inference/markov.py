@@ -78,7 +78,7 @@ class BlockTridiagonal:
     --------
     >>> import torch
     >>> matrix = BlockTridiagonal(4 * torch.eye(2).expand(1, 3, 2, 2), torch.eye(2).expand(1, 2, 2, 2))
-    >>> matrix.solve(torch.tensor([[[5.0, 5.0], [6.0, 6.0], [5.0, 5.0]]]))
+    >>> matrix.solve(torch.tensor([[[5.0, 5.0], [6.0, 6.0], [5.0, 5.0]]])).round(decimals=3)
     tensor([[[1., 1.],
              [1., 1.],
              [1., 1.]]])
