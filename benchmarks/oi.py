@@ -78,11 +78,12 @@ class OptimalInterpolation:
         """Mean and variance for each day of `testing`, in K; shape (time, lat, lon) each."""
         reach = self.days // 2
         lat, lon = (c.ravel() for c in np.meshgrid(training["lat"].values, training["lon"].values, indexing="ij"))
-        place = {"lat": stations["lat"], "lon": stations["lon"] % 360}
+        # Interpolated as observations are, so that the reference and what it is compared with differ in nothing else.
+        place = xr.Dataset(coords={c: ("station", stations[c].values) for c in ("lat", "lon")})
         late = shares(stations["zone"].values) * self.local_day
 
         def at_stations(field: xr.DataArray) -> Array:
-            values = field.interp(place).transpose("time", "station").values
+            values = field.slams.regrid(place).transpose("time", "station").values
             after = np.concatenate([values[1:], values[-1:]])
             return (1 - late) * values + late * after
 
