@@ -192,19 +192,6 @@ def test_background_is_the_identity_on_the_state():
     assert (arrays.variance == 4).all()
 
 
-def test_levels_between_those_of_the_model_are_interpolated():
-    data = stations().assign_coords(level=925.0)
-    row = Observation(data, {"t2m": "t"}, error=1.0, method="bilinear").to_arrays(SPEC, state().time).operator[[0]]
-    per_channel = row.toarray().reshape(4, 4, -1)[0].sum(axis=1)
-    np.testing.assert_allclose(per_channel, [0.5, 0.5, 0, 0])
-
-
-def test_level_units_are_converted():
-    data = stations().assign_coords(level=((), 85000.0, {"units": "Pa", "positive": "down"}))
-    row = Observation(data, error=1.0).to_arrays(SPEC, state().time).operator[[0]]
-    assert row.toarray().reshape(4, 4, -1)[0].sum(axis=1).tolist() == pytest.approx([0, 1, 0, 0])
-
-
 def test_tracks_move():
     ds = state()
     track = xr.DataArray(
@@ -282,6 +269,15 @@ def test_noon_stamps_belong_to_their_day():
     noon = data.assign_coords(time=data.time + pd.Timedelta("12h"))
     a, b = (Observation(d, error=1.0).to_arrays(SPEC, state().time) for d in (data, noon))
     assert (a.operator != b.operator).nnz == 0
+
+
+def test_noon_of_the_day_before_belongs_to_no_frame():
+    data = stations(np.arange(15).reshape(5, 3), start="2000-12-31T12")
+    arrays = Observation(data, error=1.0).to_arrays(SPEC, state().time)
+    assert arrays.rejected["time"] == 3
+    np.testing.assert_allclose(arrays.values - 273.15, np.arange(3, 15))
+    # Who says that half a step is near enough gets it.
+    assert Observation(data, error=1.0, tolerance="12h").to_arrays(SPEC, state().time).values.size == 15
 
 
 def test_tolerance():

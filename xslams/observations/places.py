@@ -1,4 +1,4 @@
-"""Where an observation is: weights of the model's cells and channels for places and levels of a source."""
+"""Where an observation is: weights of the model's cells for the places of a source."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ import xarray as xr
 from xslams.coordinates import Grid, coordinate, listed
 from xslams.errors import DimensionError, GridError, ObservationError
 from xslams.geometry import geometry_of
-from xslams.models.spec import Spec, VariableSpec
-from xslams.schema import align_levels
 from xslams.typing import Method
-from xslams.weights import bracket
 from xslams.weights.store import weights_between
 
-__all__ = ["cells", "channels", "expand", "listed_levels"]
+__all__ = ["cells", "expand"]
 
 
 def cells(
@@ -45,56 +42,6 @@ def cells(
         msg = f"Source {source!r}: {da.name!r} has latitudes {lat.dims} and longitudes {lon.dims}. {e}"
         raise (ObservationError if isinstance(e, GridError) else DimensionError)(msg) from e
     return weights, xr.DataArray(np.arange(weights.shape[0]).reshape(where.shape), dims=where.dims)
-
-
-def channels(
-    da: xr.DataArray, variable: VariableSpec, spec: Spec, method: Method, source: str
-) -> tuple[sp.csr_array, xr.DataArray]:
-    """Weights of the model's channels, shape (level, channel), and the level of each element."""
-    start = spec.channel_slice(variable.name).start
-    name = coordinate(da, "level")
-    if name is None and variable.level_dim in da.coords:
-        name = variable.level_dim
-    single = sp.csr_array(([1.0], ([0], [start])), shape=(1, spec.channels))
-    if name is None or not variable.levels:
-        if variable.channels > 1:
-            msg = (
-                f"Source {source!r}: {da.name!r} says not at which level it is; "
-                f"the model's {variable.name!r} has levels "
-                f"{listed_levels(variable)}. Assign one: .assign_coords({variable.level_dim or 'level'}=...)."
-            )
-            raise ObservationError(msg)
-        if name is not None and da[name].size > 1 and name in da.dims:
-            msg = (
-                f"Source {source!r}: {da.name!r} has {da[name].size} levels; the model's {variable.name!r} has none. "
-                f"Select one: .sel({name}=...)."
-            )
-            raise ObservationError(msg)
-        dims = [name] if name is not None and name in da.dims else []
-        return single, xr.DataArray(np.zeros([1] * len(dims), int), dims=dims)
-    level = da[name]
-    have, want = align_levels(level, variable).ravel(), np.asarray(variable.levels)
-    order = np.argsort(want)
-    low, weight, inside = bracket(want[order], have, linear=method != "nearest")
-    if len(want) == 1:
-        inside = np.abs(have - want) <= 0.01 * np.abs(want)
-    upper = order[np.minimum(low + 1, len(want) - 1)]
-    rows = np.arange(len(have))
-    weights = sp.csr_array(
-        (
-            np.concatenate([(1 - weight) * inside, weight * inside]),
-            (np.concatenate([rows, rows]), start + np.concatenate([order[low], upper])),
-        ),
-        shape=(len(have), spec.channels),
-    )
-    weights.eliminate_zeros()
-    return weights, xr.DataArray(rows.reshape(level.shape), dims=level.dims)
-
-
-def listed_levels(variable: VariableSpec) -> str:
-    """Levels of a variable of the model, for a message."""
-    units = variable.level_attrs.get("units", "")
-    return ", ".join(f"{v:g}" for v in variable.levels) + (f" {units}" if units not in ("", "1") else "")
 
 
 def expand(index: xr.DataArray, da: xr.DataArray) -> npt.NDArray[np.intp]:

@@ -72,7 +72,7 @@ def _is_raw(variable: xr.Variable) -> bool:
 
 
 def _promote(ds: xr.Dataset) -> xr.Dataset:
-    """Make coordinates of variables that are latitude, longitude or time, or that a variable names as coordinates."""
+    """Make coordinates of variables that are latitude, longitude, time or height, or that a variable names as such."""
     named: set[str] = set()
     for da in ds.data_vars.values():
         named |= set(str(da.attrs.get("coordinates", da.encoding.get("coordinates", ""))).split())
@@ -81,6 +81,12 @@ def _promote(ds: xr.Dataset) -> xr.Dataset:
     for kind in ("time", "lat", "lon"):
         if coordinate(ds.set_coords(chosen), kind) is None and (found := coordinate(everything, kind)) is not None:
             chosen.append(found)
+    # Pressure may be what is observed; what has an axis or a direction is a coordinate.
+    chosen += [
+        n
+        for n, da in ds.data_vars.items()
+        if n not in chosen and (da.attrs.get("axis") == "Z" or "positive" in da.attrs)
+    ]
     return ds.set_coords(chosen) if chosen else ds
 
 

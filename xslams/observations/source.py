@@ -23,8 +23,9 @@ from xslams.coordinates import Grid, check_order, coordinate, hours, listed, sta
 from xslams.errors import CoverageError, DimensionError, ObservationError, SlamsWarning, UnitError
 from xslams.models.spec import Spec, VariableSpec
 from xslams.observations.flags import Rule, accepted, ancillary, passes
+from xslams.observations.levels import channels, listed_levels
 from xslams.observations.matching import choose, factors
-from xslams.observations.places import cells, channels, expand, listed_levels
+from xslams.observations.places import cells, expand
 from xslams.observations.quality import QualityControl
 from xslams.observations.reading import as_dataset, drop_padding
 from xslams.observations.reading import read as read_data
@@ -372,7 +373,7 @@ class Observation:
             factor = factor[keep] if isinstance(factor, np.ndarray) else factor
             count.select(keep)
         space, place = self._cells(ds, da, Grid.of_spec(spec))
-        vertical, level = channels(da, variable, spec, self.method, self.name)
+        vertical, level = channels(ds, da, variable, spec, self.method, self.name, read=read)
         when = xr.DataArray(np.arange(da[at].size).reshape(da[at].shape), dims=da[at].dims)
         extra = [d for d in da.dims if d not in {*place.dims, *level.dims, *when.dims}]
         if extra:

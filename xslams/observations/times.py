@@ -92,7 +92,8 @@ def match_times(
         Hours between frames.
     tolerance
         Hours within which the nearest frame is taken, by default half a step. Of two frames equally near the earlier is
-        taken, so that a daily value stamped at noon belongs to the frame stamped at midnight of its day.
+        taken, so that a daily value stamped at noon belongs to the frame stamped at midnight of its day, and none
+        where that day is not among the frames.
     attrs
         Attributes of the observed variable (``cell_methods``, ``avg_period``).
     bounds
@@ -134,13 +135,16 @@ def match_times(
         after = np.clip(first, 0, len(frame) - 1)
         first = np.where(np.abs(at - frame[before]) <= np.abs(frame[after] - at), before, after)
         last = first + (np.abs(at - frame[first]) <= reach + _SECOND)
+        if tolerance is None:
+            # Half a step before the first frame lies a value that belongs to the frame before, which is not here.
+            last -= (last > first) & (frame[first] - at >= reach - _SECOND)
     counts = np.maximum(last - first, 0)
     indptr = np.concatenate([[0], np.cumsum(counts)])
     within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], counts)
     columns = np.repeat(first, counts) + within
     data = np.repeat(1.0 / np.maximum(counts, 1), counts)
     weights = sp.csr_array((data, columns, indptr), shape=(len(at), len(frame)))
-    inside = (at >= frame[0] - 0.5 * step) & (at <= frame[-1] + 0.5 * step)
+    inside = (at > frame[0] - 0.5 * step + _SECOND) & (at <= frame[-1] + 0.5 * step)
     return TimeMatch(weights, windows is not None, int((inside & (counts == 0)).sum()), undated)
 
 
