@@ -40,7 +40,7 @@ def fine(step: float, kind: str = "grid") -> xr.Dataset:
     if kind == "grid":
         return xr.Dataset(coords={"lat": lat, "lon": lon})
     lon2, lat2 = np.meshgrid(lon, lat)
-    lat2 = 0.999 * lat2 + 0.1 * step * np.sin(np.deg2rad(lon2))
+    lat2 = (1 - 0.004 * step) * lat2 + 0.1 * step * np.sin(np.deg2rad(lon2))
     return xr.Dataset(coords={"lat": (("y", "x"), lat2), "lon": (("y", "x"), lon2)})
 
 

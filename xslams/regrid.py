@@ -236,6 +236,7 @@ def regrid(
     left: list[Hashable] = []
     for name, da in ds.data_vars.items():
         if not set(core) & set(da.dims):
+            _check_dims(da, core, wanted.dims)
             out[name] = da
         elif set(core) <= set(da.dims):
             # What varies along only one of the dimensions, such as bounds and weights, describes the old grid.
@@ -269,10 +270,7 @@ def _regrid_one(
             f"Rechunk: ds.chunk({{{fix}}})."
         )
         raise ChunkError(msg)
-    clash = [d for d in dims if d in da.dims and d not in core]
-    if clash:
-        msg = f"{da.name!r} and the target both have dimension {listed(clash)}. Rename it in one of them."
-        raise DimensionError(msg)
+    _check_dims(da, core, dims)
     packing = [a for a in ("scale_factor", "add_offset", "_FillValue", "missing_value") if a in da.attrs]
     if packing and da.dtype.kind in "iu":
         msg = (
@@ -319,6 +317,17 @@ def _regrid_one(
     return regridded
 
 
+def _check_dims(da: xr.DataArray, core: tuple[str, ...], dims: tuple[str, ...]) -> None:
+    """Raise where a dimension of the target means something else in the data."""
+    clash = [d for d in dims if d in da.dims and d not in core]
+    if clash:
+        msg = (
+            f"{da.name!r} and the target both have dimension {listed(clash)}. Rename it in one of them: "
+            f"ds.rename({{{clash[0]!r}: ...}})."
+        )
+        raise DimensionError(msg)
+
+
 def _target(ds: xr.Dataset, target: Target) -> tuple[Geometry, dict[Hashable, Any]]:
     """Where values are wanted, and the coordinates of the result."""
     coords: dict[Hashable, Any] = {}
@@ -340,9 +349,9 @@ def _target(ds: xr.Dataset, target: Target) -> tuple[Geometry, dict[Hashable, An
     geometry = geometry_of(given)
     # The names of stations and the bounds of cells come along.
     for name in (lat_name, lon_name, *geometry.dims):
-        if name in given.coords:
+        if name in given.coords and set(given[name].dims) <= set(geometry.dims):
             coords[name] = given.variables[name]
-        bounds = given[name].attrs.get("bounds")
-        if bounds in given.variables:
-            coords[bounds] = given.variables[bounds]
+            bounds = given[name].attrs.get("bounds")
+            if bounds in given.variables:
+                coords[bounds] = given.variables[bounds]
     return geometry, coords

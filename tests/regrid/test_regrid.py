@@ -316,11 +316,22 @@ def test_edges():
             DimensionError,
             "Rename",
         ),
+        (
+            # Bounds of time along a dimension that the target calls its own, as in files that CDO wrote.
+            lambda: regrid(example().assign(time_bnds=(("time", "x"), np.zeros((2, 2)))), curved()),
+            DimensionError,
+            "'time_bnds' and the target both have dimension 'x'.*rename",
+        ),
     ],
 )
 def test_bad_input(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+def test_only_coordinates_of_places_come_along():
+    target = curved().assign_coords(x=(("step", "y", "x"), np.zeros((3, *curved()["lat"].shape))))
+    assert set(regrid(example(), target).coords) == {"lat", "lon", "time"}
 
 
 def test_xesmf_is_asked_for_by_name():

@@ -120,10 +120,10 @@ def accepted(
         verdicts = [_verdict(m) for m in meanings]
         unclear = [m for m, v in zip(meanings, verdicts, strict=True) if v is None]
         if unclear and not bits:
+            clear = [m for m, v in zip(meanings, verdicts, strict=True) if v] or unclear[:1]
             msg = (
                 f"Source {source!r}: the flag {flag.name!r} means one of {listed(meanings)}, and {listed(unclear)} may "
-                "be good or bad. Say which to use: "
-                f"qc={{'flags': {[m for m, v in zip(meanings, verdicts, strict=True) if v]!r}}}, or ignore the flag: "
+                f"be good or bad. Say which to use: qc={{'flags': {clear!r}}}, or ignore the flag: "
                 "qc={'flags': False}."
             )
             raise ObservationError(msg)

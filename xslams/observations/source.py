@@ -342,11 +342,20 @@ class Observation:
         da = ds[name]
         at = coordinate(da, "time")
         if at is None:
+            called = f" ({'time'!r} is of type {da['time'].dtype}, which is no time)" if "time" in da.coords else ""
             msg = (
-                f"Source {self.name!r}: {name!r} has no time coordinate among {listed(da.coords)}. "
-                "Assign one: .assign_coords(time=...)."
+                f"Source {self.name!r}: {name!r} has no time coordinate among {listed(da.coords)}{called}. "
+                "Assign one: .assign_coords(time=pandas.to_datetime(...))."
             )
             raise DimensionError(msg)
+        if da.dtype.kind not in "fiub":
+            msg = f"Source {self.name!r}: {name!r} is of type {da.dtype}; expected numbers. Convert it: .astype(float)."
+            raise ObservationError(msg)
+        if not da[at].size:
+            return SourceArrays(
+                name, sp.csr_array((0, len(time) * spec.channels * len(spec.lat) * len(spec.lon))), np.zeros(0),
+                np.zeros(0), self.operator,
+            ), f"Source {self.name!r}: {name!r} is empty, {dict(da.sizes)}. Check the selection."  # fmt: skip
         factor, offset = self._factors(ds, da, at, variable)
         match = self._match(ds, da, at, spec, time)
         count = _Count(*self._owned(ds, da, at, spec, match, owner), da.size // max(da[at].size, 1))
@@ -585,6 +594,11 @@ class Observation:
             )
             raise DimensionError(msg)
         limits = self._bounds(ds, stamps)
+        try:
+            hours(stamps)
+        except DimensionError as e:
+            msg = f"Source {self.name!r}: {e}"
+            raise DimensionError(msg) from e
         return match_times(stamps, time, spec.time_step, tolerance=self.tolerance, attrs=da.attrs, bounds=limits)
 
     @staticmethod

@@ -132,6 +132,12 @@ def _spread(error: xr.DataArray, da: xr.DataArray, source: str, what: str) -> np
     for part in _DATE_PARTS:
         if part in error.dims and part not in da.dims and time is not None:
             wanted = getattr(da[time].dt, part)
+            if part not in error.indexes:
+                msg = (
+                    f"Source {source!r}: {what}= varies along {part!r} and does not say which {part} is which. "
+                    f"Assign the coordinate: .assign_coords({part}=...)."
+                )
+                raise ObservationError(msg)
             # Reindexing leaves NaN for months without an error, where sel would raise.
             error = error.reindex({part: np.unique(wanted.values)}).sel({part: wanted}).drop_vars(part)
     # An error per station of data that are lists of reports: every report names its station.

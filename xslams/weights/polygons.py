@@ -19,12 +19,13 @@ from xslams.typing import FloatArray
 
 __all__ = ["areas", "overlaps"]
 
-_BLOCK = 100_000
+_BLOCK = 200_000
 # Areas that are smaller than this share of a cell are rounding at edges that touch.
 _NOISE = 1e-12
 
 _Vectors = npt.NDArray[np.float64]
 _Indices = npt.NDArray[np.intp]
+_Mask = npt.NDArray[np.bool_]
 
 
 def areas(polygons: _Vectors) -> FloatArray:
@@ -47,50 +48,87 @@ def areas(polygons: _Vectors) -> FloatArray:
     >>> bool(np.isclose(areas(octant)[0], np.pi / 2))
     True
     """
-    total = np.zeros(len(polygons))
-    a = polygons[:, 0]
-    for k in range(1, polygons.shape[1] - 1):
-        b, c = polygons[:, k], polygons[:, k + 1]
-        # Van Oosterom and Strackee (1983); the differences keep the digits of small triangles.
-        triple = np.einsum("nc,nc->n", a, np.cross(b - a, c - a))
-        total += 2 * np.arctan2(triple, 1 + (a * b).sum(1) + (b * c).sum(1) + (c * a).sum(1))
-    return np.asarray(np.nan_to_num(total))
+    return np.asarray(np.nan_to_num(_areas(_by_corner(polygons))))
 
 
-def _anticlockwise(polygons: _Vectors) -> _Vectors:
-    return np.where((areas(polygons) < 0)[:, None, None], polygons[:, ::-1], polygons)
+# Inside of this module polygons have shape (corners, 3, n): numpy is several times as fast along the last axis.
+
+
+def _by_corner(polygons: _Vectors) -> _Vectors:
+    return np.ascontiguousarray(polygons.transpose(1, 2, 0))
+
+
+def _cross(a: _Vectors, b: _Vectors) -> _Vectors:
+    return np.stack([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
+
+
+def _dot(a: _Vectors, b: _Vectors) -> FloatArray:
+    return np.asarray(a[0] * b[0] + a[1] * b[1] + a[2] * b[2])
+
+
+def _length(v: _Vectors) -> FloatArray:
+    return np.asarray(np.sqrt(_dot(v, v)))
+
+
+def _areas(p: _Vectors) -> FloatArray:
+    """Areas of polygons of shape (corners, 3, n)."""
+    # Triangles of Van Oosterom and Strackee (1983): twice the argument of a complex number each, so that of their
+    # product for all of them. The differences keep the digits of small triangles.
+    real, imaginary = np.ones(p.shape[2]), np.zeros(p.shape[2])
+    a, b = p[0], p[1]
+    ab = _dot(a, b)
+    for k in range(2, len(p)):
+        c = p[k]
+        ac = _dot(a, c)
+        x, y = 1 + ab + _dot(b, c) + ac, _dot(a, _cross(b - a, c - a))
+        real, imaginary = real * x - imaginary * y, real * y + imaginary * x
+        b, ab = c, ac
+    return np.asarray(2 * np.arctan2(imaginary, real))
 
 
 def _turns(p: _Vectors) -> FloatArray:
-    """At each corner, whether the polygon turns left (positive) or right."""
-    before, after = np.roll(p, 1, axis=1), np.roll(p, -1, axis=1)
-    return np.asarray(np.einsum("nkc,nkc->nk", p, np.cross(p - before, after - p)))
+    """At each corner, whether the polygon turns left (positive) or right, shape (corners, n)."""
+    count = len(p)
+    return np.stack([_dot(p[k], _cross(p[k] - p[k - 1], p[(k + 1) % count] - p[k])) for k in range(count)])
 
 
 def _convex_parts(polygons: _Vectors) -> tuple[_Vectors, _Indices]:
     """Convex pieces, and the polygon that each is a piece of."""
     turns = _turns(polygons)
-    size = np.abs(turns).max(axis=1)
-    bent = np.flatnonzero((turns < -1e-9 * size[:, None]).any(axis=1))
-    owner = np.arange(len(polygons))
+    size = np.abs(turns).max(axis=0)
+    bent = np.flatnonzero((turns < -1e-9 * size).any(axis=0))
+    owner = np.arange(polygons.shape[2])
     if not len(bent):
         return polygons, owner
     # From the corner that turns the wrong way to the one across.
-    start = turns[bent].argmin(axis=1)
-    corner = [polygons[bent, (start + k) % 4] for k in range(4)]
-    halves = [np.stack([corner[0], corner[k], corner[k + 1], corner[k + 1]], axis=1) for k in (1, 2)]
+    start = turns[:, bent].argmin(axis=0)
+    corner = [polygons[(start + k) % 4, :, bent].T for k in range(4)]
+    halves = [np.stack([corner[0], corner[k], corner[k + 1], corner[k + 1]]) for k in (1, 2)]
     keep = np.setdiff1d(owner, bent)
-    return np.concatenate([polygons[keep], *halves]), np.concatenate([keep, bent, bent])
+    return np.concatenate([polygons[:, :, keep], *halves], axis=2), np.concatenate([keep, bent, bent])
 
 
-def _length(v: _Vectors) -> FloatArray:
-    return np.asarray(np.sqrt(v[..., 0] ** 2 + v[..., 1] ** 2 + v[..., 2] ** 2))
+class _Cells:
+    """Polygons that are there, anticlockwise, with their areas and the discs that hold them."""
+
+    def __init__(self, polygons: _Vectors) -> None:
+        p = _by_corner(polygons)
+        known = np.isfinite(p.sum(axis=(0, 1)))
+        #: Which of the polygons these are.
+        self.index = np.flatnonzero(known)
+        p = p if known.all() else p[:, :, self.index]
+        signed = _areas(p)
+        clockwise = np.flatnonzero(signed < 0)
+        if len(clockwise):
+            p[:, :, clockwise] = p[::-1, :, clockwise]
+        self.corners, self.areas = p, np.abs(signed)
+        self.middle, self.radius = _discs(p)
 
 
-def _discs(polygons: _Vectors) -> tuple[_Vectors, FloatArray]:
-    """Middles of polygons, and distances from there within which all of their corners lie."""
-    middle = polygons.mean(axis=1)
-    return middle, _length(polygons - middle[:, None]).max(axis=1) * (1 + 1e-9)
+def _discs(p: _Vectors) -> tuple[_Vectors, FloatArray]:
+    """Middles of polygons, shape (3, n), and distances from there within which all of their corners lie."""
+    middle = p.mean(axis=0)
+    return middle, np.max([_length(corner - middle) for corner in p], axis=0) * (1 + 1e-9)
 
 
 def _candidates(
@@ -103,7 +141,7 @@ def _candidates(
     slack = 1 - float(min(_length(source[0]).min(), _length(target[0]).min()))
     # Cells of alike size together, as the largest of them decides how far to look.
     classes = [_size_classes(radius) for _, radius in (source, target)]
-    trees = [KDTree(source[0][s], balanced_tree=False, compact_nodes=False) for s in classes[0]]
+    trees = [KDTree(source[0][:, s].T, balanced_tree=False, compact_nodes=False) for s in classes[0]]
     for t in classes[1]:
         for s, tree in zip(classes[0], trees, strict=True):
             reach = float(source[1][s].max() + target[1][t].max()) + slack
@@ -112,7 +150,7 @@ def _candidates(
             size = max(1, int(_BLOCK / density))
             for start in range(0, len(t), size):
                 part = t[start : start + size]
-                near = KDTree(target[0][part]).sparse_distance_matrix(tree, reach, output_type="ndarray")
+                near = KDTree(target[0][:, part].T).sparse_distance_matrix(tree, reach, output_type="ndarray")
                 a, b = part[near["i"]], s[near["j"]]
                 close = near["v"] <= source[1][b] + target[1][a] + slack
                 yield a[close], b[close]
@@ -124,31 +162,37 @@ def _size_classes(radius: FloatArray) -> list[_Indices]:
     return [np.flatnonzero(power == p) for p in np.unique(power)]
 
 
-def _cut(p: _Vectors, height: FloatArray) -> _Vectors:
-    """Part of each polygon, shape (n, corners, 3), above a plane, from the heights of the corners, (n, corners).
+def _cut(p: _Vectors, height: FloatArray) -> Iterator[tuple[_Indices, _Vectors]]:
+    """Parts of polygons, shape (corners, 3, n), above a plane, from the heights of the corners, (corners, n).
 
-    Polygons that end up with fewer corners than others repeat their last.
+    Polygons of which the same corners are above are treated at once, as their parts have the same corners.
+
+    Yields
+    ------
+    tuple
+        Positions of polygons, and the corners of their parts.
     """
-    below = np.roll(height, -1, axis=1)
-    stays = height >= 0
-    n, k = height.shape
-    # After each corner that stays, or in its place, comes the point where the edge crosses the plane.
-    kept = np.stack([stays, stays != (below >= 0)], axis=2).reshape(n, 2 * k)
-    row, place = np.nonzero(kept)
-    corner, crosses = place // 2, place % 2 == 1
-    points = p[row, corner]
-    r, c = row[crosses], corner[crosses]
-    here, there = height[r, c, None], below[r, c, None]
-    # From either end the same point: the sign makes it lie on the arc.
-    x = (here * p[r, (c + 1) % k] - there * p[r, c]) * np.where(here > there, 1.0, -1.0)
-    points[crosses] = x / _length(x)[:, None]
-    count = kept.sum(axis=1)
-    width = max(int(count.max(initial=0)), 3)
-    out = np.zeros((n, width, 3))
-    out[row, (np.cumsum(kept, axis=1) - 1)[row, place]] = points
-    last = np.maximum(count - 1, 0)
-    empty = np.arange(width)[None, :] > last[:, None]
-    return np.where(empty[..., None], out[np.arange(n), last][:, None], out)
+    count = len(p)
+    if not p.size:
+        return
+    code = ((height >= 0) * (1 << np.arange(count))[:, None]).sum(axis=0)
+    order = np.argsort(code, kind="stable")
+    code, first = np.unique(code[order], return_index=True)
+    ends = [*first[1:].tolist(), len(order)]
+    for pattern, start, stop in zip(code.tolist(), first.tolist(), ends, strict=True):
+        which = order[start:stop]
+        q, h = p[:, :, which], height[:, which]
+        corners = []
+        for k in range(count):
+            after = (k + 1) % count
+            here, there = pattern >> k & 1, pattern >> after & 1
+            if here:
+                corners.append(q[k])
+            if here != there:
+                # From either end the same point: the sign makes it lie on the arc.
+                x = (h[k] * q[after] - h[after] * q[k]) * (1.0 if here else -1.0)
+                corners.append(x / _length(x))
+        yield which, np.stack(corners)
 
 
 def overlaps(source: _Vectors, target: _Vectors) -> tuple[sp.csr_array, FloatArray]:
@@ -175,64 +219,90 @@ def overlaps(source: _Vectors, target: _Vectors) -> tuple[sp.csr_array, FloatArr
     >>> bool(np.allclose(shared.toarray(), np.pi / 2)), bool(np.allclose(area, np.pi / 2))
     (True, True)
     """
-    shape = (len(target), len(source))
-    present = [np.flatnonzero(np.isfinite(p).all(axis=(1, 2))) for p in (source, target)]
-    ours, theirs = (_anticlockwise(p[i]) for p, i in zip((source, target), present, strict=True))
+    ours, theirs = _Cells(source), _Cells(target)
     area = np.zeros(len(target))
-    area[present[1]] = areas(theirs)
-    if not len(ours) or not len(theirs):
+    area[theirs.index] = theirs.areas
+    shape = (len(target), len(source))
+    if not len(ours.index) or not len(theirs.index):
         return sp.csr_array(shape), area
-    sizes = areas(ours)
-    pieces, owner = _convex_parts(theirs)
-    piece_sizes = areas(pieces)
+    # The smaller cells are cut by the larger ones, as most of them lie within one.
+    if np.median(ours.areas) <= np.median(theirs.areas):
+        return _overlaps(ours, theirs, shape), area
+    return sp.csr_array(_overlaps(theirs, ours, shape[::-1]).T), area
+
+
+def _overlaps(ours: _Cells, theirs: _Cells, shape: tuple[int, int]) -> sp.csr_array:
+    """Areas that polygons share with those that they are cut by, shape (theirs, ours)."""
+    pieces, owner = _convex_parts(theirs.corners)
+    sizes = _areas(pieces)
     # The planes of the edges; an edge of no length has none, and bounds nothing.
-    normals = np.cross(pieces, np.roll(pieces, -1, axis=1) - pieces)
-    length = _length(normals)[..., None]
+    normals = np.stack([_cross(pieces[k], pieces[(k + 1) % 4] - pieces[k]) for k in range(4)])
+    length = np.stack([_length(n) for n in normals])[:, None]
     normals = np.where(length > 1e-14, normals / np.maximum(length, 1e-300), 0.0)
-    discs = [_discs(p) for p in (ours, pieces)]
 
     def block(pairs: tuple[_Indices, _Indices]) -> tuple[FloatArray, _Indices, _Indices]:
         t, s = pairs
-        part = _shared(ours, sizes, discs[0], normals, t, s)
-        keep = part > _NOISE * np.minimum(sizes[s], piece_sizes[t])
-        return part[keep], present[1][owner[t[keep]]], present[0][s[keep]]
+        part = _shared(ours, normals, t, s)
+        keep = part > _NOISE * np.minimum(ours.areas[s], sizes[t])
+        return part[keep], theirs.index[owner[t[keep]]], ours.index[s[keep]]
 
     # Array functions let other threads run meanwhile.
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        found = list(pool.map(block, _candidates(discs[0], discs[1])))
+        found = list(pool.map(block, _candidates((ours.middle, ours.radius), _discs(pieces))))
     data, row, column = (np.concatenate(each) for each in zip(*found, strict=True))
-    return sp.csr_array(sp.coo_array((data, (row, column)), shape=shape)), area
+    return sp.csr_array(sp.coo_array((data, (row, column)), shape=shape))
 
 
-def _shared(
-    ours: _Vectors, sizes: FloatArray, discs: tuple[_Vectors, FloatArray], normals: _Vectors, t: _Indices, s: _Indices
-) -> FloatArray:
+def _near(ours: _Cells, normals: _Vectors, t: _Indices, s: _Indices) -> tuple[_Indices, _Mask]:
+    """Pairs whose discs are not as a whole outside of an edge, and which edges come near them, shape (edges, n).
+
+    Where a disc lies, as a whole, on one side of an edge, the corners need not be looked at.
+    """
+    flat = ~normals.any(axis=1)
+    near = np.zeros((len(normals), len(t)), bool)
+    within, middle, radius = np.arange(len(t)), ours.middle[:, s], ours.radius[s]
+    for edge, normal in enumerate(normals):
+        centre = _dot(middle, normal[:, t[within]])
+        if flat[edge].any():
+            centre[flat[edge, t[within]]] = np.inf
+        stays = centre >= -radius
+        within, middle, radius = within[stays], middle[:, stays], radius[stays]
+        near[edge, within] = centre[stays] < radius
+    return within, near
+
+
+def _shared(ours: _Cells, normals: _Vectors, t: _Indices, s: _Indices) -> FloatArray:
     """Areas of the part of each polygon of `ours` that lies within the half-spaces of its target."""
-    middle, radius = discs
-    # Where the disc of a polygon lies, as a whole, on one side of an edge, its corners need not be looked at.
-    centre = np.stack([(middle[s] * normals[t, e]).sum(axis=1) for e in range(normals.shape[1])])
-    apart = (centre < -radius[s]).any(axis=0)
-    within = centre >= radius[s]
-    whole = within.all(axis=0)
-    part = np.where(whole, sizes[s], 0.0)
-    rest = np.flatnonzero(~apart & ~whole)
-    p, touched = ours[s[rest]], np.zeros(len(rest), bool)
-    for edge in range(normals.shape[1]):
-        normal = normals[t[rest], edge]
-        height = p[..., 0] * normal[:, :1] + p[..., 1] * normal[:, 1:2] + p[..., 2] * normal[:, 2:]
-        # An edge without length has no normal, and nothing is below it.
-        stays = (height > 0).any(axis=1) | ~normal.any(axis=1)
-        rest, p, touched, height = rest[stays], p[stays], touched[stays], height[stays]
-        cut = np.flatnonzero((height < 0).any(axis=1))
-        if not len(cut):
-            continue
-        smaller = _cut(p[cut], height[cut])
-        missing = smaller.shape[1] - p.shape[1]
-        if missing > 0:
-            p = np.concatenate([p, np.repeat(p[:, -1:], missing, axis=1)], axis=1)
-        p[cut, : smaller.shape[1]] = smaller
-        p[cut, smaller.shape[1] :] = smaller[:, -1:]
-        touched[cut] = True
-    part[rest[~touched]] = sizes[s[rest[~touched]]]
-    part[rest[touched]] = areas(p[touched])
+    part = np.zeros(len(t))
+    within, near = _near(ours, normals, t, s)
+    part[within] = ours.areas[s[within]]
+    # Polygons that have not been cut yet, and parts of those that have, by the number of their corners.
+    whole = within[near[:, within].any(axis=0)]
+    parts: dict[int, tuple[_Indices, _Vectors]] = {}
+    for edge, normal in enumerate(normals):
+        piles: dict[int, list[tuple[_Indices, _Vectors]]] = {}
+        which = whole[near[edge, whole]]
+        changed = np.zeros(len(t), bool)
+        for members, p in [(which, ours.corners[:, :, s[which]]), *parts.values()]:
+            met = near[edge, members]
+            if not met.all():
+                piles.setdefault(len(p), []).append((members[~met], p[:, :, ~met]))
+                members, p = members[met], p[:, :, met]
+            n = normal[:, t[members]]
+            height = np.stack([_dot(corner, n) for corner in p])
+            below, above = (height < 0).any(axis=0), (height > 0).any(axis=0)
+            part[members[~above]] = 0.0
+            cut = np.flatnonzero(below & above)
+            changed[members[below | ~above]] = True
+            if members is not which and (stay := ~below & above).any():
+                piles.setdefault(len(p), []).append((members[stay], p[:, :, stay]))
+            for found, q in _cut(p[:, :, cut], height[:, cut]):
+                piles.setdefault(len(q), []).append((members[cut[found]], q))
+        whole = whole[~changed[whole]]
+        parts = {
+            k: (np.concatenate([m for m, _ in pile]), np.concatenate([q for _, q in pile], axis=2))
+            for k, pile in piles.items()
+        }
+    for members, p in parts.values():
+        part[members] = _areas(p)
     return part
