@@ -405,6 +405,34 @@ def test_cells_that_are_not_convex():
     assert 0.2 < area[0] / area[1] < 0.8
 
 
+@pytest.mark.parametrize("step", [6.0, 20.0])
+def test_cells_that_reach_beyond_a_pole_end_there(step):
+    """Half way to neighbours that are beyond the pole the meridians cross; nothing is counted twice nor left out."""
+    lat, lon = np.linspace(88, -88, 23), np.arange(0, 360, 10.0)
+    bent = Curvilinear(lat[:, None] + 0.5 * np.sin(np.deg2rad(lon)), np.broadcast_to(lon, (23, 36)))
+    globe = Grid(np.arange(-90 + step / 2, 90, step), np.arange(0, 360, step), periodic=True)
+    assert cell_areas(bent).sum() == pytest.approx(4 * np.pi, rel=1e-12)
+    for source, target in ((bent, globe), (globe, bent)):
+        shared, area = overlaps(source, target)
+        np.testing.assert_allclose(sums(shared), area, rtol=1e-10)
+        np.testing.assert_allclose(sums(shared.T), cell_areas(source).ravel(), rtol=1e-10)
+
+
+@pytest.mark.parametrize("start", range(4))
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_cell_whose_edges_cross_is_its_larger_triangle(start, turn):
+    lat, lon = np.array([0.0, 0.0, 10.0, 10.0]), np.array([0.0, 10.0, 3.0, 7.0])
+    x = unit_vectors(lat, lon)
+    middle = np.cross(np.cross(x[1], x[2]), np.cross(x[3], x[0]))
+    expected = areas(np.stack([x[0], x[1], middle / np.linalg.norm(middle)])[None])
+    order = np.roll(np.arange(4), start)[::turn]
+    cell = Curvilinear(np.full((1, 1), 5.0), np.full((1, 1), 5.0), corners=np.stack([lat, lon])[:, None, None, order])
+    np.testing.assert_allclose(cell_areas(cell).ravel(), expected, rtol=1e-12)
+    globe = Grid(np.arange(-88.0, 90, 4.0), np.arange(0, 360, 4.0), periodic=True)
+    for pair in ((cell, globe), (globe, cell)):
+        assert overlaps(*pair)[0].sum() == pytest.approx(expected.item(), rel=1e-10)
+
+
 def test_missing_places_have_no_cells():
     lon, lat = np.meshgrid(np.arange(0, 90, 10.0), np.arange(-40, 50, 10.0))
     whole, holed = Curvilinear(lat, lon), Curvilinear(np.where((lat == 0) & (lon == 40), np.nan, lat), lon)

@@ -19,7 +19,7 @@ from xslams.coordinates import coordinate, listed
 from xslams.errors import DimensionError, ObservationError, UnitError
 from xslams.models.spec import Spec, VariableSpec
 from xslams.schema import align_levels
-from xslams.typing import Method
+from xslams.typing import FloatArray, Method
 from xslams.units import unit_factors
 from xslams.weights import bracket
 
@@ -98,13 +98,15 @@ def channels(
         single = sp.csr_array(([1.0], ([0], [start])), shape=(1, spec.channels))
         return single, xr.DataArray(np.zeros([1] * len(dims), int), dims=dims)
     level = _in_terms_of(ds, da, name, variable, source, read=read)
-    have, want = np.asarray(level.values, float).ravel(), np.asarray(variable.levels, float)
+    have: FloatArray = np.asarray(level.values, float).reshape(-1)
+    want: FloatArray = np.asarray(variable.levels, float)
     if len(want) == 1:
         low, weight = np.zeros(len(have), np.intp), np.zeros(len(have))
         order, inside = np.zeros(1, np.intp), np.abs(have - want) <= 0.01 * np.abs(want)
     else:
         if kind is not None and want.min() > 0:
-            have, want = np.log(np.where(have > 0, have, np.nan)), np.log(want)
+            have = np.log(np.where(have > 0, have, np.nan))
+            want = np.log(want)
         order = np.argsort(want)
         known = np.isfinite(have)
         low, weight, inside = bracket(want[order], np.where(known, have, want.min()), linear=method != "nearest")

@@ -76,14 +76,14 @@ def _promote(ds: xr.Dataset) -> xr.Dataset:
     named: set[str] = set()
     for da in ds.data_vars.values():
         named |= set(str(da.attrs.get("coordinates", da.encoding.get("coordinates", ""))).split())
-    chosen = [n for n in ds.data_vars if n in named]
+    chosen = [str(n) for n in ds.data_vars if n in named]
     everything = ds.set_coords(list(ds.data_vars))
     for kind in ("time", "lat", "lon"):
         if coordinate(ds.set_coords(chosen), kind) is None and (found := coordinate(everything, kind)) is not None:
             chosen.append(found)
     # Pressure may be what is observed; what has an axis or a direction is a coordinate.
     chosen += [
-        n
+        str(n)
         for n, da in ds.data_vars.items()
         if n not in chosen and (da.attrs.get("axis") == "Z" or "positive" in da.attrs)
     ]

@@ -261,5 +261,4 @@ def cell_areas(geometry: Geometry, edges: Edges = "great_circle") -> FloatArray:
     _with_cells(geometry, geometry, edges)
     if isinstance(geometry, Grid):
         return cells.rectilinear_areas(geometry, _settled(edges, geometry))
-    # Corners may go round a cell either way.
-    return np.abs(polygons.areas(curvilinear.polygons_of(geometry))).reshape(geometry.shape)
+    return polygons.cell_areas(curvilinear.polygons_of(geometry)).reshape(geometry.shape)

@@ -1,14 +1,14 @@
 """Areas that spherical polygons share, their edges being great circles.
 
 Pairs that may touch are found with a k-d tree. A half-space through the centre of the sphere bounds each edge of the
-target polygon; source polygons are cut by them one after the other (Sutherland and Hodgman 1974), all pairs at once.
-Only pairs that an edge runs through are cut at all. Target cells that are not convex are divided into two triangles.
+larger polygon; the smaller ones are cut by them one after the other (Sutherland and Hodgman 1974), all pairs at once.
+Only pairs that an edge comes near are cut at all. Larger cells that are not convex are divided into two triangles.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -17,7 +17,7 @@ import scipy.sparse as sp
 
 from xslams.typing import FloatArray
 
-__all__ = ["areas", "overlaps"]
+__all__ = ["areas", "cell_areas", "overlaps"]
 
 _BLOCK = 200_000
 # Areas that are smaller than this share of a cell are rounding at edges that touch.
@@ -70,20 +70,30 @@ def _length(v: _Vectors) -> FloatArray:
     return np.asarray(np.sqrt(_dot(v, v)))
 
 
-def _areas(p: _Vectors) -> FloatArray:
-    """Areas of polygons of shape (corners, 3, n)."""
-    # Triangles of Van Oosterom and Strackee (1983): twice the argument of a complex number each, so that of their
-    # product for all of them. The differences keep the digits of small triangles.
-    real, imaginary = np.ones(p.shape[2]), np.zeros(p.shape[2])
+def _triangles(p: _Vectors) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """Triangles of polygons of shape (corners, 3, n): complex numbers whose arguments are half of the areas.
+
+    After Van Oosterom and Strackee (1983); the differences keep the digits of small triangles.
+    """
     a, b = p[0], p[1]
     ab = _dot(a, b)
-    for k in range(2, len(p)):
-        c = p[k]
+    for c in p[2:]:
         ac = _dot(a, c)
-        x, y = 1 + ab + _dot(b, c) + ac, _dot(a, _cross(b - a, c - a))
-        real, imaginary = real * x - imaginary * y, real * y + imaginary * x
+        yield 1 + ab + _dot(b, c) + ac, _dot(a, _cross(b - a, c - a))
         b, ab = c, ac
+
+
+def _total(triangles: Iterable[tuple[FloatArray, FloatArray]]) -> FloatArray:
+    """Area of several triangles together."""
+    (real, imaginary), *others = triangles
+    for x, y in others:
+        real, imaginary = real * x - imaginary * y, real * y + imaginary * x
     return np.asarray(2 * np.arctan2(imaginary, real))
+
+
+def _areas(p: _Vectors) -> FloatArray:
+    """Areas of polygons of shape (corners, 3, n)."""
+    return _total(_triangles(p))
 
 
 def _turns(p: _Vectors) -> FloatArray:
@@ -108,6 +118,27 @@ def _convex_parts(polygons: _Vectors) -> tuple[_Vectors, _Indices]:
     return np.concatenate([polygons[:, :, keep], *halves], axis=2), np.concatenate([keep, bent, bent])
 
 
+def _uncrossed(p: _Vectors) -> _Vectors:
+    """Cells, of which those whose edges cross are replaced by the larger of their two triangles.
+
+    Cells that reach beyond a pole cross there, where those around them end as well.
+    """
+    turns = _turns(p)
+    least = 1e-9 * np.abs(turns).max(axis=0)
+    left = turns > least
+    # Corners of one triangle turn left, those of the other right.
+    pairs = left & np.roll(left, -1, axis=0)
+    crossed = np.flatnonzero((left.sum(axis=0) == 2) & ((turns < -least).sum(axis=0) == 2) & pairs.any(axis=0))
+    start = pairs[:, crossed].argmax(axis=0)
+    a, b, c, d = (p[(start + k) % 4, :, crossed].T for k in range(4))
+    x = _cross(_cross(b, c), _cross(d, a))
+    length = _length(x)
+    x = np.where(length > 0, x / np.maximum(length, 1e-300) * np.where(_dot(x, a + b) < 0, -1.0, 1.0), b)
+    p = p.copy()
+    p[:, :, crossed] = np.stack([a, b, x, x])
+    return p
+
+
 class _Cells:
     """Polygons that are there, anticlockwise, with their areas and the discs that hold them."""
 
@@ -117,11 +148,17 @@ class _Cells:
         #: Which of the polygons these are.
         self.index = np.flatnonzero(known)
         p = p if known.all() else p[:, :, self.index]
-        signed = _areas(p)
+        triangles = list(_triangles(p))
+        signed = _total(triangles)
         clockwise = np.flatnonzero(signed < 0)
         if len(clockwise):
             p[:, :, clockwise] = p[::-1, :, clockwise]
         self.corners, self.areas = p, np.abs(signed)
+        # In a cell that is convex both triangles turn alike.
+        odd = np.flatnonzero(triangles[0][1] * triangles[1][1] < 0)
+        if len(odd):
+            p[:, :, odd] = _uncrossed(p[:, :, odd])
+            self.areas[odd] = _areas(p[:, :, odd])
         self.middle, self.radius = _discs(p)
 
 
@@ -195,6 +232,32 @@ def _cut(p: _Vectors, height: FloatArray) -> Iterator[tuple[_Indices, _Vectors]]
         yield which, np.stack(corners)
 
 
+def cell_areas(polygons: _Vectors) -> FloatArray:
+    """Areas of cells as `overlaps` counts them, shape (n,): positive, zero where there is no cell.
+
+    Parameters
+    ----------
+    polygons
+        Corners of cells of four corners on the unit sphere, shape (n, 4, 3), in either order around the cell.
+
+    Returns
+    -------
+    ndarray
+        Steradians, shape (n,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> octant = np.eye(3)[None, [0, 1, 2, 2]]
+    >>> bool(np.allclose(cell_areas(octant), cell_areas(octant[:, ::-1])))
+    True
+    """
+    cells = _Cells(polygons)
+    out = np.zeros(len(polygons))
+    out[cells.index] = cells.areas
+    return out
+
+
 def overlaps(source: _Vectors, target: _Vectors) -> tuple[sp.csr_array, FloatArray]:
     """Areas that polygons share, and areas of the target polygons.
 
@@ -258,7 +321,7 @@ def _near(ours: _Cells, normals: _Vectors, t: _Indices, s: _Indices) -> tuple[_I
 
     Where a disc lies, as a whole, on one side of an edge, the corners need not be looked at.
     """
-    flat = ~normals.any(axis=1)
+    flat: _Mask = np.all(normals == 0, axis=1)
     near = np.zeros((len(normals), len(t)), bool)
     within, middle, radius = np.arange(len(t)), ours.middle[:, s], ours.radius[s]
     for edge, normal in enumerate(normals):

@@ -33,7 +33,7 @@ __all__ = ["Engine", "build_weights", "folder", "key_of", "stored", "weights_bet
 Engine = esmf.Engine
 
 # Raise it when the definition of the weights changes, so that files of an older one are not read.
-_VERSION = 1
+_VERSION = 2
 _MEMORY = 1 << 30
 
 _lock = threading.Lock()
