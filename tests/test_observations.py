@@ -369,6 +369,19 @@ def test_cftime_of_the_same_calendar():
             "drop_duplicates",
         ),
         (lambda: Observation(stations().drop_vars("time"), error=1.0), DimensionError, "no time coordinate"),
+        (
+            lambda: Observation(stations().assign_coords(time=["1 May"] * 4), error=1.0),
+            DimensionError,
+            r"no time coordinate.*is of type <U5, which is no time.*to_datetime",
+        ),
+        (lambda: Observation(stations().isel(time=[]), error=1.0), CoverageError, "'t2m' is empty.*'time': 0"),
+        (lambda: Observation(stations().isel(station=[]), error=1.0), CoverageError, "'t2m' is empty.*'station': 0"),
+        (lambda: Observation(stations().astype(str), error=1.0), ObservationError, "expected numbers.*astype"),
+        (
+            lambda: Observation(stations(), error=xr.DataArray(np.ones(12), dims="month")),
+            ObservationError,
+            "which month is which.*assign_coords",
+        ),
         (lambda: Observation(stations().drop_vars("lat"), error=1.0), DimensionError, "no latitude and longitude"),
         (lambda: Observation(stations().drop_vars("level"), error=1.0), ObservationError, "at which level"),
         (lambda: Observation(stations(level=5.0), error=1.0), CoverageError, "levels lie outside.*1000, 850, 500 hPa"),
@@ -382,7 +395,7 @@ def test_cftime_of_the_same_calendar():
         (
             lambda: Observation(stations().assign_coords(time=("time", pd.DatetimeIndex(["NaT"] * 4))), error=1.0),
             DimensionError,
-            "repeat|NaT",
+            "Source 't2m'.*(repeat|NaT)",
         ),
     ],
 )
@@ -433,6 +446,29 @@ def test_times_between_frames_are_reported():
 def test_many_reports_of_one_frame_are_reported():
     data = stations(np.zeros((72, 3))).assign_coords(time=pd.date_range("2001-01-01", periods=72, freq="1h"))
     with pytest.warns(SlamsWarning, match="up to 24 times fall on one frame.*resample"):
+        Observation(data, error=1.0).to_arrays(SPEC, state().time)
+
+
+def test_who_moves_reports_from_several_places_of_one_frame():
+    hourly = pd.date_range("2001-01-01", periods=30, freq="1h")
+    track = xr.DataArray(
+        np.full(30, 280.0),
+        {
+            "time": hourly,
+            "lat": ("time", np.linspace(0, 30, 30)),
+            "lon": ("time", np.linspace(0, 9, 30)),
+            "level": 850.0,
+        },
+        ("time",),
+        name="t",
+        attrs={"units": "K"},
+    )
+    assert Observation(track, error=1.0).to_arrays(SPEC, state().time).values.size == 30
+
+
+def test_what_is_no_mean_is_reported():
+    data = stations().assign_attrs(cell_methods="area: point time: maximum")
+    with pytest.warns(SlamsWarning, match=r"time: maximum.*nearest frame.*operator="):
         Observation(data, error=1.0).to_arrays(SPEC, state().time)
 
 

@@ -73,6 +73,7 @@ def test_flags_that_are_asked_for(flags, kept):
             None,
             r"'fine', 'interpolated' may be good or bad.*\['good'\]",
         ),
+        ({"flag_meanings": "land sea ice lake"}, None, r"'lake' may be good or bad.*\['land'\]"),
         ({"flag_meanings": "good bad"}, None, "2 flag_meanings, 4 flag_values"),
         ({}, "nice", "means one of 'good', 'probably_good'"),
         ({}, 7, "means one of 'good'"),

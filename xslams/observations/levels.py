@@ -98,15 +98,14 @@ def channels(
         single = sp.csr_array(([1.0], ([0], [start])), shape=(1, spec.channels))
         return single, xr.DataArray(np.zeros([1] * len(dims), int), dims=dims)
     level = _in_terms_of(ds, da, name, variable, source, read=read)
-    have: FloatArray = np.asarray(level.values, float).reshape(-1)
-    want: FloatArray = np.asarray(variable.levels, float)
+    have, want = np.asarray(level.values, float).ravel(), np.asarray(variable.levels, float)
+    weight: FloatArray
     if len(want) == 1:
         low, weight = np.zeros(len(have), np.intp), np.zeros(len(have))
         order, inside = np.zeros(1, np.intp), np.abs(have - want) <= 0.01 * np.abs(want)
     else:
         if kind is not None and want.min() > 0:
-            have = np.log(np.where(have > 0, have, np.nan))
-            want = np.log(want)
+            have, want = _logarithm(have), _logarithm(want)
         order = np.argsort(want)
         known = np.isfinite(have)
         low, weight, inside = bracket(want[order], np.where(known, have, want.min()), linear=method != "nearest")
@@ -128,6 +127,11 @@ def listed_levels(variable: VariableSpec) -> str:
     """Levels of a variable of the model, for a message."""
     units = variable.level_attrs.get("units", "")
     return ", ".join(f"{v:g}" for v in variable.levels) + (f" {units}" if units not in ("", "1") else "")
+
+
+def _logarithm(values: FloatArray) -> FloatArray:
+    """Logarithm, NaN where there is none."""
+    return np.asarray(np.log(np.where(values > 0, values, np.nan)))
 
 
 def _kind(attrs: Mapping[Any, Any], name: Hashable) -> Kind | None:

@@ -7,6 +7,7 @@ the model's domain or period, make no row.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -351,7 +352,7 @@ class Observation:
         if da.dtype.kind not in "fiub":
             msg = f"Source {self.name!r}: {name!r} is of type {da.dtype}; expected numbers. Convert it: .astype(float)."
             raise ObservationError(msg)
-        if not da[at].size:
+        if not da.size or not da[at].size:
             return SourceArrays(
                 name, sp.csr_array((0, len(time) * spec.channels * len(spec.lat) * len(spec.lon))), np.zeros(0),
                 np.zeros(0), self.operator,
@@ -368,7 +369,7 @@ class Observation:
             return SourceArrays(name, *empty, self.operator, given=count.given, rejected=dict(count.rejected))
 
         if strict:
-            self._report_time(da[at], match, time, spec)
+            self._report_time(da, at, match, time, spec)
         if not match.matched.any():
             return nothing(), (
                 f"Source {self.name!r} covers {_period(da[at])}; the state covers {_period(time)}. No time overlaps. "
@@ -477,7 +478,7 @@ class Observation:
         try:
             return factors(da, variable, self.name)
         except UnitError:
-            if "time:sum" not in str(da.attrs.get("cell_methods", "")).replace(" ", ""):
+            if "time:sum" not in _methods(da).replace(" ", ""):
                 raise
             lengths = period_lengths(da[at], da.attrs, self._bounds(ds, da[at]))
             if lengths is None:
@@ -606,7 +607,13 @@ class Observation:
         bounds = ds.variables.get(stamps.attrs.get("bounds", stamps.encoding.get("bounds")))
         return xr.DataArray(bounds) if bounds is not None else None
 
-    def _report_time(self, stamps: xr.DataArray, match: TimeMatch, time: xr.DataArray, spec: Spec) -> None:
+    def _report_time(self, da: xr.DataArray, at: str, match: TimeMatch, time: xr.DataArray, spec: Spec) -> None:
+        stamps, lat = da[at], coordinate(da, "lat")
+        if extreme := re.search(r"time:\s*(maximum|minimum|range|median|variance|standard_deviation)", _methods(da)):
+            warn(
+                f"Source {self.name!r}: cell_methods of {da.name!r} say {extreme[0]!r}; it is taken for the value of "
+                "the nearest frame. Say what it is of the frames with operator=, or correct cell_methods."
+            )
         if match.missed and match.matched.any():
             warn(
                 f"Source {self.name!r}: {match.missed} of {stamps.size} times lie between the frames of the state and "
@@ -618,7 +625,9 @@ class Observation:
                 f"Source {self.name!r}: {match.undated} of {stamps.size} dates are not in the calendar of the state, "
                 f"{time.dt.calendar!r}, and are dropped."
             )
-        if match.crowding > 1 and stamps.ndim == 1 and stamps.dims[0] == stamps.name and not self.qc.superob:
+        # Who moves is at another place each time.
+        moving = lat is not None and set(stamps.dims) <= set(da[lat].dims)
+        if match.crowding > 1 and stamps.dims == (stamps.name,) and not moving and not self.qc.superob:
             warn(
                 f"Source {self.name!r}: up to {match.crowding} times fall on one frame of the state "
                 f"({spec.time_step:g} h), each as an "
@@ -639,6 +648,10 @@ class Observation:
                 f"Source {self.name!r}: {out} of {len(there)} levels lie outside of the model's, "
                 f"{listed_levels(variable)}, and are dropped."
             )
+
+
+def _methods(da: xr.DataArray) -> str:
+    return str(da.attrs.get("cell_methods", ""))
 
 
 def warn(text: str) -> None:
