@@ -6,6 +6,7 @@ import dask
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from xslams.errors import SlamsWarning, VariableError
 from xslams.inference.assimilation import climatology_arrays, observe_arrays, variogram_arrays
 from xslams.observations import first_guess, innovations, reduced, statistics, subgrid
 from xslams.observations.quality import REASONS
-from xslams.observations.screening import background_check
+from xslams.observations.screening import background_check, estimated_bias
 from xslams.schema import year_fraction
 from xslams.typing import SourceArrays
 
@@ -111,8 +112,6 @@ def test_the_background_sharpens_the_check(grid, normal, tiny_model):
 
 @given(seed=st.integers(0, 99), limit=st.floats(0.5, 4))
 def test_the_check_compares_with_the_total_spread(seed, limit):
-    import scipy.sparse as sp
-
     rng = np.random.default_rng(seed)
     matrix = sp.csr_array(rng.random((30, 10)) * (rng.random((30, 10)) < 0.3))
     mean, std = rng.normal(size=10), rng.uniform(0.1, 2, 10)
@@ -178,8 +177,6 @@ def test_representativeness_from_the_model_enlarges_the_error(grid, normal, tiny
 
 
 def test_sums_of_segments_add_up():
-    import scipy.sparse as sp
-
     rng = np.random.default_rng(0)
     n = 40
     owned = rng.random(n) < 0.5
@@ -191,6 +188,34 @@ def test_sums_of_segments_add_up():
     whole = statistics(SourceArrays(**common), guess, predicted)
     parts = [statistics(SourceArrays(**common, owned=o), guess, predicted) for o in (owned, ~owned)]
     np.testing.assert_allclose(sum(parts), whole)
+
+
+@given(seed=st.integers(0, 99), groups=st.integers(1, 4))
+def test_estimated_biases_are_those_of_the_joint_problem(seed, groups):
+    """Given the state, biases and errors are Gaussian: the mean by the matrices of the whole."""
+    rng = np.random.default_rng(seed)
+    n = 12
+    group, variance, beta = rng.integers(0, groups, n), rng.uniform(0.5, 2, n), rng.uniform(0.5, 3, groups)
+    source = SourceArrays("x", sp.csr_array((n, 3)), rng.normal(size=n), variance, group=group, bias_error=beta[group])
+    predicted = rng.normal(size=n)
+    design = np.eye(groups)[group]
+    prior = np.diag(beta**2)
+    gain = prior @ design.T @ np.linalg.inv(design @ prior @ design.T + np.diag(variance))
+    np.testing.assert_allclose(estimated_bias(source, predicted), design @ gain @ (source.values - predicted))
+
+
+def test_an_estimated_bias_is_in_the_report(grid, normal, tiny_model):
+    sources = [
+        xslams.Observation(normal, error=0.5, method="nearest", name="sound"),
+        xslams.Observation(
+            (normal + 6.0).assign_attrs(normal.attrs), error=0.5, method="nearest", name="warm", qc={"bias_error": 5.0}
+        ),
+    ]
+    table = grid.slams.assimilate(sources, tiny_model, members=2, steps=8, report=True).slams.report()
+    assert np.isnan(table.bias.sel(source="sound"))
+    assert float(table.bias.sel(source="warm")) == pytest.approx(6.0, abs=0.5)
+    assert table.bias.attrs["long_name"]
+    assert np.isnan(grid.slams.check(sources, tiny_model).bias).all()
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +239,7 @@ def test_report_of_an_analysis(grid, observed, tiny_model):
     assert not [c for c in analysis["t"].coords if c.startswith("obs_")]
     table = analysis.slams.report()
     assert set(table.dims) == {"source", "reason", "stage"}
+    assert all(v.attrs.get("long_name") for v in table.data_vars.values())
     one = table.sel(source="gauges")
     assert int(one.given) == int(one.used) == 512
     before, after = (one.sel(stage=s) for s in ("before", "after"))

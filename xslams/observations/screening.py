@@ -18,15 +18,38 @@ import xarray as xr
 from xslams.observations.quality import REASONS
 from xslams.typing import FloatArray, SourceArrays
 
-__all__ = ["COLUMNS", "Guess", "background_check", "first_guess", "innovations", "report", "statistics", "subgrid"]
+__all__ = [
+    "COLUMNS",
+    "Guess",
+    "background_check",
+    "estimated_bias",
+    "first_guess",
+    "innovations",
+    "report",
+    "statistics",
+    "subgrid",
+]
 
 Guess = tuple[FloatArray, FloatArray]
 """What is expected of every value, and the standard deviation of that, each of shape (n,)."""
 
 # Columns of the statistics of a source, all of them sums, so that those of segments add up.
-_COUNTS = ("given", *REASONS, "likelihood", "downweighted", "variance")
+_COUNTS = ("given", *REASONS, "likelihood", "downweighted", "variance", "biased", "bias")
 _SUMS = ("n", "sum", "square", "spread")
 COLUMNS = (*_COUNTS, *(f"{stage}_{s}" for stage in ("before", "after") for s in _SUMS))
+_LONG_NAMES = {
+    "given": "number of values in the data",
+    "used": "number of values that take part in the analysis, by themselves or in a mean",
+    "rejected": "number of values that take no part, by reason",
+    "likelihood": "number of values in the likelihood, after averaging",
+    "downweighted": "number of values that a robust likelihood gives less than half of their weight",
+    "error": "root mean square of the standard deviation of errors",
+    "bias": "mean of the biases that were estimated",
+    "innovation_mean": "mean of observation minus prediction",
+    "innovation_std": "standard deviation of observation minus prediction",
+    "expected_std": "standard deviation of observation minus prediction where all errors are what they are said to be",
+    "spread": "root mean square of the standard deviation of predictions",
+}
 
 
 def first_guess(mean: FloatArray, std: FloatArray, background: Sequence[SourceArrays]) -> tuple[FloatArray, FloatArray]:
@@ -178,10 +201,49 @@ def statistics(source: SourceArrays, guess: Guess, predicted: FloatArray | None 
         stages["after"] = mean, spread
         if source.robust is not None:
             out["downweighted"] = float((_weights(source.robust, (y - mean) / np.sqrt(variance)) < 0.5).sum())
+        if source.group is not None:
+            bias = estimated_bias(source, predicted.astype(float).mean(axis=0))[own]
+            out["biased"], out["bias"] = float(bias.size), float(bias.sum())
     for stage, (expected, spread) in stages.items():
         d = y - expected
         out |= dict(zip([f"{stage}_{s}" for s in _SUMS], (d.size, d.sum(), (d**2).sum(), spread.sum()), strict=True))
     return np.array([out[c] for c in COLUMNS])
+
+
+def estimated_bias(source: SourceArrays, predicted: FloatArray) -> FloatArray:
+    r"""Bias of every value, given what the analysis makes of it.
+
+    With :math:`b \sim N(0, \beta^2)` shared by values of error variance :math:`r_i`, the mean of :math:`b` given the
+    differences :math:`d_i` is :math:`\sum_i d_i r_i^{-1} / (\beta^{-2} + \sum_i r_i^{-1})`.
+
+    Parameters
+    ----------
+    source
+        Observations with groups that share a bias.
+    predicted
+        Mean of what members say of them, shape (n,).
+
+    Returns
+    -------
+    ndarray
+        Shape (n,).
+
+    Examples
+    --------
+    >>> import scipy.sparse as sp
+    >>> source = SourceArrays("a", sp.csr_array(np.eye(2)), np.full(2, 4.0), np.ones(2),
+    ...                       group=np.zeros(2, int), bias_error=np.ones(2))
+    >>> estimated_bias(source, np.ones(2))
+    array([2., 2.])
+    """
+    assert source.group is not None and source.bias_error is not None
+    d, precision = source.values - predicted, 1.0 / source.variance
+    if source.robust is not None:
+        precision = precision * _weights(source.robust, d / np.sqrt(source.variance))
+    # A group has one standard deviation, told by all of its values.
+    prior = np.bincount(source.group, source.bias_error**2) / np.maximum(np.bincount(source.group), 1)
+    total, weight = (np.bincount(source.group, v) for v in (d * precision, precision))
+    return np.asarray((prior * total / (1.0 + prior * weight))[source.group])
 
 
 def _weights(robust: tuple[str, float], e: FloatArray) -> FloatArray:
@@ -208,8 +270,9 @@ def report(labels: Sequence[str], units: Sequence[str], sums: npt.NDArray[Any], 
         With dimensions source, reason and stage ("before" and "after" the analysis): ``given``, ``used``,
         ``rejected`` by reason; ``likelihood``, the number of values in the likelihood once averaged; ``downweighted``,
         how many of these a robust likelihood gives less than half of their weight; ``error``, the root mean square of
-        stated errors; and of observation less mean prediction ``innovation_mean`` and ``innovation_std``, with
-        ``spread``, the standard deviation of predictions. Where errors are what they are said to be, ``innovation_std``
+        stated errors; ``bias``, the mean of the biases that were estimated, NaN where none was; and of observation less
+        mean prediction ``innovation_mean`` and ``innovation_std``, with ``spread``, the standard deviation of
+        predictions. Where errors are what they are said to be, ``innovation_std``
         is ``expected_std``.
     """
     table = xr.DataArray(sums, dims=("source", "column"))
@@ -245,11 +308,14 @@ def report(labels: Sequence[str], units: Sequence[str], sums: npt.NDArray[Any], 
             "likelihood": column["likelihood"],
             "downweighted": column["downweighted"],
             "error": np.sqrt(error),
+            "bias": per(column["bias"], column["biased"]),
         }
     )
     for name in ("given", "used", "rejected", "likelihood", "downweighted"):
         ds[name] = ds[name].astype(np.int64).assign_attrs(units="1")
     ds = ds.merge(xr.concat(parts, "stage"))
+    for name, text in _LONG_NAMES.items():
+        ds[name].attrs["long_name"] = text
     # As objects: zarr has no stable form of strings of fixed length.
     return ds.assign_coords(
         source=("source", np.array(labels, object)),
