@@ -505,7 +505,8 @@ def test_as_observations():
     data = stations()
     obs = Observation(data, error=1.0)
     assert as_observations(obs) == [obs]
-    assert [o.name for o in as_observations([obs, data, data.to_dataset()])] == ["t2m", "t2m", "t2m"]
+    assert [o.name for o in as_observations([obs, data, data.to_dataset()])] == ["t2m", "t2m 2", "t2m 3"]
+    assert obs.name == "t2m"
     for wrong in ("obs", 3, {"a": data}):
         with pytest.raises(ObservationError, match="obs= must be"):
             as_observations(wrong)

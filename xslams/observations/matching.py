@@ -43,7 +43,11 @@ def choose(
                 msg = f"Source {source!r}: there is no variable {name!r}; {about}."
                 raise VariableError(msg)
         return chosen
-    found = match_variables(ds, spec.variables, allow_missing=True, instead="choose with variable=")
+    try:
+        found = match_variables(ds, spec.variables, allow_missing=True, instead="choose with variable={name: model's}")
+    except VariableError as e:
+        msg = f"Source {source!r}: {e}"
+        raise VariableError(msg) from e
     if not found:
         msg = (
             f"Source {source!r}: {about}; none agrees in standard_name or name. "

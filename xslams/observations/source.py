@@ -734,7 +734,7 @@ def as_observations(obs: ObservationsLike) -> list[Observation]:
     Returns
     -------
     list of Observation
-        One for each.
+        One for each; those that are called alike get numbers.
 
     Raises
     ------
@@ -745,7 +745,13 @@ def as_observations(obs: ObservationsLike) -> list[Observation]:
     if not isinstance(items, Sequence) or isinstance(items, str):
         msg = f"obs= must be an Observation, DataArray or Dataset, or a list of them; got {type(obs).__name__}."
         raise ObservationError(msg)
-    return [o if isinstance(o, Observation) else Observation(o) for o in items]
+    sources = [o if isinstance(o, Observation) else Observation(o) for o in items]
+    seen: Counter[str] = Counter()
+    for i, source in enumerate(sources):
+        seen[source.name] += 1
+        if seen[source.name] > 1:
+            sources[i] = source.replace(name=f"{source.name} {seen[source.name]}")
+    return sources
 
 
 def background_observation(ds: xr.Dataset, spec: Spec, background_error: Error) -> Observation:
