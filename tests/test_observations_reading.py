@@ -59,6 +59,7 @@ def test_rain_is_rain_in_mass_or_depth(name):
         ("mm h-1", "kg m-2 s-1", 1 / 3600, 0),
         ("Pa", "hPa", 0.01, 0),
         ("millibar", "Pa", 100, 0),
+        ("mb", "Pa", 100, 0),
         ("percent", "1", 0.01, 0),
         ("Watt/m^2", "W m-2", 1, 0),
     ],
@@ -121,6 +122,23 @@ def test_coordinates_by_cf_attributes_alone():
     )
     arrays = Observation(data, error=1.0, method="nearest").to_arrays(SPEC, ds.time)
     np.testing.assert_allclose(arrays.operator @ field(ds), arrays.values)
+
+
+@pytest.mark.parametrize("names", [("Latitude", "Longitude"), ("LAT", "LON"), ("latitude", "lon"), ("NAV_LAT", "Lon")])
+def test_coordinates_by_name_in_any_case(names):
+    ds = state()
+    data = ds.pr.drop_attrs(deep=True).assign_attrs(ds.pr.attrs).rename(lat=names[0], lon=names[1])
+    arrays = Observation(data, error=1.0, method="nearest").to_arrays(SPEC, ds.time)
+    np.testing.assert_allclose(arrays.operator @ field(ds), arrays.values)
+
+
+def test_radians_are_not_taken_for_degrees():
+    data = state().pr
+    data = data.assign_coords(lat=np.deg2rad(data.lat).assign_attrs(data.lat.attrs, units="radian"))
+    with pytest.raises(ObservationError, match=r"Source 'pr'.*'lat' is in 'radian'.*rad2deg"):
+        Observation(data.assign_coords(lat=data.lat.assign_attrs(standard_name="latitude")), error=1.0).to_arrays(
+            SPEC, state().time
+        )
 
 
 def sampled(ds: xr.Dataset, seed: int = 0) -> xr.Dataset:

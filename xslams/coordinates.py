@@ -16,6 +16,7 @@ from xslams.typing import FloatArray
 
 __all__ = [
     "Grid",
+    "check_degrees",
     "check_order",
     "coordinate",
     "grid_of",
@@ -134,7 +135,7 @@ def coordinate(obj: xr.Dataset | xr.DataArray, kind: str) -> str | None:
     ]
     if kind == "time":
         found += [n for n in obj.coords if n not in found and is_time(obj[n]) and n in obj.dims]
-    found += [n for n in _PLAIN_NAMES[kind] if n in obj.coords and n not in found]
+    found += [n for p in _PLAIN_NAMES[kind] for n in obj.coords if str(n).lower() == p.lower() and n not in found]
     if kind == "time":
         found = [n for n in found if is_time(obj[n])]
     found.sort(key=lambda n: n not in obj.dims)
@@ -208,6 +209,7 @@ def grid_of(obj: xr.Dataset | xr.DataArray) -> Grid:
             "be a state."
         )
         raise GridError(msg)
+    check_degrees(lat, lon)
     lats, lons = np.asarray(lat.values, float), np.asarray(lon.values, float)
     for what, values in (("latitudes", lats), ("longitudes", lons)):
         steps = np.diff(np.unwrap(values, period=360.0) if what == "longitudes" else values)
@@ -221,6 +223,18 @@ def grid_of(obj: xr.Dataset | xr.DataArray) -> Grid:
         )
         raise GridError(msg)
     return Grid(lats, lons, str(lat.dims[0]), str(lon.dims[0]), is_periodic(lons))
+
+
+def check_degrees(*coordinates: xr.DataArray) -> None:
+    """Raise where latitudes or longitudes are in radians, as those of icosahedral grids often are."""
+    for coord in coordinates:
+        units = str(coord.attrs.get("units", ""))
+        if units.startswith("rad"):
+            msg = (
+                f"{coord.name!r} is in {units!r}; expected degrees. Convert it: "
+                f"ds.assign_coords({coord.name}=numpy.rad2deg(ds[{coord.name!r}]).assign_attrs(units='degrees'))."
+            )
+            raise GridError(msg)
 
 
 def listed(names: Iterable[Hashable]) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xslams.coordinates import Grid, coordinate, grid_of, is_periodic, listed
+from xslams.coordinates import Grid, check_degrees, coordinate, grid_of, is_periodic, listed
 from xslams.errors import DimensionError, GridError
 from xslams.typing import FloatArray
 
@@ -252,6 +252,7 @@ def geometry_of(obj: xr.Dataset | xr.DataArray, parent: xr.Dataset | None = None
         grid_of(obj)  # raises, and says what is missing
         raise AssertionError
     lat, lon = obj[names[0]], obj[names[1]]
+    check_degrees(lat, lon)
     holder = obj if parent is None else parent
     if lat.ndim == 1 and lon.ndim == 1 and lat.dims != lon.dims:
         grid = grid_of(obj)

@@ -12,12 +12,14 @@ from xslams.errors import UnitError
 __all__ = ["convert_units", "unit_factors"]
 
 # Spellings that real files use and that neither UDUNITS nor pint knows, or that pint takes for something else: to it
-# "degrees C" is an angle times a charge.
+# "degrees C" is an angle times a charge, and "mb" a millibarn.
 _ALIASES = {
     "Kelvin": "K",
     "kelvins": "K",
     "Celsius": "degC",
     "gpm": "m",
+    "mb": "hPa",
+    "mbs": "hPa",
     "fraction": "1",
     "percent": "%",
     "Watt/m^2": "W m-2",

@@ -147,6 +147,8 @@ def test_corners():
         (xr.Dataset(), DimensionError, "no latitude and longitude"),
         (xr.Dataset(coords={"lat": ("s", [100.0]), "lon": ("s", [0.0])}), GridError, "swapped"),
         (two(np.full((2, 2), -91.0), np.zeros((2, 2))), GridError, "swapped"),
+        (xr.Dataset(coords={"lat": ("s", [0.1], {"units": "radian"}), "lon": ("s", [0.0])}), GridError, "rad2deg"),
+        (xr.Dataset(coords={"lat": [0.1, 0.2], "lon": ("lon", [0, 1], {"units": "radians"})}), GridError, "rad2deg"),
     ],
 )
 def test_bad_input(ds, error, words):
