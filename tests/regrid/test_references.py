@@ -7,27 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import reference
+import reference_esmf
 import xarray as xr
 
 from xslams.coordinates import Grid
 from xslams.geometry import geometry_of
 from xslams.regrid import regrid
-from xslams.weights import grid_weights, overlaps
+from xslams.weights import grid_weights, overlaps, point_weights
 
 ESMF = ("0p5_to_2p5_descending", "2_to_gauss24", "2p5_to_1p5", "gauss48_to_2")
 
 
-def half_way(centres, *, latitude):
-    """Bounds half way between centres, also for Gaussian latitudes, as the files were made with."""
-    middle = 0.5 * (centres[1:] + centres[:-1])
-    edges = np.concatenate([[2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]])
-    return reference.pairs(np.clip(edges, -90, 90) if latitude else edges)
-
-
 def grid(lat, lon):
-    return Grid(
-        lat, lon, periodic=True, lat_bounds=half_way(lat, latitude=True), lon_bounds=half_way(lon, latitude=False)
-    )
+    """Bounds half way between centres, also for Gaussian latitudes, as the files were made with."""
+    lat_bounds, lon_bounds = reference_esmf.bounds(lat, lon)
+    return Grid(lat, lon, periodic=True, lat_bounds=lat_bounds, lon_bounds=lon_bounds)
 
 
 @pytest.fixture(params=ESMF)
@@ -99,6 +93,38 @@ def test_curvilinear_is_that_of_esmf(esmf):
     inner = esmf.sel(lat=np.abs(esmf.lat) < edge - 1)
     got = regrid(bent, inner, "bilinear", "embedded")["value"]
     np.testing.assert_allclose(got, inner.bilinear, atol=1e-9)
+
+
+@pytest.fixture(scope="module")
+def stored():
+    with xr.open_dataset(reference_esmf.FILE) as opened:
+        return opened.load()
+
+
+@pytest.mark.parametrize("method", reference_esmf.METHODS)
+@pytest.mark.parametrize("name", reference_esmf.CASES)
+def test_stored_values_are_those_of_esmf(stored, name, method):
+    """A part of the values above, which comes with the tests."""
+    source, target = (grid(*axes) for axes in reference_esmf.CASES[name])
+    values = reference.field(source.lat[:, None], source.lon[None, :]).ravel()
+    expected = stored[f"{name}_{method}"].values
+    if method == "conservative":
+        shared, area = overlaps(source, target)
+        got = shared @ values / area
+    else:
+        got = grid_weights(source, target, method) @ values
+    got = got.reshape(target.shape)[:: reference_esmf.EVERY, :: reference_esmf.EVERY]
+    if method == "nearest":
+        # At a tie, which one is taken hangs on rounding.
+        step = abs(source.lon[1] - source.lon[0])
+        away = np.abs((target.lon[:, None] - source.lon) % 360 - 0.5 * step).min(axis=1) > 1e-6
+        away = away[:: reference_esmf.EVERY]
+        got, expected = got[:, away], expected[:, away]
+    np.testing.assert_allclose(got, expected, atol=1e-11)
+    if method != "conservative":
+        lat, lon = (stored[f"{name}_point_{c}"].values for c in ("lat", "lon"))
+        got = point_weights(source, lat, lon, method) @ values
+        np.testing.assert_allclose(got, stored[f"{name}_points_{method}"], atol=1e-11)
 
 
 # --- CDO ---------------------------------------------------------------------------------------------------------
