@@ -214,7 +214,8 @@ def regrid(
             raise GridError(msg)
     if isinstance(ds, xr.DataArray):
         # Under a name that no coordinate has, as a DataArray may be called like one of its own.
-        inner = regrid(ds.to_dataset(name="__regrid__"), target, method, engine, edges=edges)["__regrid__"]
+        name = "__regrid__" if ds.name is None or ds.name in ds.coords or ds.name in ds.dims else ds.name
+        inner = regrid(ds.to_dataset(name=name), target, method, engine, edges=edges)[name]
         return inner.rename(ds.name)
     source = geometry_of(ds)
     coords: dict[Hashable, Any]
@@ -339,19 +340,27 @@ def _target(ds: xr.Dataset, target: Target) -> tuple[Geometry, dict[Hashable, An
             attrs = {k: v for k, v in ds[name].attrs.items() if k != "bounds"}
             coords[name] = xr.DataArray(values, dims=name, name=name, attrs=attrs)
         return Grid(grid.lat, grid.lon, lat, lon, grid.periodic), coords
+    given: object = target
+    if not isinstance(given, xr.Dataset | xr.DataArray):
+        how = f": xslams.open_model({given!r})" if isinstance(given, str) else ""
+        msg = (
+            f"Got a target of type {type(given).__name__}; expected a Dataset or DataArray with the latitudes and "
+            f"longitudes that are wanted, or a model{how}."
+        )
+        raise DimensionError(msg)
     lat_name, lon_name = coordinate(target, "lat"), coordinate(target, "lon")
     if lat_name is None or lon_name is None:
         msg = f"The target has no latitude and longitude among {listed(target.coords)}. Name them 'lat' and 'lon'."
         raise DimensionError(msg)
-    given = target if isinstance(target, xr.Dataset) else target.coords.to_dataset()
-    if given[lat_name].ndim == 0 and given[lon_name].ndim == 0:
-        given = given[[lat_name, lon_name]].reset_coords().expand_dims("point").set_coords([lat_name, lon_name])
-    geometry = geometry_of(given)
+    places = target if isinstance(target, xr.Dataset) else target.coords.to_dataset()
+    if places[lat_name].ndim == 0 and places[lon_name].ndim == 0:
+        places = places[[lat_name, lon_name]].reset_coords().expand_dims("point").set_coords([lat_name, lon_name])
+    geometry = geometry_of(places)
     # The names of stations and the bounds of cells come along.
     for name in (lat_name, lon_name, *geometry.dims):
-        if name in given.coords and set(given[name].dims) <= set(geometry.dims):
-            coords[name] = given.variables[name]
-            bounds = given[name].attrs.get("bounds")
-            if bounds in given.variables:
-                coords[bounds] = given.variables[bounds]
+        if name in places.coords and set(places[name].dims) <= set(geometry.dims):
+            coords[name] = places.variables[name]
+            bounds = places[name].attrs.get("bounds")
+            if bounds in places.variables:
+                coords[bounds] = places.variables[bounds]
     return geometry, coords
