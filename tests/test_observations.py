@@ -437,6 +437,13 @@ def test_levels_outside_are_reported():
         assert Observation(data, error=1.0).to_arrays(SPEC, state().time).values.size == 24
 
 
+def test_warnings_point_at_the_line_of_the_user():
+    data = stations(lat=("station", [20.0, 50.0, 85.0])).drop_vars("level")
+    with pytest.warns(SlamsWarning, match="places lie outside") as caught:
+        Observation(data, {"t2m": "air"}, error=1.0).to_arrays(REGION, state().time)
+    assert {w.filename for w in caught} == {__file__}
+
+
 def test_times_between_frames_are_reported():
     data = stations(np.zeros((8, 3))).assign_coords(time=pd.date_range("2001-01-01", periods=8, freq="12h"))
     with pytest.warns(SlamsWarning, match="4 of 8 times lie between the frames"):

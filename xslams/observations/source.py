@@ -8,6 +8,7 @@ the model's domain or period, make no row.
 from __future__ import annotations
 
 import re
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -655,8 +656,11 @@ def _methods(da: xr.DataArray) -> str:
 
 
 def warn(text: str) -> None:
-    """Warn of what a user can change."""
-    warnings.warn(text, SlamsWarning, stacklevel=2)
+    """Warn of what a user can change, at the user's line."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "xslams":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, SlamsWarning, stacklevel=level)
 
 
 def _as_hours(tolerance: float | str | pd.Timedelta | np.timedelta64 | None) -> float | None:
