@@ -1,6 +1,6 @@
 """What observations cost and what quality control is worth. Prints the tables of docs/observations.md.
 
-    python benchmarks/observations.py                        # all; about ten minutes on one idle core
+    python benchmarks/observations.py                        # all; about five minutes on one idle core
     python benchmarks/observations.py --tables cost errors   # a few minutes
 
 ``cost``      a million reports at random places and times in one window of five days: time and memory to build the
