@@ -114,6 +114,14 @@ def test_sigma_becomes_pressure_with_the_surface_pressure_and_that_of_the_top():
     np.testing.assert_allclose(seen(ds, np.log(LEVELS)), np.log(pressure).ravel())
 
 
+def test_hybrid_levels_with_their_pressure():
+    ds = soundings([0.9, 0.6], standard_name="atmosphere_hybrid_sigma_pressure_coordinate", units="1")
+    pressure = xr.DataArray([[900.0, 880.0], [610.0, 600.0]], dims=("level", "station"), attrs={"units": "hPa"})
+    np.testing.assert_allclose(
+        seen(ds.assign_coords(pressure=pressure), np.log(LEVELS)), np.log(pressure).values.ravel()
+    )
+
+
 def test_every_report_may_have_a_level_of_its_own():
     """Radiosondes drift and rise; some levels are missing."""
     pressure = np.array([950.0, np.nan, 600.0])
@@ -145,6 +153,10 @@ def test_levels_beyond_the_outermost_cells_take_no_part():
         (soundings([900.0], units="hPa"), SIGMA_SPEC, ObservationError, "surface pressure .* assign sigma"),
         (soundings([0.9], name="sigma", units="1"), SPEC, ObservationError, "levels of sigma, .* of pressure"),
         (soundings([2.0], units="m", axis="Z"), SPEC, UnitError, "Source 't': 't' is at levels .*'m' to 'hPa'"),
+        (
+            soundings([0.9], standard_name="atmosphere_hybrid_sigma_pressure_coordinate", units="1"),
+            SIGMA_SPEC, ObservationError, r"hybrid levels.*assign_coords\(pressure",
+        ),
         (
             soundings([900.0], units="hPa").assign(ps=("member", [1e5], {"standard_name": "surface_air_pressure"})),
             SIGMA_SPEC, DimensionError, "'ps' varies along 'member'",

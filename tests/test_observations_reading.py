@@ -124,6 +124,14 @@ def test_coordinates_by_cf_attributes_alone():
     np.testing.assert_allclose(arrays.operator @ field(ds), arrays.values)
 
 
+def test_a_flux_with_a_direction_is_no_coordinate():
+    """As CMIP has it: ``rlut:positive = "up"``."""
+    ds = state()
+    data = ds[["pr"]].assign(pr=ds.pr.assign_attrs(positive="down"))
+    arrays = Observation(data, error=1.0, method="nearest").to_arrays(SPEC, ds.time)
+    np.testing.assert_allclose(arrays.operator @ field(ds), arrays.values)
+
+
 @pytest.mark.parametrize("names", [("Latitude", "Longitude"), ("LAT", "LON"), ("latitude", "lon"), ("NAV_LAT", "Lon")])
 def test_coordinates_by_name_in_any_case(names):
     ds = state()

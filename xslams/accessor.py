@@ -337,10 +337,10 @@ class SlamsAccessor:
         Dataset
             For every source: values ``given``, ``used`` and ``rejected`` (by ``reason``); number of values in the
             ``likelihood`` once averaged; how many of these a robust likelihood has ``downweighted``; root mean square
-            of their ``error`` as stated; and before and after the analysis (``stage``) mean and standard deviation of
-            innovations, ``expected_std`` of the latter if all errors are what they are said to be, and ``spread`` of
-            what was predicted. Lazy where the analysis is, and then to be computed with it: ``dask.compute(analysis,
-            report)``.
+            of their ``error`` as stated; mean ``bias`` where one was estimated; and before and after the analysis
+            (``stage``) mean and standard deviation of innovations, ``expected_std`` of the latter if all errors are
+            what they are said to be, and ``spread`` of what was predicted. Lazy where the analysis is, and then to be
+            computed with it: ``dask.compute(analysis, report)``.
 
         Raises
         ------

@@ -161,6 +161,13 @@ def _in_terms_of(
     kinds = _kind(level.attrs, name), _kind(variable.level_attrs, variable.level_dim)
     if kinds == ("sigma", "sigma"):
         return level
+    if kinds[1] is not None and "hybrid" in str(level.attrs.get("standard_name")):
+        msg = (
+            f"Source {source!r}: {da.name!r} is at hybrid levels, {name!r}; the model's {variable.name!r} at levels of "
+            f"{kinds[1]}, {listed_levels(variable)}. Compute their pressure from formula_terms, and assign it: "
+            ".assign_coords(pressure=(a * p0 + b * ps).assign_attrs(units='Pa'))."
+        )
+        raise ObservationError(msg)
     if set(kinds) != {"pressure", "sigma"}:
         try:
             return level.copy(data=align_levels(level, variable))

@@ -81,12 +81,8 @@ def _promote(ds: xr.Dataset) -> xr.Dataset:
     for kind in ("time", "lat", "lon"):
         if coordinate(ds.set_coords(chosen), kind) is None and (found := coordinate(everything, kind)) is not None:
             chosen.append(found)
-    # Pressure may be what is observed; what has an axis or a direction is a coordinate.
-    chosen += [
-        str(n)
-        for n, da in ds.data_vars.items()
-        if n not in chosen and (da.attrs.get("axis") == "Z" or "positive" in da.attrs)
-    ]
+    # Pressure may be what is observed, and fluxes have a direction; what is an axis is a coordinate.
+    chosen += [str(n) for n, da in ds.data_vars.items() if n not in chosen and da.attrs.get("axis") == "Z"]
     return ds.set_coords(chosen) if chosen else ds
 
 
