@@ -122,16 +122,24 @@ def test_fields_of_bits_each_have_to_be_good():
 
 def test_known_biases_are_subtracted_in_the_units_of_the_data():
     data = reports(np.full((2, 3), 10.0))
-    by_station = xr.DataArray([-1.0, 2.0], dims="station", coords={"station": ["s2", "s0"]})
+    by_station = xr.DataArray([-1.0, 2.0, 0.0], dims="station", coords={"station": ["s2", "s0", "s1"]})
     made = arrays(data, times=2, qc={"bias": by_station})
-    # A station of unknown bias is missing.
-    np.testing.assert_array_equal(made.values, [8, 11, 8, 11])
+    np.testing.assert_array_equal(made.values, [8, 10, 11, 8, 10, 11])
     np.testing.assert_array_equal(arrays(data, times=2, qc={"bias": {"pr": 3.0}}).values, 7)
     np.testing.assert_array_equal(arrays(data, times=2, qc={"bias": {"t": 3.0}}).values, 10)
     celsius = data.assign_attrs(units="degF", standard_name="air_temperature").assign_coords(level=1000.0)
     made = Observation(celsius, {"pr": "t"}, error=1.0, qc={"bias": 1.8}).to_arrays(SPEC, state(2).time)
     plain = Observation(celsius, {"pr": "t"}, error=1.0).to_arrays(SPEC, state(2).time)
     np.testing.assert_allclose(plain.values - made.values, 1.0)
+
+
+def test_values_whose_bias_is_unknown_are_reported():
+    data = reports(np.full((2, 3), 5.0))
+    bias = xr.DataArray([1.0, 2.0], dims="station", coords={"station": ["s0", "s2"]})
+    with pytest.warns(SlamsWarning, match="2 of 6 values of 'pr' have no finite error or bias"):
+        made = arrays(data, times=2, qc={"bias": bias})
+    np.testing.assert_array_equal(made.values, [4, 3, 4, 3])
+    assert made.rejected["error"] == 2 and not made.rejected["missing"]
 
 
 @pytest.mark.parametrize(("per", "groups"), [("source", 1), ("station", 3), ("zone", 2)])

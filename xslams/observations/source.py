@@ -415,16 +415,19 @@ class Observation:
         if not read:
             return nothing(), ""
         values = np.asarray(da.values, float)
+        what, known = "error (error=)", np.isfinite(error)
         if self.qc.bias is not None:
-            values = values - spread_over(self.qc.bias, da, names, self.name, "bias", signed=True)
+            bias = spread_over(self.qc.bias, da, names, self.name, "bias", signed=True)
+            what, known = "error or bias (error=, qc bias)", known & np.isfinite(bias)
+            values = values - np.where(np.isfinite(bias), bias, 0.0)
         count.reject("missing", np.isfinite(values), t)
         for flag, rules, bits in flags:
             count.reject("flag", passes(np.asarray(flag.values), rules, bits=bits), t)
         measured = count.valid.copy()
-        valid = count.reject("error", np.isfinite(error), t)
+        valid = count.reject("error", known, t)
         if not valid.any():
             if measured.any():
-                why = "has no finite error (error=) for any of its"
+                why = f"has no finite {what} for any of its"
             elif count.rejected["flag"]:
                 why = f"is rejected by its flag {listed(f.name for f, *_ in flags)} for all of its"
             else:
@@ -435,8 +438,8 @@ class Observation:
             )
         if strict and (lost := int((measured & ~valid).sum())):
             warn(
-                f"Source {self.name!r}: {lost} of {int(measured.sum())} values of {name!r} have no finite error "
-                "(error=) and are dropped."
+                f"Source {self.name!r}: {lost} of {int(measured.sum())} values of {name!r} have no finite {what} "
+                "and are dropped."
             )
         t, c, s = t[valid], c[valid], s[valid]
         slope = factor[t] if isinstance(factor, np.ndarray) else factor
