@@ -555,6 +555,10 @@ def test_stations_and_reanalysis_go_into_an_analysis(server, shared_data):
     # Two whole local days of each of two stations lie within three days of the state.
     np.testing.assert_allclose(sorted(arrays.values), [273.15, 273.15, 273.25, 273.25])
     np.testing.assert_allclose(arrays.operator.sum(axis=1), 1.0)
+    # As the documentation has it, for a model with levels.
+    leveled = xslams.Observation(datasets.uscrn(2014).assign_coords(sigma=0.995), {"tavg": "t"}, error=3.0)
+    low = leveled.to_arrays(xslams.open_model("speedy-t30").spec, daily["time"])
+    np.testing.assert_array_equal(low.values, arrays.values)
     analysis = daily.slams.assimilate([source], "ncep-na", members=1, steps=2, background_error=2.0)
     assert np.isfinite(analysis["air"]).all()
 
