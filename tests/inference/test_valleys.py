@@ -34,11 +34,11 @@ class Step(nn.Module):
 
 
 class Networks(nn.Module):
-    """A step, and nothing else."""
+    """A step alone."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.transition = Step()
+        self.transition, self.refine = Step(), 0.0
 
 
 CHAIN = MarkovDenoiser(Networks(), VESchedule(0.01, 100.0))  # type: ignore[arg-type]

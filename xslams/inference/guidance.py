@@ -66,8 +66,6 @@ Derivative = Literal["vjp", "jvp"]
 # An iteration of the solver costs a product with the covariance. Systems that need more than these are too badly
 # conditioned for single precision.
 _MOST_ITERATIONS = 50
-# Linearisations about the guided estimate, by denoisers that can (`MarkovDenoiser`).
-_RELINEARIZATIONS = 2
 
 
 @runtime_checkable
@@ -179,11 +177,10 @@ class GuidedDenoiser(Denoiser, abc.ABC):
         if self.reweight is not None and float(t) > self._latest:
             self._set_errors(self.errors)  # back at high noise: another sample
         mean = self._update(*self._prior(x_t, t, **kwargs), t)
-        relinearize = getattr(self.denoiser, "relinearize", lambda *_: None)
-        for _ in range(_RELINEARIZATIONS):
+        for _ in range(getattr(self.denoiser, "relinearizations", 0)):
             # Where the dynamics are known, linearise them about what the observations make of the estimate: an iterated
             # smoother. Without them it may lie in another valley, and a covariance that is small there holds it back.
-            posterior = relinearize(x_t, t, mean)
+            posterior = self.denoiser.relinearize(x_t, t, mean)  # type: ignore[operator]  # which has one if it does so
             if posterior is None:
                 break
             mean = self._update(posterior.mean, posterior.covariance, t)

@@ -109,6 +109,12 @@ class MarkovDenoiser(Denoiser):
         Modules of a model.
     schedule
         Noise schedule; by default variance exploding, over the noise levels of training.
+    relinearized
+        Largest noise, relative to the signal, at which guidance linearises the dynamics about what the observations
+        make of the network's estimate; by default where the model gains by it without observations. Where they are
+        sparse, up to two or three times that finds valleys that are lost otherwise.
+    relinearizations
+        How many times guidance does so per call.
 
     Examples
     --------
@@ -120,10 +126,19 @@ class MarkovDenoiser(Denoiser):
     (torch.Size([2, 20, 3, 1, 1]), torch.Size([2, 20, 3, 1, 1]))
     """
 
-    def __init__(self, networks: SystemNetworks, schedule: Schedule | None = None) -> None:
+    def __init__(
+        self,
+        networks: SystemNetworks,
+        schedule: Schedule | None = None,
+        *,
+        relinearized: float | None = None,
+        relinearizations: int = 2,
+    ) -> None:
         super().__init__()
         self.networks = networks
         self.schedule = VESchedule(0.005, 30.0) if schedule is None else schedule
+        self.relinearized = float(networks.refine) if relinearized is None else relinearized
+        self.relinearizations = relinearizations
         self.correlated = True
         self.calls = 0
 
@@ -180,7 +195,7 @@ class MarkovDenoiser(Denoiser):
         """
         alpha, sigma = self.schedule(t)
         ratio = float(sigma / alpha)
-        if ratio > float(self.networks.refine):
+        if ratio > self.relinearized:
             return None
         noisy = (x_t / alpha).flatten(2)
         mean, precision = gauss_newton(self.networks.transition, guess.flatten(2), noisy, ratio, checked=False)

@@ -17,6 +17,9 @@ from xslams.models.twofilter import Sites
 
 __all__ = ["Transition"]
 
+# Neighbours of sites that are linearised together: more do not fit into a processor's cache.
+_BATCH = 16384
+
 
 class Transition(nn.Module):
     """Learned step, its noise, and where trajectories start.
@@ -61,37 +64,43 @@ class Transition(nn.Module):
         return z + step.mT
 
     def linearize(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return expected next frames ``(*, n)`` and the Jacobian ``(*, n, n)`` there, for frames ``(*, n)``.
+        """Return expected next frames ``(*, n)`` and the Jacobian ``(*, n, n)`` there, for frames ``(*, n)``."""
+        frames = z.reshape(-1, self.size).split(max(_BATCH // (self.sites * (2 * self.reach + 1)), 1))
+        parts = [self._linearize(part.unflatten(-1, (self.channels, self.sites)).mT.contiguous()) for part in frames]
+        value, jacobian = (torch.cat(part) for part in zip(*parts, strict=True))
+        return value.reshape(z.shape), jacobian.reshape(*z.shape, self.size)
 
-        Sites that are too far apart to have a common neighbour share a forward derivative.
+    def _linearize(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Value ``(B, n)`` and Jacobian ``(B, n, n)`` at frames ``(B, site, channel)``.
+
+        Backward from each component of the next frame, since a site has few, and each depends on the sites nearby only.
+        By hand: torch's own derivatives take ten times as long for layers as small as these.
         """
-        shape = (self.channels, self.sites)
-        x = z.unflatten(-1, shape).mT.contiguous()
         before = self.first(x)
         first = _products(before)
         middle = self.second(first)
-        second = _products(middle)
-        value = x + self.last(torch.cat([first, second, x], dim=-1))
-        span = min(4 * self.reach + 1, self.sites)
-        while self.sites % span:
-            span += 1
-        jacobian = z.new_zeros(*z.shape, *shape)  # (*, n, channel, site), the last two those of the argument
-        site = torch.arange(self.sites, device=z.device)
-        for channel in range(self.channels):
-            for color in range(span):
-                # Forward derivatives by hand: torch's own take ten times as long for layers as small as these.
-                seed = z.new_zeros(self.sites, self.channels)
-                seed[color::span, channel] = 1
-                d_first = _products_derivative(before, self.first.derivative(seed).expand_as(before))
-                d_second = _products_derivative(middle, self.second.derivative(d_first))
-                total = torch.cat([d_first, d_second, seed.expand_as(x)], dim=-1)
-                change = seed + total @ self.last.weight.T
-                # Which of the seeds a site can have heard of: the nearest.
-                nearest = (color + span * torch.round((site - color) / span).long()) % self.sites
-                column = nearest.expand(*change.mT.shape)[..., None]
-                into = jacobian.unflatten(-3, shape)[..., channel, :]
-                into.scatter_(-1, column, change.mT[..., None])
-        return value.mT.flatten(-2), jacobian.flatten(-2)
+        value = x + self.last(torch.cat([first, _products(middle), x], dim=-1))
+        near = 2 * self.reach + 1
+        far = 2 * near - 1
+        # What each site's neighbours had to multiply.
+        around = torch.stack([before.roll(-k, dims=-2) for k in range(-self.reach, self.reach + 1)], dim=-2)
+        site = torch.arange(self.sites, device=x.device)[:, None]
+        column = (site + torch.arange(far, device=x.device) - 2 * self.reach) % self.sites
+        column = column[:, None].expand(len(x), -1, self.channels, -1)
+        jacobian = x.new_zeros(len(x), self.channels, self.sites, self.channels, self.sites)
+        for channel, weight in enumerate(self.last.weight):
+            on_first, on_second, on_x = weight.split([first.shape[-1], first.shape[-1], self.channels])
+            back = _products_adjoint(middle, on_second.expand_as(first)) @ self.second.linear.weight
+            back = back.unflatten(-1, (near, -1))  # (B, site, neighbour, 2 hidden)
+            back[..., self.reach, :] += on_first
+            back = (_products_adjoint(around, back) @ self.first.linear.weight).unflatten(-1, (near, -1))
+            band = x.new_zeros(*x.shape[:2], far, self.channels)
+            for k in range(near):
+                band[:, :, k : k + near] += back[:, :, k]
+            band[:, :, 2 * self.reach] += on_x
+            band[:, :, 2 * self.reach, channel] += 1
+            jacobian[:, channel].scatter_add_(-1, column, band.mT)
+        return value.mT.flatten(-2), jacobian.flatten(-2).flatten(1, 2)
 
 
 def _products(h: Tensor) -> Tensor:
@@ -100,8 +109,8 @@ def _products(h: Tensor) -> Tensor:
     return torch.cat([plain, left * right], dim=-1)
 
 
-def _products_derivative(h: Tensor, change: Tensor) -> Tensor:
-    """Forward derivative of `_products` at `h`."""
+def _products_adjoint(h: Tensor, back: Tensor) -> Tensor:
+    """Adjoint of the derivative of `_products` at `h`."""
     _, left, right = h.chunk(3, dim=-1)
-    plain, d_left, d_right = change.chunk(3, dim=-1)
-    return torch.cat([plain, d_left * right + left * d_right], dim=-1)
+    plain, product = back.chunk(2, dim=-1)
+    return torch.cat([plain, product * right, product * left], dim=-1)
