@@ -3,12 +3,13 @@
 Time is cut into segments that the prior sees as one trajectory each: a core of `SEGMENT` frames, counted from the first
 time of the Dataset, and an overlap on either side that is computed and thrown away. Where the segments lie depends only
 on the length of the time axis, and noise is keyed by time and member, so the result is the same whatever the chunks and
-the workers. A block of the lazy result is a segment.
+the workers. A block of the lazy result is a segment, of all members or, on large grids, of some.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xslams import observations, schema, zoo
+from xslams import observations, schema, workers, zoo
 from xslams.errors import (
     CoverageError,
     DimensionError,
@@ -44,6 +45,9 @@ __all__ = ["SEGMENT", "assimilate", "decode", "encode", "fit", "segments"]
 SEGMENT = 30
 # A rest shorter than this joins the segment before it: a trajectory of a few frames costs nearly as much as a full one.
 _REST = 10
+
+# Size of a block of a lazy result that is not exceeded where it can be helped; members are split for it.
+_BLOCK_BYTES = 128 * 2**20
 
 # Precipitation is transformed; every other variable is close enough to Gaussian once its seasonal cycle is removed.
 _RAIN = ("precipitation", "rainfall", "snowfall")
@@ -110,6 +114,8 @@ def assimilate(
     seed: int = 0,
     device: str | None = None,
     batch_size: int | Literal["auto"] = "auto",
+    precision: Literal["float32", "bf16"] = "float32",
+    compile: bool = False,
     progress: bool = False,
 ) -> xr.Dataset:
     """Draw an ensemble of states from the model's posterior given observations; see ``ds.slams.assimilate``.
@@ -120,7 +126,7 @@ def assimilate(
         Grid and time of the analysis, and the background where `background_error` is given.
     obs, model, members, background_error, guidance, sampler, steps, corrections, antithetic
         As in ``ds.slams.assimilate``.
-    overlap, variables, seed, device, batch_size, progress
+    overlap, variables, seed, device, batch_size, precision, compile, progress
         As in ``ds.slams.assimilate``.
 
     Returns
@@ -152,12 +158,14 @@ def assimilate(
         )
         for s in cut
     ]
+    _require(precision in ("float32", "bf16"), "precision", precision, "'float32' or 'bf16'")
     # One segment checks as it goes; of several, each sees too little to tell what is missing.
     for source in sources if len(cut) > 1 or _is_lazy(ds) else ():
         source.check(spec, time)
     settings = {
         "members": tuple(range(members)), "guidance": guidance, "sampler": sampler, "steps": steps,
         "corrections": corrections, "antithetic": antithetic, "seed": seed, "device": device, "batch_size": batch_size,
+        "precision": precision, "compile": compile,
     }  # fmt: skip
     shape = (members, time.size, spec.state_channels, len(spec.lat), len(spec.lon))
     if _is_lazy(ds):
@@ -165,8 +173,9 @@ def assimilate(
     else:
         values = np.empty(shape, np.float32)
         for segment, background in zip(cut, backgrounds, strict=True):
+            near = _seen(sources, time, segment, spec, len(cut))
             block = _assimilate_segment(
-                model, sources, background, time, segment, settings, progress=progress, strict=len(cut) == 1
+                model, near, background, time, segment, settings, progress=progress, strict=len(cut) == 1
             )
             values[:, segment.first : segment.last] = block
     analysis = schema.from_channels(values, spec, template, member=np.arange(members))[chosen]
@@ -507,6 +516,7 @@ def _assimilate_segment(
     """Analyse one segment and cut its overlap off; a block of a lazy result is a call of this."""
     from xslams.inference.assimilation import assimilate_arrays
 
+    model = workers.resident(model)
     spec = model.spec
     frames = time.isel({time.dims[0]: slice(segment.start, segment.stop)})
     given = [*sources, *([] if background is None else [background])]
@@ -556,21 +566,42 @@ def _lazy(
     settings: dict[str, Any],
     shape: tuple[int, ...],
 ) -> Any:
-    """Make a dask array with one block per segment; the model and each source are in its graph once."""
+    """Make a dask array with blocks of a segment and some members; in its graph the model is a handle."""
     import dask.array as da
     from dask.delayed import delayed
 
     handle = delayed(model, pure=True, traverse=False)
-    shared = [_deferred(source) for source in sources]
     axis = delayed(time, pure=True, traverse=False)
     run = delayed(_assimilate_segment, pure=True, traverse=False)
     blocks = []
+    meta = np.empty((0,) * len(shape), np.float32)
+    groups = _groups(settings["members"], 4 * SEGMENT * math.prod(shape[2:]))
     for segment, background in zip(cut, backgrounds, strict=True):
-        block = run(handle, shared, None if background is None else _deferred(background), axis, segment, settings)
-        part = (shape[0], segment.last - segment.first, *shape[2:])
-        meta = np.empty((0,) * len(part), np.float32)
-        blocks.append(da.from_delayed(block, part, dtype=np.float32, meta=meta))  # type: ignore[no-untyped-call]
+        near = [_deferred(source) for source in _seen(sources, time, segment, model.spec, len(cut))]
+        behind = None if background is None else _deferred(background)
+        column = []
+        for members in groups:
+            block = run(handle, near, behind, axis, segment, settings | {"members": members})
+            part = (len(members), segment.last - segment.first, *shape[2:])
+            column.append(da.from_delayed(block, part, dtype=np.float32, meta=meta))  # type: ignore[no-untyped-call]
+        blocks.append(da.concatenate(column, axis=0))  # type: ignore[no-untyped-call]
     return da.concatenate(blocks, axis=1)  # type: ignore[no-untyped-call]
+
+
+def _seen(
+    sources: Sequence[Observation], time: xr.DataArray, segment: Segment, spec: Spec, segments: int
+) -> list[Observation]:
+    """Leave out of sources what only other segments see; a period in one piece sees all."""
+    if segments == 1:
+        return list(sources)
+    frames = time.isel({time.dims[0]: slice(segment.start, segment.stop)})
+    return [observations.around(source, frames, spec.time_step) for source in sources]
+
+
+def _groups(members: Sequence[int], each: int) -> list[tuple[int, ...]]:
+    """Members that share a block, which holds `each` bytes of one; as many as stay below the limit, evenly."""
+    count = -(-len(members) // max(_BLOCK_BYTES // each, 1))
+    return [tuple(int(m) for m in part) for part in np.array_split(np.asarray(members), count)]
 
 
 def _deferred(source: Observation) -> Any:

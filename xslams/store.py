@@ -94,6 +94,14 @@ class Target:
         prefix = root.rstrip("/") + "/"
         return {k.removeprefix(prefix): int(v["size"] or 0) for k, v in found.items() if k.startswith(prefix)}
 
+    def clear(self) -> None:
+        """Remove what a run left behind that was killed before its store was made, empty folders included."""
+        import fsspec
+
+        fs, root = fsspec.core.url_to_fs(self.url, **self.options)
+        if fs.exists(root):
+            fs.rm(root, recursive=True)
+
     def sync(self, keys: Iterable[str]) -> None:
         """Have the disk hold files and the directories that list them; object stores do on their own."""
         if not self.local:
@@ -187,7 +195,7 @@ def write(
     StoreError
         If there is something else at that place, or the store belongs to another run, or writing fails.
     ChunkError
-        If variables are chunked differently.
+        If variables are chunked differently, or coordinates are lazy.
     """
     target = Target.of(store, storage_options)
     analysis = _prepare(analysis)
@@ -267,8 +275,8 @@ def open_analysis(
     if not ds.attrs.get(_COMPLETE, f"{_GROUP}/zarr.json" not in files):
         markers = sum(k.startswith(f"{_GROUP}/complete/c/") for k in files)
         msg = (
-            f"{target.url} is not complete: {markers} regions of it are. Run what writes it again with resume=True, or "
-            "open what there is with incomplete='warn'."
+            f"{target.url} is not complete: {markers} of its regions are. Run what writes it again with resume=True, "
+            "or open what there is with incomplete='warn'."
         )
         if incomplete == "raise":
             raise StoreError(msg)
@@ -277,8 +285,13 @@ def open_analysis(
 
 
 def _prepare(analysis: xr.Dataset) -> xr.Dataset:
-    """Load the coordinates, and forget how variables were stored elsewhere."""
-    analysis = analysis.assign_coords({n: c.compute() for n, c in analysis.coords.items() if c.chunks is not None})
+    """Refuse what cannot be written up front, and forget how variables were stored elsewhere."""
+    if lazy := [str(n) for n, c in analysis.coords.items() if c.chunks is not None]:
+        msg = (
+            f"The coordinates {', '.join(lazy)} are lazy; they are written before anything is computed. Load them "
+            "(.assign_coords(x=ds.x.compute())), or leave them out (.drop_vars)."
+        )
+        raise ChunkError(msg)
     if not any(da.chunks is not None for da in analysis.data_vars.values()):
         analysis = analysis.chunk()
     for variable in analysis.variables.values():
@@ -386,6 +399,7 @@ def _open(
         )
         raise OptionError(msg)
     if not state.get("created"):
+        target.clear()
         _create(target, analysis, layout, plan)
         return list(layout.indices())
     return [index for index in layout.indices() if not _is_complete(files, layout, index)]
