@@ -153,11 +153,17 @@ def regions(store: Path) -> int:
 
 def disturb(process: Process, kind: str, store: Path, rng: random.Random, total: int) -> int:
     """Do to a run what `kind` says, at a random time; return how often it was done."""
-    # By what is there, since machines differ in speed; sometimes before the first region, sometimes after the last.
-    goal = rng.randint(regions(store), total)
-    while regions(store) < goal and process.poll() is None:
-        time.sleep(0.002)
-    time.sleep(rng.expovariate(1 / 0.1))
+    if regions(store) >= total:
+        return 0
+    if rng.random() < 0.25:
+        # While the graph is built and the store made.
+        time.sleep(rng.uniform(0, 3))
+    else:
+        # By what is there, since machines differ in speed.
+        goal = rng.randrange(regions(store), total)
+        while regions(store) < goal and process.poll() is None:
+            time.sleep(0.001)
+        time.sleep(rng.expovariate(1 / 0.2))
     if kind in ("client", "client of workers"):
         return int(process.kill(process.pid))
     if kind == "worker":

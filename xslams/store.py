@@ -39,6 +39,8 @@ _GROUP = "_xslams"
 _COMPLETE = "xslams_complete"
 #: Size of a chunk in bytes, before compression, that is not exceeded where it can be helped.
 _CHUNK_BYTES = 16 * 2**20
+# Names under which dask knows the scheduler of a client; a client that is the default sets the second.
+_DISTRIBUTED = (None, "dask.distributed", "distributed")
 # What an encoding says of the store that a variable came from, and not of the one that it goes to.
 _STORAGE = ("chunks", "preferred_chunks", "shards", "compressor", "compressors", "filters", "serializer", "source")
 
@@ -502,7 +504,7 @@ def _client() -> Any:
     """Client of dask.distributed that computes by default, if there is one."""
     import dask
 
-    if "distributed" not in sys.modules or dask.config.get("scheduler", None) not in (None, "distributed"):
+    if "distributed" not in sys.modules or dask.config.get("scheduler", None) not in _DISTRIBUTED:
         return None
     from distributed import get_client
 
