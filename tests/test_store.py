@@ -9,6 +9,7 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from test_pipeline import FAST, gauges, refuse, waves
 
 import xslams
@@ -127,11 +128,22 @@ def test_a_run_killed_while_the_store_was_created_starts_anew(truth, tiny_model,
     def killed(*args, **kwargs):
         raise Killed
 
-    for what in ("to_zarr", "_consolidate"):
+    for where, what in ((zarr, "create_group"), (xr.Dataset, "to_zarr"), (store, "_consolidate")):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(xr.Dataset if what == "to_zarr" else store, what, killed)
+            patch.setattr(where, what, killed)
             with pytest.raises(Killed):
                 expected.slams.to_zarr(path, resume=True)
+    expected.slams.to_zarr(path, resume=True)
+    xr.testing.assert_equal(xslams.open_analysis(path).compute(), expected)
+
+
+@pytest.mark.parametrize("files", [["zarr.json"], ["zarr.json", "_xslams/zarr.json"]])
+def test_a_store_that_was_hardly_begun_is_begun_again(expected, tmp_path, files):
+    path = tmp_path / "run.zarr"
+    for name in files:
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text('{"zarr_format": 3, "node_type": "group", "attributes": {}}')
+    (path / "t.0123456789abcdef.partial").write_text("half of a file")
     expected.slams.to_zarr(path, resume=True)
     xr.testing.assert_equal(xslams.open_analysis(path).compute(), expected)
 
@@ -241,6 +253,41 @@ def test_a_full_disk_is_said_and_run_through_later(truth, tiny_model, expected, 
         xslams.open_analysis(path)
     run(truth, tiny_model).slams.to_zarr(path, resume=True)
     xr.testing.assert_equal(xslams.open_analysis(path).compute(), expected)
+
+
+def test_a_failure_of_any_single_write_is_survived(expected, tmp_path, monkeypatch):
+    """Count the writes of a run, then let each of them be the one at which it ends."""
+    from zarr.storage import LocalStore
+
+    put = LocalStore.set
+    done = 0
+
+    async def failing(self, key, value):
+        nonlocal done
+        done += 1
+        if done == last:
+            raise OSError(28, "No space left on device")
+        await put(self, key, value)
+
+    monkeypatch.setattr(LocalStore, "set", failing)
+    short = expected.isel(time=slice(4)).chunk(time=2)
+    last = 0
+    short.slams.to_zarr(tmp_path / "undisturbed.zarr", resume=True)
+    writes = done
+    assert writes > 10
+    for end in range(1, writes + 1):
+        path = tmp_path / f"{end}.zarr"
+        done, last = 0, end
+        with pytest.raises(StoreError, match="No space left"):
+            short.slams.to_zarr(path, resume=True)
+        if end < writes:
+            with pytest.raises(StoreError):
+                xslams.open_analysis(path)
+        else:  # the word that all is there was written; what follows makes opening faster
+            xr.testing.assert_equal(xslams.open_analysis(path).compute(), short.compute())
+        last = 0
+        short.slams.to_zarr(path, resume=True)
+        assert files(path) == files(tmp_path / "undisturbed.zarr")
 
 
 def test_regions_never_share_a_chunk():

@@ -379,7 +379,7 @@ def _open(
 
     files = target.files()
     ours = f"{_GROUP}/zarr.json" in files
-    foreign = [k for k in files if not _is_ours(k, analysis)] if not ours else []
+    foreign = [] if ours or _is_empty(target, files) else [k for k in files if not _is_ours(k, analysis)]
     if foreign or (ours and not resume):
         what = "an analysis" if ours else f"something else ({foreign[0]})"
         remedy = "Go on with it by resume=True, or choose" if ours else "Choose"
@@ -388,7 +388,7 @@ def _open(
     state: dict[str, Any] = {}
     if ours:
         state = dict(zarr.open_group(target.url, path=_GROUP, mode="r", **target.arguments).attrs)
-        if different := _differences(state.get("plan", {}), plan):
+        if "plan" in state and (different := _differences(state["plan"], plan)):
             msg = (
                 f"{target.url} belongs to another run. What differs: {'; '.join(different)}. Give what the store was "
                 "begun with, or choose another place."
@@ -413,6 +413,15 @@ def _is_ours(key: str, analysis: xr.Dataset) -> bool:
     return first == _GROUP or key.endswith(".partial") or (first in analysis.data_vars and rest[:1] == ["c"])
 
 
+def _is_empty(target: Target, files: Mapping[str, int]) -> bool:
+    """Whether there is a group of zarr and nothing in it, as it is for a moment when a store is made."""
+    import zarr
+
+    if {k for k in files if not k.endswith(".partial")} != {"zarr.json"}:
+        return False
+    return not zarr.open(target.url, mode="r", **target.arguments).attrs
+
+
 def _is_complete(files: Mapping[str, int], layout: Layout, index: tuple[int, ...]) -> bool:
     """Whether a region has its marker and, as stores lose things, its chunks."""
     return all(files.get(key) for key in (layout.marker(index), *layout.keys(index)))
@@ -422,8 +431,7 @@ def _create(target: Target, analysis: xr.Dataset, layout: Layout, plan: dict[str
     """Write the plan, then metadata and coordinates, then the word that these are there."""
     import zarr
 
-    group = zarr.open_group(target.url, path=_GROUP, mode="w", zarr_format=3, **target.arguments)
-    group.attrs.update({"plan": plan})
+    group = zarr.create_group(target.url, path=_GROUP, attributes={"plan": plan}, zarr_format=3, **target.arguments)
     group.create_array(
         "complete", shape=layout.shape, chunks=(1,) * len(layout.shape), dtype="uint8", fill_value=0, compressors=None
     )
