@@ -75,6 +75,8 @@ def test_an_existing_store_is_not_overwritten(truth, tiny_model, expected, tmp_p
     with pytest.raises(StoreError, match="resume=True"):
         expected.slams.to_zarr(tmp_path / "run.zarr")
     waves(3).to_zarr(tmp_path / "waves.zarr", consolidated=False)
+    with pytest.raises(StoreError, match=r"was not written by .slams.to_zarr"):
+        xslams.open_analysis(tmp_path / "waves.zarr")
     with pytest.raises(StoreError, match="something else"):
         run(truth, tiny_model).slams.to_zarr(tmp_path / "waves.zarr", resume=True)
 
@@ -304,6 +306,12 @@ def test_results_of_an_analysis_can_be_written_too(truth, tiny_model, expected, 
     bare = run(truth, tiny_model).drop_attrs()
     with pytest.raises(OptionError, match="what made it"):
         bare.slams.to_zarr(tmp_path / "bare.zarr", resume=True)
+    area = truth["pr"].isel(time=0, drop=True).drop_attrs()
+    with_area = run(truth, tiny_model).isel(time=slice(5)).assign_coords(area=area.chunk(lat=4))
+    with_area.mean("member", keep_attrs=True).slams.to_zarr(tmp_path / "area.zarr")
+    assert "area" in xslams.open_analysis(tmp_path / "area.zarr").coords
+    with pytest.raises(ChunkError, match="coordinates spread are made of"):
+        mean.assign_coords(spread=mean["t"].std("time")).slams.to_zarr(tmp_path / "spread.zarr")
     both = run(truth, tiny_model).assign(other=truth["pr"].chunk(time=20))
     with pytest.raises(ChunkError, match="unify_chunks"):
         both.slams.to_zarr(tmp_path / "both.zarr")

@@ -197,7 +197,7 @@ def write(
     StoreError
         If there is something else at that place, or the store belongs to another run, or writing fails.
     ChunkError
-        If variables are chunked differently, or coordinates are lazy.
+        If variables are chunked differently, or coordinates depend on what is still to be computed.
     """
     target = Target.of(store, storage_options)
     analysis = _prepare(analysis)
@@ -274,7 +274,13 @@ def open_analysis(
         )
         raise StoreError(msg)
     ds: xr.Dataset = xr.open_zarr(target.url, consolidated=False, **target.arguments)
-    if not ds.attrs.get(_COMPLETE, f"{_GROUP}/zarr.json" not in files):
+    if _COMPLETE not in ds.attrs:
+        msg = (
+            f"{target.url} was not written by .slams.to_zarr, or only just begun, and does not say whether it is "
+            "complete. Open it with xarray.open_zarr, or run what writes it again."
+        )
+        raise StoreError(msg)
+    if not ds.attrs[_COMPLETE]:
         markers = sum(k.startswith(f"{_GROUP}/complete/c/") for k in files)
         msg = (
             f"{target.url} is not complete: {markers} of its regions are. Run what writes it again with resume=True, "
@@ -287,15 +293,18 @@ def open_analysis(
 
 
 def _prepare(analysis: xr.Dataset) -> xr.Dataset:
-    """Refuse what cannot be written up front, and forget how variables were stored elsewhere."""
-    if lazy := [str(n) for n, c in analysis.coords.items() if c.chunks is not None]:
+    """Load the coordinates, and forget how variables were stored elsewhere."""
+    computed = {k for da in analysis.data_vars.values() if da.chunks is not None for k in da.data.dask}
+    lazy = {n: c for n, c in analysis.coords.items() if c.chunks is not None}
+    if costly := [str(n) for n, c in lazy.items() if not computed.isdisjoint(c.data.dask)]:
         msg = (
-            f"The coordinates {', '.join(lazy)} are lazy; they are written before anything is computed. Load them "
-            "(.assign_coords(x=ds.x.compute())), or leave them out (.drop_vars)."
+            f"The coordinates {', '.join(costly)} are made of what is still to be computed, but have to be written "
+            "before. Leave them out (.drop_vars), or load everything (.compute())."
         )
         raise ChunkError(msg)
-    if not any(da.chunks is not None for da in analysis.data_vars.values()):
-        analysis = analysis.chunk()
+    analysis = analysis.assign_coords({n: c.compute() for n, c in lazy.items()})
+    if not computed:
+        analysis = analysis.chunk().assign_coords(analysis.coords)
     for variable in analysis.variables.values():
         for key in _STORAGE:
             variable.encoding.pop(key, None)
