@@ -79,7 +79,7 @@ def run(model: Path, store: str, days: int, workers: int, limit: int | None) -> 
     settings = {"distributed.worker.multiprocessing-method": "fork", "distributed.scheduler.allowed-failures": 100}
     with (
         dask.config.set(settings),
-        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
+        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as cluster,
         Client(cluster),
     ):
         analysis.slams.to_zarr(store, resume=True)

@@ -92,7 +92,7 @@ def main() -> None:
             days = round(365.25 * years)
             ds = background(days)
             with (
-                LocalCluster(n_workers=args.workers, threads_per_worker=1, dashboard_address=None) as cluster,
+                LocalCluster(n_workers=args.workers, threads_per_worker=1, dashboard_address=":0") as cluster,
                 Client(cluster) as client,
             ):
                 started = time.perf_counter()

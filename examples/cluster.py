@@ -15,6 +15,7 @@ import argparse
 import os
 import shutil
 import signal
+import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -43,7 +44,7 @@ def main(days: int, members: int, steps: int, workers: int, scheduler: str | Non
     with ExitStack() as stack:
         if scheduler is None:
             scheduler = stack.enter_context(
-                LocalCluster(n_workers=workers, threads_per_worker=1, resources={"GPU": 1}, dashboard_address=None)
+                LocalCluster(n_workers=workers, threads_per_worker=1, resources={"GPU": 1}, dashboard_address=":0")
             )
         client = stack.enter_context(Client(scheduler))
         started = time.perf_counter()
@@ -53,8 +54,10 @@ def main(days: int, members: int, steps: int, workers: int, scheduler: str | Non
         if kill:
             pids = client.run(os.getpid)
             victim = next(iter(pids.values()))
-            # Ten seconds from now; its region is computed again, by another worker or by the one that takes its place.
-            client.loop.call_later(10, os.kill, victim, signal.SIGKILL)
+            print(f"worker {victim} will be killed in ten seconds; its region is computed again by another")
+            timer = threading.Timer(10, os.kill, (victim, signal.SIGKILL))
+            timer.start()
+            stack.callback(timer.cancel)
         started = time.perf_counter()
         done = analysis.slams.to_zarr(out, resume=True, progress=True)
         seconds = time.perf_counter() - started

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 def cluster(threads: int = 2, **options):
     """A cluster whose workers are threads of this process."""
     with (
-        LocalCluster(n_workers=1, threads_per_worker=threads, processes=False, dashboard_address=None, **options) as it,
+        LocalCluster(n_workers=1, threads_per_worker=threads, processes=False, dashboard_address=":0", **options) as it,
         Client(it) as client,
     ):
         yield client

@@ -212,7 +212,7 @@ def test_distributed_workers_give_the_same(tiny_model):
     truth = waves(45)
     expected = truth.slams.assimilate([gauges(truth)], tiny_model, **FAST)
     with (
-        LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0") as cluster,
         Client(cluster),
     ):
         lazy = truth.chunk(time=10).slams.assimilate([gauges(truth)], tiny_model, **FAST)
