@@ -1,8 +1,8 @@
 """Peak memory of the workers against the length of the run: daily T30 analyses of 1, 4 and 16 years, streamed to zarr.
 
 A LocalCluster of processes writes each run by ``to_zarr``. Peak memory is the largest resident set that the kernel has
-seen of each worker (``ru_maxrss``), in a new cluster for every length. The background is lazy, made of the tutorial's
-sixty days; stations report every day, in memory, as those of one variable of so many years would.
+seen of each worker (``ru_maxrss``), in a new cluster for every length. 200 stations report every day and are in memory,
+another 200 are lazy, as from files.
 
 By default the network is left out (``--network`` puts it back) and members and steps are few: memory depends on neither
 the number of steps nor on how good the analysis is, and so sixteen years take minutes and not days.
@@ -38,12 +38,15 @@ def background(days: int) -> xr.Dataset:
     return template.assign(t=template["t"].copy(data=values)).assign_attrs(ds.attrs)
 
 
-def stations(ds: xr.Dataset, count: int = 200) -> xslams.Observation:
-    """Temperature near the ground at stations, every day."""
-    rng = np.random.default_rng(0)
-    days = ds.sizes["time"]
+def stations(ds: xr.Dataset, name: str, count: int = 200) -> xslams.Observation:
+    """Temperature near the ground at stations, every day; lazy where that is their name."""
+    import dask.array as da
+
+    lazy = name == "lazy"
+    rng = np.random.default_rng(lazy)
+    shape = ds.sizes["time"], count
     data = xr.DataArray(
-        rng.normal(285, 10, (days, count)).astype("float32"),
+        da.random.default_rng(1).normal(285, 10, shape, chunks=(30, count)) if lazy else rng.normal(285, 10, shape),
         dims=("time", "station"),
         coords={
             "time": ds["time"],
@@ -54,7 +57,7 @@ def stations(ds: xr.Dataset, count: int = 200) -> xslams.Observation:
         name="t",
         attrs={"units": "K", "standard_name": "air_temperature"},
     )
-    return xslams.Observation(data, error=3.0)
+    return xslams.Observation(data, error=3.0, name=name)
 
 
 def without_network(folder: Path) -> Path:
@@ -97,7 +100,11 @@ def main() -> None:
             ):
                 started = time.perf_counter()
                 analysis = ds.slams.assimilate(
-                    [stations(ds)], model, members=args.members, steps=args.steps, background_error=5.0, device="cpu"
+                    [stations(ds, "in memory"), stations(ds, "lazy")],
+                    model,
+                    members=args.members,
+                    steps=args.steps,
+                    device="cpu",
                 )
                 built = time.perf_counter() - started
                 before = max(client.run(peak).values())
