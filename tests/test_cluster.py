@@ -101,6 +101,21 @@ def test_graph_grows_by_what_a_region_observes(tiny_model):
     assert short < 10 * tiny_model.path.stat().st_size
 
 
+def test_no_task_of_a_run_carries_what_is_of_other_regions(tiny_model):
+    from dask.base import collections_to_expr
+
+    def largest(days: int) -> int:
+        truth = waves(days)
+        lazy = truth.chunk(time=30).slams.assimilate([gauges(truth)], tiny_model, **FAST)
+        layout = store._layout(lazy)
+        tasks = store._tasks(lazy, store.Target("nowhere.zarr"), layout, layout.indices())
+        graph = dict(collections_to_expr(tasks).optimize().__dask_graph__())
+        return max(len(cloudpickle.dumps(task)) for task in graph.values())
+
+    # The time axis is the one thing that all have.
+    assert largest(600) < largest(150) + 450 * 20
+
+
 @pytest.mark.parametrize("declared", [True, False])
 def test_workers_that_declare_a_gpu_compute_one_region_at_a_time(tiny_model, long, tmp_path, monkeypatch, declared):
     _, expected = long

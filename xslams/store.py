@@ -206,7 +206,7 @@ def write(
     try:
         missing = _open(target, analysis, layout, plan, resume=resume)
         done = math.prod(layout.shape) - len(missing)
-        _compute([(_store, analysis, layout, target, index) for index in missing], done=done, progress=progress)
+        _compute(_tasks(analysis, target, layout, missing), done=done, progress=progress)
         files = target.files()
         lost = [index for index in layout.indices() if not _is_complete(files, layout, index)]
         if lost:
@@ -472,11 +472,11 @@ def _consolidate(target: Target) -> None:
         zarr.consolidate_metadata(zarr.open_group(target.url, mode="r+", **target.arguments).store)
 
 
-def _store(block: xr.Dataset, target: Target, layout: Layout, index: tuple[int, ...]) -> None:
-    """Write a region, and then its marker."""
+def _store(block: dict[Hashable, Any], target: Target, layout: Layout, index: tuple[int, ...]) -> None:
+    """Write a region, given as an array for every variable, and then its marker."""
     import zarr
 
-    lazy = block[list(layout.chunks)].reset_coords(drop=True).drop_vars(list(block.coords), errors="ignore")
+    lazy = xr.Dataset({name: (tuple(layout.chunks[name]), values) for name, values in block.items()})
     # An array that is all fill value would otherwise leave no chunk, and look as if it was lost.
     region: Any = layout.region(index)
     lazy.to_zarr(
@@ -489,19 +489,31 @@ def _store(block: xr.Dataset, target: Target, layout: Layout, index: tuple[int, 
     target.sync([layout.marker(index)])
 
 
-def _compute(jobs: Sequence[tuple[Any, ...]], *, done: int, progress: bool) -> None:
+def _tasks(analysis: xr.Dataset, target: Target, layout: Layout, indices: Iterable[tuple[int, ...]]) -> list[Any]:
+    """Task of dask for every region."""
+    from dask.delayed import delayed
+
+    run = delayed(_store, pure=False)
+    tasks = []
+    for index in indices:
+        region = layout.region(index)
+        # Arrays and no Dataset, which would take the graph of all regions along into the task of each.
+        block = {
+            name: analysis.variables[name].isel({d: region[d] for d in dims}).data
+            for name, dims in layout.chunks.items()
+        }
+        tasks.append(run(block, target, layout, index))
+    return tasks
+
+
+def _compute(tasks: Sequence[Any], *, done: int, progress: bool) -> None:
     """Have dask compute and write every region."""
     from dask.base import compute
     from dask.callbacks import Callback
-    from dask.delayed import delayed
     from tqdm import tqdm
 
-    if not jobs:
+    if not tasks:
         return
-    tasks = [
-        delayed(store, pure=False)(analysis.isel(layout.region(index)), target, layout, index)
-        for store, analysis, layout, target, index in jobs
-    ]
     with tqdm(total=done + len(tasks), initial=done, desc="regions", unit="region", disable=not progress) as bar:
         client = _client()
         if client is not None:
