@@ -9,6 +9,7 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from test_pipeline import FAST, gauges, refuse, waves
 
 import xslams
@@ -16,6 +17,10 @@ from xslams import pipeline, store
 from xslams.errors import ChunkError, OptionError, SlamsWarning, StoreError
 
 DAYS = 75
+
+
+class Killed(BaseException):
+    """The end of a process, as far as a test in the same process can have it."""
 
 
 @pytest.fixture(scope="module")
@@ -75,31 +80,29 @@ def test_an_existing_store_is_not_overwritten(truth, tiny_model, expected, tmp_p
 
 
 def test_resuming_computes_what_is_missing_and_no_more(truth, tiny_model, expected, tmp_path, counted):
-    """Stop the run at every region in turn, with each of the ways in which a region can be incomplete."""
+    """Stop after a region, and then make regions incomplete in each of the ways in which they can be."""
     path = tmp_path / "run.zarr"
-    write = store._store
+    write, written = store._store, []
 
-    def stop_at(index):
-        def stopping(block, target, layout, where):
-            if where == index:
-                raise KeyboardInterrupt
-            write(block, target, layout, where)
-
-        return stopping
+    def stopping(block, target, layout, index):
+        if written:
+            raise Killed
+        write(block, target, layout, index)
+        written.append(index[1])
 
     with dask.config.set(scheduler="sync"), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "_store", stop_at((0, 1, 0, 0, 0)))
-        with pytest.raises(KeyboardInterrupt):
+        patch.setattr(store, "_store", stopping)
+        with pytest.raises(Killed):
             run(truth, tiny_model).slams.to_zarr(path, resume=True)
     assert xr.open_zarr(path).attrs["xslams_complete"] == 0
-    with pytest.raises(StoreError, match="1 regions of it are"):
+    with pytest.raises(StoreError, match="not complete: 1 of its regions"):
         xslams.open_analysis(path)
     with pytest.warns(SlamsWarning, match="not complete"):
         part = xslams.open_analysis(path, incomplete="warn")
-    assert int(part["t"].isnull().any(["member", "level", "lat", "lon"]).sum()) == DAYS - 30
+    assert int(part["t"].isnull().any(["member", "level", "lat", "lon"]).sum()) == DAYS - (15 if written == [2] else 30)
     counted.clear()
     run(truth, tiny_model).slams.to_zarr(path, resume=True)
-    assert sorted(counted) == [30, 60]
+    assert sorted(counted) == sorted({0, 30, 60} - {30 * written[0]})
     whole = files(path)
     xr.testing.assert_equal(xslams.open_analysis(path).compute(), expected)
     # A complete store is left alone.
@@ -123,13 +126,24 @@ def test_a_run_killed_while_the_store_was_created_starts_anew(truth, tiny_model,
     path = tmp_path / "run.zarr"
 
     def killed(*args, **kwargs):
-        raise KeyboardInterrupt
+        raise Killed
 
-    for what in ("to_zarr", "_consolidate"):
+    for where, what in ((zarr, "create_group"), (xr.Dataset, "to_zarr"), (store, "_consolidate")):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(xr.Dataset if what == "to_zarr" else store, what, killed)
-            with pytest.raises(KeyboardInterrupt):
+            patch.setattr(where, what, killed)
+            with pytest.raises(Killed):
                 expected.slams.to_zarr(path, resume=True)
+    expected.slams.to_zarr(path, resume=True)
+    xr.testing.assert_equal(xslams.open_analysis(path).compute(), expected)
+
+
+@pytest.mark.parametrize("files", [["zarr.json"], ["zarr.json", "_xslams/zarr.json"]])
+def test_a_store_that_was_hardly_begun_is_begun_again(expected, tmp_path, files):
+    path = tmp_path / "run.zarr"
+    for name in files:
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text('{"zarr_format": 3, "node_type": "group", "attributes": {}}')
+    (path / "t.0123456789abcdef.partial").write_text("half of a file")
     expected.slams.to_zarr(path, resume=True)
     xr.testing.assert_equal(xslams.open_analysis(path).compute(), expected)
 
@@ -185,7 +199,7 @@ def test_background_and_lazy_observations_are_told_apart(truth, tiny_model):
     reference = inputs(truth.chunk(time=20), obs)
     assert reference == inputs(truth.copy(deep=True).chunk(time=20), gauges(truth))
     assert reference != inputs((truth + 1).assign_attrs(truth.attrs).chunk(time=20), obs)
-    lazy = obs.replace(data=obs.data.chunk(time=5))
+    lazy = obs.replace(data=obs.data.copy(data=obs.data.chunk(time=5).data))
     with dask.config.set(scheduler=refuse):
         assert inputs(truth.chunk(time=20), lazy) == inputs(truth.chunk(time=20), lazy) != reference
 
@@ -198,12 +212,12 @@ import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_pipeline import FAST, gauges, waves
 truth = waves({DAYS})
 obs = gauges(truth)
-lazy = obs.replace(data=obs.data.chunk(time=5))
+lazy = obs.replace(data=obs.data.copy(data=obs.data.chunk(time=5).data))
 print(truth.chunk(time=20).slams.assimilate([obs, lazy], {str(tiny_model.path)!r}, **FAST).attrs["xslams_inputs"])
 """
     printed = subprocess.run([fresh_python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     obs = gauges(truth)
-    lazy = obs.replace(data=obs.data.chunk(time=5))
+    lazy = obs.replace(data=obs.data.copy(data=obs.data.chunk(time=5).data))
     assert printed == truth.chunk(time=20).slams.assimilate([obs, lazy], tiny_model, **FAST).attrs["xslams_inputs"]
 
 
@@ -239,6 +253,41 @@ def test_a_full_disk_is_said_and_run_through_later(truth, tiny_model, expected, 
         xslams.open_analysis(path)
     run(truth, tiny_model).slams.to_zarr(path, resume=True)
     xr.testing.assert_equal(xslams.open_analysis(path).compute(), expected)
+
+
+def test_a_failure_of_any_single_write_is_survived(expected, tmp_path, monkeypatch):
+    """Count the writes of a run, then let each of them be the one at which it ends."""
+    from zarr.storage import LocalStore
+
+    put = LocalStore.set
+    done = 0
+
+    async def failing(self, key, value):
+        nonlocal done
+        done += 1
+        if done == last:
+            raise OSError(28, "No space left on device")
+        await put(self, key, value)
+
+    monkeypatch.setattr(LocalStore, "set", failing)
+    short = expected.isel(time=slice(4)).chunk(time=2)
+    last = 0
+    short.slams.to_zarr(tmp_path / "undisturbed.zarr", resume=True)
+    writes = done
+    assert writes > 10
+    for end in range(1, writes + 1):
+        path = tmp_path / f"{end}.zarr"
+        done, last = 0, end
+        with pytest.raises(StoreError, match="No space left"):
+            short.slams.to_zarr(path, resume=True)
+        if end < writes:
+            with pytest.raises(StoreError):
+                xslams.open_analysis(path)
+        else:  # the word that all is there was written; what follows makes opening faster
+            xr.testing.assert_equal(xslams.open_analysis(path).compute(), short.compute())
+        last = 0
+        short.slams.to_zarr(path, resume=True)
+        assert files(path) == files(tmp_path / "undisturbed.zarr")
 
 
 def test_regions_never_share_a_chunk():

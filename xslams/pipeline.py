@@ -3,12 +3,13 @@
 Time is cut into segments that the prior sees as one trajectory each: a core of `SEGMENT` frames, counted from the first
 time of the Dataset, and an overlap on either side that is computed and thrown away. Where the segments lie depends only
 on the length of the time axis, and noise is keyed by time and member, so the result is the same whatever the chunks and
-the workers. A block of the lazy result is a segment.
+the workers. A block of the lazy result is a segment, of all members or, on large grids, of some.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xslams import observations, schema, zoo
+from xslams import observations, schema, workers, zoo
 from xslams.errors import (
     CoverageError,
     DimensionError,
@@ -47,6 +48,8 @@ _REST = 10
 
 # How the coordinates of an analysis begin that report on its observations.
 _REPORT = "obs_"
+# Size of a block of a lazy result that is not exceeded where it can be helped; members are split for it.
+_BLOCK_BYTES = 128 * 2**20
 
 # Precipitation is transformed; every other variable is close enough to Gaussian once its seasonal cycle is removed.
 _RAIN = ("precipitation", "rainfall", "snowfall")
@@ -113,6 +116,8 @@ def assimilate(
     seed: int = 0,
     device: str | None = None,
     batch_size: int | Literal["auto"] = "auto",
+    precision: Literal["float32", "bf16"] = "float32",
+    compile: bool = False,
     progress: bool = False,
     report: bool = False,
 ) -> xr.Dataset:
@@ -124,7 +129,7 @@ def assimilate(
         Grid and time of the analysis, and the background where `background_error` is given.
     obs, model, members, background_error, guidance, sampler, steps, corrections, antithetic
         As in ``ds.slams.assimilate``.
-    overlap, variables, seed, device, batch_size, progress, report
+    overlap, variables, seed, device, batch_size, precision, compile, progress, report
         As in ``ds.slams.assimilate``.
 
     Returns
@@ -149,6 +154,7 @@ def assimilate(
     sources = observations.as_observations(obs)
     cut = _cut(time, spec, spec.window - 1 if overlap == "auto" else overlap)
     backgrounds = _backgrounds(ds, spec, time, cut, background_error)
+    _require(precision in ("float32", "bf16"), "precision", precision, "'float32' or 'bf16'")
     _check_operators(model, sources, time)
     # One segment checks as it goes; of several, each sees too little to tell what is missing.
     for source in sources if len(cut) > 1 or _is_lazy(ds) else ():
@@ -156,6 +162,7 @@ def assimilate(
     settings = {
         "members": tuple(range(members)), "guidance": guidance, "sampler": sampler, "steps": steps,
         "corrections": corrections, "antithetic": antithetic, "seed": seed, "device": device, "batch_size": batch_size,
+        "precision": precision, "compile": compile,
     }  # fmt: skip
     shape = (members, time.size, spec.state_channels, len(spec.lat), len(spec.lon))
     if _is_lazy(ds):
@@ -163,8 +170,9 @@ def assimilate(
     else:
         values, sums = np.empty(shape, np.float32), 0.0
         for segment, background in zip(cut, backgrounds, strict=True):
+            near = _seen(sources, time, segment, spec, len(cut), report=report)
             block, more = _assimilate_segment(
-                model, sources, background, time, segment, settings,
+                model, near, background, time, segment, settings,
                 progress=progress, strict=len(cut) == 1, report=report,
             )  # fmt: skip
             values[:, segment.first : segment.last], sums = block, sums + more
@@ -613,6 +621,7 @@ def _assimilate_segment(
     """Analyse one segment and cut its overlap off, and sum up its observations if asked to."""
     from xslams.inference.assimilation import assimilate_arrays
 
+    model = workers.resident(model)
     spec = model.spec
     frames = time.isel({time.dims[0]: slice(segment.start, segment.stop)})
     arrays, guesses = _screened(model, sources, background, time, segment, strict=strict, report=report)
@@ -717,7 +726,7 @@ def _lazy(
     *,
     report: bool,
 ) -> tuple[Any, Any]:
-    """Make a dask array with one block per segment; the model and each source are in its graph once.
+    """Make a dask array with blocks of a segment and some members; in its graph the model is a handle.
 
     What `report` asks for comes out of the same call as the block, so that both are computed at once.
     """
@@ -725,22 +734,51 @@ def _lazy(
     from dask.delayed import delayed
 
     handle = delayed(model, pure=True, traverse=False)
-    shared = [_deferred(source) for source in sources]
     axis = delayed(time, pure=True, traverse=False)
     run = delayed(_assimilate_segment, pure=True, traverse=False)
     blocks, tables = [], []
     rows = len(_labels(model.spec, sources, backgrounds[0] if backgrounds else None)[0]) if report else 0
+    meta = np.empty((0,) * len(shape), np.float32)
+    # A report needs mean and spread of all members at every value, squared and compared with limits there: sums over
+    # groups of members would not add up to it. So a segment stays in one piece.
+    each = 0 if report else 4 * SEGMENT * math.prod(shape[2:])
+    groups = _groups(settings["members"], each)
     for segment, background in zip(cut, backgrounds, strict=True):
+        near = [_deferred(s) for s in _seen(sources, time, segment, model.spec, len(cut), report=report)]
         behind = None if background is None else _deferred(background)
-        both = run(handle, shared, behind, axis, segment, settings, report=report)
-        block, table = both[0], both[1]
-        if report:
-            size = rows, len(observations.COLUMNS)
-            tables.append(da.from_delayed(table, size, dtype=np.float64, meta=np.empty((0, 0))))  # type: ignore[no-untyped-call]
-        part = (shape[0], segment.last - segment.first, *shape[2:])
-        meta = np.empty((0,) * len(part), np.float32)
-        blocks.append(da.from_delayed(block, part, dtype=np.float32, meta=meta))  # type: ignore[no-untyped-call]
+        column = []
+        for members in groups:
+            both = run(handle, near, behind, axis, segment, settings | {"members": members}, report=report)
+            part = (len(members), segment.last - segment.first, *shape[2:])
+            column.append(da.from_delayed(both[0], part, dtype=np.float32, meta=meta))  # type: ignore[no-untyped-call]
+            if report:
+                size = rows, len(observations.COLUMNS)
+                tables.append(da.from_delayed(both[1], size, dtype=np.float64, meta=np.empty((0, 0))))  # type: ignore[no-untyped-call]
+        blocks.append(da.concatenate(column, axis=0))  # type: ignore[no-untyped-call]
     return da.concatenate(blocks, axis=1), sum(tables)  # type: ignore[no-untyped-call]
+
+
+def _seen(
+    sources: Sequence[Observation],
+    time: xr.DataArray,
+    segment: Segment,
+    spec: Spec,
+    segments: int,
+    *,
+    report: bool = False,
+) -> list[Observation]:
+    """Leave out of sources what only other segments see; a period in one piece sees all."""
+    # What no frame sees is counted by the first segment, see `Observation._owned`: for a report it has to have it.
+    if segments == 1 or (report and segment.first == 0):
+        return list(sources)
+    frames = time.isel({time.dims[0]: slice(segment.start, segment.stop)})
+    return [observations.around(source, frames, spec.time_step) for source in sources]
+
+
+def _groups(members: Sequence[int], each: int) -> list[tuple[int, ...]]:
+    """Members that share a block, which holds `each` bytes of one; as many as stay below the limit, evenly."""
+    count = -(-len(members) // max(_BLOCK_BYTES // each, 1)) if each else 1
+    return [tuple(int(m) for m in part) for part in np.array_split(np.asarray(members), count)]
 
 
 def _deferred(source: Observation) -> Any:

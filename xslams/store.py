@@ -39,6 +39,8 @@ _GROUP = "_xslams"
 _COMPLETE = "xslams_complete"
 #: Size of a chunk in bytes, before compression, that is not exceeded where it can be helped.
 _CHUNK_BYTES = 16 * 2**20
+# Names under which dask knows the scheduler of a client; a client that is the default sets the second.
+_DISTRIBUTED = (None, "dask.distributed", "distributed")
 # What an encoding says of the store that a variable came from, and not of the one that it goes to.
 _STORAGE = ("chunks", "preferred_chunks", "shards", "compressor", "compressors", "filters", "serializer", "source")
 
@@ -93,6 +95,14 @@ class Target:
         found = fs.find(root, detail=True)
         prefix = root.rstrip("/") + "/"
         return {k.removeprefix(prefix): int(v["size"] or 0) for k, v in found.items() if k.startswith(prefix)}
+
+    def clear(self) -> None:
+        """Remove what a run left behind that was killed before its store was made, empty folders included."""
+        import fsspec
+
+        fs, root = fsspec.core.url_to_fs(self.url, **self.options)
+        if fs.exists(root):
+            fs.rm(root, recursive=True)
 
     def sync(self, keys: Iterable[str]) -> None:
         """Have the disk hold files and the directories that list them; object stores do on their own."""
@@ -187,7 +197,7 @@ def write(
     StoreError
         If there is something else at that place, or the store belongs to another run, or writing fails.
     ChunkError
-        If variables are chunked differently.
+        If variables are chunked differently, or coordinates are lazy.
     """
     target = Target.of(store, storage_options)
     analysis = _prepare(analysis)
@@ -267,8 +277,8 @@ def open_analysis(
     if not ds.attrs.get(_COMPLETE, f"{_GROUP}/zarr.json" not in files):
         markers = sum(k.startswith(f"{_GROUP}/complete/c/") for k in files)
         msg = (
-            f"{target.url} is not complete: {markers} regions of it are. Run what writes it again with resume=True, or "
-            "open what there is with incomplete='warn'."
+            f"{target.url} is not complete: {markers} of its regions are. Run what writes it again with resume=True, "
+            "or open what there is with incomplete='warn'."
         )
         if incomplete == "raise":
             raise StoreError(msg)
@@ -277,8 +287,13 @@ def open_analysis(
 
 
 def _prepare(analysis: xr.Dataset) -> xr.Dataset:
-    """Load the coordinates, and forget how variables were stored elsewhere."""
-    analysis = analysis.assign_coords({n: c.compute() for n, c in analysis.coords.items() if c.chunks is not None})
+    """Refuse what cannot be written up front, and forget how variables were stored elsewhere."""
+    if lazy := [str(n) for n, c in analysis.coords.items() if c.chunks is not None]:
+        msg = (
+            f"The coordinates {', '.join(lazy)} are lazy; they are written before anything is computed. Load them "
+            "(.assign_coords(x=ds.x.compute())), or leave them out (.drop_vars)."
+        )
+        raise ChunkError(msg)
     if not any(da.chunks is not None for da in analysis.data_vars.values()):
         analysis = analysis.chunk()
     for variable in analysis.variables.values():
@@ -364,7 +379,7 @@ def _open(
 
     files = target.files()
     ours = f"{_GROUP}/zarr.json" in files
-    foreign = [k for k in files if not _is_ours(k, analysis)] if not ours else []
+    foreign = [] if ours or _is_empty(target, files) else [k for k in files if not _is_ours(k, analysis)]
     if foreign or (ours and not resume):
         what = "an analysis" if ours else f"something else ({foreign[0]})"
         remedy = "Go on with it by resume=True, or choose" if ours else "Choose"
@@ -373,7 +388,7 @@ def _open(
     state: dict[str, Any] = {}
     if ours:
         state = dict(zarr.open_group(target.url, path=_GROUP, mode="r", **target.arguments).attrs)
-        if different := _differences(state.get("plan", {}), plan):
+        if "plan" in state and (different := _differences(state["plan"], plan)):
             msg = (
                 f"{target.url} belongs to another run. What differs: {'; '.join(different)}. Give what the store was "
                 "begun with, or choose another place."
@@ -386,6 +401,7 @@ def _open(
         )
         raise OptionError(msg)
     if not state.get("created"):
+        target.clear()
         _create(target, analysis, layout, plan)
         return list(layout.indices())
     return [index for index in layout.indices() if not _is_complete(files, layout, index)]
@@ -397,6 +413,15 @@ def _is_ours(key: str, analysis: xr.Dataset) -> bool:
     return first == _GROUP or key.endswith(".partial") or (first in analysis.data_vars and rest[:1] == ["c"])
 
 
+def _is_empty(target: Target, files: Mapping[str, int]) -> bool:
+    """Whether there is a group of zarr and nothing in it, as it is for a moment when a store is made."""
+    import zarr
+
+    if {k for k in files if not k.endswith(".partial")} != {"zarr.json"}:
+        return False
+    return not zarr.open(target.url, mode="r", **target.arguments).attrs
+
+
 def _is_complete(files: Mapping[str, int], layout: Layout, index: tuple[int, ...]) -> bool:
     """Whether a region has its marker and, as stores lose things, its chunks."""
     return all(files.get(key) for key in (layout.marker(index), *layout.keys(index)))
@@ -406,8 +431,7 @@ def _create(target: Target, analysis: xr.Dataset, layout: Layout, plan: dict[str
     """Write the plan, then metadata and coordinates, then the word that these are there."""
     import zarr
 
-    group = zarr.open_group(target.url, path=_GROUP, mode="w", zarr_format=3, **target.arguments)
-    group.attrs.update({"plan": plan})
+    group = zarr.create_group(target.url, path=_GROUP, attributes={"plan": plan}, zarr_format=3, **target.arguments)
     group.create_array(
         "complete", shape=layout.shape, chunks=(1,) * len(layout.shape), dtype="uint8", fill_value=0, compressors=None
     )
@@ -488,7 +512,7 @@ def _client() -> Any:
     """Client of dask.distributed that computes by default, if there is one."""
     import dask
 
-    if "distributed" not in sys.modules or dask.config.get("scheduler", None) not in (None, "distributed"):
+    if "distributed" not in sys.modules or dask.config.get("scheduler", None) not in _DISTRIBUTED:
         return None
     from distributed import get_client
 
