@@ -136,8 +136,10 @@ def shares(zone: npt.NDArray[np.integer]) -> Array:
 
 def station_equivalent(fields: xr.Dataset, stations: xr.Dataset) -> Array:
     """Temperature of the fields at the stations, over their local days, in degC; shape (time, station)."""
-    place = {"lat": stations["lat"], "lon": stations["lon"] % 360}
-    at = fields["air"].interp(place).reindex(time=stations["time"]).transpose("time", "station").values - 273.15
+    # Interpolated as observations are, so that calibration and operator agree.
+    place = xr.Dataset(coords={c: ("station", stations[c].values) for c in ("lat", "lon")})
+    near = fields["air"].slams.regrid(place)
+    at = near.reindex(time=stations["time"]).transpose("time", "station").values - 273.15
     after = np.concatenate([at[1:], np.full((1, at.shape[1]), np.nan)])
     late = shares(stations["zone"].values)
     return (1 - late) * at + late * after
@@ -242,7 +244,8 @@ def buoy_observation(data: Path, fields: xr.Dataset) -> xslams.Observation:
     mean = group.mean("station")
     for c in ("lat", "lon"):
         mean = mean.assign_coords({c: ("cell", air[c].groupby(cell.rename("cell")).mean().values)})
-    at = fields["air"].interp({"lat": mean["lat"], "lon": mean["lon"] % 360}).reindex(time=mean["time"])
+    place = xr.Dataset(coords={c: ("cell", mean[c].values) for c in ("lat", "lon")})
+    at = fields["air"].slams.regrid(place).reindex(time=mean["time"])
     difference = mean - (at.transpose("time", "cell") - 273.15)
     known = difference.notnull().sum("time")
     mean = mean - difference.sum("time") / (known + _BUOY_SHRINKAGE)

@@ -59,7 +59,7 @@ class Setting:
 
 
 SETTINGS = {
-    "lorenz63-sakov2012": Setting("lorenz63-ode", 5, 17, 1000, 8, 32, {"steps": 22, "corrections": 2}),
+    "lorenz63-sakov2012": Setting("lorenz63-ode", 5, 17, 1000, 16, 32, {"steps": 43, "corrections": 2}),
     "lorenz96-sakov2008": Setting("lorenz96", 1, 49, 1000, 60, 16, {"steps": 24}),
     "lorenz96-spantini2019": Setting("lorenz96", 8, 9, 500, 24, 16, {"steps": 24}),
 }
@@ -98,7 +98,7 @@ def windows(case: classical.Case, simulation: classical.Simulation, setting: Set
     std = prior.states(torch.ones(1, *prior.shape))[0, 0].flatten() - mean
     y = np.stack([simulation.observations[f : f + setting.window] for f in first])
     y = torch.as_tensor(y, dtype=torch.float32) - mean[places]
-    variance = torch.as_tensor(np.diag(simulation.R), dtype=torch.float32).repeat(setting.window)
+    variance = torch.as_tensor(np.diag(simulation.R).copy(), dtype=torch.float32).repeat(setting.window)
     observe = Observe(setting.frames, torch.as_tensor(places), std[places])
     parts, calls = [], 0
     start, cpu = time.perf_counter(), time.process_time()

@@ -23,7 +23,7 @@ from xslams.models.systems import SystemNetworks
 from xslams.systems import KolmogorovFlow, Lorenz63, Lorenz96
 from xslams.systems.common import System
 from xslams.training import fit_arrays
-from xslams.training.trajectories import fit_trajectories
+from xslams.training.trajectories import fit_trajectories, fit_transition, measure_levels
 
 DATA = Path(xslams.__file__).parent / "data"
 FRAMES = 512
@@ -43,8 +43,10 @@ def spec_of(system: System, **options: Any) -> Spec:
     )
 
 
-def train(system: System, spec: Spec, trajectories: int, options: dict[str, Any]) -> xslams.Model:
-    """Train a network of trajectories."""
+def train(
+    system: System, spec: Spec, trajectories: int, options: dict[str, Any], steps: dict[str, Any]
+) -> xslams.Model:
+    """Train the network of trajectories and the step."""
     torch.manual_seed(0)
     states = system.state(system.simulate(FRAMES - 1, trajectories=trajectories, seed=1))
     shape = (len(spec.variables), len(spec.lat), len(spec.lon))
@@ -54,10 +56,15 @@ def train(system: System, spec: Spec, trajectories: int, options: dict[str, Any]
         networks.mean.copy_(torch.as_tensor(system.mean).reshape(-1, 1, 1))
         networks.std.copy_(torch.as_tensor(system.scale).reshape(-1, 1, 1))
     else:
-        networks.mean.copy_(data.mean((0, 1, 3, 4))[:, None, None].round(decimals=2))
-        networks.std.copy_(data.std((0, 1, 3, 4))[:, None, None].round(decimals=2))
-    fit_trajectories(networks.filters, networks.standardize(data).flatten(3), **options)
-    networks.requires_grad_(requires_grad=False)
+        networks.mean.fill_(2.3)
+        networks.std.fill_(3.64)
+    z = networks.standardize(data).flatten(3)
+    fit_trajectories(networks.filters, z, **options)
+    fit_transition(networks.transition, z, **steps)
+    unseen = system.state(system.simulate(80, trajectories=max(trajectories // 32, 8), seed=5))
+    fresh = torch.as_tensor(unseen, dtype=torch.float32).reshape(len(unseen), 81, *shape)
+    measure_levels(networks, networks.standardize(fresh).flatten(3))
+    networks.eval().requires_grad_(requires_grad=False)
     return xslams.Model(spec, networks=networks)
 
 
@@ -67,22 +74,22 @@ def lorenz63() -> xslams.Model:
     options = {"length": 48, "batch": 256, "steps": 4200, "noise": (0.004, 30.0)}
     spec = spec_of(
         system, name="lorenz63", summary="Lorenz-63 with noise, as in SDA", lat=(0.0,), lon=(0.0,), periodic=False,
-        architecture={"memory": 48, "hidden": 96, "reach": 0, "blocks": True},
+        architecture={"memory": 48, "hidden": 96, "reach": 0, "blocks": True, "products": 32, "step_reach": 0},
         training={"trajectories": 2048, "frames": FRAMES, **options},
     )  # fmt: skip
-    return train(system, spec, 2048, options)
+    return train(system, spec, 2048, options, {"steps": 1500})
 
 
 def lorenz63_ode() -> xslams.Model:
     """Return the deterministic system, a frame every 0.05."""
     system = Lorenz63(dt=0.05, substeps=5)
-    options = {"length": 64, "batch": 192, "steps": 4000, "noise": (0.01, 30.0)}
+    options = {"length": 64, "batch": 192, "steps": 3000, "noise": (0.01, 30.0)}
     spec = spec_of(
         system, name="lorenz63-ode", summary="Lorenz-63 without noise", lat=(0.0,), lon=(0.0,), periodic=False,
-        architecture={"memory": 48, "hidden": 96, "reach": 0, "blocks": True},
+        architecture={"memory": 48, "hidden": 96, "reach": 0, "blocks": True, "products": 48, "step_reach": 0},
         training={"trajectories": 2048, "frames": FRAMES, **options},
     )  # fmt: skip
-    return train(system, spec, 2048, options)
+    return train(system, spec, 2048, options, {"steps": 5000})
 
 
 def lorenz96() -> xslams.Model:
@@ -91,10 +98,13 @@ def lorenz96() -> xslams.Model:
     options = {"length": 32, "batch": 16, "steps": 4500, "noise": (0.02, 20.0)}
     spec = spec_of(
         system, name="lorenz96", summary="Lorenz-96 with 40 sites", lat=(0.0,), lon=tuple(np.arange(40) * 9.0),
-        periodic=True, architecture={"memory": 40, "hidden": 80, "reach": 2, "blocks": False},
+        periodic=True,
+        architecture={
+            "memory": 40, "hidden": 80, "reach": 2, "blocks": False, "products": 32, "step_reach": 3,
+        },
         training={"trajectories": 256, "frames": FRAMES, **options},
     )  # fmt: skip
-    return train(system, spec, 256, options)
+    return train(system, spec, 256, options, {"steps": 2500, "batch": 256})
 
 
 def kolmogorov() -> xslams.Model:
@@ -108,8 +118,8 @@ def kolmogorov() -> xslams.Model:
     vorticity = system.simulate(199, trajectories=48, seed=1)["vorticity"].values
     runs = [(run[:, None], np.zeros(len(run))) for run in vorticity]
     return fit_arrays(
-        spec, runs, epochs=12, patch=2, latent_channels=4, hidden=0, autoencoder_epochs=0, modes=128, mean_order=0,
-        std_order=0, width=(48, 96), blocks=2, location=8, dropout=0.0, batch=16, seed=0,
+        spec, runs, epochs=2, patch=2, latent_channels=4, hidden=0, autoencoder_epochs=0, modes=128, mean_order=0,
+        std_order=0, width=(32, 64), blocks=2, location=8, dropout=0.0, batch=16, seed=0,
     )  # fmt: skip
 
 

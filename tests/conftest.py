@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,15 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "xslams"))
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("XSLAMS_SHARED", ROOT.parent / "shared")) / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache of its own, so that tests neither find nor leave files in the user's."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XSLAMS_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from xslams.errors import OptionError
 from xslams.inference.assimilation import assimilate_arrays
 from xslams.inference.batches import accelerate, fitting, in_batches, one_thread, transfer
+from xslams.inference.forward import jvp
 from xslams.models import Model
 
 LENGTH = 5
@@ -152,3 +153,20 @@ def test_what_fits_is_planned_from_free_memory(monkeypatch: pytest.MonkeyPatch):
 def test_transfer_leaves_the_cpu_alone():
     x = torch.ones(3)
     assert transfer(x, "cpu") is x
+
+
+def test_forward_derivatives_of_threads_do_not_disturb_each_other():
+    """Of a chain that takes a while, so that threads are inside of it together."""
+
+    def chain(x: torch.Tensor) -> torch.Tensor:
+        for _ in range(50):
+            x = x * 1.01
+        return x
+
+    def draw(first, batch):
+        for _ in range(20):
+            products[first].append(float(jvp(chain, torch.ones(1), torch.ones(1))))
+
+    products: list[list[float]] = [[] for _ in range(4)]
+    in_batches(draw, list(range(4)), threads=4)
+    assert products == [[float(chain(torch.ones(1)))] * 20] * 4

@@ -20,7 +20,9 @@ NAMES = ("lorenz63", "lorenz63-ode", "lorenz96", "kolmogorov")
 def small() -> xslams.Model:
     spec = Spec(
         variables=(VariableSpec("x", "1"), VariableSpec("y", "1")), lat=(0.0,), lon=(0.0,), periodic=False,
-        time_step=0.1, name="small", architecture={"memory": 4, "hidden": 8, "reach": 0, "blocks": True},
+        time_step=0.1, name="small", architecture={
+            "memory": 4, "hidden": 8, "reach": 0, "blocks": True, "products": 4, "step_reach": 0,
+        },
         system={"name": "Nothing"},
     )  # fmt: skip
     torch.manual_seed(0)
@@ -82,7 +84,7 @@ def test_pretrained_models_know_their_system(name):
 
 
 def smoother_errors(system: Lorenz63, states: np.ndarray, level: float) -> np.ndarray:
-    """Root mean square error of the exact smoother, linearised about the truth, per trajectory; in standard deviations."""
+    """Root mean square error of the exact smoother, linearised about the truth, for every trajectory; standardised."""
     scale, (count, length) = system.scale, states.shape[:2]
     noise = np.diag(scale**2 / (system.noise**2 * system.dt))
     steps = [(system.step(states[:, :-1] + d) - system.step(states[:, :-1] - d)) / 2e-4 for d in 1e-4 * np.eye(3)]

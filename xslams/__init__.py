@@ -19,10 +19,10 @@ from typing import Any as _Any
 from xslams import accessor as _accessor  # noqa: F401  registers .slams
 
 if _TYPE_CHECKING:
-    from xslams import errors, inference, models, plot, regrid, scores, systems, training
+    from xslams import datasets, errors, inference, models, plot, regrid, scores, systems, testing, training
     from xslams.models.model import Model
     from xslams.models.spec import Spec, VariableSpec
-    from xslams.observations import Observation, simulate_observations
+    from xslams.observations import Observation, QualityControl, simulate_observations
     from xslams.store import open_analysis
     from xslams.zoo import list_models, open_model, open_tutorial
 
@@ -31,6 +31,7 @@ if _TYPE_CHECKING:
 _NAMES = {
     "Model": "xslams.models.model",
     "Observation": "xslams.observations",
+    "QualityControl": "xslams.observations",
     "Spec": "xslams.models.spec",
     "VariableSpec": "xslams.models.spec",
     "list_models": "xslams.zoo",
@@ -39,14 +40,16 @@ _NAMES = {
     "open_tutorial": "xslams.zoo",
     "simulate_observations": "xslams.observations",
 }
-_MODULES = ("errors", "inference", "models", "plot", "regrid", "scores", "systems", "training")
+_MODULES = ("datasets", "errors", "inference", "models", "plot", "regrid", "scores", "systems", "testing", "training")
 
 __all__ = [
     "Model",
     "Observation",
+    "QualityControl",
     "Spec",
     "VariableSpec",
     "__version__",
+    "datasets",
     "errors",
     "inference",
     "list_models",
@@ -59,6 +62,7 @@ __all__ = [
     "scores",
     "simulate_observations",
     "systems",
+    "testing",
     "training",
 ]
 

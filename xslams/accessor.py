@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from xslams.models.model import Model
     from xslams.observations.source import ObservationsLike
     from xslams.regrid import Target
-    from xslams.typing import Guidance, Method
+    from xslams.typing import Edges, Guidance, Method
 
 __all__ = ["SlamsAccessor"]
 
@@ -99,17 +99,22 @@ class SlamsAccessor:
         target: Target,
         method: Method = "bilinear",
         engine: Literal["auto", "xesmf", "embedded"] = "auto",
+        *,
+        edges: Edges = "great_circle",
     ) -> xr.Dataset | xr.DataArray:
         """Bring every variable to another grid, or to points.
 
         Parameters
         ----------
         target
-            Dataset or DataArray with the latitudes and longitudes wanted, or a Model.
+            Dataset or DataArray with the latitudes and longitudes wanted (grid, curvilinear grid, swath or points), or
+            a Model.
         method
             "bilinear", "conservative" or "nearest".
         engine
-            "embedded" weights, "xesmf", or "auto": xesmf where it is installed and needed.
+            "embedded", "xesmf", or "auto", which is the embedded one: its weights are defined as ESMF's are.
+        edges
+            "great_circle", as in ESMF, or "parallel", as in CDO.
 
         Returns
         -------
@@ -119,8 +124,8 @@ class SlamsAccessor:
         from xslams import regrid
 
         if isinstance(self._obj, xr.DataArray):
-            return regrid.regrid(self._obj, target, method=method, engine=engine)
-        return regrid.regrid(self._obj, target, method=method, engine=engine)
+            return regrid.regrid(self._obj, target, method=method, engine=engine, edges=edges)
+        return regrid.regrid(self._obj, target, method=method, engine=engine, edges=edges)
 
     def fit(
         self,
@@ -188,6 +193,7 @@ class SlamsAccessor:
         precision: Literal["float32", "bf16"] = "float32",
         compile: bool = False,
         progress: bool = False,
+        report: bool = False,
     ) -> xr.Dataset:
         """Draw an ensemble of states from the model's posterior given observations.
 
@@ -233,6 +239,9 @@ class SlamsAccessor:
             Compile the score network with `torch.compile`: a minute at the beginning, for runs of hours.
         progress
             Show a progress bar; lazy results use dask's own instead.
+        report
+            Carry a report on the observations along, in coordinates whose names begin with ``obs_``, which `report`
+            takes out. It is computed together with the analysis, and stored with it.
 
         Returns
         -------
@@ -254,7 +263,7 @@ class SlamsAccessor:
             self._ds, obs, model, members=members, background_error=background_error, guidance=guidance,
             sampler=sampler, steps=steps, corrections=corrections, antithetic=antithetic, overlap=overlap,
             variables=variables, seed=seed, device=device, batch_size=batch_size, precision=precision,
-            compile=compile, progress=progress,
+            compile=compile, progress=progress, report=report,
         )  # fmt: skip
 
     def to_zarr(
@@ -294,6 +303,61 @@ class SlamsAccessor:
         from xslams import store as stores
 
         return stores.write(self._ds, store, resume=resume, progress=progress, storage_options=storage_options)
+
+    def check(
+        self,
+        obs: ObservationsLike,
+        model: Model | str | os.PathLike[str],
+        *,
+        background_error: float | Mapping[str, Any] | xr.DataArray | None = None,
+    ) -> xr.Dataset:
+        """Report what would become of observations, and how they fit the first guess, before any analysis.
+
+        Parameters
+        ----------
+        obs, model, background_error
+            As for `assimilate`. The first guess is the model's climatology, or what becomes of it given the background.
+
+        Returns
+        -------
+        Dataset
+            Counts of values that are given, used and rejected by reason, and statistics of innovations, of every
+            source; see `report`.
+
+        Examples
+        --------
+        >>> import xslams
+        >>> truth = xslams.open_tutorial().isel(time=slice(0, 3))
+        >>> satellite = xslams.simulate_observations(truth["olr"], coarsen={"lat": 2, "lon": 2}, error=5.0)
+        >>> checked = truth.slams.check(satellite, "speedy-t30")
+        >>> int(checked["given"].sel(source="olr")), int(checked["used"].sel(source="olr"))
+        (3456, 3456)
+        """
+        from xslams import pipeline
+
+        return pipeline.check(self._ds, obs, model, background_error=background_error)
+
+    def report(self) -> xr.Dataset:
+        """Report what became of the observations of this analysis.
+
+        Returns
+        -------
+        Dataset
+            For every source: values ``given``, ``used`` and ``rejected`` (by ``reason``); number of values in the
+            ``likelihood`` once averaged; how many of these a robust likelihood has ``downweighted``; root mean square
+            of their ``error`` as stated; and before and after the analysis (``stage``) mean and standard deviation of
+            innovations, ``expected_std`` of the latter if all errors are what they are said to be, and ``spread`` of
+            what was predicted. Lazy where the analysis is, and then to be computed with it: ``dask.compute(analysis,
+            report)``.
+
+        Raises
+        ------
+        VariableError
+            If the analysis was made without ``report=True``.
+        """
+        from xslams import pipeline
+
+        return pipeline.report(self._ds)
 
     def score(self, truth: xr.Dataset | xr.DataArray, *, dims: Sequence[Hashable] | None = None) -> xr.Dataset:
         """Score an analysis against the truth, weighted by area.

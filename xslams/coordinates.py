@@ -54,6 +54,8 @@ class Grid:
         Names of the dimensions.
     periodic
         Whether the longitudes close the circle.
+    lat_bounds, lon_bounds
+        Edges of the cells in degrees, shapes (lat, 2) and (lon, 2); None where they follow from the centres.
     """
 
     lat: FloatArray
@@ -61,6 +63,8 @@ class Grid:
     lat_dim: str = "lat"
     lon_dim: str = "lon"
     periodic: bool = False
+    lat_bounds: FloatArray | None = None
+    lon_bounds: FloatArray | None = None
 
     @classmethod
     def of_spec(cls, spec: Spec) -> Grid:
@@ -71,6 +75,11 @@ class Grid:
     def shape(self) -> tuple[int, int]:
         """Shape (lat, lon)."""
         return len(self.lat), len(self.lon)
+
+    @property
+    def dims(self) -> tuple[str, str]:
+        """Names of the dimensions."""
+        return self.lat_dim, self.lon_dim
 
     def __str__(self) -> str:
         nlat, nlon = self.shape
@@ -114,13 +123,14 @@ def coordinate(obj: xr.Dataset | xr.DataArray, kind: str) -> str | None:
 
     attributes = {n: obj.coords.variables[n].attrs for n in obj.coords}
     found: list[Hashable] = [n for n, a in attributes.items() if meets(a, _CF_NAMES[kind])]
-    # An axis attribute alone also marks projection coordinates in metres, which are no longitudes.
+    # An axis attribute alone also marks projection coordinates in metres and those of a rotated pole in degrees, which
+    # are neither latitudes nor longitudes.
     found += [
         n
         for n, a in attributes.items()
         if n not in found
         and meets(a, _CF_AXES[kind])
-        and (kind in ("time", "level") or str(a.get("units", "")).startswith("degree"))
+        and (kind in ("time", "level") or (str(a.get("units", "")).startswith("degree") and "standard_name" not in a))
     ]
     if kind == "time":
         found += [n for n in obj.coords if n not in found and is_time(obj[n]) and n in obj.dims]
@@ -194,7 +204,8 @@ def grid_of(obj: xr.Dataset | xr.DataArray) -> Grid:
         msg = (
             f"Latitude has dimensions {lat.dims} and longitude {lon.dims}; "
             "a grid needs each to be 1-D on its own dimension. "
-            "Points and curvilinear grids can be observed (pass them in obs=), but not be a state."
+            "Points and curvilinear grids can be observed (pass them in obs=) and regridded (ds.slams.regrid), but not "
+            "be a state."
         )
         raise GridError(msg)
     lats, lons = np.asarray(lat.values, float), np.asarray(lon.values, float)

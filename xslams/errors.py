@@ -5,9 +5,12 @@ the built-in class that a caller would guess, so that ``except ValueError`` work
 """
 
 __all__ = [
+    "AdjointError",
     "ChunkError",
     "CoverageError",
+    "DatasetError",
     "DimensionError",
+    "FileError",
     "GridError",
     "ModelError",
     "ObservationError",
@@ -32,6 +35,10 @@ class DimensionError(SlamsError, ValueError):
     """A dimension or coordinate is missing, duplicated or not understood."""
 
 
+class FileError(SlamsError, OSError):
+    """A file is missing, exists already, or cannot be read or written."""
+
+
 class GridError(SlamsError, ValueError):
     """The grid of the data is not the grid that is needed."""
 
@@ -42,6 +49,10 @@ class ChunkError(SlamsError, ValueError):
 
 class CoverageError(SlamsError, ValueError):
     """Observations and state do not overlap in time or space, or hold no usable value."""
+
+
+class DatasetError(SlamsError, OSError):
+    """A public data set could not be fetched, or what was fetched or cached is not what it should be."""
 
 
 class VariableError(SlamsError, KeyError):
@@ -58,6 +69,10 @@ class UnitError(SlamsError, ValueError):
 
 class ObservationError(SlamsError, ValueError):
     """An observation source is not usable as given (error, operator, geometry)."""
+
+
+class AdjointError(SlamsError, AssertionError):
+    """A derivative, and the adjoint or the differences that it has to agree with, disagree."""
 
 
 class OptionError(SlamsError, ValueError):

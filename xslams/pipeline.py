@@ -39,13 +39,15 @@ if TYPE_CHECKING:
     from xslams.models.model import Model
     from xslams.observations.source import Observation, ObservationsLike
 
-__all__ = ["SEGMENT", "assimilate", "decode", "encode", "fit", "segments"]
+__all__ = ["SEGMENT", "assimilate", "check", "decode", "encode", "fit", "report", "segments"]
 
 #: Frames in the core of a segment.
 SEGMENT = 30
 # A rest shorter than this joins the segment before it: a trajectory of a few frames costs nearly as much as a full one.
 _REST = 10
 
+# How the coordinates of an analysis begin that report on its observations.
+_REPORT = "obs_"
 # Size of a block of a lazy result that is not exceeded where it can be helped; members are split for it.
 _BLOCK_BYTES = 128 * 2**20
 
@@ -117,6 +119,7 @@ def assimilate(
     precision: Literal["float32", "bf16"] = "float32",
     compile: bool = False,
     progress: bool = False,
+    report: bool = False,
 ) -> xr.Dataset:
     """Draw an ensemble of states from the model's posterior given observations; see ``ds.slams.assimilate``.
 
@@ -126,7 +129,7 @@ def assimilate(
         Grid and time of the analysis, and the background where `background_error` is given.
     obs, model, members, background_error, guidance, sampler, steps, corrections, antithetic
         As in ``ds.slams.assimilate``.
-    overlap, variables, seed, device, batch_size, precision, compile, progress
+    overlap, variables, seed, device, batch_size, precision, compile, progress, report
         As in ``ds.slams.assimilate``.
 
     Returns
@@ -150,15 +153,9 @@ def assimilate(
     time = template[schema.coordinate(template, "time")]
     sources = observations.as_observations(obs)
     cut = _cut(time, spec, spec.window - 1 if overlap == "auto" else overlap)
-    backgrounds = [
-        None
-        if background_error is None
-        else observations.background_observation(
-            ds.isel({time.dims[0]: slice(s.start, s.stop)}), spec, background_error
-        )
-        for s in cut
-    ]
+    backgrounds = _backgrounds(ds, spec, time, cut, background_error)
     _require(precision in ("float32", "bf16"), "precision", precision, "'float32' or 'bf16'")
+    _check_operators(model, sources, time)
     # One segment checks as it goes; of several, each sees too little to tell what is missing.
     for source in sources if len(cut) > 1 or _is_lazy(ds) else ():
         source.check(spec, time)
@@ -169,15 +166,16 @@ def assimilate(
     }  # fmt: skip
     shape = (members, time.size, spec.state_channels, len(spec.lat), len(spec.lon))
     if _is_lazy(ds):
-        values = _lazy(model, sources, backgrounds, time, cut, settings, shape)
+        values, sums = _lazy(model, sources, backgrounds, time, cut, settings, shape, report=report)
     else:
-        values = np.empty(shape, np.float32)
+        values, sums = np.empty(shape, np.float32), 0.0
         for segment, background in zip(cut, backgrounds, strict=True):
-            near = _seen(sources, time, segment, spec, len(cut))
-            block = _assimilate_segment(
-                model, near, background, time, segment, settings, progress=progress, strict=len(cut) == 1
-            )
-            values[:, segment.first : segment.last] = block
+            near = _seen(sources, time, segment, spec, len(cut), report=report)
+            block, more = _assimilate_segment(
+                model, near, background, time, segment, settings,
+                progress=progress, strict=len(cut) == 1, report=report,
+            )  # fmt: skip
+            values[:, segment.first : segment.last], sums = block, sums + more
     analysis = schema.from_channels(values, spec, template, member=np.arange(members))[chosen]
     if antithetic:
         # Who scores the ensemble must know that its members are not independent.
@@ -193,6 +191,9 @@ def assimilate(
         observations=", ".join(source.name for source in sources),
         inputs=_hashes(ds, sources, background_error),
     )
+    if report:
+        table = observations.report(*_labels(spec, sources, background_error), sums, after=True)
+        analysis = analysis.assign_coords({f"{_REPORT}{k}": v for k, v in _prefixed(table).variables.items()})
     return analysis
 
 
@@ -217,6 +218,109 @@ def _content(value: Any) -> Any:
     if isinstance(value, Mapping):
         return [(str(k), _content(v)) for k, v in sorted(value.items(), key=lambda kv: str(kv[0]))]
     return value
+
+
+def check(
+    ds: xr.Dataset,
+    obs: ObservationsLike,
+    model: Model | str | os.PathLike[str],
+    *,
+    background_error: float | Mapping[str, Any] | xr.DataArray | None = None,
+) -> xr.Dataset:
+    """Report what would become of observations, without an analysis; see ``ds.slams.check``.
+
+    Parameters
+    ----------
+    ds, obs, model, background_error
+        As in ``ds.slams.assimilate``.
+
+    Returns
+    -------
+    Dataset
+        As `xslams.observations.screening.report`, before the analysis.
+    """
+    model = _open(model)
+    spec = model.spec
+    schema.check_time(ds, spec)
+    schema.grid_positions(ds, spec)
+    template = _template(ds)
+    time = template[schema.coordinate(template, "time")]
+    sources = observations.as_observations(obs)
+    cut = _cut(time, spec, spec.window - 1)
+    _check_operators(model, sources, time)
+    sums = np.zeros(())
+    for segment, background in zip(cut, _backgrounds(ds, spec, time, cut, background_error), strict=True):
+        parts, guesses = _screened(model, sources, background, time, segment, strict=len(cut) == 1, report=True)
+        each = [observations.statistics(part, guess) for part, guess in zip(parts, guesses, strict=True)]
+        sums = sums + np.reshape(each, (len(each), -1))
+    return observations.report(*_labels(spec, sources, background_error), sums, after=False)
+
+
+def report(analysis: xr.Dataset) -> xr.Dataset:
+    """Report on observations that an analysis carries; see ``analysis.slams.report``.
+
+    Parameters
+    ----------
+    analysis
+        Result of ``ds.slams.assimilate(..., report=True)``.
+
+    Returns
+    -------
+    Dataset
+        As `xslams.observations.screening.report`.
+
+    Raises
+    ------
+    VariableError
+        If it carries none.
+    """
+    names = [str(n) for n in analysis.coords if str(n).startswith(_REPORT)]
+    if not names:
+        msg = (
+            "This Dataset carries no report on observations. Ask for one: ds.slams.assimilate(obs, model, "
+            "report=True); or see what would become of them: ds.slams.check(obs, model)."
+        )
+        raise VariableError(msg)
+    found = {n.removeprefix(_REPORT): analysis[n].variable for n in names}
+    table = xr.Dataset({n: ([str(d).removeprefix(_REPORT) for d in v.dims], v.data, v.attrs) for n, v in found.items()})
+    # Names come back from files as strings of fixed length.
+    text = {n: (table[n].dims, table[n].values.astype(object)) for n in ("source", "reason", "stage", "units")}
+    return table.assign_coords(text)
+
+
+def _prefixed(table: xr.Dataset) -> xr.Dataset:
+    """Rename dimensions, so that no other of the analysis is meant."""
+    return table.rename_dims({d: f"{_REPORT}{d}" for d in table.dims}).drop_indexes(list(table.indexes))
+
+
+def _labels(spec: Spec, sources: Sequence[Observation], background_error: object) -> tuple[list[str], list[str]]:
+    """Names and units of the parts of all sources, the background last."""
+    labels = [label for source in sources for label in source.labels(spec)]
+    units = [u for source in sources for u in source.units(spec)]
+    if background_error is not None:
+        names = [v.name for v in spec.state]
+        labels += ["background"] if len(names) == 1 else [f"background:{n}" for n in names]
+        units += [v.units for v in spec.state]
+    return labels, units
+
+
+def _backgrounds(
+    ds: xr.Dataset, spec: Spec, time: xr.DataArray, cut: Sequence[Segment], error: Any
+) -> list[Observation | None]:
+    """Background of each segment as one more source; None where it has no error."""
+    if error is None:
+        return [None] * len(cut)
+    parts = (ds.isel({time.dims[0]: slice(s.start, s.stop)}) for s in cut)
+    return [observations.background_observation(part, spec, error) for part in parts]
+
+
+def _check_operators(model: Model, sources: Sequence[Observation], time: xr.DataArray) -> None:
+    """Check the observation operators of users on a few frames."""
+    for source in sources:
+        if source.operator is not None:
+            from xslams.inference.assimilation import check_operator
+
+            check_operator(model, source.operator, schema.year_fraction(time[: model.spec.window]), source.name)
 
 
 def _cut(time: xr.DataArray, spec: Spec, overlap: int) -> list[Segment]:
@@ -512,28 +616,82 @@ def _assimilate_segment(
     *,
     progress: bool = False,
     strict: bool = False,
-) -> npt.NDArray[np.float32]:
-    """Analyse one segment and cut its overlap off; a block of a lazy result is a call of this."""
+    report: bool = False,
+) -> tuple[npt.NDArray[np.float32], FloatArray]:
+    """Analyse one segment and cut its overlap off, and sum up its observations if asked to."""
     from xslams.inference.assimilation import assimilate_arrays
 
     model = workers.resident(model)
     spec = model.spec
     frames = time.isel({time.dims[0]: slice(segment.start, segment.stop)})
-    given = [*sources, *([] if background is None else [background])]
-    arrays = [source.to_arrays(spec, frames, strict=strict) for source in given]
+    arrays, guesses = _screened(model, sources, background, time, segment, strict=strict, report=report)
     # The prior sees no fewer frames than its window; what is added to a shorter segment is not observed.
     before, after = divmod(max(spec.window - frames.size, 0), 2)
     before, after = before + after, before
     fraction, labels = _extend(frames, before, after, spec.time_step)
+    count = sum(source.values.size for source in arrays)
+    predicted = np.empty((len(settings["members"]), count)) if report else None
     values = assimilate_arrays(
         model,
         year_fraction=fraction,
         labels=labels,
         sources=[_embed(source, before, after, frames.size) for source in arrays],
         progress=progress,
+        predicted=predicted,
         **settings,
     )
-    return values[:, before : values.shape[1] - after][:, segment.kept]
+    block = values[:, before : values.shape[1] - after][:, segment.kept]
+    if predicted is None:
+        return block, np.zeros(())
+    ends = np.cumsum([source.values.size for source in arrays])[:-1]
+    each = [
+        observations.statistics(*part) for part in zip(arrays, guesses, np.split(predicted, ends, axis=1), strict=True)
+    ]
+    return block, np.reshape(each, (len(each), -1))
+
+
+def _screened(
+    model: Model,
+    sources: Sequence[Observation],
+    background: Observation | None,
+    time: xr.DataArray,
+    segment: Segment,
+    *,
+    strict: bool,
+    report: bool,
+) -> tuple[list[SourceArrays], list[observations.Guess]]:
+    """Likelihoods of all variables of all sources, the background last, and what is expected of them if need be."""
+    frames = time.isel({time.dims[0]: slice(segment.start, segment.stop)})
+    owner = observations.Owner(time, segment.first, segment.last) if report else None
+    parts = [p for s in sources for p in s.to_parts(model.spec, frames, strict=strict, owner=owner)]
+    behind = [] if background is None else background.to_parts(model.spec, frames, strict=strict, owner=owner)
+    fraction = schema.year_fraction(frames)
+    if any(p.subgrid is not None for p in parts):
+        from xslams.inference.assimilation import variogram_arrays
+
+        variogram = variogram_arrays(model, fraction)
+        parts = [observations.subgrid(p, variogram) for p in parts]
+    if not report and all(p.background_check is None for p in parts):
+        return [*(observations.reduced(p) for p in parts), *behind], []
+    from xslams.inference.assimilation import climatology_arrays, observe_arrays
+
+    climatology = climatology_arrays(model, fraction)
+    mean, std = observations.first_guess(*climatology, behind)
+    seen = [(mean, std) if p.function is None else observe_arrays(model, p.function, mean, std) for p in parts]
+    checked = []
+    for part, fields in zip(parts, seen, strict=True):
+        left = observations.background_check(part, observations.innovations(part, *fields))
+        if strict and part.values.size and not left.values.size:
+            observations.warn(
+                f"Source {part.name!r}: all {part.values.size} values are further than {part.background_check:g} "
+                "standard deviations from the first guess and are rejected. Check units and levels, or raise "
+                "background_check=."
+            )
+        # Only now: a mean over good and bad values is no better than a bad one.
+        checked.append(observations.reduced(left))
+    guesses = [observations.innovations(p, *fields) for p, fields in zip(checked, seen, strict=True)]
+    # The background is judged by climatology alone.
+    return [*checked, *behind], [*guesses, *(observations.innovations(p, *climatology) for p in behind)]
 
 
 def _extend(frames: xr.DataArray, before: int, after: int, step: float) -> tuple[FloatArray, npt.NDArray[np.int64]]:
@@ -565,34 +723,53 @@ def _lazy(
     cut: Sequence[Segment],
     settings: dict[str, Any],
     shape: tuple[int, ...],
-) -> Any:
-    """Make a dask array with blocks of a segment and some members; in its graph the model is a handle."""
+    *,
+    report: bool,
+) -> tuple[Any, Any]:
+    """Make a dask array with blocks of a segment and some members; in its graph the model is a handle.
+
+    What `report` asks for comes out of the same call as the block, so that both are computed at once.
+    """
     import dask.array as da
     from dask.delayed import delayed
 
     handle = delayed(model, pure=True, traverse=False)
     axis = delayed(time, pure=True, traverse=False)
     run = delayed(_assimilate_segment, pure=True, traverse=False)
-    blocks = []
+    blocks, tables = [], []
+    rows = len(_labels(model.spec, sources, backgrounds[0] if backgrounds else None)[0]) if report else 0
     meta = np.empty((0,) * len(shape), np.float32)
-    groups = _groups(settings["members"], 4 * SEGMENT * math.prod(shape[2:]))
+    # A report needs mean and spread of all members at every value, squared and compared with limits there: sums over
+    # groups of members would not add up to it. So a segment stays in one piece.
+    each = 0 if report else 4 * SEGMENT * math.prod(shape[2:])
+    groups = _groups(settings["members"], each)
     for segment, background in zip(cut, backgrounds, strict=True):
-        near = [_deferred(source) for source in _seen(sources, time, segment, model.spec, len(cut))]
+        near = [_deferred(s) for s in _seen(sources, time, segment, model.spec, len(cut), report=report)]
         behind = None if background is None else _deferred(background)
         column = []
         for members in groups:
-            block = run(handle, near, behind, axis, segment, settings | {"members": members})
+            both = run(handle, near, behind, axis, segment, settings | {"members": members}, report=report)
             part = (len(members), segment.last - segment.first, *shape[2:])
-            column.append(da.from_delayed(block, part, dtype=np.float32, meta=meta))  # type: ignore[no-untyped-call]
+            column.append(da.from_delayed(both[0], part, dtype=np.float32, meta=meta))  # type: ignore[no-untyped-call]
+            if report:
+                size = rows, len(observations.COLUMNS)
+                tables.append(da.from_delayed(both[1], size, dtype=np.float64, meta=np.empty((0, 0))))  # type: ignore[no-untyped-call]
         blocks.append(da.concatenate(column, axis=0))  # type: ignore[no-untyped-call]
-    return da.concatenate(blocks, axis=1)  # type: ignore[no-untyped-call]
+    return da.concatenate(blocks, axis=1), sum(tables)  # type: ignore[no-untyped-call]
 
 
 def _seen(
-    sources: Sequence[Observation], time: xr.DataArray, segment: Segment, spec: Spec, segments: int
+    sources: Sequence[Observation],
+    time: xr.DataArray,
+    segment: Segment,
+    spec: Spec,
+    segments: int,
+    *,
+    report: bool = False,
 ) -> list[Observation]:
     """Leave out of sources what only other segments see; a period in one piece sees all."""
-    if segments == 1:
+    # What no frame sees is counted by the first segment, see `Observation._owned`: for a report it has to have it.
+    if segments == 1 or (report and segment.first == 0):
         return list(sources)
     frames = time.isel({time.dims[0]: slice(segment.start, segment.stop)})
     return [observations.around(source, frames, spec.time_step) for source in sources]
@@ -600,7 +777,7 @@ def _seen(
 
 def _groups(members: Sequence[int], each: int) -> list[tuple[int, ...]]:
     """Members that share a block, which holds `each` bytes of one; as many as stay below the limit, evenly."""
-    count = -(-len(members) // max(_BLOCK_BYTES // each, 1))
+    count = -(-len(members) // max(_BLOCK_BYTES // each, 1)) if each else 1
     return [tuple(int(m) for m in part) for part in np.array_split(np.asarray(members), count)]
 
 

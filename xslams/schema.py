@@ -48,10 +48,17 @@ __all__ = [
     "is_periodic",
     "match_axis",
     "match_variables",
+    "same_quantity",
     "time_labels",
     "to_channels",
     "year_fraction",
 ]
+
+
+# Total precipitation, as rate or amount, of mass or of depth.
+_PRECIPITATION = frozenset(
+    ("precipitation_flux", "lwe_precipitation_rate", "precipitation_amount", "lwe_thickness_of_precipitation_amount")
+)
 
 
 @dataclass(frozen=True)
@@ -145,8 +152,9 @@ def match_variables(
 ) -> dict[str, str]:
     """Find the variables of a model in a Dataset.
 
-    The same name wins, unless its standard name says otherwise; else the only variable with the same standard name,
-    with levels where the model has levels and without where it has none.
+    The variable with the same standard name is taken, with levels where the model has levels and without where it has
+    none; where several have it, the one of the same name. A variable of the same name without a standard name comes
+    second. Rates and amounts of precipitation stand for each other, as units tell how they are measured.
 
     Parameters
     ----------
@@ -181,16 +189,20 @@ def match_variables(
     for variable in variables:
         wanted = variable.standard_name
         here = ds[variable.name].attrs.get("standard_name") if variable.name in ds.data_vars else None
-        if variable.name in ds.data_vars and (wanted is None or here is None or here == wanted):
+        if variable.name in ds.data_vars and (wanted is None or same_quantity(here, wanted)):
             found[variable.name] = variable.name
             continue
         names = [
-            str(n) for n, da in ds.data_vars.items() if wanted is not None and da.attrs.get("standard_name") == wanted
+            str(n)
+            for n, da in ds.data_vars.items()
+            if wanted is not None and same_quantity(da.attrs.get("standard_name"), wanted)
         ]
-        if len(names) > 1:
-            level = coordinate(ds, "level")
-            deep = len(variable.levels) > 1
-            names = [n for n in names if (level in ds[n].dims) == deep] or names
+        level = coordinate(ds, "level") if names else None
+        fitting = [n for n in names if (level in ds[n].dims) == (len(variable.levels) > 1)]
+        if variable.name in ds.data_vars and here is None and len(fitting) != 1:
+            found[variable.name] = variable.name
+            continue
+        names = (fitting or names) if len(names) > 1 else names
         if len(names) == 1:
             found[variable.name] = names[0]
         elif names:
@@ -209,6 +221,17 @@ def match_variables(
         ) + ("\nRename those of other names: ds.rename({...})." if missing else "")
         raise VariableError(msg)
     return found
+
+
+def same_quantity(first: str | None, second: str | None) -> bool:
+    """Whether two standard names mean the same, but for the units.
+
+    Examples
+    --------
+    >>> same_quantity("precipitation_flux", "lwe_precipitation_rate"), same_quantity(None, "precipitation_flux")
+    (True, False)
+    """
+    return first is not None and (first == second or {first, second} <= _PRECIPITATION)
 
 
 def align_levels(level: xr.DataArray, variable: VariableSpec) -> FloatArray:

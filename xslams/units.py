@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 import xarray as xr
@@ -10,18 +11,20 @@ from xslams.errors import UnitError
 
 __all__ = ["convert_units", "unit_factors"]
 
-# Spellings that real files use and that neither UDUNITS nor pint knows.
+# Spellings that real files use and that neither UDUNITS nor pint knows, or that pint takes for something else: to it
+# "degrees C" is an angle times a charge.
 _ALIASES = {
     "Kelvin": "K",
     "kelvins": "K",
-    "deg K": "K",
-    "degree_K": "K",
-    "deg C": "degC",
     "Celsius": "degC",
-    "deg_C": "degC",
     "gpm": "m",
     "fraction": "1",
+    "percent": "%",
+    "Watt/m^2": "W m-2",
+    "Watts/m^2": "W m-2",
+    "Watt m-2": "W m-2",
 }
+_DEGREES = re.compile(r"deg(?:ree)?s?[ _.]*(C|K|F)(?:elsius|elvin|ahrenheit)?", re.IGNORECASE)
 # One kilogram of water per square metre is one millimetre deep.
 _WATER_DENSITY = "kg m-2"
 _WATER_DEPTH = "mm"
@@ -54,7 +57,7 @@ def unit_factors(source: str, target: str) -> tuple[float, float]:
     >>> round(unit_factors("kg m-2 s-1", "mm day-1")[0], 6)
     86400.0
     """
-    source, target = (_ALIASES.get(u.strip(), u.strip()) for u in (source, target))
+    source, target = (_spelled(u) for u in (source, target))
     if source == target:
         return 1.0, 0.0
     # Here and not above: building the registry takes over a second, and equal units need none.
@@ -81,6 +84,15 @@ def unit_factors(source: str, target: str) -> tuple[float, float]:
         f"Cannot convert units {source!r} to {target!r}. Convert the data, or correct attrs['units'] if they are wrong."
     )
     raise UnitError(msg)
+
+
+def _spelled(units: str) -> str:
+    """Units as pint spells them."""
+    units = units.strip()
+    if degrees := _DEGREES.fullmatch(units):
+        letter = degrees[1].upper()
+        return letter if letter == "K" else f"deg{letter}"
+    return _ALIASES.get(units, units)
 
 
 def convert_units(da: xr.DataArray, units: str) -> xr.DataArray:

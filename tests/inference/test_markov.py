@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from xslams.inference import sample_posterior
 from xslams.inference.guidance import guide
-from xslams.inference.markov import BlockTridiagonal, MarkovDenoiser
+from xslams.inference.markov import BlockTridiagonal, MarkovDenoiser, gauss_newton
 from xslams.inference.posterior import error_covariance
+from xslams.models.transition import Transition
 from xslams.models.twofilter import Gaussian, TwoFilter
-from xslams.training.trajectories import fit_trajectories
+from xslams.training.trajectories import fit_trajectories, fit_transition
 
 
 def blocks_of(matrix: Tensor, n: int) -> tuple[Tensor, Tensor]:
@@ -25,12 +26,16 @@ def blocks_of(matrix: Tensor, n: int) -> tuple[Tensor, Tensor]:
     return parts[index, index], parts[index[1:], index[:-1]]
 
 
+def step_of(n: int, seed: int = 0) -> Tensor:
+    """Matrix of a step that keeps nine tenths, shape (n, n)."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64))[0] * 0.9
+
+
 def chain(length: int, n: int, seed: int = 0) -> Tensor:
     """Precision of a linear Markov chain with unit starts, shape (L n, L n)."""
-    generator = torch.Generator().manual_seed(seed)
-    step = torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64))[0] * 0.9
-    noise = 0.19 * torch.eye(n, dtype=torch.float64) + 0.02
-    whiten = torch.linalg.inv(noise)
+    step = step_of(n, seed)
+    whiten = torch.eye(n, dtype=torch.float64) / 0.19
     precision = torch.zeros(length, n, length, n, dtype=torch.float64)
     precision[0, :, 0] += torch.eye(n, dtype=torch.float64)
     for i in range(length - 1):
@@ -62,6 +67,30 @@ class ExactNetwork(nn.Module):
         return Gaussian(mean, scale, diagonal.expand(*repeat).to(z_t), neighbour.expand(*repeat).to(z_t))
 
 
+class LinearStep(nn.Module):
+    """The transition of `chain`, exactly."""
+
+    def __init__(self, n: int, seed: int = 0) -> None:
+        super().__init__()
+        self.step, self.noise, self.start, self.sites = (
+            step_of(n, seed).float(),
+            torch.full((n,), 0.19),
+            torch.eye(n),
+            1,
+        )
+
+    def linearize(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        return z @ self.step.to(z).T, self.step.to(z).expand(*z.shape[:-1], -1, -1)
+
+
+class Networks(nn.Module):
+    """A denoiser's parts: which of them is used is for the test to say."""
+
+    def __init__(self, filters: nn.Module, transition: nn.Module, refine: float = 0.0, bare: float = 0.0) -> None:
+        super().__init__()
+        self.filters, self.transition, self.refine, self.bare = filters, transition, refine, bare
+
+
 @settings(max_examples=25, deadline=None)
 @given(length=st.integers(1, 6), n=st.integers(1, 4), seed=st.integers(0, 1000))
 def test_the_inverse_is_that_of_the_dense_matrix(length: int, n: int, seed: int) -> None:
@@ -87,10 +116,13 @@ def test_the_likelihood_is_that_of_the_gaussian() -> None:
     assert torch.allclose(estimate.negative_log_likelihood(z), expected, atol=1e-8)
 
 
-def test_a_linear_chain_gets_its_exact_posterior() -> None:
+@pytest.mark.parametrize(("refine", "bare", "calls"), [(0.0, 0.0, 32), (5.0, 0.5, 19), (200.0, 200.0, 0)])
+def test_a_linear_chain_gets_its_exact_posterior(refine: float, bare: float, calls: int) -> None:
+    # By what the network says, by steps from its estimate, by steps from the noisy frames, and by each in its place.
     n, length = 3, 24
     precision = chain(length, n)
-    denoiser = MarkovDenoiser(ExactNetwork(precision, n), VESchedule(0.01, 100.0))
+    networks = Networks(ExactNetwork(precision, n), LinearStep(n), refine, bare)
+    denoiser = MarkovDenoiser(networks, VESchedule(0.01, 100.0))
 
     def observe(z: Tensor) -> Tensor:
         return z[:, ::4, 0, 0, 0]
@@ -104,7 +136,7 @@ def test_a_linear_chain_gets_its_exact_posterior() -> None:
     z = sample_posterior(
         denoiser, y, observe, 0.2**2, shape=(length, n, 1, 1), members=2048, generator=torch.Generator().manual_seed(0)
     ).flatten(1)
-    assert denoiser.calls == 32
+    assert denoiser.calls == calls
     std = covariance.diagonal().sqrt()
     # Sampling errors are 1/45 of a deviation and 1.6 %.
     assert float(((z.mean(0) - mean) / std).square().mean().sqrt()) < 0.035
@@ -148,9 +180,10 @@ def test_every_frame_hears_of_every_other() -> None:
         assert bool((gradient != 0).all())
 
 
-def test_the_derivative_serves_where_there_are_no_blocks() -> None:
+def test_the_step_serves_where_there_are_no_blocks() -> None:
     made = network(channels=1, sites=6, memory=8, hidden=16, reach=1, blocks=False)
-    denoiser = MarkovDenoiser(made)
+    torch.manual_seed(1)
+    denoiser = MarkovDenoiser(Networks(made, Transition(1, 6, hidden=4, reach=1)))
     y = torch.zeros(3)
     guided = guide(denoiser, y, lambda z: z[:, 0, 0, 0, ::2], error_covariance(0.1))
     assert guided(torch.randn(2, 4, 1, 1, 6), torch.tensor(0.5)).mean.shape == (2, 4, 1, 1, 6)
@@ -177,3 +210,54 @@ def test_training_comes_near_the_exact_filter() -> None:
         gap = found.negative_log_likelihood(fresh).mean() - exact.negative_log_likelihood(fresh).mean()
         # A network that says nothing of neighbours, or nothing at all, is off by 0.4 and more.
         assert -0.02 < float(gap) < 0.1
+
+
+@pytest.mark.parametrize(("channels", "sites", "reach"), [(3, 1, 0), (1, 20, 2), (2, 12, 1), (1, 7, 2)])
+def test_the_jacobian_of_a_step_is_that_of_autograd(channels: int, sites: int, reach: int) -> None:
+    torch.manual_seed(0)
+    step = Transition(channels, sites, hidden=8, reach=reach).requires_grad_(requires_grad=False)
+    nn.init.normal_(step.last.weight, std=0.3)
+    z = torch.randn(2, 3, channels * sites)
+
+    def flat(u: Tensor) -> Tensor:
+        return step(u.unflatten(-1, (channels, sites))).flatten(-2)
+
+    value, jacobian = step.linearize(z)
+    exact = torch.func.vmap(torch.func.jacrev(flat))(z.flatten(0, 1)).unflatten(0, (2, 3))
+    assert torch.allclose(value, flat(z), atol=1e-6)
+    assert torch.allclose(jacobian, exact, atol=1e-6)
+
+
+def test_a_step_is_learned_with_its_noise() -> None:
+    # x' = x + 0.2 (x - x^3) + noise: products, and nothing that a linear map could do.
+    generator = torch.Generator().manual_seed(0)
+    data = torch.empty(400, 40, 1, 1)
+    data[:, 0] = 2.4 * torch.rand(400, 1, 1, generator=generator) - 1.2
+    for i in range(39):
+        x = data[:, i]
+        data[:, i + 1] = x + 0.2 * (x - x**3) + 0.05 * torch.randn(x.shape, generator=generator)
+    torch.manual_seed(0)
+    step = Transition(1, 1, hidden=8)
+    fit_transition(step, data, steps=300, batch=512, progress=False)
+    assert abs(float(step.noise.sqrt()) / 0.05 - 1) < 0.05
+    x = torch.linspace(-1.2, 1.2, 7)[:, None, None]
+    assert torch.allclose(step(x), x + 0.2 * (x - x**3), atol=0.03)
+
+
+def test_a_step_that_leads_uphill_is_not_taken() -> None:
+    class Cubic(nn.Module):
+        noise, start, sites = torch.full((1,), 1e-4), torch.eye(1), 1
+
+        def linearize(self, z: Tensor) -> tuple[Tensor, Tensor]:
+            return z**3, (3 * z**2)[..., None]
+
+    guess = torch.full((1, 4, 1), 0.02)
+    noisy = torch.tensor([0.9, 0.8, 0.5, 0.1])[None, :, None]
+    found, _ = gauss_newton(Cubic(), guess, noisy, 0.5, 3)
+
+    def cost(x: Tensor) -> float:
+        return float(((x[:, 1:] - x[:, :-1] ** 3) ** 2 / 1e-4).sum() + ((noisy - x) ** 2).sum() / 0.25 + x[0, 0] ** 2)
+
+    bold, _ = gauss_newton(Cubic(), guess, noisy, 0.5, 1, checked=False)
+    assert cost(bold) > cost(guess)
+    assert torch.equal(found, guess)

@@ -37,6 +37,7 @@ from azula.linalg.covariance import Covariance, DiagonalCovariance, IsotropicCov
 from torch import Tensor
 
 from xslams.errors import OptionError
+from xslams.inference.forward import jvp
 from xslams.inference.solvers import conjugate_gradients
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ Derivative = Literal["vjp", "jvp"]
 # An iteration of the solver costs a product with the covariance. Systems that need more than these are too badly
 # conditioned for single precision.
 _MOST_ITERATIONS = 50
+# Linearisations about the guided estimate, by denoisers that can (`MarkovDenoiser`).
+_RELINEARIZATIONS = 2
 
 
 @runtime_checkable
@@ -113,8 +116,7 @@ def linearize(operator: Operator, z: Tensor) -> tuple[Tensor, LinearMap, LinearM
 
     def forward(v: Tensor) -> Tensor:
         # Forward mode: reverse mode would have to differentiate the backward pass.
-        product: Tensor = torch.func.jvp(operator, (z,), (v,))[1]
-        return product
+        return jvp(operator, z, v)
 
     def adjoint(w: Tensor) -> Tensor:
         return torch.autograd.grad(y, leaf, w, retain_graph=True)[0]
@@ -151,9 +153,12 @@ class GuidedDenoiser(Denoiser, abc.ABC):
         self.denoiser = denoiser
         self.y = y
         self.A = A
+        self.errors = cov_y
         self.cov_y = cov_y
         self.precision_y = cov_y.inv
         self.derivative = derivative
+        self.reweight: Callable[[Tensor], Covariance] | None = None
+        self._latest = 0.0
 
     @property
     def schedule(self) -> Schedule:  # type: ignore[override]  # azula declares an attribute
@@ -171,10 +176,31 @@ class GuidedDenoiser(Denoiser, abc.ABC):
         t
             Time, shape ``()``.
         """
-        x_hat, cov_x = self._prior(x_t, t, **kwargs)
+        if self.reweight is not None and float(t) > self._latest:
+            self._set_errors(self.errors)  # back at high noise: another sample
+        mean = self._update(*self._prior(x_t, t, **kwargs), t)
+        relinearize = getattr(self.denoiser, "relinearize", None)
+        for _ in range(_RELINEARIZATIONS if relinearize is not None else 0):
+            # Where the dynamics are known, linearise them about what the observations make of the estimate: an iterated
+            # smoother. Without them it may lie in another valley, and a covariance that is small there holds it back.
+            posterior = relinearize(x_t, t, mean)
+            if posterior is None:
+                break
+            mean = self._update(posterior.mean, posterior.covariance, t)
+        if self.reweight is not None:
+            self._set_errors(self.reweight(self.y - self.A(mean)))
+            self._latest = float(t)
+        return DiracPosterior(mean=mean)
+
+    def _update(self, x_hat: Tensor, cov_x: LinearMap, t: Tensor) -> Tensor:
+        """Bring a Gaussian, mean and covariance, together with the observations."""
         y_hat, forward, adjoint = linearize(self.A, x_hat)
         weights = self._weights(self.y - y_hat, x_hat, forward, lambda w: cov_x(adjoint(w)), t)
-        return DiracPosterior(mean=x_hat + cov_x(adjoint(weights)))
+        return x_hat + cov_x(adjoint(weights))
+
+    def _set_errors(self, cov_y: Covariance) -> None:
+        """Go on with another error covariance."""
+        self.cov_y, self.precision_y = cov_y, cov_y.inv
 
     @abc.abstractmethod
     def _weights(self, innovation: Tensor, x_hat: Tensor, forward: LinearMap, gain: LinearMap, t: Tensor) -> Tensor:
@@ -200,7 +226,7 @@ class GuidedDenoiser(Denoiser, abc.ABC):
         if known is not None:
             return self.denoiser(x_t, t, **kwargs).mean, lambda v: known(v, t)
         if getattr(self.denoiser, "correlated", False):
-            posterior = self.denoiser(x_t, t, **kwargs)
+            posterior = self.denoiser(x_t, t, refine=False, **kwargs)
             return posterior.mean, posterior.covariance
         alpha, sigma = self.schedule(t)
         x_t = x_t.detach()
@@ -209,7 +235,7 @@ class GuidedDenoiser(Denoiser, abc.ABC):
             def estimate(x: Tensor) -> Tensor:
                 return self.denoiser(x, t, **kwargs).mean
 
-            return estimate(x_t), lambda v: sigma**2 / alpha * torch.func.jvp(estimate, (x_t,), (v,))[1]
+            return estimate(x_t), lambda v: sigma**2 / alpha * jvp(estimate, x_t, v)
         with torch.enable_grad():
             x_t = x_t.clone().requires_grad_()
             x_hat = self.denoiser(x_t, t, **kwargs).mean
@@ -323,14 +349,18 @@ class SDADenoiser(GuidedDenoiser):
         derivative: Derivative = "vjp",
     ) -> None:
         super().__init__(denoiser, y, A, cov_y, derivative=derivative)
-        if isinstance(cov_y, DiagonalCovariance):
-            self.variance = cov_y.D
-        elif isinstance(cov_y, IsotropicCovariance):
-            self.variance = torch.as_tensor(cov_y.lmbda)
-        else:
+        if not isinstance(cov_y, DiagonalCovariance | IsotropicCovariance):
             msg = f"guidance='sda' needs independent errors; got a {type(cov_y).__name__}. Use guidance='mmps'."
             raise OptionError(msg)
         self.gamma = gamma
+
+    @property
+    def variance(self) -> Tensor:
+        """Error variances."""
+        if isinstance(self.cov_y, IsotropicCovariance):
+            return torch.as_tensor(self.cov_y.lmbda)
+        variance: Tensor = self.cov_y.D  # type: ignore[attr-defined]  # diagonal, as was checked
+        return variance
 
     def _weights(self, innovation: Tensor, x_hat: Tensor, forward: LinearMap, gain: LinearMap, t: Tensor) -> Tensor:
         if self.gamma is not None:
@@ -468,7 +498,13 @@ GUIDANCE: dict[str, MMPS | SDA | DPS] = {"mmps": MMPS(), "sda": SDA(), "dps": DP
 
 
 def guide(
-    denoiser: Denoiser, y: Tensor, A: Operator, cov_y: Covariance, guidance: str | MMPS | SDA | DPS = "mmps"
+    denoiser: Denoiser,
+    y: Tensor,
+    A: Operator,
+    cov_y: Covariance,
+    guidance: str | MMPS | SDA | DPS = "mmps",
+    *,
+    reweight: Callable[[Tensor], Covariance] | None = None,
 ) -> GuidedDenoiser:
     """Wrap a denoiser by a guidance.
 
@@ -478,6 +514,9 @@ def guide(
         As for `GuidedDenoiser`.
     guidance
         A name in `GUIDANCE`, or options of one: ``MMPS(iterations=3)``, ``SDA(gamma=0.1)``, ``DPS(zeta=0.5)``.
+    reweight
+        Error covariance given the residuals ``(B, n)`` of the latest guided estimate, for the call after it; see
+        `xslams.inference.likelihood.RobustErrors`.
 
     Raises
     ------
@@ -495,9 +534,12 @@ def guide(
     >>> guided(torch.zeros(1, 2), torch.tensor(1.0)).mean.round(decimals=3)
     tensor([[0.5000, 0.0000]])
     """
-    if not isinstance(guidance, str):
-        return guidance(denoiser, y, A, cov_y)
-    if guidance not in GUIDANCE:
-        msg = f"Unknown guidance {guidance!r}; choose one of {', '.join(map(repr, GUIDANCE))}."
-        raise OptionError(msg)
-    return GUIDANCE[guidance](denoiser, y, A, cov_y)
+    if isinstance(guidance, str):
+        if guidance not in GUIDANCE:
+            msg = f"Unknown guidance {guidance!r}; choose one of {', '.join(map(repr, GUIDANCE))}."
+            raise OptionError(msg)
+        guidance = GUIDANCE[guidance]
+    guided = guidance(denoiser, y, A, cov_y)
+    if reweight is not None:
+        guided.reweight = reweight
+    return guided

@@ -86,7 +86,7 @@ def prior_of(model: Model, length: int, *, season: Tensor | float = 0.0) -> Prio
     if "memory" in spec.architecture:
         filters = model.filters()
         shape = (length, spec.channels, len(spec.lat), len(spec.lon))
-        return Prior(MarkovDenoiser(filters.filters), shape, filters.unstandardize, filters.standardize)
+        return Prior(MarkovDenoiser(filters), shape, filters.unstandardize, filters.standardize)
     when = torch.as_tensor(season, dtype=torch.float32)
     if when.ndim and when.shape != (length,):
         msg = f"season has the shape {tuple(when.shape)}; expected one number or {length} of them, one per frame."

@@ -69,7 +69,18 @@ class Model:
         if not path.is_file():
             msg = f"There is no model file {path}. See xslams.list_models() for the names of pretrained models."
             raise ModelError(msg)
-        return cls(Spec.from_json(_read_header(path)["spec"]), path=path)
+        text = _read_header(path)["spec"]
+        try:
+            return cls(Spec.from_json(text), path=path)
+        except ModelError as e:
+            msg = f"{path}: {e}"
+            raise ModelError(msg) from e
+        except (KeyError, TypeError, ValueError, AttributeError) as e:
+            msg = (
+                f"{path} has a specification that this xslams does not understand ({type(e).__name__}: {e}). It is "
+                "damaged, or was made by a newer xslams (pip install --upgrade xslams)."
+            )
+            raise ModelError(msg) from e
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write weights and spec into one ``.safetensors`` file; nothing is left behind where writing fails."""

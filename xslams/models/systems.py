@@ -1,4 +1,4 @@
-"""Networks of a model of a small system: standardisation, and the network that denoises its trajectories."""
+"""Networks of a model of a small system: standardisation, its step, and the network that denoises its trajectories."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from xslams.models.transition import Transition
 from xslams.models.twofilter import TwoFilter
 
 if TYPE_CHECKING:
@@ -16,16 +17,19 @@ __all__ = ["SystemNetworks"]
 
 
 class SystemNetworks(nn.Module):
-    """Mean and standard deviation of each variable, and a `TwoFilter` over trajectories of unit variance.
+    """Mean and standard deviation of each variable; a `Transition` and a `TwoFilter` for trajectories of unit variance.
 
     Parameters
     ----------
     spec
-        Its ``architecture`` names the sizes: ``memory``, ``hidden``, ``reach``, ``blocks``.
+        Its ``architecture`` names the sizes: ``memory``, ``hidden``, ``reach`` and ``blocks`` of the filters,
+        ``products`` and ``step_reach`` of the transition.
     """
 
     mean: Tensor
     std: Tensor
+    refine: Tensor
+    bare: Tensor
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
@@ -34,6 +38,10 @@ class SystemNetworks(nn.Module):
         self.filters = TwoFilter(
             spec.channels, sites, memory=a["memory"], hidden=a["hidden"], reach=a["reach"], blocks=a["blocks"]
         )
+        self.transition = Transition(spec.channels, sites, hidden=a["products"], reach=a["step_reach"])
+        # Largest noise at which the transition improves on the filters, and at which it needs none.
+        self.register_buffer("refine", torch.zeros(()))
+        self.register_buffer("bare", torch.zeros(()))
         self.register_buffer("mean", torch.zeros(spec.channels, 1, 1))
         self.register_buffer("std", torch.ones(spec.channels, 1, 1))
 

@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Gaussian", "TwoFilter"]
+__all__ = ["Gaussian", "Sites", "TwoFilter"]
 
 # Change from frame to frame that the inputs resolve, where there is less noise than that, relative to the climate.
 _SMALLEST_CHANGE = 0.02
@@ -73,7 +73,7 @@ class Gaussian:
         return (0.5 * white.square().sum(-1) - roots).mean(1)
 
 
-class _Sites(nn.Module):
+class Sites(nn.Module):
     """Linear map of the channels of a site and of its neighbours on the circle, over tensors ``(*, site, channel)``."""
 
     def __init__(self, inputs: int, outputs: int, reach: int = 0, *, bias: bool = True) -> None:
@@ -82,9 +82,17 @@ class _Sites(nn.Module):
         self.linear = nn.Linear((2 * reach + 1) * inputs, outputs, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.reach:
-            x = torch.cat([x.roll(-k, dims=-2) for k in range(-self.reach, self.reach + 1)], dim=-1)
-        return self.linear(x)
+        """Map ``(*, site, inputs)`` to ``(*, site, outputs)``."""
+        return self.linear(self._gather(x))
+
+    def derivative(self, change: Tensor) -> Tensor:
+        """Multiply with the matrix of the map alone."""
+        return F.linear(self._gather(change), self.linear.weight)
+
+    def _gather(self, x: Tensor) -> Tensor:
+        if not self.reach:
+            return x
+        return torch.cat([x.roll(-k, dims=-2) for k in range(-self.reach, self.reach + 1)], dim=-1)
 
 
 class _Filter(nn.Module):
@@ -93,8 +101,8 @@ class _Filter(nn.Module):
     def __init__(self, inputs: int, memory: int, hidden: int, reach: int) -> None:
         super().__init__()
         self.memory = memory
-        self.read = _Sites(inputs, hidden, reach)
-        self.recall = _Sites(memory, hidden, reach, bias=False)
+        self.read = Sites(inputs, hidden, reach)
+        self.recall = Sites(memory, hidden, reach, bias=False)
         self.mix = nn.Linear(hidden, hidden)
         self.update = nn.Linear(hidden, 2 * memory)
 
@@ -138,12 +146,12 @@ class TwoFilter(nn.Module):
         embedding = 64
         self.embed = nn.Sequential(nn.Linear(32, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU())
         self.step = nn.Sequential(
-            _Sites(channels, 32, reach), nn.SiLU(), nn.Linear(32, 32), nn.SiLU(), nn.Linear(32, channels)
+            Sites(channels, 32, reach), nn.SiLU(), nn.Linear(32, 32), nn.SiLU(), nn.Linear(32, channels)
         )
         inputs = 4 * channels
         self.ahead = _Filter(inputs, memory, hidden, reach)
         self.back = _Filter(inputs, memory, hidden, reach)
-        self.combine = _Sites(4 * memory + inputs, hidden, 0)
+        self.combine = Sites(4 * memory + inputs, hidden, 0)
         self.mix = nn.Linear(hidden, hidden)
         self.modulate = nn.Linear(embedding, 6 * hidden)
         nn.init.zeros_(self.modulate.weight)
@@ -169,7 +177,7 @@ class TwoFilter(nn.Module):
         phase = sigma.log()[:, None] * torch.exp(-k * math.log(20.0) / 15) * 2
         e = self.modulate(self.embed(torch.cat([torch.cos(phase), torch.sin(phase)], dim=1)))
         gains = e[:, None].chunk(6, dim=-1)
-        frames = (z_t * shrink[:, None, None, None]).permute(1, 0, 3, 2)  # (L, B, site, channel)
+        frames = (z_t * shrink[:, None, None, None]).permute(1, 0, 3, 2).contiguous()  # (L, B, site, channel)
         features = self._features(frames, scale[:, None, None])
         ahead = self.ahead(features, 1 + gains[0], gains[1], backward=False)
         back = self.back(features, 1 + gains[2], gains[3], backward=True)

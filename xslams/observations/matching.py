@@ -9,7 +9,7 @@ import xarray as xr
 from xslams.coordinates import listed
 from xslams.errors import UnitError, VariableError
 from xslams.models.spec import Spec, VariableSpec
-from xslams.schema import match_variables
+from xslams.schema import match_variables, same_quantity
 from xslams.units import unit_factors
 
 __all__ = ["choose", "factors"]
@@ -57,9 +57,11 @@ def _observed(da: xr.DataArray, models: Mapping[str, VariableSpec], source: str)
     """Variable of the model that data of this name or standard name observe."""
     standard = da.attrs.get("standard_name")
     same = models.get(str(da.name))
-    if same is not None and (standard is None or same.standard_name in (None, standard)):
+    if same is not None and (
+        standard is None or same.standard_name is None or same_quantity(standard, same.standard_name)
+    ):
         return same
-    alike = [v for v in models.values() if standard is not None and v.standard_name == standard]
+    alike = [v for v in models.values() if same_quantity(standard, v.standard_name)]
     if len(alike) == 1:
         return alike[0]
     what = f"standard_name {standard!r}" if standard is not None else "no standard_name"

@@ -7,12 +7,14 @@ import numpy.typing as npt
 import scipy.sparse as sp
 import xarray as xr
 
-from xslams.coordinates import Grid, coordinate, grid_of, listed
-from xslams.errors import DimensionError, ObservationError
+from xslams.coordinates import Grid, coordinate, listed
+from xslams.errors import DimensionError, GridError, ObservationError
+from xslams.geometry import geometry_of
 from xslams.models.spec import Spec, VariableSpec
 from xslams.schema import align_levels
-from xslams.typing import FloatArray, Method
-from xslams.weights import bracket, grid_weights, point_weights
+from xslams.typing import Method
+from xslams.weights import bracket
+from xslams.weights.store import weights_between
 
 __all__ = ["cells", "channels", "expand", "listed_levels"]
 
@@ -35,22 +37,14 @@ def cells(
             "Are lat and lon swapped?"
         )
         raise ObservationError(msg)
-    if lat.ndim == 1 and lon.ndim == 1 and lat.dims != lon.dims:
-        target = grid_of(da)
-        edges = [_bounds(ds, c) for c in (lat, lon)]
-        weights = grid_weights(grid, target, method, lat_edges=edges[0], lon_edges=edges[1])
-        return weights, xr.DataArray(
-            np.arange(lat.size * lon.size).reshape(lat.size, lon.size), dims=(*lat.dims, *lon.dims)
-        )
-    if method == "conservative":
-        msg = (
-            f"Source {source!r}: method='conservative' needs cells, a grid with 1-D latitude and longitude; these have "
-            f"dimensions {lat.dims} and {lon.dims}. Use method='bilinear' or 'nearest'."
-        )
-        raise ObservationError(msg)
-    lats, lons = xr.broadcast(lat.reset_coords(drop=True), lon.reset_coords(drop=True))
-    weights = point_weights(grid, lats.values, lons.values, method)
-    return weights, xr.DataArray(np.arange(lats.size).reshape(lats.shape), dims=lats.dims)
+    try:
+        where = geometry_of(da, ds)
+        # Footprints of a swath are cells as those of a curvilinear grid are; points have none.
+        weights = weights_between(grid, where, method)
+    except (GridError, DimensionError) as e:
+        msg = f"Source {source!r}: {da.name!r} has latitudes {lat.dims} and longitudes {lon.dims}. {e}"
+        raise (ObservationError if isinstance(e, GridError) else DimensionError)(msg) from e
+    return weights, xr.DataArray(np.arange(weights.shape[0]).reshape(where.shape), dims=where.dims)
 
 
 def channels(
@@ -101,14 +95,6 @@ def listed_levels(variable: VariableSpec) -> str:
     """Levels of a variable of the model, for a message."""
     units = variable.level_attrs.get("units", "")
     return ", ".join(f"{v:g}" for v in variable.levels) + (f" {units}" if units not in ("", "1") else "")
-
-
-def _bounds(ds: xr.Dataset, coord: xr.DataArray) -> FloatArray | None:
-    """CF bounds of a coordinate, shape (n, 2)."""
-    bounds = ds.variables.get(coord.attrs.get("bounds", coord.encoding.get("bounds")))
-    if bounds is None or bounds.shape != (coord.size, 2):
-        return None
-    return np.asarray(bounds.values, float)
 
 
 def expand(index: xr.DataArray, da: xr.DataArray) -> npt.NDArray[np.intp]:

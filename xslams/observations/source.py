@@ -8,7 +8,9 @@ the model's domain or period, make no row.
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,21 +20,46 @@ import scipy.sparse as sp
 import xarray as xr
 
 from xslams.coordinates import Grid, check_order, coordinate, hours, listed, stamp
-from xslams.errors import CoverageError, DimensionError, ObservationError, SlamsWarning
+from xslams.errors import CoverageError, DimensionError, ObservationError, SlamsWarning, UnitError
 from xslams.models.spec import Spec, VariableSpec
+from xslams.observations.flags import Rule, accepted, ancillary, passes
 from xslams.observations.matching import choose, factors
 from xslams.observations.places import cells, channels, expand, listed_levels
-from xslams.observations.times import TimeMatch, match_times
-from xslams.observations.uncertainty import Error, standard_error
+from xslams.observations.quality import QualityControl
+from xslams.observations.reading import as_dataset, drop_padding
+from xslams.observations.reading import read as read_data
+from xslams.observations.reduction import boxes, combined, model_cells, positions, reduced, row_keys, within_cell
+from xslams.observations.times import TimeMatch, match_times, period_lengths
+from xslams.observations.uncertainty import Error, spread_over, standard_error
 from xslams.schema import match_variables
-from xslams.typing import Method, SourceArrays
+from xslams.typing import PER_VALUE, FieldFunction, FloatArray, Method, SourceArrays
 from xslams.weights import row_kron
 
-__all__ = ["Observation", "ObservationsLike", "as_observations", "background_observation"]
+__all__ = ["Observation", "ObservationsLike", "Owner", "as_observations", "background_observation", "warn"]
 
 _METHODS = ("bilinear", "conservative", "nearest")
 # An error of zero is taken as this share of the spread of the values, since a likelihood without error is degenerate.
 _EXACT = 1e-3
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Frames of which a segment of the time axis keeps the result; their observations are counted there and only there.
+
+    Attributes
+    ----------
+    time
+        Times of all frames.
+    first, last
+        Range of the frames that the segment keeps.
+    """
+
+    time: xr.DataArray
+    first: int
+    last: int
+
+
+IntArray = npt.NDArray[np.intp]
 
 
 class Observation:
@@ -50,9 +77,13 @@ class Observation:
         Standard deviation of the error, of instrument and representativeness, **in the units of the data**: a number, a
         mapping per variable, or a DataArray with some of the dimensions of the data, and ``month`` or another part of
         the date where it varies with it. A value whose error is NaN is not used. Zero stands for a thousandth of the
-        spread of the values.
+        spread of the values. By default the variable with standard name ``... standard_error`` that
+        ``ancillary_variables`` names.
     operator
-        Not supported yet; leave it None.
+        What the instrument sees of the state, where that is no variable of the model: a function of physical fields,
+        a mapping from the name of every variable of the model to a torch tensor of shape (batch, time, [level,] lat,
+        lon) in the model's units, that returns a tensor of shape (batch, time, lat, lon) in the units of the data, or
+        in those that its attribute ``units`` names. It has to be differentiable; see `xslams.testing.check_adjoint`.
     method
         How a value relates to the model's grid: ``"bilinear"`` interpolates to its place, ``"nearest"`` takes the cell
         that holds it, ``"conservative"`` averages over the cells of a gridded source (their bounds, or half way
@@ -61,7 +92,7 @@ class Observation:
         How far the nearest frame may be, in hours or as ``"3h"``; half a step by default. Averages over longer periods
         (monthly means) observe the mean of the frames in them, see `xslams.observations.times`.
     qc
-        Not supported yet; leave it None.
+        Quality control: a `QualityControl`, or a dict of its attributes.
     name
         Name of the source, for messages; by default that of the variable.
 
@@ -93,39 +124,40 @@ class Observation:
         data: xr.DataArray | xr.Dataset,
         variable: str | Sequence[str] | Mapping[str, str] | None = None,
         error: Error | None = None,
-        operator: None = None,
+        operator: FieldFunction | None = None,
         method: Method = "bilinear",
         tolerance: float | str | pd.Timedelta | np.timedelta64 | None = None,
-        qc: None = None,
+        qc: QualityControl | Mapping[str, Any] | None = None,
         name: str | None = None,
     ) -> None:
         # As objects: the annotations say what is allowed, and users pass something else all the same.
-        unchecked: dict[str, object] = {"data": data, "operator": operator, "qc": qc}
+        unchecked: dict[str, object] = {"data": data, "operator": operator}
         if not isinstance(unchecked["data"], xr.DataArray | xr.Dataset):
             msg = (
                 f"An Observation needs an xarray DataArray or Dataset; got {type(data).__name__}. "
                 "Wrap it with its coordinates."
             )
             raise ObservationError(msg)
-        for what in ("operator", "qc"):
-            if (value := unchecked[what]) is not None:
-                msg = (
-                    f"{what}= is not supported yet; got {type(value).__name__}. Apply it to the data before, "
-                    f"and leave {what}=None."
-                )
-                raise ObservationError(msg)
+        if unchecked["operator"] is not None and not callable(unchecked["operator"]):
+            msg = (
+                f"operator= must be a function of physical fields (a mapping from name to torch tensor); got "
+                f"{type(operator).__name__}."
+            )
+            raise ObservationError(msg)
         if method not in _METHODS:
             msg = f"method={method!r} is unknown; expected one of {listed(_METHODS)}."
             raise ObservationError(msg)
         self.data = data
         self.variable = variable
         self.error = error
+        self.operator = operator
         self.method: Method = method
         self.tolerance = _as_hours(tolerance)
+        self.qc = QualityControl.of(qc)
         self.name = name if name is not None else _default_name(data, variable)
 
     def replace(self, **changes: Any) -> Observation:
-        """Copy with other data, variable, error, method, tolerance or name.
+        """Copy with other data, variable, error, operator, method, tolerance, qc or name.
 
         Parameters
         ----------
@@ -137,17 +169,18 @@ class Observation:
         Observation
             The copy, which keeps everything else, the exact operator of simulated observations included.
         """
-        unknown = set(changes) - {"data", "variable", "error", "method", "tolerance", "name"}
+        unknown = set(changes) - {"data", "variable", "error", "operator", "method", "tolerance", "qc", "name"}
         if unknown:
             msg = f"An Observation has no {listed(sorted(unknown))} to replace."
             raise ObservationError(msg)
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__, **changes)
         other.tolerance = _as_hours(other.tolerance)
+        other.qc = QualityControl.of(other.qc)
         return other
 
     def __repr__(self) -> str:
-        ds = _as_dataset(self.data)
+        ds = as_dataset(self.data)
         names = [str(n) for n in ds.data_vars]
         if isinstance(self.variable, str):
             names = [self.variable] if self.variable in names else names
@@ -160,7 +193,8 @@ class Observation:
         error = (
             f"{self.error:g}" if isinstance(self.error, float | int) else "missing" if self.error is None else "given"
         )
-        return f"<xslams.Observation {self.name!r}: {fields} ({sizes}), method {self.method}, error {error}>"
+        operator = "" if self.operator is None else f", operator {getattr(self.operator, '__name__', 'given')}"
+        return f"<xslams.Observation {self.name!r}: {fields} ({sizes}), method {self.method}, error {error}{operator}>"
 
     def check(self, spec: Spec, time: xr.DataArray) -> None:
         """Raise or warn as `to_arrays` does, without reading lazy data.
@@ -172,7 +206,7 @@ class Observation:
         time
             All frames of the assimilation.
         """
-        ds = _as_dataset(self.data)
+        ds = as_dataset(self.data)
         lazy = any(da.chunks is not None for da in ds.data_vars.values())
         self._collect(spec, time, strict=True, read=not lazy)
 
@@ -201,33 +235,93 @@ class Observation:
         CoverageError
             If no value lies in the period and domain of the model, or all are missing.
         """
-        parts = self._collect(spec, time, strict=strict, read=True)
-        shape = (0, len(time) * spec.channels * len(spec.lat) * len(spec.lon))
-        return SourceArrays(
-            name=self.name,
-            operator=sp.csr_array(sp.vstack([p.operator for p in parts], format="csr"))
-            if parts
-            else sp.csr_array(shape),
-            values=np.concatenate([p.values for p in parts]) if parts else np.zeros(0),
-            variance=np.concatenate([p.variance for p in parts]) if parts else np.zeros(0),
-        )
+        parts = [reduced(p) for p in self.to_parts(spec, time, strict=strict) if p.values.size]
+        if len(parts) == 1:
+            return replace(parts[0], name=self.name)
+        width = len(time) * (1 if self.operator is not None else spec.channels) * len(spec.lat) * len(spec.lon)
+        if not parts:
+            return SourceArrays(self.name, sp.csr_array((0, width)), np.zeros(0), np.zeros(0), self.operator)
+        operator = sp.csr_array(sp.vstack([p.operator for p in parts], format="csr"))
+        # Quality control is that of the source, so that all parts have the same attributes; biases are their own.
+        names = [n for n in PER_VALUE if getattr(parts[0], n) is not None]
+        arrays: dict[str, Any] = {n: np.concatenate([getattr(p, n) for p in parts]) for n in names}
+        if parts[0].group is not None:
+            sizes = np.cumsum([0, *(int(p.group.max()) + 1 for p in parts if p.group is not None)])
+            shift = np.repeat(sizes[:-1], [p.values.size for p in parts])
+            arrays["group"] = arrays["group"] + shift
+        rejected = sum((Counter(p.rejected) for p in parts), Counter())
+        given = sum(p.given for p in parts)
+        return replace(parts[0], name=self.name, operator=operator, given=given, rejected=rejected, **arrays)
 
-    def _collect(self, spec: Spec, time: xr.DataArray, *, strict: bool, read: bool) -> list[SourceArrays]:
-        """Likelihood of each variable, those without any value left out."""
+    def to_parts(
+        self, spec: Spec, time: xr.DataArray, *, strict: bool = True, owner: Owner | None = None
+    ) -> list[SourceArrays]:
+        """Build the likelihood of each variable, not yet thinned and averaged, and count what is left out.
+
+        Parameters
+        ----------
+        spec, time, strict
+            As for `to_arrays`.
+        owner
+            Frames whose observations are counted here; by default all.
+
+        Returns
+        -------
+        list of SourceArrays
+            One for each variable, also for those without any value; named like `labels`.
+
+        Raises
+        ------
+        VariableError, UnitError, ObservationError, DimensionError, CoverageError
+            As `to_arrays`.
+        """
+        return self._collect(spec, time, strict=strict, read=True, owner=owner)
+
+    def labels(self, spec: Spec) -> list[str]:
+        """Names of the parts: that of the source, with the variable where it has several."""
+        names = list(self._chosen(read_data(self.data, self.name), spec))
+        return [self.name] if len(names) == 1 else [f"{self.name}:{name}" for name in names]
+
+    def units(self, spec: Spec) -> list[str]:
+        """Units of the values of the parts."""
+        return [v.units for v in self._chosen(read_data(self.data, self.name), spec).values()]
+
+    def _chosen(self, ds: xr.Dataset, spec: Spec) -> dict[str, VariableSpec]:
+        """Variables of the data and what they observe."""
+        if self.operator is None:
+            return choose(ds, self.variable, spec, self.name)
+        asked = [self.variable] if isinstance(self.variable, str) else list(self.variable or ds.data_vars)
+        if len(asked) != 1 or asked[0] not in ds.data_vars:
+            msg = (
+                f"Source {self.name!r}: an operator= makes one variable; the data have {listed(ds.data_vars)}"
+                f"{f', and variable= names {listed(asked)}' if self.variable is not None else ''}. "
+                "Choose one of them: variable='name'."
+            )
+            raise ObservationError(msg)
+        name = str(asked[0])
+        units = getattr(self.operator, "units", None) or ds[name].attrs.get("units", "1")
+        return {name: VariableSpec(name, str(units))}
+
+    def _collect(
+        self, spec: Spec, time: xr.DataArray, *, strict: bool, read: bool, owner: Owner | None = None
+    ) -> list[SourceArrays]:
+        """Likelihood of each variable."""
         check_order(time)
-        ds = _as_dataset(self.data)
+        ds = read_data(self.data, self.name)
         parts: list[SourceArrays] = []
         empty: list[str] = []
-        for name, variable in choose(ds, self.variable, spec, self.name).items():
-            try:
-                parts.append(self._one(ds, name, variable, spec, time, strict=strict, read=read))
-            except CoverageError as e:
-                empty.append(str(e))
-        if strict and not parts:
+        for label, (name, variable) in zip(self.labels(spec), self._chosen(ds, spec).items(), strict=True):
+            # What an operator makes is as good as the only variable of a model.
+            of = spec if self.operator is None else replace(spec, variables=(variable,))
+            part, why = self._one(ds, name, variable, of, time, strict=strict, read=read, owner=owner)
+            parts.append(replace(part, name=label))
+            if why:
+                empty.append(why)
+        if strict and len(empty) == len(parts):
             raise CoverageError("\n".join(empty))
         if strict:
             for text in empty:
-                _warn(text)
+                warn(text)
         return parts
 
     def _one(
@@ -240,9 +334,11 @@ class Observation:
         *,
         strict: bool,
         read: bool,
-    ) -> SourceArrays:
+        owner: Owner | None,
+    ) -> tuple[SourceArrays, str]:
+        """Likelihood of one variable, and why it is empty."""
+        ds, padding = drop_padding(ds, name)
         da = ds[name]
-        factor, offset = factors(da, variable, self.name)
         at = coordinate(da, "time")
         if at is None:
             msg = (
@@ -250,20 +346,31 @@ class Observation:
                 "Assign one: .assign_coords(time=...)."
             )
             raise DimensionError(msg)
+        factor, offset = self._factors(ds, da, at, variable)
         match = self._match(ds, da, at, spec, time)
+        count = _Count(*self._owned(ds, da, at, spec, match, owner), da.size // max(da[at].size, 1))
+        count.given += padding * (owner is None or owner.first == 0)
+        count.rejected["missing"] += padding * (owner is None or owner.first == 0)
+        width = len(time) * spec.channels * len(spec.lat) * len(spec.lon)
+
+        def nothing() -> SourceArrays:
+            empty = sp.csr_array((0, width)), np.zeros(0), np.zeros(0)
+            return SourceArrays(name, *empty, self.operator, given=count.given, rejected=dict(count.rejected))
+
         if strict:
             self._report_time(da[at], match, time, spec)
         if not match.matched.any():
-            msg = (
+            return nothing(), (
                 f"Source {self.name!r} covers {_period(da[at])}; the state covers {_period(time)}. No time overlaps. "
                 "Select the same period, or check the years and the calendar."
             )
-            raise CoverageError(msg)
         if da[at].ndim == 1:
             # What lies outside of the period is not even read.
             keep = np.flatnonzero(match.matched)
             ds, da = ds.isel({da[at].dims[0]: keep}), da.isel({da[at].dims[0]: keep})
-            match = TimeMatch(sp.csr_array(match.weights[keep]), match.averages, match.missed)
+            match = replace(match, weights=sp.csr_array(match.weights[keep]))
+            factor = factor[keep] if isinstance(factor, np.ndarray) else factor
+            count.select(keep)
         space, place = self._cells(ds, da, Grid.of_spec(spec))
         vertical, level = channels(da, variable, spec, self.method, self.name)
         when = xr.DataArray(np.arange(da[at].size).reshape(da[at].shape), dims=da[at].dims)
@@ -278,40 +385,191 @@ class Observation:
         here, there = np.diff(space.indptr) > 0, np.diff(vertical.indptr) > 0
         if strict:
             self._report_place(here, there, spec, variable)
+        names = (name, variable.name)
+        error, flags = self._quality(ds, da, names)
+        t, c, s = (expand(index, da) for index in (when, level, place))
+        if read:
+            # Of data that are not read there may be more than memory holds; even a mask is too large.
+            count.reject("time", match.matched[t], t)
+            count.reject("place", here[s], t)
+            count.reject("level", there[c], t)
         if not here.any() or not there.any():
-            msg = (
+            return nothing(), (
                 f"Source {self.name!r}: all {len(here) if not here.any() else len(there)} "
                 f"{'places' if not here.any() else 'levels'} lie outside of the model's domain, {Grid.of_spec(spec)}"
                 f"{f', levels {listed_levels(variable)}' if not there.any() else ''}. Check latitude, "
                 "longitude and level."
             )
-            raise CoverageError(msg)
-        error = standard_error(self.error, da, (name, variable.name), self.name)
-        width = len(time) * spec.channels * len(spec.lat) * len(spec.lon)
         if not read:
-            return SourceArrays(self.name, sp.csr_array((0, width)), np.zeros(0), np.zeros(0))
+            return nothing(), ""
         values = np.asarray(da.values, float)
-        t, c, s = (expand(index, da) for index in (when, level, place))
-        measured = np.isfinite(values) & here[s] & there[c]
-        valid = measured & np.isfinite(error)
+        if self.qc.bias is not None:
+            values = values - spread_over(self.qc.bias, da, names, self.name, "bias", signed=True)
+        count.reject("missing", np.isfinite(values), t)
+        for flag, rules, bits in flags:
+            count.reject("flag", passes(np.asarray(flag.values), rules, bits=bits), t)
+        measured = count.valid.copy()
+        valid = count.reject("error", np.isfinite(error), t)
         if not valid.any():
-            why = "has no finite error (error=) for any of its" if measured.any() else "holds no finite value among its"
-            msg = (
+            if measured.any():
+                why = "has no finite error (error=) for any of its"
+            elif count.rejected["flag"]:
+                why = f"is rejected by its flag {listed(f.name for f, *_ in flags)} for all of its"
+            else:
+                why = "holds no finite value among its"
+            return nothing(), (
                 f"Source {self.name!r}: {name!r} {why} {int((here[s] & there[c]).sum())} elements "
                 f"in the period and domain of the state. Check missing_value and the selection."
             )
-            raise CoverageError(msg)
         if strict and (lost := int((measured & ~valid).sum())):
-            _warn(
+            warn(
                 f"Source {self.name!r}: {lost} of {int(measured.sum())} values of {name!r} have no finite error "
                 "(error=) and are dropped."
             )
         t, c, s = t[valid], c[valid], s[valid]
-        operator = row_kron(row_kron(match.weights, vertical, t, c), space, rows_b=s)
-        y = factor * values[valid] + offset
-        sigma = abs(factor) * error[valid]
+        slope = factor[t] if isinstance(factor, np.ndarray) else factor
+        y = slope * values[valid] + offset
+        scale = np.abs(slope)
+        sigma = scale * error[valid]
         exact = max(_EXACT * float(np.std(y)), 1e-6 * max(float(np.abs(y).max()), 1e-6))
-        return SourceArrays(self.name, operator, y, np.where(sigma > 0, sigma, exact) ** 2)
+        sigma = np.where(sigma > 0, sigma, exact)
+        # What goes with each value; chosen and averaged alike.
+        more = self._more(ds, da, names, match, Grid.of_spec(spec), valid, t, s, scale)
+        operator = row_kron(row_kron(match.weights, vertical, t, c), space, rows_b=s)
+        if self.qc.thin is not None or self.qc.superob:
+            more |= self._boxes(da, place, spec, row_keys(match.weights)[t], c, s)
+        if owner is not None:
+            more["owned"] = count.owns(t)
+        return SourceArrays(
+            name, operator, y, sigma**2, self.operator, self.qc.likelihood, self.qc.background_check,
+            given=count.given, rejected=dict(count.rejected), **more,
+        ), ""  # fmt: skip
+
+    def _boxes(
+        self, da: xr.DataArray, place: xr.DataArray, spec: Spec, frame: IntArray, level: IntArray, s: IntArray
+    ) -> dict[str, Any]:
+        """Return the boxes in which values of the same frames and level are thinned or averaged."""
+        lat, lon = positions(da, place)
+        out: dict[str, Any] = {"spot": combined(lat, lon)[s]}
+        if self.qc.thin is not None:
+            box, distance = boxes(lat, lon, self.qc.thin)
+            out |= {"thin_box": combined(frame, level, box[s]), "thin_distance": distance[s]}
+        side = self.qc.superob
+        if side:
+            box = model_cells(spec, lat, lon) if side is True else boxes(lat, lon, float(side))[0]
+            out["mean_box"] = combined(frame, level, box[s])
+        return out
+
+    def _factors(
+        self, ds: xr.Dataset, da: xr.DataArray, at: str, variable: VariableSpec
+    ) -> tuple[float | FloatArray, float]:
+        """Factor and offset to the units of the model; a factor for each time where amounts become rates."""
+        try:
+            return factors(da, variable, self.name)
+        except UnitError:
+            if "time:sum" not in str(da.attrs.get("cell_methods", "")).replace(" ", ""):
+                raise
+            lengths = period_lengths(da[at], da.attrs, self._bounds(ds, da[at]))
+            if lengths is None:
+                raise
+            rate = da.assign_attrs(units=f"{da.attrs['units']} day-1")
+            daily, offset = factors(rate, variable, self.name)
+            return daily * 24.0 / lengths.ravel(), offset
+
+    def _quality(
+        self, ds: xr.Dataset, da: xr.DataArray, names: tuple[str, ...]
+    ) -> tuple[FloatArray, list[tuple[xr.DataArray, list[Rule], bool]]]:
+        """Return standard errors with the shape of the data, and flags with their rules."""
+        deviation, flags = ancillary(ds, da)
+        given = self.error
+        named = not isinstance(given, Mapping | xr.Dataset) or any(n in given for n in names)
+        if deviation is not None and (given is None or not named):
+            given = deviation
+        error = standard_error(given, da, names, self.name)
+        if self.qc.flags is False:
+            return error, []
+        if self.qc.flags is not None and not flags:
+            msg = (
+                f"Source {self.name!r}: flags={self.qc.flags!r}, but no flag belongs to {names[0]!r}. Name it: "
+                f"ds[{names[0]!r}].attrs['ancillary_variables'] = 'name', and give the Dataset that holds both."
+            )
+            raise ObservationError(msg)
+        found = []
+        for flag in flags:
+            rules, bits = accepted(flag, self.qc.flags, self.name)
+            extra = [d for d in flag.dims if d not in da.dims]
+            if extra:
+                msg = f"Source {self.name!r}: the flag {flag.name!r} varies along {listed(extra)}, the data do not."
+                raise ObservationError(msg)
+            whole = flag.reset_coords(drop=True).broadcast_like(da.reset_coords(drop=True)).transpose(*da.dims)
+            found.append((whole, rules, bits))
+        return error, found
+
+    def _more(
+        self,
+        ds: xr.Dataset,
+        da: xr.DataArray,
+        names: tuple[str, ...],
+        match: TimeMatch,
+        grid: Grid,
+        valid: npt.NDArray[np.bool_],
+        t: IntArray,
+        s: IntArray,
+        scale: float | FloatArray,
+    ) -> dict[str, Any]:
+        """Return what quality control adds to each valid value, in the units of the model."""
+        out: dict[str, Any] = {}
+        if isinstance(self.qc.representativeness, str):
+            if self.operator is not None:
+                msg = (
+                    f"Source {self.name!r}: representativeness='auto' is known for variables of the model, not for "
+                    "what an operator= makes. Give its standard deviation."
+                )
+                raise ObservationError(msg)
+            # Errors of places are taken to be independent from frame to frame.
+            squares = np.asarray(match.weights.power(2).sum(axis=1)).ravel()
+            out["subgrid"] = within_cell(da, grid, self.method) * squares[t]
+        elif self.qc.representativeness is not None:
+            out["local"] = (
+                scale * spread_over(self.qc.representativeness, da, names, self.name, "representativeness")[valid]
+            )
+        if self.qc.bias_error is not None:
+            out["bias_error"] = scale * spread_over(self.qc.bias_error, da, names, self.name, "bias_error")[valid]
+            out["group"] = self._groups(ds, da, valid)
+        return out
+
+    def _groups(self, ds: xr.Dataset, da: xr.DataArray, valid: npt.NDArray[np.bool_]) -> IntArray:
+        """Which valid values share a bias."""
+        per = self.qc.bias_per
+        if per == "source":
+            return np.zeros(int(valid.sum()), np.intp)
+        names = [coordinate(da, "lat"), coordinate(da, "lon")] if per == "station" else [per]
+        if any(n not in da.coords for n in names):
+            msg = (
+                f"Source {self.name!r}: bias_per={per!r} is neither 'source' nor 'station' nor a coordinate of the "
+                f"data, {listed(da.coords)}."
+            )
+            raise ObservationError(msg)
+        key = np.zeros(int(valid.sum()), np.intp)
+        for n in names:
+            whole = da[n].reset_coords(drop=True).broadcast_like(da.reset_coords(drop=True)).transpose(*da.dims)
+            number = np.unique(whole.values[valid], return_inverse=True)[1]
+            key = np.unique(key * (number.max(initial=0) + 1) + number, return_inverse=True)[1]
+        return key
+
+    def _owned(
+        self, ds: xr.Dataset, da: xr.DataArray, at: str, spec: Spec, match: TimeMatch, owner: Owner | None
+    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Which observation times are counted here, and which of them match no frame here."""
+        if owner is None:
+            owned = np.ones(da[at].size, bool)
+        else:
+            whole = self._match(ds, da, at, spec, owner.time).weights
+            empty = np.diff(whole.indptr) == 0
+            first = np.full(da[at].size, 0, np.intp)
+            first[~empty] = whole.indices[whole.indptr[:-1][~empty]]
+            owned = (first >= owner.first) & (first < owner.last)
+        return owned, owned & ~match.matched
 
     def _cells(self, ds: xr.Dataset, da: xr.DataArray, grid: Grid) -> tuple[sp.csr_array, xr.DataArray]:
         """Weights of the model's cells for each place, and the place of each element."""
@@ -325,40 +583,51 @@ class Observation:
                 f"Drop or average them: .drop_duplicates({at!r}) or .groupby({at!r}).mean()."
             )
             raise DimensionError(msg)
-        bounds = ds.variables.get(stamps.attrs.get("bounds", stamps.encoding.get("bounds")))
-        limits = xr.DataArray(bounds) if bounds is not None else None
+        limits = self._bounds(ds, stamps)
         return match_times(stamps, time, spec.time_step, tolerance=self.tolerance, attrs=da.attrs, bounds=limits)
+
+    @staticmethod
+    def _bounds(ds: xr.Dataset, stamps: xr.DataArray) -> xr.DataArray | None:
+        bounds = ds.variables.get(stamps.attrs.get("bounds", stamps.encoding.get("bounds")))
+        return xr.DataArray(bounds) if bounds is not None else None
 
     def _report_time(self, stamps: xr.DataArray, match: TimeMatch, time: xr.DataArray, spec: Spec) -> None:
         if match.missed and match.matched.any():
-            _warn(
+            warn(
                 f"Source {self.name!r}: {match.missed} of {stamps.size} times lie between the frames of the state and "
                 "are dropped. "
                 f"Frames are {spec.time_step:g} h apart; raise tolerance= to use them."
             )
-        if match.crowding > 1 and stamps.ndim == 1 and stamps.dims[0] == stamps.name:
-            _warn(
+        if match.undated:
+            warn(
+                f"Source {self.name!r}: {match.undated} of {stamps.size} dates are not in the calendar of the state, "
+                f"{time.dt.calendar!r}, and are dropped."
+            )
+        if match.crowding > 1 and stamps.ndim == 1 and stamps.dims[0] == stamps.name and not self.qc.superob:
+            warn(
                 f"Source {self.name!r}: up to {match.crowding} times fall on one frame of the state "
                 f"({spec.time_step:g} h), each as an "
-                "observation with an independent error. Average them first: .resample(time=...).mean()."
+                "observation with an independent error. Average them first: .resample(time=...).mean(), or "
+                "qc={'superob': True}."
             )
 
     def _report_place(
         self, here: npt.NDArray[np.bool_], there: npt.NDArray[np.bool_], spec: Spec, variable: VariableSpec
     ) -> None:
         if here.any() and (out := int((~here).sum())):
-            _warn(
+            warn(
                 f"Source {self.name!r}: {out} of {len(here)} places lie outside of the model's domain, "
                 f"{Grid.of_spec(spec)}, and are dropped."
             )
         if there.any() and (out := int((~there).sum())):
-            _warn(
+            warn(
                 f"Source {self.name!r}: {out} of {len(there)} levels lie outside of the model's, "
                 f"{listed_levels(variable)}, and are dropped."
             )
 
 
-def _warn(text: str) -> None:
+def warn(text: str) -> None:
+    """Warn of what a user can change."""
     warnings.warn(text, SlamsWarning, stacklevel=2)
 
 
@@ -388,12 +657,32 @@ def _default_name(data: xr.DataArray | xr.Dataset, variable: str | Sequence[str]
     )
 
 
-def _as_dataset(data: xr.DataArray | xr.Dataset) -> xr.Dataset:
-    return (
-        data
-        if isinstance(data, xr.Dataset)
-        else data.to_dataset(name=data.name if data.name is not None else "observations")
-    )
+class _Count:
+    """Tally of the values of one variable that take no part, in the order of the checks."""
+
+    def __init__(self, owned: npt.NDArray[np.bool_], unmatched: npt.NDArray[np.bool_], each: int) -> None:
+        self.owned = owned
+        self.given = int(owned.sum()) * each
+        self.rejected: Counter[str] = Counter(time=int(unmatched.sum()) * each)
+        self.valid: npt.NDArray[np.bool_] = np.ones((), bool)
+
+    def select(self, keep: IntArray) -> None:
+        """Go on with some of the times; what is left out has been counted."""
+        self.owned = self.owned[keep]
+
+    def owns(self, t: IntArray) -> npt.NDArray[np.bool_]:
+        """Whether values at these times are counted here."""
+        return self.owned[t]
+
+    def reject(self, reason: str, good: npt.NDArray[np.bool_], t: IntArray) -> npt.NDArray[np.bool_]:
+        """Go on with the values that are good, and count the others."""
+        if self.valid.shape != t.shape:
+            self.valid = np.ones(t.shape, bool)
+        if not good.all():
+            if reason != "time":  # these have been counted
+                self.rejected[reason] += int((self.valid & ~good & self.owned[t]).sum())
+            self.valid &= good
+        return self.valid
 
 
 def _period(time: xr.DataArray) -> str:

@@ -6,12 +6,15 @@ the mean of all frames whose time stamp lies in its period: the calendar month o
 daily one, else the step that begins at the stamp. Where its bounds are about one step long but straddle two frames (the
 mean of a local day, in a model of daily means), it observes both, each by the share of the period that the frame covers
 from its stamp on. Everything else observes the nearest frame within a tolerance.
+
+Where observations and frames use different calendars, dates of the same year, month, day and hour are the same. Those
+that only one of the calendars has (29 February in a model of 365 days, 31 January in one of 360) match nothing.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,16 +24,17 @@ import scipy.sparse as sp
 import xarray as xr
 
 from xslams.coordinates import hours, is_time
-from xslams.errors import DimensionError
 from xslams.typing import FloatArray
 
-__all__ = ["TimeMatch", "match_times"]
+__all__ = ["TimeMatch", "calendar_of", "match_times", "period_lengths"]
 
 _PERIOD = re.compile(r"(\d+)-(\d+)-(\d+)(?:[ T](\d+):(\d+)(?::(\d+))?)?")
 _SECOND = 1.0 / 3600.0
 # Months have 28 to 31 days; an average is one where it spans clearly more than a frame.
 _MONTH = 28 * 24.0, 31 * 24.0
 _LONGER = 1.5
+
+Clock = Callable[[xr.DataArray], FloatArray]
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,14 @@ class TimeMatch:
         Whether the observations are averages over several frames.
     missed
         Number of observation times that lie within the period of the frames but match none.
+    undated
+        Number of observation times whose date the calendar of the frames does not have.
     """
 
     weights: sp.csr_array
     averages: bool
     missed: int
+    undated: int = 0
 
     @property
     def matched(self) -> npt.NDArray[np.bool_]:
@@ -80,7 +87,7 @@ def match_times(
     time
         Times of the observations, any shape.
     frames
-        Ascending times of the frames, shape (time,).
+        Ascending times of the frames, shape (time,); their calendar may be another.
     step
         Hours between frames.
     tolerance
@@ -99,21 +106,24 @@ def match_times(
     Raises
     ------
     DimensionError
-        If observations and frames use different calendars, or have no valid times.
+        If observations or frames have no valid times.
+
+    Examples
+    --------
+    >>> days = xr.DataArray(np.arange("2001-02-27", "2001-03-02", dtype="M8[D]").astype("M8[ns]"), dims="time")
+    >>> match_times(days[1:], days, 24.0).weights.toarray()
+    array([[0., 1., 0.],
+           [0., 0., 1.]])
     """
-    calendars = [_calendar(time), _calendar(frames)]
-    if calendars[0] != calendars[1]:
-        msg = (
-            f"The observations use the calendar {calendars[0]!r}, the state {calendars[1]!r}. "
-            f"Convert one: obs.convert_calendar({calendars[1]!r})."
-        )
-        raise DimensionError(msg)
-    at, frame = hours(time).ravel(), hours(frames)
-    straddling = _straddling(time, frame, step, bounds)
-    windows = _windows(time, step, attrs or {}, bounds) if straddling is None else None
+    calendars = [calendar_of(time), calendar_of(frames)]
+    clock: Clock = hours if calendars[0] == calendars[1] else lambda stamps: _translated(stamps, calendars[1])
+    at, frame = clock(time).ravel(), hours(frames)
+    undated = int(np.isnan(at).sum())
+    straddling = _straddling(time, frame, step, bounds, clock)
+    windows = _windows(time, step, attrs or {}, bounds, clock) if straddling is None else None
     if straddling is not None:
         # A period that the frames cover in part lies at an end of the analysis, as others lie beyond it.
-        return TimeMatch(_shares(straddling, frame, step), averages=True, missed=0)
+        return TimeMatch(_shares(straddling, frame, step), averages=True, missed=0, undated=undated)
     if windows is not None:
         first = np.searchsorted(frame, windows[:, 0] - _SECOND)
         last = np.searchsorted(frame, windows[:, 1] - _SECOND)
@@ -131,17 +141,65 @@ def match_times(
     data = np.repeat(1.0 / np.maximum(counts, 1), counts)
     weights = sp.csr_array((data, columns, indptr), shape=(len(at), len(frame)))
     inside = (at >= frame[0] - 0.5 * step) & (at <= frame[-1] + 0.5 * step)
-    return TimeMatch(weights, windows is not None, int((inside & (counts == 0)).sum()))
+    return TimeMatch(weights, windows is not None, int((inside & (counts == 0)).sum()), undated)
 
 
-def _straddling(time: xr.DataArray, frame: FloatArray, step: float, bounds: xr.DataArray | None) -> FloatArray | None:
+def period_lengths(time: xr.DataArray, attrs: Mapping[Any, Any], bounds: xr.DataArray | None) -> FloatArray | None:
+    """Hours over which each value is a sum; None where neither bounds nor attributes nor even spacing tell.
+
+    Parameters
+    ----------
+    time
+        Times of the observations, any shape.
+    attrs
+        Attributes of the variable.
+    bounds
+        Bounds of the times, shape (time, 2).
+
+    Returns
+    -------
+    ndarray or None
+        Shape of `time`.
+
+    Examples
+    --------
+    >>> days = xr.DataArray(np.array(["2001-01-01", "2001-01-02", "2001-01-03"], "M8[ns]"), dims="time")
+    >>> period_lengths(days, {}, None)
+    array([24., 24., 24.])
+    """
+    windows = _windows(time, 0.0, {**attrs, "cell_methods": "time: sum"}, bounds, hours)
+    return None if windows is None else (windows[:, 1] - windows[:, 0]).reshape(time.shape)
+
+
+def _translated(time: xr.DataArray, calendar: str) -> FloatArray:
+    """Hours since 1970 in another calendar of the same dates; NaN for dates that it does not have."""
+    import cftime  # type: ignore[import-untyped]
+
+    flat = xr.DataArray(time.values.ravel(), dims="time")
+    hours(flat)  # raises where some are missing
+    year, month, day = (np.asarray(getattr(flat.dt, part)) for part in ("year", "month", "day"))
+    dates, inverse = np.unique(np.stack([year, month, day]), axis=1, return_inverse=True)
+    midnights = np.full(dates.shape[1], np.nan)
+    for i, (y, m, d) in enumerate(dates.T.tolist()):
+        try:
+            date = cftime.datetime(y, m, d, calendar=calendar)
+        except ValueError:
+            continue
+        midnights[i] = cftime.date2num(date, "hours since 1970-01-01", calendar=calendar)
+    clock = flat.dt.hour.values + flat.dt.minute.values / 60.0 + flat.dt.second.values / 3600.0
+    return np.asarray(midnights[inverse.ravel()] + clock, float).reshape(time.shape)
+
+
+def _straddling(
+    time: xr.DataArray, frame: FloatArray, step: float, bounds: xr.DataArray | None, clock: Clock
+) -> FloatArray | None:
     """Bounds about one step long of which some begin between two frames, in hours, shape (time, 2); else None."""
     if bounds is None or not is_time(bounds) or bounds.shape != (time.size, 2) or not time.size:
         return None
-    pairs = np.sort(hours(bounds), axis=1)
-    length = np.median(pairs[:, 1] - pairs[:, 0])
+    pairs = np.sort(clock(bounds), axis=1)
+    length = np.nanmedian(pairs[:, 1] - pairs[:, 0])
     phase = np.abs((pairs[:, 0] - frame[0] + 0.5 * step) % step - 0.5 * step)
-    if not step / _LONGER <= length <= _LONGER * step or phase.max() <= _SECOND:
+    if not step / _LONGER <= length <= _LONGER * step or np.nanmax(phase) <= _SECOND:
         return None
     return pairs
 
@@ -166,19 +224,20 @@ def _shares(pairs: FloatArray, frame: FloatArray, step: float) -> sp.csr_array:
     return weights
 
 
-def _calendar(time: xr.DataArray) -> str:
+def calendar_of(time: xr.DataArray) -> str:
+    """Name of the calendar of times, one for all that are the same today."""
     hours(time.isel(dict.fromkeys(time.dims, slice(1))))  # raises where these are no times
     name = str(time.dt.calendar)
     return "standard" if name in ("gregorian", "proleptic_gregorian") else name
 
 
 def _windows(
-    time: xr.DataArray, step: float, attrs: Mapping[Any, Any], bounds: xr.DataArray | None
+    time: xr.DataArray, step: float, attrs: Mapping[Any, Any], bounds: xr.DataArray | None, clock: Clock
 ) -> FloatArray | None:
     """Periods that the values average over, in hours, shape (time, 2); None for values of an instant or frame."""
     if bounds is not None and is_time(bounds) and bounds.shape == (time.size, 2):
-        pairs = np.sort(hours(bounds), axis=1)
-        if np.median(pairs[:, 1] - pairs[:, 0]) > _LONGER * step:
+        pairs = np.sort(clock(bounds), axis=1)
+        if np.nanmedian(pairs[:, 1] - pairs[:, 0]) > _LONGER * step:
             return pairs
     methods = str(attrs.get("cell_methods", "")).replace(" ", "")
     if "time:point" in methods:
@@ -189,17 +248,17 @@ def _windows(
             continue
         years, months, days, hour, minute, second = (int(g or 0) for g in found.groups())
         if years or months:
-            return _calendar_periods(time, 12 * years + months)
+            return _calendar_periods(time, 12 * years + months, clock)
         length = 24.0 * days + hour + minute / 60.0 + second / 3600.0
         if length > _LONGER * step:
-            return _fixed_periods(hours(time).ravel(), length)
+            return _fixed_periods(clock(time).ravel(), length)
     if time.ndim != 1 or time.size < 2:
         return None
-    at = hours(time)
-    spacing = float(np.median(np.abs(np.diff(at))))
+    at = clock(time)
+    spacing = float(np.nanmedian(np.abs(np.diff(at))))
     months_of = time.dt.year.values * 12 + time.dt.month.values
     if _MONTH[0] - 1 <= spacing <= _MONTH[1] + 1 and len(set(months_of)) == time.size and spacing > _LONGER * step:
-        return _calendar_periods(time, 1)
+        return _calendar_periods(time, 1, clock)
     if spacing > _LONGER * step and ("time:mean" in methods or "time:sum" in methods):
         return _fixed_periods(at, spacing)
     return None
@@ -210,7 +269,7 @@ def _fixed_periods(at: FloatArray, length: float) -> FloatArray:
     return np.stack([start, start + length], axis=1)
 
 
-def _calendar_periods(time: xr.DataArray, months: int) -> FloatArray:
+def _calendar_periods(time: xr.DataArray, months: int, clock: Clock) -> FloatArray:
     """Whole months, or years where `months` is a multiple of twelve, that hold the stamps."""
     year, month = time.dt.year.values.ravel(), time.dt.month.values.ravel() - 1
     start = year * 12 + (0 if months % 12 == 0 else month)
@@ -220,5 +279,5 @@ def _calendar_periods(time: xr.DataArray, months: int) -> FloatArray:
     else:
         kind = type(time.values.flat[0])
         stamps = np.array([kind(int(m) // 12, int(m) % 12 + 1, 1) for m in unique], dtype=object)
-    edges: FloatArray = hours(xr.DataArray(stamps, dims="edge"))[inverse].reshape(2, -1).T
+    edges: FloatArray = clock(xr.DataArray(stamps, dims="edge"))[inverse].reshape(2, -1).T
     return edges

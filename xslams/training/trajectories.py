@@ -1,4 +1,4 @@
-r"""Train a network that denoises whole trajectories of a system, by the likelihood of its Gaussian output.
+r"""Train a model of trajectories of a system: its step, and a network that denoises, by the likelihood of its output.
 
 .. math:: \mathbb{E} \left[ -\log \mathcal{N}(z; \hat z(z_t), V_t(z_t)) \right]
 
@@ -15,10 +15,17 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from xslams.inference.markov import gauss_newton, steps_at
+
 if TYPE_CHECKING:
+    from xslams.models.systems import SystemNetworks
+    from xslams.models.transition import Transition
     from xslams.models.twofilter import TwoFilter
 
-__all__ = ["fit_trajectories"]
+__all__ = ["fit_trajectories", "fit_transition", "measure_levels"]
+
+# Noise levels at which the two are compared.
+_LEVELS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0)
 
 # A single trajectory that is far off must not undo what was learned from the others.
 _WORST = 50.0
@@ -84,3 +91,90 @@ def fit_trajectories(
             bar.set_postfix(loss=f"{recent:.4f}", refresh=False)
     network.load_state_dict(average.module.state_dict())
     network.eval()
+
+
+def fit_transition(
+    transition: Transition,
+    data: Tensor,
+    *,
+    steps: int,
+    batch: int = 4096,
+    learning_rate: float = 3e-3,
+    least: float = 1e-4,
+    progress: bool = True,
+) -> None:
+    """Train the step of a process in place, and measure its noise on the last tenth of the trajectories.
+
+    Parameters
+    ----------
+    transition
+        The step.
+    data
+        Standardised trajectories, shape ``(trajectory, time, channel, site)``.
+    steps, batch, learning_rate
+        Number of steps, pairs of frames in each, and largest learning rate.
+    least
+        Smallest standard deviation of the noise, in standard deviations of the data.
+    progress
+        Whether to show a progress bar.
+    """
+    count = len(data) - max(len(data) // 10, 1)
+    known, hidden = data[:count], data[count:]
+    unit = (known[:, 1:] - known[:, :-1]).std((0, 1, 3))[:, None]
+    optimizer = torch.optim.Adam(transition.parameters(), lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, learning_rate, total_steps=steps, pct_start=0.1, final_div_factor=1e4
+    )
+    transition.train()
+    with tqdm(total=steps, desc="transition", disable=not progress, unit="step", mininterval=10) as bar:
+        for _ in range(steps):
+            which = torch.randint(len(known), (batch,))
+            frame = torch.randint(known.shape[1] - 1, (batch,))
+            error = (transition(known[which, frame]) - known[which, frame + 1]) / unit
+            loss = error.square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(transition.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            bar.update()
+            bar.set_postfix(error=f"{loss.item() ** 0.5:.2e}", refresh=False)
+    transition.eval()
+    with torch.no_grad():
+        left = hidden[:, 1:] - transition(hidden[:, :-1])
+        transition.noise.copy_(left.square().mean((0, 1, 3)).clamp(min=least**2))
+        frames = known.flatten(2).flatten(0, 1).double()
+        # A little more than the sample says, so that what it lacks is possible too.
+        covariance = frames.T @ frames / len(frames) + 0.01 * torch.eye(frames.shape[1], dtype=torch.float64)
+        transition.start.copy_(torch.linalg.inv(covariance))
+
+
+@torch.no_grad()
+def measure_levels(networks: SystemNetworks, data: Tensor) -> None:
+    """Find up to which noise levels a step of Gauss and Newton improves on the filters, and serves without them.
+
+    Parameters
+    ----------
+    networks
+        Filters and transition, trained.
+    data
+        Standardised trajectories that they have not seen, shape ``(trajectory, time, channel, site)``.
+    """
+    z = data.flatten(2)
+    refine = bare = previous = 0.0
+    for level in _LEVELS:
+        noisy = data + level * torch.randn_like(data)
+        guess = networks.filters(noisy, torch.full((len(data),), level)).mean.flatten(2)
+        seen = noisy.flatten(2)
+        # As the denoiser takes them.
+        refined = gauss_newton(networks.transition, guess, seen, level, steps_at(level))[0]
+        error, refined_error = ((x - z).square().mean() for x in (guess, refined))
+        if not refined_error < error:
+            break
+        refine = level
+        if bare == previous:
+            alone = gauss_newton(networks.transition, seen, seen, level, 2, checked=False)[0]
+            bare = level if (alone - z).square().mean() < 1.02 * refined_error else bare
+        previous = level
+    networks.refine.fill_(refine)
+    networks.bare.fill_(bare)

@@ -1,0 +1,286 @@
+"""Configuration files: YAML with a section for each command, whose keys are the command's options.
+
+The command line overrides the file, and the file overrides defaults. The whole file is validated before anything is
+done: an unknown section or key, or a value of the wrong type, is named, with the nearest that there is. YAML is read by
+the safe loader, which makes text, numbers, lists and mappings and nothing else, so a file never runs code.
+"""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+__all__ = ["Argument", "Option", "configurable", "describe", "is_printing", "load", "render"]
+
+_OWN = ("config", "print_config", "help")
+_PRINTING = "xslams.print_config"
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+class _Lenient(click.Parameter):
+    """A parameter that may be missing while the configuration is only printed."""
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        try:
+            return super().process_value(ctx, value)
+        except click.MissingParameter:
+            if ctx.meta.get(_PRINTING):
+                return () if self.multiple or self.nargs == -1 else None
+            raise
+
+
+class Option(_Lenient, click.Option):
+    """An option that may be missing while the configuration is only printed."""
+
+
+class Argument(_Lenient, click.Argument):
+    """An argument with a help text, which may also stand in the configuration.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        As for `click.Argument`.
+    help
+        One line.
+    """
+
+    def __init__(self, *args: Any, help: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.help = help  # newer releases of click have set one of their own by now
+
+
+def configurable(command: _Command) -> _Command:
+    """Give a command ``--config`` and ``--print-config``.
+
+    Parameters
+    ----------
+    command
+        Function with click's options.
+
+    Returns
+    -------
+    function
+        The same, with two more options.
+    """
+    config = click.option(
+        "--config", metavar="FILE", is_eager=True, expose_value=False, callback=_read,
+        help="YAML file with a section of options for this command; path or URL. The command line overrides it.",
+    )  # fmt: skip
+    printing = click.option(
+        "--print-config", is_flag=True, is_eager=True, expose_value=False, callback=_note,
+        help="Print all options as a configuration file, and do nothing else.",
+    )  # fmt: skip
+    return config(printing(command))
+
+
+def describe(command: click.Command) -> dict[str, click.Parameter]:
+    """Parameters of a command that a configuration may set, by key.
+
+    Parameters
+    ----------
+    command
+        A command.
+
+    Returns
+    -------
+    dict
+        Parameters.
+    """
+    return {str(p.name): p for p in command.params if p.name not in _OWN}
+
+
+def load(path: str, root: click.Group, ctx: click.Context) -> dict[str, dict[str, Any]]:
+    """Read and validate a configuration file.
+
+    Parameters
+    ----------
+    path
+        Path or URL.
+    root
+        Group of all commands, which are the sections.
+    ctx
+        Context of the command that runs.
+
+    Returns
+    -------
+    dict
+        Values by section and key.
+
+    Raises
+    ------
+    click.UsageError
+        If the file cannot be read or something in it is not as it should be.
+    """
+    text = _text(path)
+    content = _parse(text, path)
+    if content is None:
+        content = {}
+    sections = {name: c for name, c in root.commands.items() if not isinstance(c, click.Group)}
+    if not isinstance(content, Mapping):
+        msg = f"{path}: expected sections ({', '.join(sections)}); got {_kind(content)}."
+        raise click.UsageError(msg)
+    checked: dict[str, dict[str, Any]] = {}
+    for section, given in content.items():
+        if section not in sections:
+            owner = next((n for n, c in sections.items() if _key(section) in describe(c)), None)
+            hint = f" It is an option of {owner!r}: write it under '{owner}:'." if owner else _near(section, sections)
+            msg = f"{path}: unknown section {section!r}; there are {', '.join(sections)}.{hint}"
+            raise click.UsageError(msg)
+        if given is None:
+            given = {}
+        if not isinstance(given, Mapping):
+            msg = f"{path}: {section}: expected options, 'key: value'; got {_kind(given)}."
+            raise click.UsageError(msg)
+        known = describe(sections[section])
+        checked[section] = {}
+        for name, value in given.items():
+            key = _key(name)
+            if key not in known:
+                msg = f"{path}: {section}.{name}: unknown key.{_near(key, known)} Keys: {', '.join(known)}."
+                raise click.UsageError(msg)
+            if key in checked[section]:
+                msg = f"{path}: {section}.{name}: given twice."
+                raise click.UsageError(msg)
+            if value is not None:
+                try:
+                    checked[section][key] = _value(known[key], value, ctx)
+                except click.BadParameter as e:
+                    msg = f"{path}: {section}.{name}: {e.message}"
+                    raise click.UsageError(msg) from e
+    return checked
+
+
+def render(ctx: click.Context) -> str:
+    """Write a configuration file that says what this call says.
+
+    Parameters
+    ----------
+    ctx
+        Context of a command whose parameters were parsed.
+
+    Returns
+    -------
+    str
+        YAML; what is not set stands in comments.
+    """
+    import yaml
+
+    lines = [f"{ctx.command.name}:"]
+    for key, parameter in describe(ctx.command).items():
+        value = ctx.params.get(key)
+        if value is None or value == ():
+            lines.append(f"  # {key}:{' required' if parameter.required else ''}")
+            continue
+        plain = list(value) if isinstance(value, tuple) else value
+        dumped = yaml.safe_dump({key: plain}, sort_keys=False, allow_unicode=True, width=10**6)
+        lines += [f"  {line}" for line in dumped.rstrip("\n").split("\n")]
+    return "\n".join(lines) + "\n"
+
+
+def _read(ctx: click.Context, _: click.Parameter, path: str | None) -> None:
+    if path is not None:
+        root = ctx.find_root().command
+        assert isinstance(root, click.Group)
+        ctx.default_map = load(path, root, ctx).get(str(ctx.command.name), {})
+
+
+def _note(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    ctx.meta[_PRINTING] = value
+
+
+def is_printing(ctx: click.Context) -> bool:
+    """Whether this call only prints its configuration.
+
+    Parameters
+    ----------
+    ctx
+        Context of the command.
+
+    Returns
+    -------
+    bool
+        Whether ``--print-config`` was given.
+    """
+    return bool(ctx.meta.get(_PRINTING))
+
+
+def _text(path: str) -> str:
+    import fsspec
+
+    try:
+        with fsspec.open(path, "rt", encoding="utf-8") as file:
+            return str(file.read())
+    except (OSError, ValueError, ImportError) as e:
+        msg = f"The configuration file {path} cannot be read ({type(e).__name__}: {e})."
+        raise click.UsageError(msg) from e
+
+
+def _parse(text: str, path: str) -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml ships no types
+        """The safe loader, and a key that is given twice is an error."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            seen = set()
+            for key, _ in node.value:
+                if key.value in seen:
+                    line = key.start_mark.line + 1
+                    raise yaml.constructor.ConstructorError(None, None, f"line {line}: {key.value!r} is given twice")
+                seen.add(key.value)
+            mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+            return mapping
+
+    try:
+        return yaml.load(text, Loader)
+    except yaml.YAMLError as e:
+        msg = f"{path} is not plain YAML: {e}"
+        raise click.UsageError(msg) from e
+
+
+def _value(parameter: click.Parameter, value: Any, ctx: click.Context) -> Any:
+    """Value as the command line would have it, or a BadParameter."""
+    kind = parameter.type
+    if getattr(parameter, "is_flag", False):
+        if not isinstance(value, bool):
+            msg = f"expected true or false; got {value!r}."
+            raise click.BadParameter(msg)
+        return value
+    adapt = getattr(kind, "from_config", None)
+    if adapt is not None:
+        value = adapt(value)
+    if parameter.multiple or parameter.nargs == -1:
+        values = value if isinstance(value, list) else [value]
+        return [kind.convert(_scalar(v, composite=adapt is not None), parameter, ctx) for v in values]
+    return kind.convert(_scalar(value, composite=adapt is not None), parameter, ctx)
+
+
+def _scalar(value: Any, *, composite: bool) -> Any:
+    if composite and isinstance(value, Mapping):
+        return value
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float | datetime.date):
+        msg = f"expected one value; got {_kind(value)} {value!r}."
+        raise click.BadParameter(msg)
+    # As text: click would cut a number with decimals where it expects a whole one.
+    return value.isoformat() if isinstance(value, datetime.date) else str(value)
+
+
+def _key(name: Any) -> str:
+    return str(name).replace("-", "_")
+
+
+def _kind(value: Any) -> str:
+    kinds = {"dict": "a mapping", "list": "a list", "str": "text", "bool": "the truth value"}
+    return kinds.get(type(value).__name__, f"a {type(value).__name__}")
+
+
+def _near(name: Any, known: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(str(name), known, n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""

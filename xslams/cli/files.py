@@ -1,0 +1,355 @@
+"""Reading data from any place that fsspec knows, and writing results that are there whole or not at all.
+
+A result is written under a temporary name, on the same disk or to a temporary folder where the target is remote, and
+takes its final name when it is complete. The files of a zarr store on an object store cannot be renamed together: those
+of its arrays go first, and the one that makes it a store, ``zarr.json`` of the root, goes last and in one piece.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from xslams.errors import FileError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "check_target",
+    "format_of",
+    "open_data",
+    "progress_bar",
+    "remove_store",
+    "select",
+    "write_data",
+    "write_file",
+]
+
+_TUTORIAL = "tutorial:"
+_SUFFIXES = {".nc": "netcdf", ".nc4": "netcdf", ".cdf": "netcdf", ".netcdf": "netcdf", ".h5": "netcdf", ".zarr": "zarr"}
+_SMALL = 256 * 2**20  # bytes
+
+
+def format_of(path: str) -> str | None:
+    """Format that the name of a file stands for.
+
+    Parameters
+    ----------
+    path
+        Path or URL.
+
+    Returns
+    -------
+    str or None
+        "zarr", "netcdf", or None where the name does not say.
+
+    Examples
+    --------
+    >>> format_of("s3://bucket/analysis.zarr/"), format_of("truth.nc")
+    ('zarr', 'netcdf')
+    """
+    return _SUFFIXES.get(os.path.splitext(path.rstrip("/"))[1].lower())
+
+
+def open_data(path: str, *, small: bool = False) -> xr.Dataset:
+    """Open a Dataset.
+
+    Parameters
+    ----------
+    path
+        Path or URL of a zarr store or netCDF file; a pattern with ``*`` for several netCDF files; ``tutorial:NAME``. A
+        remote netCDF file is read whole.
+    small
+        Read it into memory where it has no more than a quarter of a gigabyte.
+
+    Returns
+    -------
+    Dataset
+        Lazy, unless it was read.
+
+    Raises
+    ------
+    FileError
+        If there is nothing, or nothing that can be read.
+    """
+    if path.startswith(_TUTORIAL):
+        from xslams.zoo import open_tutorial
+
+        return open_tutorial(path.removeprefix(_TUTORIAL)).chunk()
+    ds = _open(path)
+    return ds.load() if small and ds.nbytes <= _SMALL else ds
+
+
+def _open(path: str) -> xr.Dataset:
+    import fsspec
+
+    try:
+        fs, inner = fsspec.core.url_to_fs(path)
+        remote = not _is_local(fs)
+        names = sorted(fs.glob(inner)) if any(c in path for c in "*?[") else [inner]
+        if not names or not fs.exists(names[0]):
+            msg = f"There is nothing at {path}. Check the path, and where it is relative to: {os.getcwd()}."
+            raise FileError(msg)
+        if len(names) > 1 or (names[0] != inner):
+            parts = [_netcdf(fs, name, remote=remote) for name in names]
+            return parts[0] if len(parts) == 1 else xr.combine_by_coords(parts, combine_attrs="drop_conflicts")  # type: ignore[return-value]
+        if fs.isdir(inner) or format_of(path) == "zarr":
+            with warnings.catch_warnings():
+                # A store without consolidated metadata is slower to open, and as good.
+                warnings.filterwarnings("ignore", message="Failed to open Zarr store with consolidated metadata")
+                ds = xr.open_dataset(path if remote else inner, engine="zarr", chunks={})
+            if not ds.attrs.get("xslams_complete", 1):
+                from xslams.store import open_analysis
+
+                open_analysis(path)  # says what is missing and what to do
+            return ds
+        return _netcdf(fs, inner, remote=remote)
+    except FileError:
+        raise
+    except (OSError, ValueError, ImportError, KeyError) as e:
+        msg = f"{path} cannot be opened as zarr or netCDF ({type(e).__name__}: {e})."
+        raise FileError(msg) from (e if isinstance(e, OSError) and not isinstance(e, FileNotFoundError) else None)
+
+
+def _netcdf(fs: Any, name: str, *, remote: bool) -> xr.Dataset:
+    if not remote:
+        return xr.open_dataset(name, chunks={})
+    # In memory, so that the same content counts as the same input, wherever it came from and when.
+    with xr.open_dataset(io.BytesIO(fs.cat_file(name))) as ds:
+        return ds.load().chunk()
+
+
+def select(ds: xr.Dataset, start: str | None, end: str | None) -> xr.Dataset:
+    """Take a period.
+
+    Parameters
+    ----------
+    ds
+        Data with a time coordinate.
+    start, end
+        First and last time, such as "2004-01" or "2004-01-05T12"; None for no limit.
+
+    Returns
+    -------
+    Dataset
+        Frames in it.
+
+    Raises
+    ------
+    FileError
+        If there are none.
+    """
+    from xslams import schema
+
+    if start is None and end is None:
+        return ds
+    time = schema.coordinate(ds, "time")
+    if time is None:
+        msg = "--start and --end need a time coordinate, and the data have none."
+        raise FileError(msg)
+    try:
+        chosen = ds.sel({time: slice(start, end)})
+    except (KeyError, ValueError, TypeError) as e:
+        msg = f"The period {start} to {end} is not understood ({e}); expected dates such as 2004-01-05."
+        raise FileError(msg) from None
+    if not chosen.sizes[time]:
+        msg = f"No frame lies from {start} to {end}; there are {ds[time].values[0]} to {ds[time].values[-1]}."
+        raise FileError(msg)
+    return chosen
+
+
+def check_target(path: str, *, overwrite: bool) -> None:
+    """Refuse to write where something is, before anything is computed.
+
+    Parameters
+    ----------
+    path
+        Path or URL of the result.
+    overwrite
+        Whether it may be replaced.
+
+    Raises
+    ------
+    FileError
+        If something is there, its folder is not, or the file system is unknown.
+    """
+    import fsspec
+
+    try:
+        fs, inner = fsspec.core.url_to_fs(path)
+    except (ValueError, ImportError) as e:
+        msg = f"{path}: {e}"
+        raise FileError(msg) from None
+    if _is_local(fs) and not Path(inner).parent.is_dir():
+        msg = f"{path}: there is no folder {Path(inner).parent}. Make it first."
+        raise FileError(msg)
+    if not fs.exists(inner):
+        return
+    if not overwrite:
+        msg = f"{path} exists. Choose another place, or replace it with --overwrite."
+        raise FileError(msg)
+    if fs.isdir(inner) and not _is_store(fs, inner):
+        msg = f"{path} is a folder and no zarr store; it is not replaced. Choose another place."
+        raise FileError(msg)
+
+
+def remove_store(path: str) -> None:
+    """Remove a zarr store, which stops being one at once.
+
+    Parameters
+    ----------
+    path
+        Path or URL; nothing need be there.
+    """
+    import fsspec
+
+    fs, inner = fsspec.core.url_to_fs(path)
+    if not fs.exists(inner):
+        return
+    if _is_local(fs):
+        aside = tempfile.mkdtemp(dir=Path(inner).parent, prefix=f".{Path(inner).name}.", suffix=".part")
+        os.replace(inner, Path(aside) / "old")
+        shutil.rmtree(aside)
+        return
+    for key in ("zarr.json", ".zmetadata", ".zgroup"):
+        if fs.exists(f"{inner}/{key}"):
+            fs.rm_file(f"{inner}/{key}")
+    fs.rm(inner, recursive=True)
+
+
+def write_data(ds: xr.Dataset, path: str, *, progress: bool = False) -> None:
+    """Write a Dataset as zarr or netCDF, by the suffix; what was there is replaced.
+
+    Parameters
+    ----------
+    ds
+        What to write; it is computed on the way.
+    path
+        Path or URL.
+    progress
+        Show a progress bar with the time left.
+
+    Raises
+    ------
+    FileError
+        If it cannot be written; nothing is left under its name.
+    """
+    # How the data were stored where they came from need not suit where they go.
+    ds = ds.drop_encoding()
+    with progress_bar(progress):
+        if format_of(path) == "zarr":
+            _write_zarr(ds, path)
+        else:
+            write_file(path, lambda temporary: ds.to_netcdf(temporary, engine="h5netcdf"))
+
+
+def write_file(path: str, write: Callable[[str], Any]) -> None:
+    """Write one file, whole or not at all; what was there is replaced.
+
+    Parameters
+    ----------
+    path
+        Path or URL.
+    write
+        Called with the path of a temporary file of the same suffix.
+
+    Raises
+    ------
+    FileError
+        If it cannot be written; nothing is left under its name.
+    """
+    import fsspec
+
+    fs, inner = fsspec.core.url_to_fs(path)
+    with _failing(path), tempfile.TemporaryDirectory(**_place(fs, inner)) as folder:
+        temporary = os.path.join(folder, f"new{os.path.splitext(inner)[1]}")
+        write(temporary)
+        if _is_local(fs):
+            os.replace(temporary, inner)
+            return
+        # A copy or a rename within a file system shows the whole file at once, as a transfer need not.
+        partial = f"{inner}.{os.path.basename(folder)}.part"
+        try:
+            fs.put_file(temporary, partial)
+            fs.mv(partial, inner)
+        except BaseException:
+            if fs.exists(partial):
+                fs.rm_file(partial)
+            raise
+
+
+def _write_zarr(ds: xr.Dataset, path: str) -> None:
+    import fsspec
+
+    fs, inner = fsspec.core.url_to_fs(path)
+    inner = inner.rstrip("/")
+    with _failing(path), tempfile.TemporaryDirectory(**_place(fs, inner)) as folder:
+        temporary = os.path.join(folder, "new.zarr")
+        with warnings.catch_warnings():
+            # Consolidated metadata are an agreement among libraries that zarr's third specification has not adopted.
+            warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
+            ds.to_zarr(temporary, mode="w", consolidated=True, zarr_format=3)
+        remove_store(path)
+        if _is_local(fs):
+            os.replace(temporary, inner)
+            return
+        files = sorted(str(p.relative_to(temporary)) for p in Path(temporary).rglob("*") if p.is_file())
+        for name in sorted(files, key=lambda name: name == "zarr.json"):
+            fs.put_file(os.path.join(temporary, name), f"{inner}/{name.replace(os.sep, '/')}")
+
+
+def _place(fs: Any, inner: str) -> dict[str, Any]:
+    """Where a temporary folder has to be: on the disk of a local target, so that a rename is enough."""
+    if not _is_local(fs):
+        return {"prefix": "xslams-"}
+    return {"dir": Path(inner).parent, "prefix": f".{Path(inner).name}.", "suffix": ".part"}
+
+
+@contextmanager
+def _failing(path: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, NotImplementedError) as e:
+        if isinstance(e, FileError):
+            raise
+        msg = f"{path} could not be written ({type(e).__name__}: {e}). Nothing of it is left."
+        raise FileError(msg) from e
+
+
+@contextmanager
+def progress_bar(progress: bool) -> Iterator[None]:
+    """Show what dask computes meanwhile, and the time left.
+
+    Parameters
+    ----------
+    progress
+        Whether to.
+    """
+    if not progress:
+        yield
+        return
+    from tqdm.dask import TqdmCallback
+
+    with TqdmCallback(desc="tasks"):
+        yield
+
+
+def _is_local(fs: Any) -> bool:
+    from fsspec.implementations.local import LocalFileSystem
+
+    return isinstance(fs, LocalFileSystem)
+
+
+def _is_store(fs: Any, inner: str) -> bool:
+    keys: Sequence[str] = ("zarr.json", ".zgroup", ".zmetadata")
+    return any(fs.exists(f"{inner.rstrip('/')}/{key}") for key in keys)

@@ -1,0 +1,105 @@
+"""What every command shares: exit codes, warnings in one line, and options that a configuration file may set."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import click
+
+from xslams.errors import SlamsError
+
+__all__ = ["EXIT_CODES", "Program"]
+
+#: What the exit status of the program says.
+EXIT_CODES = {
+    0: "done",
+    1: "refused: the data, the model or the store are not usable as given; the message says what to do",
+    2: "usage: an option, an argument or a key of the configuration file is wrong; nothing was read or written",
+    3: "failed on the way: a file, a disk, the network or a worker; the same command, with `--resume`, goes on",
+    4: "`models verify` found a model that is not what the registry says",
+    70: "an error in xslams itself, with a traceback to report",
+    130: "interrupted (Ctrl-C)",
+    143: "terminated (SIGTERM)",
+}
+
+
+class Program(click.Group):
+    """A group of commands that turns errors into messages and exit codes."""
+
+    def main(  # type: ignore[override]  # click overloads it by a flag that is always set here
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> NoReturn:
+        """Run and exit; see `EXIT_CODES`."""
+        extra["standalone_mode"] = False
+        with warnings.catch_warnings(), _terminable():
+            warnings.showwarning = _show_warning
+            try:
+                result = super().main(args, prog_name or "xslams", **extra)
+                code = result if isinstance(result, int) else 0
+            except click.ClickException as e:
+                e.show()
+                code = e.exit_code
+            except (click.Abort, KeyboardInterrupt):
+                click.echo("interrupted", err=True)
+                _leave(130)
+            except _TerminatedError:
+                click.echo("terminated", err=True)
+                _leave(143)
+            except SlamsError as e:
+                click.echo(f"error: {e}", err=True)
+                # The library says why; what the machine did not do is another matter than what it was asked to.
+                code = 3 if isinstance(e.__cause__, OSError) and not isinstance(e.__cause__, SlamsError) else 1
+            except (OSError, MemoryError) as e:
+                click.echo(f"error: {type(e).__name__}: {e}", err=True)
+                code = 3
+            except Exception as e:
+                if type(e).__name__ == "KilledWorker":  # of distributed, which is not imported for its name alone
+                    click.echo(f"error: workers died again and again: {e}", err=True)
+                    code = 3
+                else:
+                    traceback.print_exc()
+                    click.echo("This is an error in xslams: please report it with the lines above.", err=True)
+                    code = 70
+        sys.exit(code)
+
+
+class _TerminatedError(BaseException):
+    """SIGTERM arrived; like KeyboardInterrupt, no handler of errors stops it."""
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit now: what threads of dask still compute is wanted by nobody, and Python would wait for its end."""
+    if any(t is not threading.main_thread() and not t.daemon for t in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    click.echo(f"warning: {message}", err=True)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM, which batch systems send before they kill, unwind as Ctrl-C does: temporary files are removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(*_: Any) -> NoReturn:
+        raise _TerminatedError
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,240 @@
+"""Option types: a source of observations with its settings, standard errors, ``key=value``, and a number or "auto"."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from xslams.observations.source import Observation
+
+__all__ = ["AutoInt", "Pairs", "Source", "error_of", "observation", "pairs"]
+
+_TAIL = re.compile(r",([A-Za-z_]+)((?:\.[^,=]+)?)=([^,]*)$")
+
+
+class Source(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click alone
+    """``PATH[,error=0.5][,variable=pr][,method=nearest]...``: a source and the settings of its `Observation`.
+
+    Settings may be given for each variable, ``error.pr=0.5,error.olr=5``, and ``variable.precip=pr`` says that what the
+    file calls ``precip`` is ``pr`` in the model. In a configuration it is the same text, or a mapping with ``path``.
+    """
+
+    name = "PATH[,KEY=VALUE...]"
+
+    def from_config(self, value: Any) -> Any:
+        """Take text, a mapping, or a list of these."""
+        return value
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
+        """Make a mapping with ``path`` and settings, all of them plain values."""
+        source = dict(value) if isinstance(value, Mapping) else _split(str(value))
+        known = settings()
+        for key in source:
+            if key not in ("path", *known):
+                near = difflib.get_close_matches(str(key), known, n=1)
+                hint = f" Did you mean {near[0]!r}?" if near else ""
+                self.fail(f"{key!r} is no setting of a source.{hint} There are {', '.join(known)}.", param, ctx)
+        if not isinstance(source.get("path"), str) or not source["path"]:
+            self.fail("a source needs a 'path'.", param, ctx)
+        return source
+
+
+def settings() -> list[str]:
+    """List the settings of a source that can be written down: those of `Observation` but for data and functions.
+
+    Returns
+    -------
+    list of str
+        Names.
+
+    Examples
+    --------
+    >>> {"variable", "error", "method", "tolerance", "name"} <= set(settings())
+    True
+    """
+    from xslams.observations import Observation
+
+    return [name for name in inspect.signature(Observation).parameters if name not in ("data", "operator")]
+
+
+def _split(text: str) -> dict[str, Any]:
+    """Cut settings from the end of a path, which may hold commas of its own."""
+    found: list[tuple[str, str, str]] = []
+    while match := _TAIL.search(text):
+        found.append((match[1], match[2][1:], match[3]))
+        text = text[: match.start()]
+    source: dict[str, Any] = {"path": text}
+    for key, of, value in reversed(found):
+        if of:
+            before = source.setdefault(key, {})
+            if not isinstance(before, dict):
+                msg = f"{key!r} is given both for all variables and for {of!r}."
+                raise click.BadParameter(msg)
+            before[of] = _plain(key, value)
+        elif key in source:
+            msg = f"{key!r} is given twice."
+            raise click.BadParameter(msg)
+        else:
+            source[key] = value.split("+") if key == "variable" and "+" in value else _plain(key, value)
+    return source
+
+
+def _plain(key: str, text: str) -> Any:
+    """Read a number, but for settings that are names."""
+    if key in ("name", "method", "variable"):
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def observation(source: Mapping[str, Any]) -> Observation:
+    """Open a source.
+
+    Parameters
+    ----------
+    source
+        What `Source.convert` made.
+
+    Returns
+    -------
+    Observation
+        Its data are in memory where they are small, and lazy otherwise.
+
+    Raises
+    ------
+    SlamsError
+        If the file or a setting is not usable.
+    """
+    from xslams.cli.files import open_data
+    from xslams.errors import ObservationError
+    from xslams.observations import Observation
+
+    given = {k: v for k, v in source.items() if k != "path" and v is not None}
+    data = open_data(source["path"], small=True)
+    error = given.get("error")
+    if isinstance(error, str):
+        if error not in data:
+            msg = (
+                f"{source['path']}: error={error!r} is neither a number nor a variable of the file, which has "
+                f"{', '.join(map(str, data.data_vars))}."
+            )
+            raise ObservationError(msg)
+        given["error"] = data[error]
+        data = data.drop_vars(error)
+    return Observation(data, **given)
+
+
+class Pairs(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click alone
+    """``KEY=VALUE``, or with `bare` also ``VALUE`` alone.
+
+    Parameters
+    ----------
+    metavar
+        How it is shown.
+    number
+        Whether values are numbers.
+    bare
+        Whether there may be one value without a key.
+    """
+
+    def __init__(self, metavar: str, *, number: bool, bare: bool) -> None:
+        self.name, self._number, self._bare = metavar, number, bare
+
+    def from_config(self, value: Any) -> Any:
+        """Take a mapping as several pairs."""
+        import yaml
+
+        if isinstance(value, Mapping):
+            return [f"{k}={yaml.safe_dump(v, default_flow_style=True).split(chr(10))[0]}" for k, v in value.items()]
+        return value
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check, and keep the text."""
+        key, equals, number = str(value).rpartition("=")
+        if (not equals and not self._bare) or (equals and not key):
+            self.fail(f"{value!r} is not {self.name}.", param, ctx)
+        if self._number:
+            try:
+                float(number)
+            except ValueError:
+                self.fail(f"{value!r} is not {self.name}: {number!r} is no number.", param, ctx)
+        return str(value)
+
+
+def pairs(values: tuple[str, ...]) -> dict[str, Any]:
+    """Make a mapping of ``KEY=VALUE``, values read as YAML: numbers, lists, true, null.
+
+    Parameters
+    ----------
+    values
+        What `Pairs.convert` has checked.
+
+    Returns
+    -------
+    dict
+        Values.
+
+    Examples
+    --------
+    >>> pairs(("width=[32, 64]", "trust=0.9"))
+    {'width': [32, 64], 'trust': 0.9}
+    """
+    import yaml
+
+    return {k: yaml.safe_load(v) for k, _, v in (text.partition("=") for text in values)}
+
+
+def error_of(values: tuple[str, ...]) -> float | dict[str, float] | None:
+    """Say the background error: none, one number for all variables, or one for each.
+
+    Parameters
+    ----------
+    values
+        What `Pairs.convert` has checked.
+
+    Returns
+    -------
+    float, dict or None
+        As ``assimilate(background_error=...)`` takes it.
+
+    Raises
+    ------
+    click.UsageError
+        If one number for all stands beside others.
+    """
+    if not values:
+        return None
+    bare = [v for v in values if "=" not in v]
+    if bare and len(values) > 1:
+        msg = f"--background-error: {bare[0]!r} is for all variables and stands beside others; give one for each."
+        raise click.UsageError(msg)
+    return float(bare[0]) if bare else {k: float(v) for k, _, v in (text.rpartition("=") for text in values)}
+
+
+class AutoInt(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click alone
+    """A whole number of at least `least`, or "auto".
+
+    Parameters
+    ----------
+    least
+        Smallest number.
+    """
+
+    name = "INTEGER|auto"
+
+    def __init__(self, least: int) -> None:
+        self._least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Return a number or "auto"."""
+        if value == "auto":
+            return "auto"
+        return click.IntRange(min=self._least).convert(value, param, ctx)
