@@ -22,6 +22,7 @@ the network that sees whole trajectories is called only at the others (in bracke
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple
@@ -165,17 +166,22 @@ def main() -> None:
     print(f"{arguments.trajectories} trajectories, {MEMBERS} members; medians\n")
     print("| case | method | calls (network) | W1 | log p(y given x) | log p(x) | CPU s |")
     print("|---|---|---:|---:|---:|---:|---:|")
-    for case in arguments.cases:
-        every, error = CASES[case]
-        jobs = []
-        for number, x in enumerate(truth):
+    jobs = []
+    for number, x in enumerate(truth):
+        for case in arguments.cases:
+            every, error = CASES[case]
             seen = x[::every, 0] / SYSTEM.scale[0]
             y = seen + error * np.random.default_rng(30_000 + number).standard_normal(seen.shape)
             jobs.append((number, case, y, configurations))
-        with ProcessPoolExecutor(arguments.workers) as pool:
-            results = list(pool.map(one, jobs))
-        for name in results[0]:
-            median = Scores(*np.median([r[name] for r in results], axis=0))
+    results: dict[str, list[dict[str, Scores]]] = {case: [] for case in arguments.cases}
+    with ProcessPoolExecutor(arguments.workers) as pool:
+        for (number, case, *_), found in zip(jobs, pool.map(one, jobs), strict=True):
+            results[case].append(found)
+            for name, scores in found.items():  # what a run that is stopped early has found
+                print(number, case, name, *(f"{v:.2f}" for v in scores), sep="\t", file=sys.stderr, flush=True)
+    for case, found in results.items():
+        for name in found[0]:
+            median = Scores(*np.median([r[name] for r in found], axis=0))
             method, _, _ = name.partition(",")
             print(
                 f"| {case} | {method} | {median.calls:.0f} ({median.network:.0f}) | {median.w1:.2f} | "

@@ -59,7 +59,7 @@ class Setting:
 
 
 SETTINGS = {
-    "lorenz63-sakov2012": Setting("lorenz63-ode", 5, 17, 1000, 16, 32, {"steps": 43, "corrections": 2}),
+    "lorenz63-sakov2012": Setting("lorenz63-ode", 5, 17, 1000, 32, 32, {"steps": 43, "corrections": 2}),
     "lorenz96-sakov2008": Setting("lorenz96", 1, 49, 1000, 60, 16, {"steps": 24}),
     "lorenz96-spantini2019": Setting("lorenz96", 8, 9, 500, 24, 16, {"steps": 24}),
 }

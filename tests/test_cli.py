@@ -194,7 +194,7 @@ def test_progress_tells_the_time_left(command, tmp_path):
 def test_a_cluster_computes_the_same(command, analysis, tmp_path):
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster:
         run(*command, "--out", tmp_path / "a.zarr", "--scheduler", cluster.scheduler_address)
     xr.testing.assert_identical(*(xr.open_zarr(p)["t"].compute() for p in (analysis, tmp_path / "a.zarr")))
 

@@ -40,8 +40,9 @@ def test_groups_make_the_covariance_that_they_say(n, groups, seed, batch):
     x = torch.randn((3, n), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     product = torch.einsum("...ij,...j->...i", dense, x)
     torch.testing.assert_close(cov(x), product)
-    torch.testing.assert_close(cov.inv(cov(x)), x)
-    torch.testing.assert_close(cov.inv.inv(x), cov(x))
+    # Biases that are a thousand times the errors cost half of the digits.
+    torch.testing.assert_close(cov.inv(cov(x)), x, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(cov.inv.inv(x), cov(x), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(cov.logdet(), torch.logdet(dense))
     torch.testing.assert_close((cov + IsotropicCovariance(2.0))(x), product + 2 * x)
     torch.testing.assert_close((cov * IsotropicCovariance(2.0))(x), 2 * product)

@@ -179,8 +179,8 @@ class GuidedDenoiser(Denoiser, abc.ABC):
         if self.reweight is not None and float(t) > self._latest:
             self._set_errors(self.errors)  # back at high noise: another sample
         mean = self._update(*self._prior(x_t, t, **kwargs), t)
-        relinearize = getattr(self.denoiser, "relinearize", None)
-        for _ in range(_RELINEARIZATIONS if relinearize is not None else 0):
+        relinearize = getattr(self.denoiser, "relinearize", lambda *_: None)
+        for _ in range(_RELINEARIZATIONS):
             # Where the dynamics are known, linearise them about what the observations make of the estimate: an iterated
             # smoother. Without them it may lie in another valley, and a covariance that is small there holds it back.
             posterior = relinearize(x_t, t, mean)

@@ -13,6 +13,9 @@ smoother, where the network alone errs by a tenth to a half more. The inverse of
 :math:`V_t` that guidance wants: it is factored once, from the first frame to the last, and a product costs a pass in
 each direction, no derivative of the network.
 
+Guidance takes these steps itself (`MarkovDenoiser.relinearize`), with the observations in the sum: it becomes an
+iterated smoother of the observations and the noisy frames together.
+
 Where noise is so large that the posterior has several modes, the mean is none of them, and the network alone is the
 better estimate; where it is small, the noisy frames themselves are close enough, and the network is not called. The
 model knows both levels (`refine` and `bare`, found on trajectories that it was not trained on). Starts have the mean
@@ -48,7 +51,7 @@ if TYPE_CHECKING:
     from xslams.models.transition import Transition
     from xslams.models.twofilter import Gaussian
 
-__all__ = ["BlockTridiagonal", "CorrelatedPosterior", "MarkovDenoiser", "gauss_newton", "steps_at"]
+__all__ = ["BlockTridiagonal", "CorrelatedPosterior", "Diagonal", "MarkovDenoiser", "gauss_newton", "steps_at"]
 
 # How much further than the noisy state an estimate may move: it does so between modes, at high noise, by a factor of
 # a few.
@@ -75,7 +78,7 @@ class BlockTridiagonal:
     --------
     >>> import torch
     >>> matrix = BlockTridiagonal(4 * torch.eye(2).expand(1, 3, 2, 2), torch.eye(2).expand(1, 2, 2, 2))
-    >>> matrix.solve(torch.tensor([[[5.0, 5.0], [6.0, 6.0], [5.0, 5.0]]]))
+    >>> matrix.solve(torch.tensor([[[5.0, 5.0], [6.0, 6.0], [5.0, 5.0]]])).round(decimals=3)
     tensor([[[1., 1.],
              [1., 1.],
              [1., 1.]]])
@@ -124,6 +127,23 @@ class BlockTridiagonal:
         return torch.stack(out[::-1], dim=1).squeeze(-1)
 
 
+class Diagonal:
+    """Inverse of a diagonal matrix: what a network without blocks knows of its errors.
+
+    Parameters
+    ----------
+    diagonal
+        Elements, shape ``(B, L, n)``.
+    """
+
+    def __init__(self, diagonal: Tensor) -> None:
+        self.diagonal = diagonal
+
+    def solve(self, v: Tensor) -> Tensor:
+        """Multiply with the inverse, shape ``(B, L, n)``."""
+        return v / self.diagonal
+
+
 class CorrelatedPosterior(Posterior):
     """Estimate with the covariance of its error.
 
@@ -135,7 +155,7 @@ class CorrelatedPosterior(Posterior):
         Inverse of the covariance, over trajectories ``(B, L, n)``.
     """
 
-    def __init__(self, mean: Tensor, precision: BlockTridiagonal) -> None:
+    def __init__(self, mean: Tensor, precision: BlockTridiagonal | Diagonal) -> None:
         self.mean = mean
         self.precision = precision
 
@@ -188,6 +208,7 @@ class MarkovDenoiser(Denoiser):
         ratio = float(sigma / alpha)
         noisy = (x_t / alpha).flatten(3)
         networks = self.networks
+        precision: BlockTridiagonal | Diagonal
         if ratio <= float(networks.bare):
             # The frames themselves are close enough.
             flat = noisy.flatten(2)
@@ -197,11 +218,13 @@ class MarkovDenoiser(Denoiser):
         parts = [networks.filters(part, part.new_full((len(part),), ratio)) for part in noisy.split(_BATCH)]
         mean = torch.cat([part.mean for part in parts]).flatten(2)
         refines = refine and ratio <= float(networks.refine)
-        if refines or not networks.filters.blocks:
-            refined, precision = gauss_newton(networks.transition, mean, noisy.flatten(2), ratio, steps_at(ratio))
-            mean = refined if refines else mean
-        else:
+        if refines:
+            mean, precision = gauss_newton(networks.transition, mean, noisy.flatten(2), ratio, steps_at(ratio))
+        elif networks.filters.blocks:
             precision = _precision(parts, ratio)
+        else:
+            roots = torch.cat([part.diagonal / part.scale[:, None, None, None] for part in parts])
+            precision = Diagonal(roots.flatten(2).double().square())
         return CorrelatedPosterior(mean.reshape(x_t.shape), precision)
 
     def relinearize(self, x_t: Tensor, t: Tensor, guess: Tensor) -> CorrelatedPosterior | None:
@@ -223,8 +246,8 @@ class MarkovDenoiser(Denoiser):
         ratio = float(sigma / alpha)
         if ratio > float(self.networks.refine):
             return None
-        flat = (a.flatten(2) for a in (guess, x_t / alpha))
-        mean, precision = gauss_newton(self.networks.transition, *flat, ratio, checked=False)
+        noisy = (x_t / alpha).flatten(2)
+        mean, precision = gauss_newton(self.networks.transition, guess.flatten(2), noisy, ratio, checked=False)
         return CorrelatedPosterior(mean.reshape(x_t.shape), precision)
 
 
