@@ -225,7 +225,8 @@ def test_report_of_an_analysis(grid, observed, tiny_model):
     assert 4 <= int(one.downweighted) < 60
     assert 0 < float(after.spread) < float(before.spread)
     path_ready = analysis.to_dict()  # plain numbers and names only
-    assert path_ready["coords"]["obs_given"]["data"] == [512]
+    assert path_ready["coords"]["obs_statistics"]["data"][0][0][0] == 512
+    assert path_ready["coords"]["obs_source"]["data"] == ["gauges"]
     gauss = grid.slams.assimilate(observed.replace(qc=None), tiny_model, **settings)
     here = {"lat": 3, "lon": 3}
     pulled = float((gauss["t"].sel(level=500) - analysis["t"].sel(level=500)).isel(here).mean())
@@ -272,7 +273,7 @@ def test_segments_count_what_they_leave_to_each_other(tiny_model, monkeypatch, l
     stamps = np.concatenate([stamps, ds.time.values[:-5] + np.timedelta64(9, "h"), ds.time.values])
     stamps = rng.permutation(np.unique(stamps))
     data = xr.DataArray(
-        rng.normal(280, 3, (stamps.size, 3)), dims=("time", "station"), name="t",
+        rng.normal(250, 3, (stamps.size, 3)), dims=("time", "station"), name="t",
         coords={"time": stamps, "lat": ("station", [10.0, 20.0, -30.0]), "lon": ("station", [5.0, 100.0, 200.0]),
                 "level": ((), 500.0, {"units": "hPa"})},
         attrs={"units": "K", "standard_name": "air_temperature"},

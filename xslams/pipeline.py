@@ -39,15 +39,18 @@ if TYPE_CHECKING:
     from xslams.models.model import Model
     from xslams.observations.source import Observation, ObservationsLike
 
-__all__ = ["SEGMENT", "assimilate", "check", "decode", "encode", "fit", "report", "segments"]
+__all__ = [
+    "SEGMENT", "SEGMENT_START", "STATISTICS", "assimilate", "check", "decode", "encode", "fit", "report", "segments",
+]  # fmt: skip
 
 #: Frames in the core of a segment.
 SEGMENT = 30
 # A rest shorter than this joins the segment before it: a trajectory of a few frames costs nearly as much as a full one.
 _REST = 10
 
-# How the coordinates of an analysis begin that report on its observations.
-_REPORT = "obs_"
+#: Coordinates of an analysis that report on its observations: statistics of segments, and the first time of each.
+STATISTICS, SEGMENT_START = "obs_statistics", "obs_start"
+_STATISTICS_DIMS = "obs_segment", "obs_source", "obs_statistic"
 # Size of a block of a lazy result that is not exceeded where it can be helped; members are split for it.
 _BLOCK_BYTES = 128 * 2**20
 
@@ -166,16 +169,17 @@ def assimilate(
     }  # fmt: skip
     shape = (members, time.size, spec.state_channels, len(spec.lat), len(spec.lon))
     if _is_lazy(ds):
-        values, sums = _lazy(model, sources, backgrounds, time, cut, settings, shape, report=report)
+        values, tables = _lazy(model, sources, backgrounds, time, cut, settings, shape, report=report)
     else:
-        values, sums = np.empty(shape, np.float32), 0.0
+        values, each = np.empty(shape, np.float32), []
         for segment, background in zip(cut, backgrounds, strict=True):
             near = _seen(sources, time, segment, spec, len(cut), report=report)
-            block, more = _assimilate_segment(
+            values[:, segment.first : segment.last], table = _assimilate_segment(
                 model, near, background, time, segment, settings,
                 progress=progress, strict=len(cut) == 1, report=report,
             )  # fmt: skip
-            values[:, segment.first : segment.last], sums = block, sums + more
+            each.append(table)
+        tables = np.stack(each)
     analysis = schema.from_channels(values, spec, template, member=np.arange(members))[chosen]
     if antithetic:
         # Who scores the ensemble must know that its members are not independent.
@@ -192,8 +196,19 @@ def assimilate(
         inputs=_hashes(ds, sources, background_error),
     )
     if report:
-        table = observations.report(*_labels(spec, sources, background_error), sums, after=True)
-        analysis = analysis.assign_coords({f"{_REPORT}{k}": v for k, v in _prefixed(table).variables.items()})
+        labels, units = _labels(spec, sources, background_error)
+        starts = time.variable[[s.first for s in cut]]
+        analysis = analysis.assign_coords(
+            {
+                # Of every segment, so that a store can hold them region by region; as objects, since zarr has no
+                # stable form of strings of fixed length.
+                STATISTICS: (_STATISTICS_DIMS, tables, {"long_name": "sums over the observations of a segment"}),
+                SEGMENT_START: ("obs_segment", starts.data, {"long_name": "first time of a segment"}),
+                "obs_source": xr.Variable("obs_source", np.array(labels, object)),
+                "obs_units": ("obs_source", np.array(units, object)),
+                "obs_statistic": xr.Variable("obs_statistic", np.array(observations.COLUMNS, object)),
+            }
+        ).drop_indexes(["obs_source", "obs_statistic"])
     return analysis
 
 
@@ -248,11 +263,11 @@ def check(
     sources = observations.as_observations(obs)
     cut = _cut(time, spec, spec.window - 1)
     _check_operators(model, sources, time)
-    sums = np.zeros(())
+    sums = np.zeros((1, 1))
     for segment, background in zip(cut, _backgrounds(ds, spec, time, cut, background_error), strict=True):
         parts, guesses = _screened(model, sources, background, time, segment, strict=len(cut) == 1, report=True)
         each = [observations.statistics(part, guess) for part, guess in zip(parts, guesses, strict=True)]
-        sums = sums + np.reshape(each, (len(each), -1))
+        sums = sums + np.reshape(each, (len(each), len(observations.COLUMNS)))
     return observations.report(*_labels(spec, sources, background_error), sums, after=False)
 
 
@@ -274,23 +289,20 @@ def report(analysis: xr.Dataset) -> xr.Dataset:
     VariableError
         If it carries none.
     """
-    names = [str(n) for n in analysis.coords if str(n).startswith(_REPORT)]
-    if not names:
+    if STATISTICS not in analysis.coords:
         msg = (
             "This Dataset carries no report on observations. Ask for one: ds.slams.assimilate(obs, model, "
             "report=True); or see what would become of them: ds.slams.check(obs, model)."
         )
         raise VariableError(msg)
-    found = {n.removeprefix(_REPORT): analysis[n].variable for n in names}
-    table = xr.Dataset({n: ([str(d).removeprefix(_REPORT) for d in v.dims], v.data, v.attrs) for n, v in found.items()})
+    found = analysis[STATISTICS].variable
+    if found.chunks is not None:
+        # In one piece, so that sums come out the same to the last bit, lazy or not.
+        found = found.chunk({"obs_segment": -1})
     # Names come back from files as strings of fixed length.
-    text = {n: (table[n].dims, table[n].values.astype(object)) for n in ("source", "reason", "stage", "units")}
-    return table.assign_coords(text)
-
-
-def _prefixed(table: xr.Dataset) -> xr.Dataset:
-    """Rename dimensions, so that no other of the analysis is meant."""
-    return table.rename_dims({d: f"{_REPORT}{d}" for d in table.dims}).drop_indexes(list(table.indexes))
+    labels, units = ([str(v) for v in analysis[n].values] for n in ("obs_source", "obs_units"))
+    # Segments that an incomplete store lacks are NaN.
+    return observations.report(labels, units, found.sum("obs_segment", skipna=True).data, after=True)
 
 
 def _labels(spec: Spec, sources: Sequence[Observation], background_error: object) -> tuple[list[str], list[str]]:
@@ -630,7 +642,8 @@ def _assimilate_segment(
     before, after = before + after, before
     fraction, labels = _extend(frames, before, after, spec.time_step)
     count = sum(source.values.size for source in arrays)
-    predicted = np.empty((len(settings["members"]), count)) if report else None
+    # Without observations there is nothing to report.
+    predicted = np.empty((len(settings["members"]), count)) if report and arrays else None
     values = assimilate_arrays(
         model,
         year_fraction=fraction,
@@ -642,12 +655,12 @@ def _assimilate_segment(
     )
     block = values[:, before : values.shape[1] - after][:, segment.kept]
     if predicted is None:
-        return block, np.zeros(())
+        return block, np.zeros((0, len(observations.COLUMNS)))
     ends = np.cumsum([source.values.size for source in arrays])[:-1]
     each = [
         observations.statistics(*part) for part in zip(arrays, guesses, np.split(predicted, ends, axis=1), strict=True)
     ]
-    return block, np.reshape(each, (len(each), -1))
+    return block, np.reshape(each, (len(each), len(observations.COLUMNS)))
 
 
 def _screened(
@@ -751,11 +764,13 @@ def _lazy(
             both = run(handle, near, behind, axis, segment, settings | {"members": members}, report=report)
             part = (len(members), segment.last - segment.first, *shape[2:])
             column.append(da.from_delayed(both[0], part, dtype=np.float32, meta=meta))  # type: ignore[no-untyped-call]
-            if report:
+            if rows:
                 size = rows, len(observations.COLUMNS)
                 tables.append(da.from_delayed(both[1], size, dtype=np.float64, meta=np.empty((0, 0))))  # type: ignore[no-untyped-call]
         blocks.append(da.concatenate(column, axis=0))  # type: ignore[no-untyped-call]
-    return da.concatenate(blocks, axis=1), sum(tables)  # type: ignore[no-untyped-call]
+    # Without sources there is nothing to compute for the report.
+    sums = da.stack(tables) if rows else np.zeros((len(cut), 0, len(observations.COLUMNS)))  # type: ignore[no-untyped-call]
+    return da.concatenate(blocks, axis=1), sums  # type: ignore[no-untyped-call]
 
 
 def _seen(
