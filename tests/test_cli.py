@@ -606,6 +606,19 @@ def test_an_interrupted_run_leaves_nothing_or_is_resumed(command, analysis, tmp_
         np.testing.assert_array_equal(xr.open_zarr(tmp_path / kind)["t"], xr.open_zarr(analysis)["t"])
 
 
+@pytest.mark.parametrize("out", ["a.zarr", "a.nc"])
+def test_a_report_comes_with_the_analysis(command, analysis, tmp_path, truth, tiny_model, out):
+    run(*command, "--out", tmp_path / out, "--report")
+    ds = files.open_data(str(tmp_path / out))
+    np.testing.assert_array_equal(ds["t"], xr.open_zarr(analysis)["t"])
+    table = ds.slams.report().load()
+    assert int(table.used.sum()) == 4 * 8 * 8
+    np.testing.assert_array_equal(table.used, expected(truth, tiny_model, report=True).slams.report().used)
+    if out == "a.zarr":
+        run(*command, "--out", tmp_path / out, "--report", "--resume")
+        assert "belongs to another run" in run(*command, "--out", tmp_path / out, "--resume", code=1)
+
+
 def test_the_page_shows_every_command_and_exit_code():
     page = (ROOT / "docs" / "cli.md").read_text()
     assert "describe(main.commands[name])" in page  # the tables of options are made when the page is built

@@ -111,12 +111,12 @@ class Target:
         if fs.exists(root):
             fs.rm(root, recursive=True)
 
-    def sweep(self) -> None:
+    def sweep(self, keys: Iterable[str]) -> None:
         """Remove what writes left behind that were cut short, beside the files that they were to become."""
         import fsspec
 
         fs, root = fsspec.core.url_to_fs(self.url, **self.options)
-        for key in self.files():
+        for key in keys:
             if key.endswith(_PARTIAL):
                 fs.rm_file(f"{root.rstrip('/')}/{key}")
 
@@ -463,6 +463,8 @@ def _open(
         target.clear()
         _create(target, analysis, layout, plan)
         return list(layout.indices())
+    # Of metadata only, over which libraries stumble: a worker that is taken for dead may still be writing a chunk.
+    target.sweep(key for key in files if "/c/" not in key)
     return [index for index in layout.indices() if not _is_complete(files, layout, index)]
 
 
@@ -511,7 +513,7 @@ def _create(target: Target, analysis: xr.Dataset, layout: Layout, plan: dict[str
 def _finish(target: Target) -> None:
     import zarr
 
-    target.sweep()
+    target.sweep(target.files())
     zarr.open_group(target.url, mode="r+", use_consolidated=False, **target.arguments).attrs.update({_COMPLETE: 1})
     _consolidate(target)
     target.sync(["zarr.json"])
@@ -536,12 +538,11 @@ def _consolidate(target: Target) -> None:
 
 
 def _store(
-    block: tuple[dict[Hashable, Any], list[Any]], target: Target, layout: Layout, index: tuple[int, ...]
+    fields: dict[Hashable, Any], rows: list[Any], target: Target, layout: Layout, index: tuple[int, ...]
 ) -> None:
     """Write a region, given as an array for every variable and its rows of the report, and then its marker."""
     import zarr
 
-    fields, rows = block
     lazy = xr.Dataset({name: (tuple(layout.chunks[name]), values) for name, values in fields.items()})
     # An array that is all fill value would otherwise leave no chunk, and look as if it was lost.
     region: Any = layout.region(index)
@@ -552,7 +553,7 @@ def _store(
     if rows:
         statistics = zarr.open_array(target.url, path=STATISTICS, mode="r+", **target.arguments)
         for row, values in zip(layout.reported[index], rows, strict=True):
-            statistics[row] = values
+            statistics[row : row + 1] = values
     target.sync(layout.keys(index))
     markers = zarr.open_array(target.url, path=f"{_GROUP}/complete", mode="r+", **target.arguments)
     markers[index] = 1
@@ -563,18 +564,18 @@ def _tasks(analysis: xr.Dataset, target: Target, layout: Layout, indices: Iterab
     """Task of dask for every region."""
     from dask.delayed import delayed
 
+    names = [*layout.chunks, *([STATISTICS] if layout.reported else [])]
+    # Blocks, as nodes of the graph that they are in: of arrays dask makes graphs of their own, in which all that
+    # variables, the report, and regions have in common is computed for each; of a Dataset every task would take the
+    # graph of the whole run along.
+    blocks = {name: analysis.variables[name].data.to_delayed(optimize_graph=False) for name in names}
     run = delayed(_store, pure=False)
     tasks = []
     for index in indices:
-        region = layout.region(index)
-        # Arrays and no Dataset, which would take the graph of all regions along into the task of each.
-        fields = {
-            name: analysis.variables[name].isel({d: region[d] for d in dims}).data
-            for name, dims in layout.chunks.items()
-        }
-        rows = [analysis[STATISTICS].variable.data[row] for row in layout.reported.get(index, ())]
-        # In one argument: dask computes what two of them have in common for each of them.
-        tasks.append(run((fields, rows), target, layout, index))
+        at = dict(zip(layout.blocks, index, strict=True))
+        fields = {name: blocks[name][tuple(at[d] for d in dims)] for name, dims in layout.chunks.items()}
+        rows = [blocks[STATISTICS][row, 0, 0] for row in layout.reported.get(index, ())]
+        tasks.append(run(fields, rows, target, layout, index))
     return tasks
 
 
