@@ -118,7 +118,8 @@ class Target:
         fs, root = fsspec.core.url_to_fs(self.url, **self.options)
         for key in keys:
             if key.endswith(_PARTIAL):
-                fs.rm_file(f"{root.rstrip('/')}/{key}")
+                with contextlib.suppress(FileNotFoundError):
+                    fs.rm_file(f"{root.rstrip('/')}/{key}")
 
     def sync(self, keys: Iterable[str]) -> None:
         """Have the disk hold files and the directories that list them; object stores do on their own."""
