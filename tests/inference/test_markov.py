@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from xslams.inference import sample_posterior
 from xslams.inference.guidance import guide
-from xslams.inference.markov import BlockTridiagonal, MarkovDenoiser, gauss_newton
+from xslams.inference.markov import MarkovDenoiser
 from xslams.inference.posterior import error_covariance
+from xslams.inference.process import BlockTridiagonal, gauss_newton
 from xslams.models.transition import Transition
 from xslams.models.twofilter import Gaussian, TwoFilter
 from xslams.training.trajectories import fit_trajectories, fit_transition
