@@ -37,6 +37,7 @@ from azula.linalg.covariance import Covariance, DiagonalCovariance, IsotropicCov
 from torch import Tensor
 
 from xslams.errors import OptionError
+from xslams.inference.forward import jvp
 from xslams.inference.solvers import conjugate_gradients
 
 if TYPE_CHECKING:
@@ -113,8 +114,7 @@ def linearize(operator: Operator, z: Tensor) -> tuple[Tensor, LinearMap, LinearM
 
     def forward(v: Tensor) -> Tensor:
         # Forward mode: reverse mode would have to differentiate the backward pass.
-        product: Tensor = torch.func.jvp(operator, (z,), (v,))[1]
-        return product
+        return jvp(operator, z, v)
 
     def adjoint(w: Tensor) -> Tensor:
         return torch.autograd.grad(y, leaf, w, retain_graph=True)[0]
@@ -232,7 +232,7 @@ class GuidedDenoiser(Denoiser, abc.ABC):
             def estimate(x: Tensor) -> Tensor:
                 return self.denoiser(x, t, **kwargs).mean
 
-            return estimate(x_t), lambda v: sigma**2 / alpha * torch.func.jvp(estimate, (x_t,), (v,))[1]
+            return estimate(x_t), lambda v: sigma**2 / alpha * jvp(estimate, x_t, v)
         with torch.enable_grad():
             x_t = x_t.clone().requires_grad_()
             x_hat = self.denoiser(x_t, t, **kwargs).mean

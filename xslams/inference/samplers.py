@@ -84,6 +84,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from xslams.errors import OptionError
+from xslams.inference.batches import transfer
 from xslams.inference.times import time_grid
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ class KeyedNoise:
                 torch.randn(self.frame_shape, generator=generator, out=out[i, j])
             if self.antithetic and member % 2:
                 out[i].neg_()
-        return out.to(self.device)
+        return transfer(out, self.device)
 
 
 def sample(
