@@ -4,7 +4,8 @@ r"""The step of a Markov process from one frame to the next, learned from trajec
     p(z_1) \approx \mathcal{N}(0, C)
 
 :math:`M` is a network of products: every layer multiplies linear maps of its input with each other, since that is what
-the equations of fluids do, and a step of a solver does several times. It is local on a circle of sites. :math:`Q` is
+the equations of fluids do, and a step of a solver does several times. Two layers are polynomials of fourth degree;
+where that is not enough, the step consists of several that are alike. It is local on a circle of sites. :math:`Q` is
 diagonal: what the network leaves of the changes in data that it has not seen. :math:`C` is that of the climate.
 """
 
@@ -32,14 +33,16 @@ class Transition(nn.Module):
         Width of the two layers of products.
     reach
         Sites on both sides that each of them sees.
+    substeps
+        How many times the layers are applied from frame to frame.
     """
 
     noise: Tensor
     start: Tensor
 
-    def __init__(self, channels: int, sites: int, *, hidden: int = 48, reach: int = 0) -> None:
+    def __init__(self, channels: int, sites: int, *, hidden: int = 48, reach: int = 0, substeps: int = 1) -> None:
         super().__init__()
-        self.channels, self.sites, self.reach = channels, sites, reach
+        self.channels, self.sites, self.reach, self.substeps = channels, sites, reach, substeps
         self.first = Sites(channels, 3 * hidden, reach)
         self.second = Sites(2 * hidden, 3 * hidden, reach)
         self.last = nn.Linear(2 * hidden + 2 * hidden + channels, channels)
@@ -58,24 +61,31 @@ class Transition(nn.Module):
         """Return expected next frames, shape ``(*, channel, site)`` as the frames."""
         # Small matrices that do not lie in order are multiplied several times more slowly.
         x = z.mT.contiguous()
-        first = _products(self.first(x))
-        second = _products(self.second(first))
-        step: Tensor = self.last(torch.cat([first, second, x], dim=-1))
-        return z + step.mT
+        for _ in range(self.substeps):
+            first = _products(self.first(x))
+            second = _products(self.second(first))
+            x = x + self.last(torch.cat([first, second, x], dim=-1))
+        return x.mT
 
     def linearize(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return expected next frames ``(*, n)`` and the Jacobian ``(*, n, n)`` there, for frames ``(*, n)``."""
-        frames = z.reshape(-1, self.size).split(max(_BATCH // (self.sites * (2 * self.reach + 1)), 1))
-        parts = [self._linearize(part.unflatten(-1, (self.channels, self.sites)).mT.contiguous()) for part in frames]
-        value, jacobian = (torch.cat(part) for part in zip(*parts, strict=True))
-        return value.reshape(z.shape), jacobian.reshape(*z.shape, self.size)
+        values, jacobians = [], []
+        for frames in z.reshape(-1, self.size).split(max(_BATCH // (self.sites * (2 * self.reach + 1)), 1)):
+            x, jacobian = self._linearize(frames)
+            for _ in range(self.substeps - 1):
+                x, further = self._linearize(x)
+                jacobian = further @ jacobian
+            values.append(x)
+            jacobians.append(jacobian)
+        return torch.cat(values).reshape(z.shape), torch.cat(jacobians).reshape(*z.shape, self.size)
 
-    def _linearize(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Value ``(B, n)`` and Jacobian ``(B, n, n)`` at frames ``(B, site, channel)``.
+    def _linearize(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Value ``(B, n)`` and Jacobian ``(B, n, n)`` of one application of the layers at ``(B, n)``.
 
         Backward from each component of the next frame, since a site has few, and each depends on the sites nearby only.
         By hand: torch's own derivatives take ten times as long for layers as small as these.
         """
+        x = z.unflatten(-1, (self.channels, self.sites)).mT.contiguous()
         before = self.first(x)
         first = _products(before)
         middle = self.second(first)
