@@ -1,6 +1,7 @@
 # Everything runs in .venv, made on first use from pyproject.toml and constraints.txt. Needs Python >= 3.11 and make.
 #
 #   make demo    assimilate simulated observations for 10 days on the CPU: scores, a zarr store and a picture in out/
+#   make cluster assimilate four months on a cluster of two processes, kill one of them, and stream to out/cluster.zarr
 #   make test    the test suite, with coverage
 #   make lint    ruff and the import contracts
 #   make types   mypy
@@ -23,7 +24,7 @@ JOBS ?= 2
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types docs lock clean
+.PHONY: help demo cluster test lint types docs lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -38,6 +39,9 @@ $(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/python
 
 demo: $(VENV)/.plot
 	$(BIN)/python examples/demo.py
+
+cluster: $(VENV)/.plot
+	$(BIN)/python examples/cluster.py --kill
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term $(ARGS)

@@ -60,7 +60,18 @@ def train(
         networks.std.fill_(3.64)
     z = networks.standardize(data).flatten(3)
     fit_trajectories(networks.filters, z, **options)
-    fit_transition(networks.transition, z, **steps)
+    transition = networks.transition
+    transition.substeps = 1
+    fit_transition(transition, z, **steps)
+    if spec.architecture.get("substeps", 1) == 2:
+        # Half of the step that was learned is where two steps begin.
+        transition.substeps = 2
+        with torch.no_grad():
+            transition.last.weight /= 2
+            transition.last.bias /= 2
+        fit_transition(
+            transition, z, steps=2 * steps["steps"] // 3, batch=steps["batch"], learning_rate=1e-3, least=1e-5
+        )
     unseen = system.state(system.simulate(80, trajectories=max(trajectories // 32, 8), seed=5))
     fresh = torch.as_tensor(unseen, dtype=torch.float32).reshape(len(unseen), 81, *shape)
     measure_levels(networks, networks.standardize(fresh).flatten(3))
@@ -100,11 +111,11 @@ def lorenz96() -> xslams.Model:
         system, name="lorenz96", summary="Lorenz-96 with 40 sites", lat=(0.0,), lon=tuple(np.arange(40) * 9.0),
         periodic=True,
         architecture={
-            "memory": 40, "hidden": 80, "reach": 2, "blocks": False, "products": 32, "step_reach": 3,
+            "memory": 40, "hidden": 80, "reach": 2, "blocks": False, "products": 48, "step_reach": 3, "substeps": 2,
         },
         training={"trajectories": 256, "frames": FRAMES, **options},
     )  # fmt: skip
-    return train(system, spec, 256, options, {"steps": 2500, "batch": 256})
+    return train(system, spec, 256, options, {"steps": 6000, "batch": 256})
 
 
 def kolmogorov() -> xslams.Model:

@@ -578,7 +578,6 @@ def test_a_warning_is_a_line(tmp_path, folder, tiny_model, monkeypatch):
     assert "warning: mind the gap\n" in output
 
 
-@pytest.mark.skip(reason="known fault: fails since stores and reports on observations were brought together")
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_leaves_nothing_or_is_resumed(command, analysis, tmp_path, fresh_python, sent, code):
@@ -605,6 +604,19 @@ def test_an_interrupted_run_leaves_nothing_or_is_resumed(command, analysis, tmp_
         assert "is not complete" in run("plot", tmp_path / kind, "--out", tmp_path / "a.png", code=1)
         run(*args, "--resume")
         np.testing.assert_array_equal(xr.open_zarr(tmp_path / kind)["t"], xr.open_zarr(analysis)["t"])
+
+
+@pytest.mark.parametrize("out", ["a.zarr", "a.nc"])
+def test_a_report_comes_with_the_analysis(command, analysis, tmp_path, truth, tiny_model, out):
+    run(*command, "--out", tmp_path / out, "--report")
+    ds = files.open_data(str(tmp_path / out))
+    np.testing.assert_array_equal(ds["t"], xr.open_zarr(analysis)["t"])
+    table = ds.slams.report().load()
+    assert int(table.used.sum()) == 4 * 8 * 8
+    np.testing.assert_array_equal(table.used, expected(truth, tiny_model, report=True).slams.report().used)
+    if out == "a.zarr":
+        run(*command, "--out", tmp_path / out, "--report", "--resume")
+        assert "belongs to another run" in run(*command, "--out", tmp_path / out, "--resume", code=1)
 
 
 def test_the_page_shows_every_command_and_exit_code():

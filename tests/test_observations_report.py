@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import dask
 import numpy as np
 import pandas as pd
@@ -249,7 +251,8 @@ def test_report_of_an_analysis(grid, observed, tiny_model):
     assert 4 <= int(one.downweighted) < 60
     assert 0 < float(after.spread) < float(before.spread)
     path_ready = analysis.to_dict()  # plain numbers and names only
-    assert path_ready["coords"]["obs_given"]["data"] == [512]
+    assert path_ready["coords"]["obs_statistics"]["data"][0][0][0] == 512
+    assert path_ready["coords"]["obs_source"]["data"] == ["gauges"]
     gauss = grid.slams.assimilate(observed.replace(qc=None), tiny_model, **settings)
     here = {"lat": 3, "lon": 3}
     pulled = float((gauss["t"].sel(level=500) - analysis["t"].sel(level=500)).isel(here).mean())
@@ -280,6 +283,45 @@ def test_report_comes_with_a_lazy_analysis_and_survives_a_file(grid, observed, t
     analysis.to_netcdf(tmp_path / "analysis.nc", engine="h5netcdf")
     with xr.open_dataset(tmp_path / "analysis.nc", engine="h5netcdf") as stored:
         xr.testing.assert_equal(stored.slams.report().load(), table)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_segments_count_what_they_leave_to_each_other(tiny_model, monkeypatch, lazy):
+    """Segments get the part of a source near them, and members of a lazy block groups; the report is of all."""
+    from test_pipeline import waves
+
+    from xslams import pipeline
+
+    ds = waves(75)
+    rng = np.random.default_rng(0)
+    # Reports before, between and after the frames, out of order, with gaps.
+    stamps = np.concatenate([pd.date_range("1999-06-01", periods=500), pd.date_range("2003-01-01", periods=30)])
+    stamps = np.concatenate([stamps, ds.time.values[:-5] + np.timedelta64(9, "h"), ds.time.values])
+    stamps = rng.permutation(np.unique(stamps))
+    data = xr.DataArray(
+        rng.normal(250, 3, (stamps.size, 3)), dims=("time", "station"), name="t",
+        coords={"time": stamps, "lat": ("station", [10.0, 20.0, -30.0]), "lon": ("station", [5.0, 100.0, 200.0]),
+                "level": ((), 500.0, {"units": "hPa"})},
+        attrs={"units": "K", "standard_name": "air_temperature"},
+    )  # fmt: skip
+    data = data.where(rng.random(data.shape) < 0.9)
+    qc = {"background_check": 3.0, "robust": "huber"}
+    sources = xslams.Observation(data, error=1.0, tolerance="3h", qc=qc)
+    monkeypatch.setattr(pipeline, "_BLOCK_BYTES", 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SlamsWarning)
+        table = ds.slams.check(sources, tiny_model)
+        state = ds.chunk(time=20) if lazy else ds
+        analysis = state.slams.assimilate(sources, tiny_model, members=3, steps=2, device="cpu", report=True)
+        plain = state.slams.assimilate(sources, tiny_model, members=3, steps=2, device="cpu")
+        report, analysis, plain = dask.compute(analysis.slams.report(), analysis, plain, scheduler="sync")
+    assert int(report.given.sum()) == data.size
+    assert int(report.used.sum()) == int(report.likelihood.sum()) > 0
+    for name in ("given", "used", "rejected", "likelihood"):
+        xr.testing.assert_equal(report[name], table[name])
+    np.testing.assert_allclose(report.innovation_std.sel(stage="before"), table.innovation_std.sel(stage="before"))
+    assert int(report.rejected.sel(reason="time").sum()) > 0
+    xr.testing.assert_equal(analysis["t"].drop_vars("member"), plain["t"].drop_vars("member"))
 
 
 def test_several_sources_and_variables_have_a_row_each(grid, normal, tiny_model):

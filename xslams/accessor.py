@@ -190,6 +190,8 @@ class SlamsAccessor:
         seed: int = 0,
         device: str | None = None,
         batch_size: int | Literal["auto"] = "auto",
+        precision: Literal["float32", "bf16"] = "float32",
+        compile: bool = False,
         progress: bool = False,
         report: bool = False,
     ) -> xr.Dataset:
@@ -229,7 +231,12 @@ class SlamsAccessor:
         device
             Where torch computes, "cpu" or "cuda"; by default wherever it is fastest.
         batch_size
-            Members sampled at once; "auto" fits the memory.
+            Members sampled at once on a GPU; "auto" takes as many as fit its memory, and halves that where it runs out.
+            A CPU takes one per thread.
+        precision
+            "float32", or "bf16": the score network in bfloat16, faster on GPUs that have it, at the price of rounding.
+        compile
+            Compile the score network with `torch.compile`: a minute at the beginning, for runs of hours.
         progress
             Show a progress bar; lazy results use dask's own instead.
         report
@@ -255,7 +262,8 @@ class SlamsAccessor:
         return pipeline.assimilate(
             self._ds, obs, model, members=members, background_error=background_error, guidance=guidance,
             sampler=sampler, steps=steps, corrections=corrections, antithetic=antithetic, overlap=overlap,
-            variables=variables, seed=seed, device=device, batch_size=batch_size, progress=progress, report=report,
+            variables=variables, seed=seed, device=device, batch_size=batch_size, precision=precision,
+            compile=compile, progress=progress, report=report,
         )  # fmt: skip
 
     def to_zarr(

@@ -3,12 +3,13 @@
 Time is cut into segments that the prior sees as one trajectory each: a core of `SEGMENT` frames, counted from the first
 time of the Dataset, and an overlap on either side that is computed and thrown away. Where the segments lie depends only
 on the length of the time axis, and noise is keyed by time and member, so the result is the same whatever the chunks and
-the workers. A block of the lazy result is a segment.
+the workers. A block of the lazy result is a segment, of all members or, on large grids, of some.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xslams import observations, schema, zoo
+from xslams import observations, schema, workers, zoo
 from xslams.errors import (
     CoverageError,
     DimensionError,
@@ -38,15 +39,20 @@ if TYPE_CHECKING:
     from xslams.models.model import Model
     from xslams.observations.source import Observation, ObservationsLike
 
-__all__ = ["SEGMENT", "assimilate", "check", "decode", "encode", "fit", "report", "segments"]
+__all__ = [
+    "SEGMENT", "SEGMENT_START", "STATISTICS", "assimilate", "check", "decode", "encode", "fit", "report", "segments",
+]  # fmt: skip
 
 #: Frames in the core of a segment.
 SEGMENT = 30
 # A rest shorter than this joins the segment before it: a trajectory of a few frames costs nearly as much as a full one.
 _REST = 10
 
-# How the coordinates of an analysis begin that report on its observations.
-_REPORT = "obs_"
+#: Coordinates of an analysis that report on its observations: statistics of segments, and the first time of each.
+STATISTICS, SEGMENT_START = "obs_statistics", "obs_start"
+_STATISTICS_DIMS = "obs_segment", "obs_source", "obs_statistic"
+# Size of a block of a lazy result that is not exceeded where it can be helped; members are split for it.
+_BLOCK_BYTES = 128 * 2**20
 
 # Precipitation is transformed; every other variable is close enough to Gaussian once its seasonal cycle is removed.
 _RAIN = ("precipitation", "rainfall", "snowfall")
@@ -113,6 +119,8 @@ def assimilate(
     seed: int = 0,
     device: str | None = None,
     batch_size: int | Literal["auto"] = "auto",
+    precision: Literal["float32", "bf16"] = "float32",
+    compile: bool = False,
     progress: bool = False,
     report: bool = False,
 ) -> xr.Dataset:
@@ -124,7 +132,7 @@ def assimilate(
         Grid and time of the analysis, and the background where `background_error` is given.
     obs, model, members, background_error, guidance, sampler, steps, corrections, antithetic
         As in ``ds.slams.assimilate``.
-    overlap, variables, seed, device, batch_size, progress, report
+    overlap, variables, seed, device, batch_size, precision, compile, progress, report
         As in ``ds.slams.assimilate``.
 
     Returns
@@ -149,6 +157,7 @@ def assimilate(
     sources = observations.as_observations(obs)
     cut = _cut(time, spec, spec.window - 1 if overlap == "auto" else overlap)
     backgrounds = _backgrounds(ds, spec, time, cut, background_error)
+    _require(precision in ("float32", "bf16"), "precision", precision, "'float32' or 'bf16'")
     _check_operators(model, sources, time)
     # One segment checks as it goes; of several, each sees too little to tell what is missing.
     for source in sources if len(cut) > 1 or _is_lazy(ds) else ():
@@ -156,18 +165,21 @@ def assimilate(
     settings = {
         "members": tuple(range(members)), "guidance": guidance, "sampler": sampler, "steps": steps,
         "corrections": corrections, "antithetic": antithetic, "seed": seed, "device": device, "batch_size": batch_size,
+        "precision": precision, "compile": compile,
     }  # fmt: skip
     shape = (members, time.size, spec.state_channels, len(spec.lat), len(spec.lon))
     if _is_lazy(ds):
-        values, sums = _lazy(model, sources, backgrounds, time, cut, settings, shape, report=report)
+        values, tables = _lazy(model, sources, backgrounds, time, cut, settings, shape, report=report)
     else:
-        values, sums = np.empty(shape, np.float32), 0.0
+        values, each = np.empty(shape, np.float32), []
         for segment, background in zip(cut, backgrounds, strict=True):
-            block, more = _assimilate_segment(
-                model, sources, background, time, segment, settings,
+            near = _seen(sources, time, segment, spec, len(cut), report=report)
+            values[:, segment.first : segment.last], table = _assimilate_segment(
+                model, near, background, time, segment, settings,
                 progress=progress, strict=len(cut) == 1, report=report,
             )  # fmt: skip
-            values[:, segment.first : segment.last], sums = block, sums + more
+            each.append(table)
+        tables = np.stack(each)
     analysis = schema.from_channels(values, spec, template, member=np.arange(members))[chosen]
     if antithetic:
         # Who scores the ensemble must know that its members are not independent.
@@ -184,8 +196,19 @@ def assimilate(
         inputs=_hashes(ds, sources, background_error),
     )
     if report:
-        table = observations.report(*_labels(spec, sources, background_error), sums, after=True)
-        analysis = analysis.assign_coords({f"{_REPORT}{k}": v for k, v in _prefixed(table).variables.items()})
+        labels, units = _labels(spec, sources, background_error)
+        starts = time.variable[[s.first for s in cut]]
+        analysis = analysis.assign_coords(
+            {
+                # Of every segment, so that a store can hold them region by region; as objects, since zarr has no
+                # stable form of strings of fixed length.
+                STATISTICS: (_STATISTICS_DIMS, tables, {"long_name": "sums over the observations of a segment"}),
+                SEGMENT_START: ("obs_segment", starts.data, {"long_name": "first time of a segment"}),
+                "obs_source": xr.Variable("obs_source", np.array(labels, object)),
+                "obs_units": ("obs_source", np.array(units, object)),
+                "obs_statistic": xr.Variable("obs_statistic", np.array(observations.COLUMNS, object)),
+            }
+        ).drop_indexes(["obs_source", "obs_statistic"])
     return analysis
 
 
@@ -240,11 +263,11 @@ def check(
     sources = observations.as_observations(obs)
     cut = _cut(time, spec, spec.window - 1)
     _check_operators(model, sources, time)
-    sums = np.zeros(())
+    sums = np.zeros((1, 1))
     for segment, background in zip(cut, _backgrounds(ds, spec, time, cut, background_error), strict=True):
         parts, guesses = _screened(model, sources, background, time, segment, strict=len(cut) == 1, report=True)
         each = [observations.statistics(part, guess) for part, guess in zip(parts, guesses, strict=True)]
-        sums = sums + np.reshape(each, (len(each), -1))
+        sums = sums + np.reshape(each, (len(each), len(observations.COLUMNS)))
     return observations.report(*_labels(spec, sources, background_error), sums, after=False)
 
 
@@ -266,23 +289,20 @@ def report(analysis: xr.Dataset) -> xr.Dataset:
     VariableError
         If it carries none.
     """
-    names = [str(n) for n in analysis.coords if str(n).startswith(_REPORT)]
-    if not names:
+    if STATISTICS not in analysis.coords:
         msg = (
             "This Dataset carries no report on observations. Ask for one: ds.slams.assimilate(obs, model, "
             "report=True); or see what would become of them: ds.slams.check(obs, model)."
         )
         raise VariableError(msg)
-    found = {n.removeprefix(_REPORT): analysis[n].variable for n in names}
-    table = xr.Dataset({n: ([str(d).removeprefix(_REPORT) for d in v.dims], v.data, v.attrs) for n, v in found.items()})
+    found = analysis[STATISTICS].variable
+    if found.chunks is not None:
+        # In one piece, so that sums come out the same to the last bit, lazy or not.
+        found = found.chunk({"obs_segment": -1})
     # Names come back from files as strings of fixed length.
-    text = {n: (table[n].dims, table[n].values.astype(object)) for n in ("source", "reason", "stage", "units")}
-    return table.assign_coords(text)
-
-
-def _prefixed(table: xr.Dataset) -> xr.Dataset:
-    """Rename dimensions, so that no other of the analysis is meant."""
-    return table.rename_dims({d: f"{_REPORT}{d}" for d in table.dims}).drop_indexes(list(table.indexes))
+    labels, units = ([str(v) for v in analysis[n].values] for n in ("obs_source", "obs_units"))
+    # Segments that an incomplete store lacks are NaN.
+    return observations.report(labels, units, found.sum("obs_segment", skipna=True).data, after=True)
 
 
 def _labels(spec: Spec, sources: Sequence[Observation], background_error: object) -> tuple[list[str], list[str]]:
@@ -613,6 +633,7 @@ def _assimilate_segment(
     """Analyse one segment and cut its overlap off, and sum up its observations if asked to."""
     from xslams.inference.assimilation import assimilate_arrays
 
+    model = workers.resident(model)
     spec = model.spec
     frames = time.isel({time.dims[0]: slice(segment.start, segment.stop)})
     arrays, guesses = _screened(model, sources, background, time, segment, strict=strict, report=report)
@@ -621,7 +642,8 @@ def _assimilate_segment(
     before, after = before + after, before
     fraction, labels = _extend(frames, before, after, spec.time_step)
     count = sum(source.values.size for source in arrays)
-    predicted = np.empty((len(settings["members"]), count)) if report else None
+    # Without observations there is nothing to report.
+    predicted = np.empty((len(settings["members"]), count)) if report and arrays else None
     values = assimilate_arrays(
         model,
         year_fraction=fraction,
@@ -633,12 +655,12 @@ def _assimilate_segment(
     )
     block = values[:, before : values.shape[1] - after][:, segment.kept]
     if predicted is None:
-        return block, np.zeros(())
+        return block, np.zeros((0, len(observations.COLUMNS)))
     ends = np.cumsum([source.values.size for source in arrays])[:-1]
     each = [
         observations.statistics(*part) for part in zip(arrays, guesses, np.split(predicted, ends, axis=1), strict=True)
     ]
-    return block, np.reshape(each, (len(each), -1))
+    return block, np.reshape(each, (len(each), len(observations.COLUMNS)))
 
 
 def _screened(
@@ -717,7 +739,7 @@ def _lazy(
     *,
     report: bool,
 ) -> tuple[Any, Any]:
-    """Make a dask array with one block per segment; the model and each source are in its graph once.
+    """Make a dask array with blocks of a segment and some members; in its graph the model is a handle.
 
     What `report` asks for comes out of the same call as the block, so that both are computed at once.
     """
@@ -725,22 +747,53 @@ def _lazy(
     from dask.delayed import delayed
 
     handle = delayed(model, pure=True, traverse=False)
-    shared = [_deferred(source) for source in sources]
     axis = delayed(time, pure=True, traverse=False)
     run = delayed(_assimilate_segment, pure=True, traverse=False)
     blocks, tables = [], []
     rows = len(_labels(model.spec, sources, backgrounds[0] if backgrounds else None)[0]) if report else 0
+    meta = np.empty((0,) * len(shape), np.float32)
+    # A report needs mean and spread of all members at every value, squared and compared with limits there: sums over
+    # groups of members would not add up to it. So a segment stays in one piece.
+    each = 0 if report else 4 * SEGMENT * math.prod(shape[2:])
+    groups = _groups(settings["members"], each)
     for segment, background in zip(cut, backgrounds, strict=True):
+        near = [_deferred(s) for s in _seen(sources, time, segment, model.spec, len(cut), report=report)]
         behind = None if background is None else _deferred(background)
-        both = run(handle, shared, behind, axis, segment, settings, report=report)
-        block, table = both[0], both[1]
-        if report:
-            size = rows, len(observations.COLUMNS)
-            tables.append(da.from_delayed(table, size, dtype=np.float64, meta=np.empty((0, 0))))  # type: ignore[no-untyped-call]
-        part = (shape[0], segment.last - segment.first, *shape[2:])
-        meta = np.empty((0,) * len(part), np.float32)
-        blocks.append(da.from_delayed(block, part, dtype=np.float32, meta=meta))  # type: ignore[no-untyped-call]
-    return da.concatenate(blocks, axis=1), sum(tables)  # type: ignore[no-untyped-call]
+        column = []
+        for members in groups:
+            both = run(handle, near, behind, axis, segment, settings | {"members": members}, report=report)
+            part = (len(members), segment.last - segment.first, *shape[2:])
+            column.append(da.from_delayed(both[0], part, dtype=np.float32, meta=meta))  # type: ignore[no-untyped-call]
+            if rows:
+                size = rows, len(observations.COLUMNS)
+                tables.append(da.from_delayed(both[1], size, dtype=np.float64, meta=np.empty((0, 0))))  # type: ignore[no-untyped-call]
+        blocks.append(da.concatenate(column, axis=0))  # type: ignore[no-untyped-call]
+    # Without sources there is nothing to compute for the report.
+    sums = da.stack(tables) if rows else np.zeros((len(cut), 0, len(observations.COLUMNS)))  # type: ignore[no-untyped-call]
+    return da.concatenate(blocks, axis=1), sums  # type: ignore[no-untyped-call]
+
+
+def _seen(
+    sources: Sequence[Observation],
+    time: xr.DataArray,
+    segment: Segment,
+    spec: Spec,
+    segments: int,
+    *,
+    report: bool = False,
+) -> list[Observation]:
+    """Leave out of sources what only other segments see; a period in one piece sees all."""
+    # What no frame sees is counted by the first segment, see `Observation._owned`: for a report it has to have it.
+    if segments == 1 or (report and segment.first == 0):
+        return list(sources)
+    frames = time.isel({time.dims[0]: slice(segment.start, segment.stop)})
+    return [observations.around(source, frames, spec.time_step) for source in sources]
+
+
+def _groups(members: Sequence[int], each: int) -> list[tuple[int, ...]]:
+    """Members that share a block, which holds `each` bytes of one; as many as stay below the limit, evenly."""
+    count = -(-len(members) // max(_BLOCK_BYTES // each, 1)) if each else 1
+    return [tuple(int(m) for m in part) for part in np.array_split(np.asarray(members), count)]
 
 
 def _deferred(source: Observation) -> Any:

@@ -4,7 +4,8 @@ A region is a block of the lazy result. The order of what is written makes a sto
 
 1. the plan: what the store belongs to (model, seed, settings, inputs, coordinates), in the group ``_xslams``;
 2. metadata and coordinates of the whole result, with the attribute ``xslams_complete = 0``;
-3. per region its chunks, and when these are durable its marker, one chunk of the array ``_xslams/complete``;
+3. per region its chunks, with them the statistics of its observations if there is a report, and when these are durable
+   its marker, one chunk of the array ``_xslams/complete``;
 4. when all markers are there, ``xslams_complete = 1``.
 
 Every file is written beside its place and renamed into it (an object store puts it whole), so that a chunk or a marker
@@ -14,11 +15,13 @@ the same region, as happens when one was taken for dead, write the same bits.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
 import math
 import os
+import re
 import sys
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
@@ -28,7 +31,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
+from xslams import schema
 from xslams.errors import ChunkError, OptionError, SlamsWarning, StoreError
+from xslams.pipeline import SEGMENT_START, STATISTICS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -36,6 +41,8 @@ if TYPE_CHECKING:
 __all__ = ["open_analysis", "write"]
 
 _GROUP = "_xslams"
+# How zarr names a file until it is complete, after a dot and random digits.
+_PARTIAL = ".partial"
 _COMPLETE = "xslams_complete"
 #: Size of a chunk in bytes, before compression, that is not exceeded where it can be helped.
 _CHUNK_BYTES = 16 * 2**20
@@ -104,6 +111,16 @@ class Target:
         if fs.exists(root):
             fs.rm(root, recursive=True)
 
+    def sweep(self, keys: Iterable[str]) -> None:
+        """Remove what writes left behind that were cut short, beside the files that they were to become."""
+        import fsspec
+
+        fs, root = fsspec.core.url_to_fs(self.url, **self.options)
+        for key in keys:
+            if key.endswith(_PARTIAL):
+                with contextlib.suppress(FileNotFoundError):
+                    fs.rm_file(f"{root.rstrip('/')}/{key}")
+
     def sync(self, keys: Iterable[str]) -> None:
         """Have the disk hold files and the directories that list them; object stores do on their own."""
         if not self.local:
@@ -137,10 +154,13 @@ class Layout:
         Sizes of the blocks along every dimension that the lazy variables have.
     chunks
         Chunks of every lazy variable, by dimension, in the order of its dimensions.
+    reported
+        Rows of the report on observations that a region brings, by its number; empty where there is none.
     """
 
     blocks: dict[Hashable, tuple[int, ...]]
     chunks: dict[Hashable, dict[Hashable, int]]
+    reported: dict[tuple[int, ...], tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -165,7 +185,7 @@ class Layout:
         for name, chunks in self.chunks.items():
             ranges = [range(region[d].start // n, -(-region[d].stop // n)) for d, n in chunks.items()]
             found += ["/".join([str(name), "c", *map(str, i)]) for i in itertools.product(*ranges)]
-        return found
+        return found + [f"{STATISTICS}/c/{row}/0/0" for row in self.reported.get(index, ())]
 
     def marker(self, index: tuple[int, ...]) -> str:
         """Key of the marker of a region."""
@@ -206,7 +226,7 @@ def write(
     try:
         missing = _open(target, analysis, layout, plan, resume=resume)
         done = math.prod(layout.shape) - len(missing)
-        _compute([(_store, analysis, layout, target, index) for index in missing], done=done, progress=progress)
+        _compute(_tasks(analysis, target, layout, missing), done=done, progress=progress)
         files = target.files()
         lost = [index for index in layout.indices() if not _is_complete(files, layout, index)]
         if lost:
@@ -273,7 +293,8 @@ def open_analysis(
             f"There is no analysis at {target.url}. Check the path; ds.slams.assimilate(...).slams.to_zarr writes one."
         )
         raise StoreError(msg)
-    ds: xr.Dataset = xr.open_zarr(target.url, consolidated=False, **target.arguments)
+    with _leftovers_ignored():
+        ds: xr.Dataset = xr.open_zarr(target.url, consolidated=False, **target.arguments)
     if _COMPLETE not in ds.attrs:
         msg = (
             f"{target.url} was not written by .slams.to_zarr, or only just begun, and does not say whether it is "
@@ -281,7 +302,7 @@ def open_analysis(
         )
         raise StoreError(msg)
     if not ds.attrs[_COMPLETE]:
-        markers = sum(k.startswith(f"{_GROUP}/complete/c/") for k in files)
+        markers = sum(k.startswith(f"{_GROUP}/complete/c/") and not k.endswith(_PARTIAL) for k in files)
         msg = (
             f"{target.url} is not complete: {markers} of its regions are. Run what writes it again with resume=True, "
             "or open what there is with incomplete='warn'."
@@ -295,7 +316,8 @@ def open_analysis(
 def _prepare(analysis: xr.Dataset) -> xr.Dataset:
     """Load the coordinates, and forget how variables were stored elsewhere."""
     computed = {k for da in analysis.data_vars.values() if da.chunks is not None for k in da.data.dask}
-    lazy = {n: c for n, c in analysis.coords.items() if c.chunks is not None}
+    # Statistics of observations are written region by region.
+    lazy = {n: c for n, c in analysis.coords.items() if c.chunks is not None and n != STATISTICS}
     if costly := [str(n) for n, c in lazy.items() if not computed.isdisjoint(c.data.dask)]:
         msg = (
             f"The coordinates {', '.join(costly)} are made of what is still to be computed, but have to be written "
@@ -313,7 +335,7 @@ def _prepare(analysis: xr.Dataset) -> xr.Dataset:
 
 def _layout(analysis: xr.Dataset) -> Layout:
     try:
-        blocks = {dim: tuple(sizes) for dim, sizes in analysis.chunksizes.items()}
+        blocks = {d: tuple(sizes) for d, sizes in analysis.drop_vars(STATISTICS, errors="ignore").chunksizes.items()}
     except ValueError as e:
         msg = f"The variables are chunked differently ({e}). Call .unify_chunks() before writing."
         raise ChunkError(msg) from e
@@ -329,7 +351,32 @@ def _layout(analysis: xr.Dataset) -> Layout:
             rest = math.prod(size.values()) // size[dim] * da.dtype.itemsize
             size[dim] = max(n for n in _divisors(size[dim]) if n == 1 or n * rest <= _CHUNK_BYTES)
         chunks[name] = size
-    return Layout(blocks, chunks)
+    return Layout(blocks, chunks, _reported(analysis, blocks))
+
+
+def _reported(
+    analysis: xr.Dataset, blocks: Mapping[Hashable, tuple[int, ...]]
+) -> dict[tuple[int, ...], tuple[int, ...]]:
+    """Rows of the report on observations by the region that holds the first time of their segment."""
+    if STATISTICS not in analysis.coords or analysis[STATISTICS].chunks is None:
+        return {}
+    name = schema.coordinate(analysis, "time")
+    time = None if name is None else analysis[name].dims[0]
+    starts = analysis[SEGMENT_START].values
+    at = np.zeros(starts.size, int) if time is None else analysis.get_index(time).get_indexer(starts)
+    if (at < 0).any():
+        msg = (
+            f"The report on observations is of times from {starts[0]} on, of which some are no longer in the Dataset. "
+            "Select the period before the analysis (ds.sel(time=...).slams.assimilate(..., report=True)), or leave the "
+            f"report out: .drop_vars({STATISTICS!r})."
+        )
+        raise ChunkError(msg)
+    found: dict[tuple[int, ...], tuple[int, ...]] = {}
+    for row, position in enumerate(at):
+        block = {time: int(np.searchsorted(np.cumsum(blocks[time]), position, side="right"))} if time in blocks else {}
+        index = tuple(block.get(d, 0) for d in blocks)
+        found[index] = (*found.get(index, ()), row)
+    return found
 
 
 def _common(sizes: Sequence[int]) -> int:
@@ -348,7 +395,11 @@ def _plan(analysis: xr.Dataset, layout: Layout) -> dict[str, Any]:
     }
     plan = {
         "settings": settings,
-        "coordinates": {str(k): _digest(v) for k, v in sorted(analysis.coords.items(), key=lambda kv: str(kv[0]))},
+        "coordinates": {
+            str(k): _digest(v)
+            for k, v in sorted(analysis.coords.items(), key=lambda kv: str(kv[0]))
+            if v.chunks is None
+        },
         "variables": {str(k): [*map(str, v.dims), str(v.dtype)] for k, v in analysis.data_vars.items()},
         "blocks": {str(k): list(v) for k, v in layout.blocks.items()},
     }
@@ -413,20 +464,22 @@ def _open(
         target.clear()
         _create(target, analysis, layout, plan)
         return list(layout.indices())
+    # Of metadata only, over which libraries stumble: a worker that is taken for dead may still be writing a chunk.
+    target.sweep(key for key in files if "/c/" not in key)
     return [index for index in layout.indices() if not _is_complete(files, layout, index)]
 
 
 def _is_ours(key: str, analysis: xr.Dataset) -> bool:
     """Whether a file of a store without a plan can only be the leftover of a store that was lost while in use."""
     first, *rest = key.split("/")
-    return first == _GROUP or key.endswith(".partial") or (first in analysis.data_vars and rest[:1] == ["c"])
+    return first == _GROUP or key.endswith(_PARTIAL) or (first in analysis.data_vars and rest[:1] == ["c"])
 
 
 def _is_empty(target: Target, files: Mapping[str, int]) -> bool:
     """Whether there is a group of zarr and nothing in it, as it is for a moment when a store is made."""
     import zarr
 
-    if {k for k in files if not k.endswith(".partial")} != {"zarr.json"}:
+    if {k for k in files if not k.endswith(_PARTIAL)} != {"zarr.json"}:
         return False
     return not zarr.open(target.url, mode="r", **target.arguments).attrs
 
@@ -444,64 +497,97 @@ def _create(target: Target, analysis: xr.Dataset, layout: Layout, plan: dict[str
     group.create_array(
         "complete", shape=layout.shape, chunks=(1,) * len(layout.shape), dtype="uint8", fill_value=0, compressors=None
     )
-    encoding = {name: {"chunks": tuple(size.values())} for name, size in layout.chunks.items()}
+    encoding: dict[Hashable, dict[str, Any]] = {
+        name: {"chunks": tuple(size.values())} for name, size in layout.chunks.items()
+    }
+    if layout.reported:
+        encoding[STATISTICS] = {"chunks": (1, *analysis[STATISTICS].shape[1:]), "fill_value": np.nan}
     begun = analysis.assign_attrs({_COMPLETE: 0})
     begun.to_zarr(
         target.url, mode="a", compute=False, consolidated=False, zarr_format=3, encoding=encoding, **target.arguments
     )
     _consolidate(target)
-    target.sync(k for k in target.files() if not k.endswith(".partial"))
+    target.sync(k for k in target.files() if not k.endswith(_PARTIAL))
     group.attrs.update({"created": 1})
 
 
 def _finish(target: Target) -> None:
     import zarr
 
+    target.sweep(target.files())
     zarr.open_group(target.url, mode="r+", use_consolidated=False, **target.arguments).attrs.update({_COMPLETE: 1})
     _consolidate(target)
     target.sync(["zarr.json"])
+
+
+@contextlib.contextmanager
+def _leftovers_ignored() -> Iterator[None]:
+    """List a store without a warning of the files that a killed run did not get done with."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=rf"Object at .*{re.escape(_PARTIAL)} is not recognized")
+        yield
 
 
 def _consolidate(target: Target) -> None:
     """All metadata in one file, as xarray likes to find them."""
     import zarr
 
-    with warnings.catch_warnings():
+    with _leftovers_ignored():
         # Consolidated metadata are an agreement among libraries that zarr's third specification has not adopted yet.
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
         zarr.consolidate_metadata(zarr.open_group(target.url, mode="r+", **target.arguments).store)
 
 
-def _store(block: xr.Dataset, target: Target, layout: Layout, index: tuple[int, ...]) -> None:
-    """Write a region, and then its marker."""
+def _store(
+    fields: dict[Hashable, Any], rows: list[Any], target: Target, layout: Layout, index: tuple[int, ...]
+) -> None:
+    """Write a region, given as an array for every variable and its rows of the report, and then its marker."""
     import zarr
 
-    lazy = block[list(layout.chunks)].reset_coords(drop=True).drop_vars(list(block.coords), errors="ignore")
+    lazy = xr.Dataset({name: (tuple(layout.chunks[name]), values) for name, values in fields.items()})
     # An array that is all fill value would otherwise leave no chunk, and look as if it was lost.
     region: Any = layout.region(index)
     lazy.to_zarr(
         target.url, mode="r+", region=region, consolidated=False, write_empty_chunks=True,
         **target.arguments,
     )  # fmt: skip
+    if rows:
+        statistics = zarr.open_array(target.url, path=STATISTICS, mode="r+", **target.arguments)
+        for row, values in zip(layout.reported[index], rows, strict=True):
+            statistics[row : row + 1] = values
     target.sync(layout.keys(index))
     markers = zarr.open_array(target.url, path=f"{_GROUP}/complete", mode="r+", **target.arguments)
     markers[index] = 1
     target.sync([layout.marker(index)])
 
 
-def _compute(jobs: Sequence[tuple[Any, ...]], *, done: int, progress: bool) -> None:
+def _tasks(analysis: xr.Dataset, target: Target, layout: Layout, indices: Iterable[tuple[int, ...]]) -> list[Any]:
+    """Task of dask for every region."""
+    from dask.delayed import delayed
+
+    names = [*layout.chunks, *([STATISTICS] if layout.reported else [])]
+    # Blocks, as nodes of the graph that they are in: of arrays dask makes graphs of their own, in which all that
+    # variables, the report, and regions have in common is computed for each; of a Dataset every task would take the
+    # graph of the whole run along.
+    blocks = {name: analysis.variables[name].data.to_delayed(optimize_graph=False) for name in names}
+    run = delayed(_store, pure=False)
+    tasks = []
+    for index in indices:
+        at = dict(zip(layout.blocks, index, strict=True))
+        fields = {name: blocks[name][tuple(at[d] for d in dims)] for name, dims in layout.chunks.items()}
+        rows = [blocks[STATISTICS][row, 0, 0] for row in layout.reported.get(index, ())]
+        tasks.append(run(fields, rows, target, layout, index))
+    return tasks
+
+
+def _compute(tasks: Sequence[Any], *, done: int, progress: bool) -> None:
     """Have dask compute and write every region."""
     from dask.base import compute
     from dask.callbacks import Callback
-    from dask.delayed import delayed
     from tqdm import tqdm
 
-    if not jobs:
+    if not tasks:
         return
-    tasks = [
-        delayed(store, pure=False)(analysis.isel(layout.region(index)), target, layout, index)
-        for store, analysis, layout, target, index in jobs
-    ]
     with tqdm(total=done + len(tasks), initial=done, desc="regions", unit="region", disable=not progress) as bar:
         client = _client()
         if client is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from azula.denoise import Denoiser, DiracPosterior, GaussianDenoiser
@@ -24,9 +25,11 @@ from exact_problems import (
 )
 from torch import Tensor
 
+from xslams.errors import OptionError
 from xslams.inference import sample_posterior
 from xslams.inference.guidance import MMPS, guide
 from xslams.inference.samplers import sample
+from xslams.inference.times import time_at
 
 MEMBERS = 4096
 
@@ -115,6 +118,28 @@ def test_corrections_keep_gaussian_posteriors(corrections: int) -> None:
     # DDIM steps instead of compensated ones lose 3 to 4 %.
     assert found["std"] < 0.012
     assert found["covariance"] < 0.025
+
+
+@pytest.mark.parametrize("corrections", [0, 2])
+def test_members_may_be_where_sampling_starts(corrections: int) -> None:
+    # Draws from another posterior, of which the noise at the start leaves hardly anything.
+    problem, other = (gaussian(16, 6, "flat", error=0.5, seed=seed, dtype=torch.float64) for seed in (0, 1))
+    generator = torch.Generator().manual_seed(0)
+    root = torch.linalg.cholesky(other.covariance)
+    start = other.mean + torch.randn(MEMBERS, 16, generator=generator, dtype=torch.float64) @ root.T
+    t = time_at(SCHEDULE, torch.as_tensor(np.geomspace(40.0, 0.01, 28)))
+    z = sample_posterior(
+        problem.denoiser(), problem.y, problem.observe, problem.error, shape=(16,), members=MEMBERS, t=t, start=start,
+        corrections=corrections, generator=generator,
+    )  # fmt: skip
+    found = problem.errors(z.mean(0), torch.cov(z.T))
+    assert found["mean"] < 0.1
+    assert found["std"] < 0.06
+    assert problem.errors(start.mean(0), torch.cov(start.T))["mean"] > 1
+    with pytest.raises(OptionError, match="start needs times"):
+        sample_posterior(
+            problem.denoiser(), problem.y, problem.observe, problem.error, shape=(16,), members=MEMBERS, start=start
+        )
 
 
 @pytest.mark.parametrize(("separation", "seed"), [(0.5, 1), (0.7, 0)])

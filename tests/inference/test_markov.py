@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from xslams.inference import sample_posterior
 from xslams.inference.guidance import guide
-from xslams.inference.markov import BlockTridiagonal, MarkovDenoiser, gauss_newton
+from xslams.inference.markov import MarkovDenoiser
 from xslams.inference.posterior import error_covariance
+from xslams.inference.process import BlockTridiagonal, gauss_newton
 from xslams.models.transition import Transition
 from xslams.models.twofilter import Gaussian, TwoFilter
 from xslams.training.trajectories import fit_trajectories, fit_transition
@@ -212,10 +213,11 @@ def test_training_comes_near_the_exact_filter() -> None:
         assert -0.02 < float(gap) < 0.1
 
 
+@pytest.mark.parametrize("substeps", [1, 2])
 @pytest.mark.parametrize(("channels", "sites", "reach"), [(3, 1, 0), (1, 20, 2), (2, 12, 1), (1, 7, 2)])
-def test_the_jacobian_of_a_step_is_that_of_autograd(channels: int, sites: int, reach: int) -> None:
+def test_the_jacobian_of_a_step_is_that_of_autograd(channels: int, sites: int, reach: int, substeps: int) -> None:
     torch.manual_seed(0)
-    step = Transition(channels, sites, hidden=8, reach=reach).requires_grad_(requires_grad=False)
+    step = Transition(channels, sites, hidden=8, reach=reach, substeps=substeps).requires_grad_(requires_grad=False)
     nn.init.normal_(step.last.weight, std=0.3)
     z = torch.randn(2, 3, channels * sites)
 
@@ -224,8 +226,8 @@ def test_the_jacobian_of_a_step_is_that_of_autograd(channels: int, sites: int, r
 
     value, jacobian = step.linearize(z)
     exact = torch.func.vmap(torch.func.jacrev(flat))(z.flatten(0, 1)).unflatten(0, (2, 3))
-    assert torch.allclose(value, flat(z), atol=1e-6)
-    assert torch.allclose(jacobian, exact, atol=1e-6)
+    assert torch.allclose(value, flat(z), atol=1e-5)
+    assert torch.allclose(jacobian, exact, atol=1e-5)
 
 
 def test_a_step_is_learned_with_its_noise() -> None:

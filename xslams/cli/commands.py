@@ -100,6 +100,9 @@ def _command(function: Callable[..., None]) -> click.Command:
 @_option("--seed", type=int, default=0, help="The same seed gives the same ensemble.")
 @_DEVICE
 @_option("--batch-size", type=sources.AutoInt(1), default="auto", help="Members sampled at once.")
+@_option("--precision", type=click.Choice(["float32", "bf16"]), default="float32",
+         help="Of the score network; bf16 is faster on GPUs that have it.")  # fmt: skip
+@_option("--compile", is_flag=True, help="Compile the score network: a minute at the beginning, for runs of hours.")
 @_option("--report", is_flag=True, help="Keep with the analysis what became of the observations.")
 @_START
 @_END

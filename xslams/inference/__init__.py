@@ -2,5 +2,6 @@
 
 from xslams.inference.posterior import sample_posterior
 from xslams.inference.prior import Prior, prior_of
+from xslams.inference.valleys import importance_weights, resample
 
-__all__ = ["Prior", "prior_of", "sample_posterior"]
+__all__ = ["Prior", "importance_weights", "prior_of", "resample", "sample_posterior"]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from xslams.errors import SlamsError
+from xslams.inference.batches import accelerate, fitting, in_batches, one_thread
 from xslams.inference.denoiser import SIGMA_MAX, TrajectoryDenoiser
 from xslams.inference.guidance import guide
 from xslams.inference.likelihood import observation_errors
@@ -46,8 +47,6 @@ __all__ = [
 
 # Draws below this number belong to the sampler; this one is the noise that the decoder leaves out.
 _RESIDUAL_DRAW = 2**31
-# Frames (members times length) that go through a GPU together.
-_FRAMES_PER_BATCH = 4096
 
 
 def _device(device: str | None) -> torch.device:
@@ -76,6 +75,8 @@ def assimilate_arrays(
     seed: int = 0,
     device: str | None = None,
     batch_size: int | Literal["auto"] = "auto",
+    precision: str = "float32",
+    compile: bool = False,
     progress: bool = False,
     predicted: FloatArray | None = None,
 ) -> npt.NDArray[np.float32]:
@@ -98,8 +99,10 @@ def assimilate_arrays(
     device
         Torch device; by default the GPU where there is one.
     batch_size
-        Members at a time on a GPU, where it changes memory and speed, and the result by rounding. A CPU takes them one
-        by one.
+        Members at a time on a GPU, where it changes memory and speed, and the result by rounding; "auto" takes as many
+        as fit, and fewer where memory runs out. A CPU takes them one by one, with one thread for each.
+    precision, compile
+        As in ``Dataset.slams.assimilate``.
     progress
         Whether to show progress bars.
     predicted
@@ -111,13 +114,48 @@ def assimilate_arrays(
     ndarray
         State channels in physical units, shape ``(member, T, channel, lat, lon)``, float32.
     """
+    with one_thread() as threads:
+        return _assimilate(
+            model, year_fraction, labels, sources, members, guidance=guidance, sampler=sampler, steps=steps,
+            corrections=corrections, antithetic=antithetic, seed=seed, device=device, batch_size=batch_size,
+            precision=precision, compiled=compile, progress=progress, threads=threads, predicted=predicted,
+        )  # fmt: skip
+
+
+def _assimilate(
+    model: Model,
+    year_fraction: FloatArray,
+    labels: npt.NDArray[np.int64],
+    sources: Sequence[SourceArrays],
+    members: Sequence[int],
+    *,
+    guidance: str,
+    sampler: str,
+    steps: int,
+    corrections: int,
+    antithetic: bool,
+    seed: int,
+    device: str | None,
+    batch_size: int | Literal["auto"],
+    precision: str,
+    compiled: bool,
+    progress: bool,
+    threads: int,
+    predicted: FloatArray | None,
+) -> npt.NDArray[np.float32]:
+    """Do what `assimilate_arrays` says, where operations have one thread each and members may have `threads`."""
     networks, season = _prepare(model, year_fraction, device)
     length = len(season)
-    size = max(_FRAMES_PER_BATCH // length, 1) if batch_size == "auto" else batch_size
-    if size < 1:
-        msg = f"batch_size must be at least 1 or 'auto'; got {size}."
+    if batch_size == "auto":
+        latent, fields = math.prod(networks.autoencoder.latent_shape), math.prod(model.spec.frame_shape)
+        size = fitting(len(members), length * latent, length * fields, season.device)
+    elif batch_size < 1:
+        msg = f"batch_size must be at least 1 or 'auto'; got {batch_size}."
         raise SlamsError(msg)
+    else:
+        size = batch_size
     denoiser = TrajectoryDenoiser(networks, season)
+    denoiser.score = accelerate(networks.score, precision, compiled=compiled)
     # Functions come last: what is linear is one operator.
     order = sorted((i for i, s in enumerate(sources) if len(s.values)), key=lambda i: sources[i].function is not None)
     present = [sources[i] for i in order]
@@ -128,18 +166,15 @@ def assimilate_arrays(
     out = np.empty(
         (len(members), length, model.spec.state_channels, len(model.spec.lat), len(model.spec.lon)), np.float32
     )
-    if season.device.type == "cpu":
-        # Rounding depends on the size of a batch. One by one, members are bitwise the same in any company, and on a few
-        # cores no slower.
-        size = 1
-    batches = [members[i : i + size] for i in range(0, len(members), size)]
-    for n, batch in enumerate(tqdm(batches, desc="members", unit="batch", disable=not progress or len(batches) == 1)):
+
+    def draw(first: int, batch: Sequence[int]) -> None:
         noise = KeyedNoise(
             seed, batch, [int(label) for label in labels], networks.autoencoder.latent_shape, season.device,
             antithetic=antithetic,
         )  # fmt: skip
         guided: Denoiser = denoiser
         if operator is not None:
+            # One for each batch: what a robust likelihood makes of the errors is the state of a guided denoiser.
             guided = guide(denoiser, operator.y, operator, errors, guidance, reweight=robust)
         z = sample(
             guided,
@@ -148,17 +183,19 @@ def assimilate_arrays(
             sampler=sampler,
             steps=steps,
             corrections=corrections,
-            progress=progress,
+            progress=progress and len(members) == 1,
         )
         left_out = KeyedNoise(
             seed, batch, noise.labels, model.spec.frame_shape, season.device, antithetic=antithetic
         )  # fmt: skip
         residual = left_out(_RESIDUAL_DRAW)
-        first = n * size
         if predicted is not None and operator is not None:
+            # Rows of no other batch, so that batches may be drawn side by side.
             with torch.no_grad():
                 predicted[first : first + len(batch), column] = operator(z).cpu().numpy()
         out[first : first + len(batch)] = _to_physical(networks, z, season, residual)[:, :, : model.spec.state_channels]
+
+    in_batches(draw, members, season.device, size=size, shrink=batch_size == "auto", threads=threads, progress=progress)
     return out
 
 
@@ -228,7 +265,7 @@ def climatology_arrays(
     For a transformed variable the standard deviation is that of the linearised transform at the mean.
     """
     networks, season = _prepare(model, year_fraction, "cpu")
-    with torch.no_grad():
+    with one_thread(), torch.no_grad():
         mean, std = networks.normalization.climatology(season)
         spread = std * networks.normalization.slope(mean)
         return networks.normalization.inverse_transform(mean).numpy(), spread.numpy()
@@ -273,11 +310,12 @@ def observe_arrays(
         return function(fields_by_name(x, model.spec.variables))
 
     spread = torch.zeros_like(x[:, :, 0])
-    for channel in range(x.shape[2]):
-        v = torch.zeros_like(x)
-        v[0, :, channel] = torch.as_tensor(std[:, channel])
-        spread = spread + jacobian_product(observe, x, v).abs()
-    with torch.no_grad():
+    with one_thread():
+        for channel in range(x.shape[2]):
+            v = torch.zeros_like(x)
+            v[0, :, channel] = torch.as_tensor(std[:, channel])
+            spread = spread + jacobian_product(observe, x, v).abs()
+    with one_thread(), torch.no_grad():
         return observe(x)[0].numpy(), spread[0].numpy()
 
 
@@ -302,7 +340,7 @@ def variogram_arrays(model: Model, year_fraction: FloatArray, samples: int = 64)
     networks, season = _prepare(model, year_fraction, "cpu")
     gaussian = networks.gaussian.trajectory(1)
     noise = torch.randn((samples, 1, *networks.autoencoder.latent_shape), generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
+    with one_thread(), torch.no_grad():
         u = networks.autoencoder.decode(gaussian.apply(torch.sqrt, noise))
         u = (u - networks.autoencoder.decode(torch.zeros_like(noise[:1])))[:, 0]
         mean, std = networks.normalization.climatology(season)

@@ -37,6 +37,7 @@ from azula.linalg.covariance import Covariance, DiagonalCovariance, IsotropicCov
 from torch import Tensor
 
 from xslams.errors import OptionError
+from xslams.inference.forward import jvp
 from xslams.inference.solvers import conjugate_gradients
 
 if TYPE_CHECKING:
@@ -66,8 +67,6 @@ Derivative = Literal["vjp", "jvp"]
 # An iteration of the solver costs a product with the covariance. Systems that need more than these are too badly
 # conditioned for single precision.
 _MOST_ITERATIONS = 50
-# Linearisations about the guided estimate, by denoisers that can (`MarkovDenoiser`).
-_RELINEARIZATIONS = 2
 
 
 @runtime_checkable
@@ -115,8 +114,7 @@ def linearize(operator: Operator, z: Tensor) -> tuple[Tensor, LinearMap, LinearM
 
     def forward(v: Tensor) -> Tensor:
         # Forward mode: reverse mode would have to differentiate the backward pass.
-        product: Tensor = torch.func.jvp(operator, (z,), (v,))[1]
-        return product
+        return jvp(operator, z, v)
 
     def adjoint(w: Tensor) -> Tensor:
         return torch.autograd.grad(y, leaf, w, retain_graph=True)[0]
@@ -179,11 +177,10 @@ class GuidedDenoiser(Denoiser, abc.ABC):
         if self.reweight is not None and float(t) > self._latest:
             self._set_errors(self.errors)  # back at high noise: another sample
         mean = self._update(*self._prior(x_t, t, **kwargs), t)
-        relinearize = getattr(self.denoiser, "relinearize", lambda *_: None)
-        for _ in range(_RELINEARIZATIONS):
+        for _ in range(getattr(self.denoiser, "relinearizations", 0)):
             # Where the dynamics are known, linearise them about what the observations make of the estimate: an iterated
             # smoother. Without them it may lie in another valley, and a covariance that is small there holds it back.
-            posterior = relinearize(x_t, t, mean)
+            posterior = self.denoiser.relinearize(x_t, t, mean)  # type: ignore[operator]  # which has one if it does so
             if posterior is None:
                 break
             mean = self._update(posterior.mean, posterior.covariance, t)
@@ -235,7 +232,7 @@ class GuidedDenoiser(Denoiser, abc.ABC):
             def estimate(x: Tensor) -> Tensor:
                 return self.denoiser(x, t, **kwargs).mean
 
-            return estimate(x_t), lambda v: sigma**2 / alpha * torch.func.jvp(estimate, (x_t,), (v,))[1]
+            return estimate(x_t), lambda v: sigma**2 / alpha * jvp(estimate, x_t, v)
         with torch.enable_grad():
             x_t = x_t.clone().requires_grad_()
             x_hat = self.denoiser(x_t, t, **kwargs).mean

@@ -46,12 +46,13 @@ from azula.denoise import Denoiser, Posterior
 from azula.noise import Schedule, VESchedule
 from torch import Tensor
 
+from xslams.inference.process import BlockTridiagonal, gauss_newton
+
 if TYPE_CHECKING:
     from xslams.models.systems import SystemNetworks
-    from xslams.models.transition import Transition
     from xslams.models.twofilter import Gaussian
 
-__all__ = ["BlockTridiagonal", "CorrelatedPosterior", "Diagonal", "MarkovDenoiser", "gauss_newton", "steps_at"]
+__all__ = ["CorrelatedPosterior", "Diagonal", "MarkovDenoiser", "steps_at"]
 
 # How much further than the noisy state an estimate may move: it does so between modes, at high noise, by a factor of
 # a few.
@@ -60,71 +61,6 @@ _KAPPA = 30.0
 _BATCH = 256
 # Noise, relative to the signal, beyond which trajectories within reach are bent.
 _FAR = 0.5
-# Blocks larger than this are multiplied by a library, smaller ones element by element.
-_WIDE = 8
-
-
-class BlockTridiagonal:
-    """Inverse of a symmetric positive definite block-tridiagonal matrix.
-
-    Parameters
-    ----------
-    diagonal
-        Diagonal blocks, shape ``(B, L, n, n)``.
-    below
-        Blocks below them, shape ``(B, L - 1, n, n)``: rows of frame ``i + 1``, columns of frame ``i``.
-
-    Examples
-    --------
-    >>> import torch
-    >>> matrix = BlockTridiagonal(4 * torch.eye(2).expand(1, 3, 2, 2), torch.eye(2).expand(1, 2, 2, 2))
-    >>> matrix.solve(torch.tensor([[[5.0, 5.0], [6.0, 6.0], [5.0, 5.0]]])).round(decimals=3)
-    tensor([[[1., 1.],
-             [1., 1.],
-             [1., 1.]]])
-    """
-
-    def __init__(self, diagonal: Tensor, below: Tensor) -> None:
-        eye = torch.eye(diagonal.shape[-1], dtype=diagonal.dtype, device=diagonal.device)
-        left = diagonal[:, 0]
-        inverses: list[Tensor] = []  # of the roots of the diagonal blocks that elimination leaves
-        lower: list[Tensor] = []
-        for i in range(diagonal.shape[1]):
-            root = torch.linalg.cholesky(left)
-            inverses.append(torch.linalg.solve_triangular(root, eye.expand_as(root), upper=False))
-            if i + 1 < diagonal.shape[1]:
-                lower.append(below[:, i] @ inverses[i].mT)
-                left = diagonal[:, i + 1] - lower[i] @ lower[i].mT
-        self._wide = diagonal.shape[-1] > _WIDE
-        # With the batch last, the small sums over blocks run over whole vectors, several times as fast.
-        self._inverses = inverses if self._wide else [block.movedim(0, -1).contiguous() for block in inverses]
-        self._below = lower if self._wide else [block.movedim(0, -1).contiguous() for block in lower]
-
-    def solve(self, v: Tensor) -> Tensor:
-        """Multiply with the inverse, shape ``(B, L, n)``."""
-        if self._wide:
-            return self._solve_wide(v)
-        frames = v.permute(1, 2, 0).contiguous().unbind(0)
-        done: list[Tensor] = []
-        for i, inverse in enumerate(self._inverses):
-            rest = frames[i] if not i else frames[i] - (self._below[i - 1] * done[-1]).sum(1)
-            done.append((inverse * rest).sum(1))
-        out: list[Tensor] = []
-        for i in reversed(range(len(done))):
-            rest = done[i] if not out else done[i] - (self._below[i] * out[-1][:, None]).sum(0)
-            out.append((self._inverses[i] * rest[:, None]).sum(0))
-        return torch.stack(out[::-1]).permute(2, 0, 1)
-
-    def _solve_wide(self, v: Tensor) -> Tensor:
-        done: list[Tensor] = []
-        for i, inverse in enumerate(self._inverses):
-            rest = v[:, i, :, None] if not i else v[:, i, :, None] - self._below[i - 1] @ done[-1]
-            done.append(inverse @ rest)
-        out: list[Tensor] = []
-        for i in reversed(range(len(done))):
-            rest = done[i] if not out else done[i] - self._below[i].mT @ out[-1]
-            out.append(self._inverses[i].mT @ rest)
-        return torch.stack(out[::-1], dim=1).squeeze(-1)
 
 
 class Diagonal:
@@ -173,6 +109,12 @@ class MarkovDenoiser(Denoiser):
         Modules of a model.
     schedule
         Noise schedule; by default variance exploding, over the noise levels of training.
+    relinearized
+        Largest noise, relative to the signal, at which guidance linearises the dynamics about what the observations
+        make of the network's estimate; by default where the model gains by it without observations. Where they are
+        sparse, up to two or three times that finds valleys that are lost otherwise.
+    relinearizations
+        How many times guidance does so per call.
 
     Examples
     --------
@@ -184,10 +126,19 @@ class MarkovDenoiser(Denoiser):
     (torch.Size([2, 20, 3, 1, 1]), torch.Size([2, 20, 3, 1, 1]))
     """
 
-    def __init__(self, networks: SystemNetworks, schedule: Schedule | None = None) -> None:
+    def __init__(
+        self,
+        networks: SystemNetworks,
+        schedule: Schedule | None = None,
+        *,
+        relinearized: float | None = None,
+        relinearizations: int = 2,
+    ) -> None:
         super().__init__()
         self.networks = networks
         self.schedule = VESchedule(0.005, 30.0) if schedule is None else schedule
+        self.relinearized = float(networks.refine) if relinearized is None else relinearized
+        self.relinearizations = relinearizations
         self.correlated = True
         self.calls = 0
 
@@ -244,7 +195,7 @@ class MarkovDenoiser(Denoiser):
         """
         alpha, sigma = self.schedule(t)
         ratio = float(sigma / alpha)
-        if ratio > float(self.networks.refine):
+        if ratio > self.relinearized:
             return None
         noisy = (x_t / alpha).flatten(2)
         mean, precision = gauss_newton(self.networks.transition, guess.flatten(2), noisy, ratio, checked=False)
@@ -254,72 +205,6 @@ class MarkovDenoiser(Denoiser):
 def steps_at(ratio: float) -> int:
     """Return the number of steps from the network's guess: far from linear, a second one still gains a little."""
     return 2 if ratio > _FAR else 1
-
-
-def gauss_newton(
-    transition: Transition, guess: Tensor, noisy: Tensor, ratio: float, steps: int = 1, *, checked: bool = True
-) -> tuple[Tensor, BlockTridiagonal]:
-    """Improve a guess of trajectories by steps of the Gauss-Newton method.
-
-    Parameters
-    ----------
-    transition
-        Learned step of the process.
-    guess, noisy
-        Guess, and the trajectories with noise, shape ``(B, L, n)``.
-    ratio
-        Standard deviation of the noise.
-    steps
-        Number of steps.
-    checked
-        Whether the last step, too, is only taken where it leads downhill, at the price of one more evaluation.
-
-    Returns
-    -------
-    tuple
-        Improved trajectories, and the matrix of the last step, the precision of the posterior.
-    """
-    # In double precision, as what the dynamics determine and what they leave open differ by orders of magnitude.
-    noise = transition.noise.repeat_interleave(transition.sites).double()
-    start = transition.start.double()
-    seen = noisy.double()
-
-    def evaluate(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Jacobian, weighted residual of every step, and twice the negative log-density of each trajectory."""
-        value, jacobian = (a.double() for a in transition.linearize(x[:, :-1].to(guess)))
-        wrong = (x[:, 1:] - value) / noise
-        cost = (wrong.square() * noise).sum((1, 2)) + ((seen - x) / ratio).square().sum((1, 2))
-        return jacobian, wrong, cost + ((x[:, 0] @ start) * x[:, 0]).sum(1)
-
-    def system(x: Tensor, jacobian: Tensor, wrong: Tensor) -> tuple[BlockTridiagonal, Tensor]:
-        weighted = jacobian / noise[:, None]
-        diagonal = (torch.eye(x.shape[-1], dtype=x.dtype, device=x.device) / ratio**2).repeat(*x.shape[:2], 1, 1)
-        diagonal[:, 0] += start
-        diagonal[:, :-1] += jacobian.mT @ weighted
-        diagonal[:, 1:] += torch.diag(1 / noise)
-        downhill = (seen - x) / ratio**2
-        downhill[:, 0] -= x[:, 0] @ start
-        downhill[:, :-1] += (jacobian.mT @ wrong[..., None]).squeeze(-1)
-        downhill[:, 1:] -= wrong
-        return BlockTridiagonal(diagonal, -weighted), downhill
-
-    x = guess.double()
-    jacobian, wrong, cost = evaluate(x)
-    matrix, downhill = system(x, jacobian, wrong)
-    for n in range(steps):
-        tried = x + matrix.solve(downhill)
-        if n + 1 == steps and not checked:
-            return tried.to(guess), matrix
-        jacobian_there, wrong_there, cost_there = evaluate(tried)
-        # A step that does not lead downhill is not taken: the guess was in another valley.
-        better = (cost_there < cost)[:, None, None]
-        x = torch.where(better, tried, x)
-        wrong = torch.where(better, wrong_there, wrong)
-        jacobian = torch.where(better[..., None], jacobian_there, jacobian)
-        cost = torch.minimum(cost, cost_there.nan_to_num(torch.inf))
-        if n + 1 < steps:
-            matrix, downhill = system(x, jacobian, wrong)
-    return x.to(guess), matrix
 
 
 def _precision(parts: list[Gaussian], ratio: float) -> BlockTridiagonal:

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from xslams.errors import ObservationError
+from xslams.inference.forward import jvp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -231,7 +232,7 @@ def jacobian_product(function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor)
     tensor([6.])
     """
     try:
-        product: Tensor = torch.func.jvp(function, (x,), (v,))[1]
+        product = jvp(function, x, v)
     except (NotImplementedError, RuntimeError):
         # No forward mode for something in it: the adjoint is linear in its argument, and its adjoint is the product.
         with torch.enable_grad():

@@ -51,6 +51,7 @@ def sample_posterior(
     corrections: int = 0,
     generator: torch.Generator | None = None,
     t: Tensor | None = None,
+    start: Tensor | None = None,
     antithetic: bool = False,
 ) -> Tensor:
     r"""Draw members from the posterior of a diffusion prior given observations.
@@ -87,6 +88,10 @@ def sample_posterior(
         Source of randomness; torch's global generator by default.
     t
         Times from 1 to 0, one call each; by default uniform in log-SNR. Others: `xslams.inference.times.time_grid`.
+    start
+        Members that are nearly right, shape ``(members, *shape)``: of a forecast, or after
+        `xslams.inference.resample`. Noise of the time ``t[0]`` is added to them, and sampling begins there; it should
+        be larger than what is wrong with them.
     antithetic
         Whether to draw members in pairs, ``2 k + 1`` with the negated noise of ``2 k``. Every member is still a draw
         from the posterior, but the two of a pair are not independent: where the posterior is Gaussian they lie opposite
@@ -104,7 +109,7 @@ def sample_posterior(
     Raises
     ------
     OptionError
-        If a name is unknown, a variance is not positive, or shapes disagree.
+        If a name is unknown, a variance is not positive, shapes disagree, or there is a `start` without `t`.
 
     Examples
     --------
@@ -122,8 +127,12 @@ def sample_posterior(
     (True, True)
     """
     noise = GeneratorNoise((members, *shape), generator, y, antithetic=antithetic)
-    _, sigma = denoiser.schedule(torch.ones((), device=y.device, dtype=y.dtype) if t is None else t[0].to(y))
-    x = sigma * noise(0)
+    if start is not None and (t is None or start.shape != (members, *shape)):
+        msg = f"start needs times t that begin where its noise is, and the shape {(members, *shape)}; got "
+        msg += f"t={None if t is None else tuple(t.shape)} and the shape {tuple(start.shape)}."
+        raise OptionError(msg)
+    alpha, sigma = denoiser.schedule(torch.ones((), device=y.device, dtype=y.dtype) if t is None else t[0].to(y))
+    x = sigma * noise(0) if start is None else alpha * start + sigma * noise(0)
     predicted = A(x[:1])
     if y.ndim not in (1, 2) or predicted.shape[1:] != y.shape[-1:] or y.shape[:-1] not in ((), (members,)):
         msg = (
@@ -132,4 +141,4 @@ def sample_posterior(
         )
         raise OptionError(msg)
     guided = guide(denoiser, y, A, error_covariance(cov_y), guidance)
-    return sample(guided, x, noise, sampler=sampler, steps=steps, corrections=corrections, t=t)
+    return sample(guided, x, noise, sampler=sampler, steps=steps, corrections=corrections, t=t, warm=start is not None)

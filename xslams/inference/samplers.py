@@ -84,6 +84,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from xslams.errors import OptionError
+from xslams.inference.batches import transfer
 from xslams.inference.times import time_grid
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ class KeyedNoise:
                 torch.randn(self.frame_shape, generator=generator, out=out[i, j])
             if self.antithetic and member % 2:
                 out[i].neg_()
-        return out.to(self.device)
+        return transfer(out, self.device)
 
 
 def sample(
@@ -195,6 +196,7 @@ def sample(
     steps: int = 32,
     corrections: int = 0,
     t: Tensor | None = None,
+    warm: bool = False,
     progress: bool = False,
 ) -> Tensor:
     """Run the reverse process.
@@ -216,6 +218,8 @@ def sample(
         Langevin corrections at every noise level but the first and the last, one more call each.
     t
         Times from 1 to 0, as many as calls; by default uniform in log-SNR, see `xslams.inference.times.time_grid`.
+    warm
+        Whether `x` is states and noise instead of noise alone.
     progress
         Whether to show a progress bar.
 
@@ -267,10 +271,10 @@ def sample(
     bar = tqdm(total=last + 1, desc="sampling", disable=not progress, unit="step", leave=False)
     with bar, torch.no_grad():
         x = x / alpha[0]
-        mirror = estimate(-x, 0)
+        mirror = x if warm else estimate(-x, 0)
         for i in range(last + 1):
             mean = estimate(x, i)
-            if i == 0:
+            if i == 0 and not warm:
                 x = x + (3 * mean + mirror) / 4
             if corrections == 0 or i == last:
                 x, slope = step(x, mean, i, levels[i + 1])

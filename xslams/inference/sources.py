@@ -18,6 +18,7 @@ from azula.linalg.covariance import Covariance
 from torch import Tensor
 
 from xslams.errors import OptionError
+from xslams.inference.forward import jvp
 from xslams.inference.guidance import Linearizable
 from xslams.inference.posterior import error_covariance
 
@@ -158,7 +159,7 @@ def _maps(operator: Callable[[Tensor], Tensor], z: Tensor) -> tuple[LinearMap, L
     """Products with the Jacobian of an operator and its adjoint, which keep nothing but `z`."""
 
     def forward(v: Tensor) -> Tensor:
-        return torch.func.jvp(operator, (z,), (v,))[1]
+        return jvp(operator, z, v)
 
     def adjoint(w: Tensor) -> Tensor:
         with torch.enable_grad():

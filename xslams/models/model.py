@@ -149,6 +149,11 @@ class Model:
         return self._networks
 
     @property
+    def loaded(self) -> bool:
+        """Whether the networks are in memory."""
+        return self._networks is not None
+
+    @property
     def sha256(self) -> str:
         """Hash of the file, or an empty string for a model that was not saved."""
         if self._sha256 is None:

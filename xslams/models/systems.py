@@ -23,7 +23,7 @@ class SystemNetworks(nn.Module):
     ----------
     spec
         Its ``architecture`` names the sizes: ``memory``, ``hidden``, ``reach`` and ``blocks`` of the filters,
-        ``products`` and ``step_reach`` of the transition.
+        ``products``, ``step_reach`` and, if there are several, ``substeps`` of the transition.
     """
 
     mean: Tensor
@@ -38,7 +38,9 @@ class SystemNetworks(nn.Module):
         self.filters = TwoFilter(
             spec.channels, sites, memory=a["memory"], hidden=a["hidden"], reach=a["reach"], blocks=a["blocks"]
         )
-        self.transition = Transition(spec.channels, sites, hidden=a["products"], reach=a["step_reach"])
+        self.transition = Transition(
+            spec.channels, sites, hidden=a["products"], reach=a["step_reach"], substeps=a.get("substeps", 1)
+        )
         # Largest noise at which the transition improves on the filters, and at which it needs none.
         self.register_buffer("refine", torch.zeros(()))
         self.register_buffer("bare", torch.zeros(()))

@@ -4,7 +4,8 @@ r"""The step of a Markov process from one frame to the next, learned from trajec
     p(z_1) \approx \mathcal{N}(0, C)
 
 :math:`M` is a network of products: every layer multiplies linear maps of its input with each other, since that is what
-the equations of fluids do, and a step of a solver does several times. It is local on a circle of sites. :math:`Q` is
+the equations of fluids do, and a step of a solver does several times. Two layers are polynomials of fourth degree;
+where that is not enough, the step consists of several that are alike. It is local on a circle of sites. :math:`Q` is
 diagonal: what the network leaves of the changes in data that it has not seen. :math:`C` is that of the climate.
 """
 
@@ -16,6 +17,9 @@ from torch import Tensor, nn
 from xslams.models.twofilter import Sites
 
 __all__ = ["Transition"]
+
+# Neighbours of sites that are linearised together: more do not fit into a processor's cache.
+_BATCH = 16384
 
 
 class Transition(nn.Module):
@@ -29,14 +33,16 @@ class Transition(nn.Module):
         Width of the two layers of products.
     reach
         Sites on both sides that each of them sees.
+    substeps
+        How many times the layers are applied from frame to frame.
     """
 
     noise: Tensor
     start: Tensor
 
-    def __init__(self, channels: int, sites: int, *, hidden: int = 48, reach: int = 0) -> None:
+    def __init__(self, channels: int, sites: int, *, hidden: int = 48, reach: int = 0, substeps: int = 1) -> None:
         super().__init__()
-        self.channels, self.sites, self.reach = channels, sites, reach
+        self.channels, self.sites, self.reach, self.substeps = channels, sites, reach, substeps
         self.first = Sites(channels, 3 * hidden, reach)
         self.second = Sites(2 * hidden, 3 * hidden, reach)
         self.last = nn.Linear(2 * hidden + 2 * hidden + channels, channels)
@@ -55,43 +61,56 @@ class Transition(nn.Module):
         """Return expected next frames, shape ``(*, channel, site)`` as the frames."""
         # Small matrices that do not lie in order are multiplied several times more slowly.
         x = z.mT.contiguous()
-        first = _products(self.first(x))
-        second = _products(self.second(first))
-        step: Tensor = self.last(torch.cat([first, second, x], dim=-1))
-        return z + step.mT
+        for _ in range(self.substeps):
+            first = _products(self.first(x))
+            second = _products(self.second(first))
+            x = x + self.last(torch.cat([first, second, x], dim=-1))
+        return x.mT
 
     def linearize(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return expected next frames ``(*, n)`` and the Jacobian ``(*, n, n)`` there, for frames ``(*, n)``.
+        """Return expected next frames ``(*, n)`` and the Jacobian ``(*, n, n)`` there, for frames ``(*, n)``."""
+        values, jacobians = [], []
+        for frames in z.reshape(-1, self.size).split(max(_BATCH // (self.sites * (2 * self.reach + 1)), 1)):
+            x, jacobian = self._linearize(frames)
+            for _ in range(self.substeps - 1):
+                x, further = self._linearize(x)
+                jacobian = further @ jacobian
+            values.append(x)
+            jacobians.append(jacobian)
+        return torch.cat(values).reshape(z.shape), torch.cat(jacobians).reshape(*z.shape, self.size)
 
-        Sites that are too far apart to have a common neighbour share a forward derivative.
+    def _linearize(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Value ``(B, n)`` and Jacobian ``(B, n, n)`` of one application of the layers at ``(B, n)``.
+
+        Backward from each component of the next frame, since a site has few, and each depends on the sites nearby only.
+        By hand: torch's own derivatives take ten times as long for layers as small as these.
         """
-        shape = (self.channels, self.sites)
-        x = z.unflatten(-1, shape).mT.contiguous()
+        x = z.unflatten(-1, (self.channels, self.sites)).mT.contiguous()
         before = self.first(x)
         first = _products(before)
         middle = self.second(first)
-        second = _products(middle)
-        value = x + self.last(torch.cat([first, second, x], dim=-1))
-        span = min(4 * self.reach + 1, self.sites)
-        while self.sites % span:
-            span += 1
-        jacobian = z.new_zeros(*z.shape, *shape)  # (*, n, channel, site), the last two those of the argument
-        site = torch.arange(self.sites, device=z.device)
-        for channel in range(self.channels):
-            for color in range(span):
-                # Forward derivatives by hand: torch's own take ten times as long for layers as small as these.
-                seed = z.new_zeros(self.sites, self.channels)
-                seed[color::span, channel] = 1
-                d_first = _products_derivative(before, self.first.derivative(seed).expand_as(before))
-                d_second = _products_derivative(middle, self.second.derivative(d_first))
-                total = torch.cat([d_first, d_second, seed.expand_as(x)], dim=-1)
-                change = seed + total @ self.last.weight.T
-                # Which of the seeds a site can have heard of: the nearest.
-                nearest = (color + span * torch.round((site - color) / span).long()) % self.sites
-                column = nearest.expand(*change.mT.shape)[..., None]
-                into = jacobian.unflatten(-3, shape)[..., channel, :]
-                into.scatter_(-1, column, change.mT[..., None])
-        return value.mT.flatten(-2), jacobian.flatten(-2)
+        value = x + self.last(torch.cat([first, _products(middle), x], dim=-1))
+        near = 2 * self.reach + 1
+        far = 2 * near - 1
+        # What each site's neighbours had to multiply.
+        around = torch.stack([before.roll(-k, dims=-2) for k in range(-self.reach, self.reach + 1)], dim=-2)
+        site = torch.arange(self.sites, device=x.device)[:, None]
+        column = (site + torch.arange(far, device=x.device) - 2 * self.reach) % self.sites
+        column = column[:, None].expand(len(x), -1, self.channels, -1)
+        jacobian = x.new_zeros(len(x), self.channels, self.sites, self.channels, self.sites)
+        for channel, weight in enumerate(self.last.weight):
+            on_first, on_second, on_x = weight.split([first.shape[-1], first.shape[-1], self.channels])
+            back = _products_adjoint(middle, on_second.expand_as(first)) @ self.second.linear.weight
+            back = back.unflatten(-1, (near, -1))  # (B, site, neighbour, 2 hidden)
+            back[..., self.reach, :] += on_first
+            back = (_products_adjoint(around, back) @ self.first.linear.weight).unflatten(-1, (near, -1))
+            band = x.new_zeros(*x.shape[:2], far, self.channels)
+            for k in range(near):
+                band[:, :, k : k + near] += back[:, :, k]
+            band[:, :, 2 * self.reach] += on_x
+            band[:, :, 2 * self.reach, channel] += 1
+            jacobian[:, channel].scatter_add_(-1, column, band.mT)
+        return value.mT.flatten(-2), jacobian.flatten(-2).flatten(1, 2)
 
 
 def _products(h: Tensor) -> Tensor:
@@ -100,8 +119,8 @@ def _products(h: Tensor) -> Tensor:
     return torch.cat([plain, left * right], dim=-1)
 
 
-def _products_derivative(h: Tensor, change: Tensor) -> Tensor:
-    """Forward derivative of `_products` at `h`."""
+def _products_adjoint(h: Tensor, back: Tensor) -> Tensor:
+    """Adjoint of the derivative of `_products` at `h`."""
     _, left, right = h.chunk(3, dim=-1)
-    plain, d_left, d_right = change.chunk(3, dim=-1)
-    return torch.cat([plain, d_left * right + left * d_right], dim=-1)
+    plain, product = back.chunk(2, dim=-1)
+    return torch.cat([plain, product * right, product * left], dim=-1)

@@ -85,10 +85,6 @@ class Sites(nn.Module):
         """Map ``(*, site, inputs)`` to ``(*, site, outputs)``."""
         return self.linear(self._gather(x))
 
-    def derivative(self, change: Tensor) -> Tensor:
-        """Multiply with the matrix of the map alone."""
-        return F.linear(self._gather(change), self.linear.weight)
-
     def _gather(self, x: Tensor) -> Tensor:
         if not self.reach:
             return x

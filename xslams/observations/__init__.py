@@ -1,5 +1,6 @@
 """Observations: what was measured, where and when, how well, and as which linear map of the model's fields."""
 
+from xslams.observations.nearby import around
 from xslams.observations.quality import QualityControl
 from xslams.observations.reduction import reduced
 from xslams.observations.screening import (
@@ -29,6 +30,7 @@ __all__ = [
     "ObservationsLike",
     "Owner",
     "QualityControl",
+    "around",
     "as_observations",
     "background_check",
     "background_observation",

@@ -26,7 +26,7 @@ import xarray as xr
 from xslams.coordinates import hours, is_time
 from xslams.typing import FloatArray
 
-__all__ = ["TimeMatch", "match_times", "period_lengths"]
+__all__ = ["TimeMatch", "calendar_of", "match_times", "period_lengths"]
 
 _PERIOD = re.compile(r"(\d+)-(\d+)-(\d+)(?:[ T](\d+):(\d+)(?::(\d+))?)?")
 _SECOND = 1.0 / 3600.0
@@ -116,7 +116,7 @@ def match_times(
     array([[0., 1., 0.],
            [0., 0., 1.]])
     """
-    calendars = [_calendar(time), _calendar(frames)]
+    calendars = [calendar_of(time), calendar_of(frames)]
     clock: Clock = hours if calendars[0] == calendars[1] else lambda stamps: _translated(stamps, calendars[1])
     at, frame = clock(time).ravel(), hours(frames)
     undated = int(np.isnan(at).sum())
@@ -228,7 +228,8 @@ def _shares(pairs: FloatArray, frame: FloatArray, step: float) -> sp.csr_array:
     return weights
 
 
-def _calendar(time: xr.DataArray) -> str:
+def calendar_of(time: xr.DataArray) -> str:
+    """Name of the calendar of times, one for all that are the same today."""
     hours(time.isel(dict.fromkeys(time.dims, slice(1))))  # raises where these are no times
     name = str(time.dt.calendar)
     return "standard" if name in ("gregorian", "proleptic_gregorian") else name

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from xslams.inference.markov import gauss_newton, steps_at
+from xslams.inference.markov import steps_at
+from xslams.inference.process import gauss_newton
 
 if TYPE_CHECKING:
     from xslams.models.systems import SystemNetworks
