@@ -185,7 +185,8 @@ def main() -> None:
             scores = [float(ours[k][s].mean()) for k in ("filter", "smoother") for s in ("rmse", "spread")]
             label = f"xslams, {setting.window} times, {setting.members} members, {ours['calls']} calls"
             rows.setdefault(label, []).append((*scores, ours["cpu"]))
-            print(f"{name}, seed {seed}: {100 * ours['moved']:.1f} % of members replaced", file=sys.stderr, flush=True)
+            said = ", ".join(f"{k} {np.round(ours[k]['rmse'], 2)}" for k in ("filter", "smoother"))
+            print(f"{label}, seed {seed}: {said}; {100 * ours['moved']:.1f} % replaced", file=sys.stderr, flush=True)
             if arguments.only_xslams:
                 continue
             lag = setting.window // 2
