@@ -581,9 +581,11 @@ def test_a_warning_is_a_line(tmp_path, folder, tiny_model, monkeypatch):
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_leaves_nothing_or_is_resumed(command, analysis, tmp_path, fresh_python, sent, code):
-    # Every region waits, so that the signal comes while the run is under way.
+    # Every region waits, so that the signal comes while the run is under way. Jobs in the background are born deaf to
+    # Ctrl-C.
     slow = (
-        "import sys, time, xslams.pipeline as p\n"
+        "import signal, sys, time, xslams.pipeline as p\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def wait(*a, **k):\n    print('begun', flush=True); time.sleep(3600)\n"
         "p._assimilate_segment = wait\n"
         "from xslams.cli import main; main(sys.argv[1:])"

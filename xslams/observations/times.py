@@ -256,10 +256,13 @@ def _windows(
         length = 24.0 * days + hour + minute / 60.0 + second / 3600.0
         if length > _LONGER * step:
             return _fixed_periods(clock(time).ravel(), length)
-    if time.ndim != 1 or time.size < 2:
+    if time.ndim != 1:
         return None
     at = clock(time)
-    spacing = float(np.nanmedian(np.abs(np.diff(at))))
+    spacings = np.abs(np.diff(at))
+    if not np.isfinite(spacings).any():  # a single time, or dates that are not in the calendar of the frames
+        return None
+    spacing = float(np.nanmedian(spacings))
     months_of = time.dt.year.values * 12 + time.dt.month.values
     if _MONTH[0] - 1 <= spacing <= _MONTH[1] + 1 and len(set(months_of)) == time.size and spacing > _LONGER * step:
         return _calendar_periods(time, 1, clock)
