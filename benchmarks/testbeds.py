@@ -68,7 +68,7 @@ class Setting:
 
 SETTINGS = {
     "lorenz63-sakov2012": Setting("lorenz63-ode", 5, 17, 1000, 32, 32, {"steps": 22, "corrections": 1}),
-    "lorenz96-sakov2008": Setting("lorenz96", 1, 49, 1000, 60, 16, {"steps": 24}),
+    "lorenz96-sakov2008": Setting("lorenz96", 1, 97, 1000, 100, 16, {"steps": 24}),
     "lorenz96-spantini2019": Setting("lorenz96", 8, 9, 250, 40, 16, {"corrections": 5}, rounds=2),
 }
 
