@@ -9,7 +9,7 @@ import torch
 from azula.denoise import GaussianDenoiser
 from azula.linalg.covariance import DiagonalCovariance, IsotropicCovariance
 from azula.noise import VESchedule
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from xslams.errors import OptionError
@@ -35,17 +35,20 @@ def covariance(n: int, groups: int, seed: int, batch: int | None = None) -> tupl
 
 
 @given(n=st.integers(1, 12), groups=st.integers(1, 5), seed=st.integers(0, 99), batch=st.sampled_from([None, 3]))
+@example(n=8, groups=1, seed=0, batch=None)
 def test_groups_make_the_covariance_that_they_say(n, groups, seed, batch):
     cov, dense = covariance(n, groups, seed, batch)
     x = torch.randn((3, n), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     product = torch.einsum("...ij,...j->...i", dense, x)
-    torch.testing.assert_close(cov(x), product)
+    # Half of the digits, where large terms cancel.
+    rounding = 1e-6 * (1 + float(product.abs().max()))
+    torch.testing.assert_close(cov(x), product, rtol=1e-7, atol=rounding)
     # Biases that are a thousand times the errors cost half of the digits.
     torch.testing.assert_close(cov.inv(cov(x)), x, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(cov.inv.inv(x), cov(x), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(cov.logdet(), torch.logdet(dense))
-    torch.testing.assert_close((cov + IsotropicCovariance(2.0))(x), product + 2 * x)
-    torch.testing.assert_close((cov * IsotropicCovariance(2.0))(x), 2 * product)
+    torch.testing.assert_close((cov + IsotropicCovariance(2.0))(x), product + 2 * x, rtol=1e-7, atol=rounding)
+    torch.testing.assert_close((cov * IsotropicCovariance(2.0))(x), 2 * product, rtol=1e-7, atol=2 * rounding)
     # A times its transpose is C.
     if batch is None:
         root = cov.color(torch.eye(n, dtype=torch.float64)).T
