@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ import xarray as xr
 
 from xslams.coordinates import coordinate, hours, is_time
 from xslams.observations.reading import read
-from xslams.observations.times import calendar_of, match_times, period_lengths
+from xslams.observations.times import averaging_period, bounds_of, calendar_of, is_sum, match_times, period_lengths
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
@@ -27,7 +26,6 @@ __all__ = ["around"]
 _STEPS, _SPACINGS = 3, 3
 # Quality control that may be given per value.
 _ARRAYS = ("bias", "bias_error", "representativeness")
-_PERIOD = re.compile(r"(\d+)-(\d+)-(\d+)(?:[ T](\d+):(\d+))?")
 
 
 def around(source: Observation, frames: xr.DataArray, step: float) -> Observation:
@@ -101,8 +99,8 @@ def _same(
         here = whole[keep]
         if here.nnz != whole.nnz or part.shape != here.shape or abs(here - part).max() > 0:
             return False
-        if "time:sum" in str(attrs.get("cell_methods", "")).replace(" ", ""):
-            sums = [period_lengths(ds[at], attrs, _bounds(ds, at)) for ds in (data, near)]
+        if is_sum(attrs):
+            sums = [period_lengths(ds[at], attrs, bounds_of(ds, ds[at])) for ds in (data, near)]
             if sums[0] is not None and (sums[1] is None or not np.array_equal(sums[0].ravel()[keep], sums[1].ravel())):
                 return False
     return True
@@ -111,13 +109,7 @@ def _same(
 def _matched(
     ds: xr.Dataset, at: str, attrs: Mapping[Any, Any], frames: xr.DataArray, step: float, tolerance: float | None
 ) -> sp.csr_array:
-    return match_times(ds[at], frames, step, tolerance=tolerance, attrs=attrs, bounds=_bounds(ds, at)).weights
-
-
-def _bounds(ds: xr.Dataset, at: str) -> xr.DataArray | None:
-    """Bounds of the stamps."""
-    found = ds.variables.get(ds[at].attrs.get("bounds", ds[at].encoding.get("bounds")))
-    return None if found is None else xr.DataArray(found)
+    return match_times(ds[at], frames, step, tolerance=tolerance, attrs=attrs, bounds=bounds_of(ds, ds[at])).weights
 
 
 def _longest_average(data: xr.Dataset, at: str) -> float:
@@ -125,11 +117,10 @@ def _longest_average(data: xr.Dataset, at: str) -> float:
     stamps = data[at]
     longest = 0.0
     for text in (v.attrs.get(key) for v in (stamps, *data.data_vars.values()) for key in ("avg_period", "delta_t")):
-        found = _PERIOD.match(str(text)) if text is not None else None
-        if found is not None:
-            years, months, days, hour, minute = (int(g or 0) for g in found.groups())
-            longest = max(longest, 24.0 * (366 * years + 31 * months + days) + hour + minute / 60.0)
-    bounds = _bounds(data, at)
+        period = averaging_period(text)
+        if period is not None:
+            longest = max(longest, 24.0 * 31 * period[0] + period[1])
+    bounds = bounds_of(data, stamps)
     if bounds is not None and bounds.ndim == 2 and is_time(bounds) and bounds.size:
         edges = hours(xr.DataArray(bounds.values.ravel(), dims="edge")).reshape(bounds.shape)
         longest = max(longest, float(np.abs(edges - hours(stamps)[:, None]).max()))

@@ -32,7 +32,7 @@ from xslams.observations.quality import QualityControl
 from xslams.observations.reading import as_dataset, drop_padding
 from xslams.observations.reading import read as read_data
 from xslams.observations.reduction import boxes, combined, model_cells, positions, reduced, row_keys, within_cell
-from xslams.observations.times import TimeMatch, match_times, period_lengths
+from xslams.observations.times import TimeMatch, bounds_of, is_sum, match_times, period_lengths
 from xslams.observations.uncertainty import Error, spread_over, standard_error
 from xslams.schema import match_variables
 from xslams.typing import PER_VALUE, FieldFunction, FloatArray, Method, SourceArrays
@@ -482,9 +482,9 @@ class Observation:
         try:
             return factors(da, variable, self.name)
         except UnitError:
-            if "time:sum" not in _methods(da).replace(" ", ""):
+            if not is_sum(da.attrs):
                 raise
-            lengths = period_lengths(da[at], da.attrs, self._bounds(ds, da[at]))
+            lengths = period_lengths(da[at], da.attrs, bounds_of(ds, da[at]))
             if lengths is None:
                 raise
             rate = da.assign_attrs(units=f"{da.attrs['units']} day-1")
@@ -598,7 +598,7 @@ class Observation:
                 f"Drop or average them: .drop_duplicates({at!r}) or .groupby({at!r}).mean()."
             )
             raise DimensionError(msg)
-        limits = self._bounds(ds, stamps)
+        limits = bounds_of(ds, stamps)
         try:
             hours(stamps)
         except DimensionError as e:
@@ -606,14 +606,10 @@ class Observation:
             raise DimensionError(msg) from e
         return match_times(stamps, time, spec.time_step, tolerance=self.tolerance, attrs=da.attrs, bounds=limits)
 
-    @staticmethod
-    def _bounds(ds: xr.Dataset, stamps: xr.DataArray) -> xr.DataArray | None:
-        bounds = ds.variables.get(stamps.attrs.get("bounds", stamps.encoding.get("bounds")))
-        return xr.DataArray(bounds) if bounds is not None else None
-
     def _report_time(self, da: xr.DataArray, at: str, match: TimeMatch, time: xr.DataArray, spec: Spec) -> None:
         stamps, lat = da[at], coordinate(da, "lat")
-        if extreme := re.search(r"time:\s*(maximum|minimum|range|median|variance|standard_deviation)", _methods(da)):
+        methods = str(da.attrs.get("cell_methods", ""))
+        if extreme := re.search(r"time:\s*(maximum|minimum|range|median|variance|standard_deviation)", methods):
             warn(
                 f"Source {self.name!r}: cell_methods of {da.name!r} say {extreme[0]!r}; it is taken for the value of "
                 "the nearest frame. Say what it is of the frames with operator=, or correct cell_methods."
@@ -652,10 +648,6 @@ class Observation:
                 f"Source {self.name!r}: {out} of {len(there)} levels lie outside of the model's, "
                 f"{listed_levels(variable)}, and are dropped."
             )
-
-
-def _methods(da: xr.DataArray) -> str:
-    return str(da.attrs.get("cell_methods", ""))
 
 
 def warn(text: str) -> None:

@@ -26,7 +26,7 @@ import xarray as xr
 from xslams.coordinates import hours, is_time
 from xslams.typing import FloatArray
 
-__all__ = ["TimeMatch", "calendar_of", "match_times", "period_lengths"]
+__all__ = ["TimeMatch", "averaging_period", "bounds_of", "calendar_of", "is_sum", "match_times", "period_lengths"]
 
 _PERIOD = re.compile(r"(\d+)-(\d+)-(\d+)(?:[ T](\d+):(\d+)(?::(\d+))?)?")
 _SECOND = 1.0 / 3600.0
@@ -228,6 +228,30 @@ def _shares(pairs: FloatArray, frame: FloatArray, step: float) -> sp.csr_array:
     return weights
 
 
+def bounds_of(ds: xr.Dataset, stamps: xr.DataArray) -> xr.DataArray | None:
+    """Bounds of times, where a Dataset has them."""
+    bounds = ds.variables.get(stamps.attrs.get("bounds", stamps.encoding.get("bounds")))
+    return None if bounds is None else xr.DataArray(bounds)
+
+
+def is_sum(attrs: Mapping[Any, Any]) -> bool:
+    """Whether values are sums over a period, as ``cell_methods`` say."""
+    return "time:sum" in _methods(attrs)
+
+
+def _methods(attrs: Mapping[Any, Any]) -> str:
+    return str(attrs.get("cell_methods", "")).replace(" ", "")
+
+
+def averaging_period(text: object) -> tuple[int, float] | None:
+    """Months and hours of a period as NOAA writes it, ``0000-00-01 00:00:00``; None where this is none."""
+    found = _PERIOD.match(str(text)) if text is not None else None
+    if found is None:
+        return None
+    years, months, days, hour, minute, second = (int(g or 0) for g in found.groups())
+    return 12 * years + months, 24.0 * days + hour + minute / 60.0 + second / 3600.0
+
+
 def calendar_of(time: xr.DataArray) -> str:
     """Name of the calendar of times, one for all that are the same today."""
     hours(time.isel(dict.fromkeys(time.dims, slice(1))))  # raises where these are no times
@@ -243,17 +267,16 @@ def _windows(
         pairs = np.sort(clock(bounds), axis=1)
         if np.nanmedian(pairs[:, 1] - pairs[:, 0]) > _LONGER * step:
             return pairs
-    methods = str(attrs.get("cell_methods", "")).replace(" ", "")
+    methods = _methods(attrs)
     if "time:point" in methods:
         return None
     for text in (time.attrs.get("avg_period"), time.attrs.get("delta_t"), attrs.get("avg_period")):
-        found = _PERIOD.match(str(text)) if text is not None else None
-        if found is None:
+        period = averaging_period(text)
+        if period is None:
             continue
-        years, months, days, hour, minute, second = (int(g or 0) for g in found.groups())
-        if years or months:
-            return _calendar_periods(time, 12 * years + months, clock)
-        length = 24.0 * days + hour + minute / 60.0 + second / 3600.0
+        months, length = period
+        if months:
+            return _calendar_periods(time, months, clock)
         if length > _LONGER * step:
             return _fixed_periods(clock(time).ravel(), length)
     if time.ndim != 1:
@@ -266,7 +289,7 @@ def _windows(
     months_of = time.dt.year.values * 12 + time.dt.month.values
     if _MONTH[0] - 1 <= spacing <= _MONTH[1] + 1 and len(set(months_of)) == time.size and spacing > _LONGER * step:
         return _calendar_periods(time, 1, clock)
-    if spacing > _LONGER * step and ("time:mean" in methods or "time:sum" in methods):
+    if spacing > _LONGER * step and ("time:mean" in methods or is_sum(attrs)):
         return _fixed_periods(at, spacing)
     return None
 
