@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from xslams.models.model import Model
     from xslams.observations.source import ObservationsLike
     from xslams.regrid import Target
-    from xslams.typing import Edges, Guidance, Method
+    from xslams.typing import Edges, Guidance, Method, Precision
 
 __all__ = ["SlamsAccessor"]
 
@@ -190,7 +190,7 @@ class SlamsAccessor:
         seed: int = 0,
         device: str | None = None,
         batch_size: int | Literal["auto"] = "auto",
-        precision: Literal["float32", "bf16"] = "float32",
+        precision: Precision = "float32",
         compile: bool = False,
         progress: bool = False,
         report: bool = False,

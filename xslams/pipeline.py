@@ -31,7 +31,7 @@ from xslams.errors import (
     VariableError,
 )
 from xslams.models.spec import Spec, VariableSpec
-from xslams.typing import FloatArray, SourceArrays
+from xslams.typing import PRECISIONS, FloatArray, Precision, SourceArrays
 
 if TYPE_CHECKING:
     import os
@@ -119,7 +119,7 @@ def assimilate(
     seed: int = 0,
     device: str | None = None,
     batch_size: int | Literal["auto"] = "auto",
-    precision: Literal["float32", "bf16"] = "float32",
+    precision: Precision = "float32",
     compile: bool = False,
     progress: bool = False,
     report: bool = False,
@@ -157,7 +157,7 @@ def assimilate(
     sources = observations.as_observations(obs)
     cut = _cut(time, spec, spec.window - 1 if overlap == "auto" else overlap)
     backgrounds = _backgrounds(ds, spec, time, cut, background_error)
-    _require(precision in ("float32", "bf16"), "precision", precision, "'float32' or 'bf16'")
+    _require(precision in PRECISIONS, "precision", precision, " or ".join(map(repr, PRECISIONS)))
     _check_operators(model, sources, time)
     # One segment checks as it goes; of several, each sees too little to tell what is missing.
     for source in sources if len(cut) > 1 or _is_lazy(ds) else ():

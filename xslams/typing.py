@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-__all__ = ["PER_VALUE", "Edges", "FieldFunction", "FloatArray", "Guidance", "Method", "SourceArrays"]
+__all__ = [
+    "PER_VALUE",
+    "PRECISIONS",
+    "Edges",
+    "FieldFunction",
+    "FloatArray",
+    "Guidance",
+    "Method",
+    "Precision",
+    "SourceArrays",
+]
 
 #: Attributes of `SourceArrays` that have an element for each value, but for the operator.
 PER_VALUE = (
@@ -22,6 +32,8 @@ FloatArray = npt.NDArray[np.floating]
 Guidance = Literal["mmps", "sda", "dps"]
 Method = Literal["bilinear", "conservative", "nearest"]
 Edges = Literal["great_circle", "parallel"]
+Precision = Literal["float32", "bf16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 FieldFunction = Callable[[Mapping[str, Any]], Any]
 """Observation operator of a user: torch tensors of physical fields by name, to a tensor on the same grid and times."""
 

@@ -12,22 +12,21 @@ import contextlib
 import functools
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from xslams.errors import OptionError
+from xslams.typing import PRECISIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from xslams.models.score import ScoreNetwork
 
-__all__ = ["PRECISIONS", "accelerate", "fitting", "in_batches", "one_thread", "transfer"]
-
-PRECISIONS = ("float32", "bf16")
+__all__ = ["accelerate", "fitting", "in_batches", "one_thread", "transfer"]
 
 # Copies of a latent trajectory and of its fields, one channel wide or all, that a guided step holds at most.
 _LATENT_COPIES = 24
@@ -231,7 +230,7 @@ def _compiled(score: nn.Module) -> nn.Module:
 
 
 def accelerate(
-    score: ScoreNetwork | None, precision: Literal["float32", "bf16"] | str = "float32", *, compiled: bool = False
+    score: ScoreNetwork | None, precision: str = "float32", *, compiled: bool = False
 ) -> ScoreNetwork | None:
     """Make a score network faster, at the price of other rounding.
 
