@@ -18,6 +18,7 @@ from pathlib import Path
 
 import dask
 import numpy as np
+from enoi import observe
 
 import xslams
 from xslams import observations, pipeline, schema
@@ -45,10 +46,7 @@ def main() -> None:
     args = parser.parse_args()
     model = xslams.open_model("speedy-t30")
     truth = xslams.open_tutorial().isel(time=slice(args.days))
-    sources = [
-        xslams.simulate_observations(truth["olr"], coarsen=2, error=5.0, seed=2),
-        xslams.simulate_observations(truth["t"].isel(sigma=slice(0, 2)), stations=200, error=1.0, seed=3),
-    ]
+    sources = [source for name, source in observe(truth).items() if name != "pr"]
     lazy = truth.chunk(time=10)
     options = {"members": args.members, "steps": args.steps, "device": "cpu"}
     cut = pipeline.segments(args.days, model.spec.window - 1)

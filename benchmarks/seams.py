@@ -16,6 +16,7 @@ import argparse
 import numpy as np
 import pandas as pd
 import xarray as xr
+from enoi import observe
 
 import xslams
 from xslams import pipeline
@@ -41,10 +42,7 @@ def main() -> None:
     args = parser.parse_args()
     model = xslams.open_model("speedy-t30")
     truth = xslams.open_tutorial().isel(time=slice(args.days))
-    sources = [
-        xslams.simulate_observations(truth["olr"], coarsen=2, error=5.0, seed=2),
-        xslams.simulate_observations(truth["t"].isel(sigma=slice(0, 2)), stations=200, error=1.0, seed=3),
-    ]
+    sources = [source for name, source in observe(truth).items() if name != "pr"]
     mean, std = climatology_arrays(model, year_fraction(truth["time"]))
     channels = model.spec.state_channels
     # Short segments, so that a few weeks have enough seams to measure.

@@ -96,9 +96,8 @@ class Observe:
 
 def times(denoiser: Any, *ranges: tuple[float, float, int]) -> Tensor:
     """Return times of noise levels in ranges (first, last, number), each even in the logarithm, and then to the end."""
-    ratios = np.concatenate([*(np.geomspace(*r)[:-1] for r in ranges), np.geomspace(ranges[-1][1], 1e-9, 2)[1:]])
-    t = time_at(denoiser.schedule, torch.as_tensor(ratios))
-    return t.float()
+    ratios = np.concatenate([*(np.geomspace(*r)[:-1] for r in ranges), [0.0]])
+    return time_at(denoiser.schedule, torch.as_tensor(ratios)).float()
 
 
 def draw(prior: Prior, setting: Setting, generator: torch.Generator, **data: Any) -> tuple[Tensor, float]:
