@@ -582,11 +582,11 @@ def test_a_warning_is_a_line(tmp_path, folder, tiny_model, monkeypatch):
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_leaves_nothing_or_is_resumed(command, analysis, tmp_path, fresh_python, sent, code):
     # Every region waits, so that the signal comes while the run is under way. Jobs in the background are born deaf to
-    # Ctrl-C.
+    # Ctrl-C; and a thread that starts at that very moment may take the signal away from the main one, which sleeps on.
     slow = (
         "import signal, sys, time, xslams.pipeline as p\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "def wait(*a, **k):\n    print('begun', flush=True); time.sleep(3600)\n"
+        "def wait(*a, **k):\n    time.sleep(1); print('begun', flush=True); time.sleep(3600)\n"
         "p._assimilate_segment = wait\n"
         "from xslams.cli import main; main(sys.argv[1:])"
     )

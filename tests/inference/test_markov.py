@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from xslams.inference import sample_posterior
-from xslams.inference.guidance import guide
+from xslams.inference.guidance import MMPS, guide
 from xslams.inference.markov import MarkovDenoiser
 from xslams.inference.posterior import error_covariance
 from xslams.inference.process import BlockTridiagonal, gauss_newton
+from xslams.inference.times import time_at
 from xslams.models.transition import Transition
 from xslams.models.twofilter import Gaussian, TwoFilter
 from xslams.training.trajectories import fit_trajectories, fit_transition
@@ -146,6 +147,26 @@ def test_a_linear_chain_gets_its_exact_posterior(refine: float, bare: float, cal
     exact = covariance.float()
     floor = (exact.trace() ** 2 + exact.square().sum()) / 2048
     assert (torch.cov(z.T) - exact).square().sum() < 0.1**2 * exact.square().sum() + 1.5 * floor
+
+
+def test_guidance_linearises_the_dynamics_up_to_the_noise_it_is_told() -> None:
+    # A network of other dynamics is wrong; steps from whatever it says are right, as the chain is linear.
+    n, length, level = 3, 8, 3.0
+    networks = Networks(ExactNetwork(chain(length, n, seed=1), n), LinearStep(n), refine=1.0)
+    y = torch.tensor([1.0, -2.0])
+    noisy = torch.randn(2, length, n, 1, 1, generator=torch.Generator().manual_seed(0)) * level
+    rows = torch.zeros(2, length * n, dtype=torch.float64)
+    rows[torch.arange(2), 4 * n * torch.arange(2)] = 1
+    total = chain(length, n) + torch.eye(length * n) / level**2 + rows.T @ rows / 0.2**2
+    right = noisy.flatten(1).double() / level**2 + rows.T @ y.double() / 0.2**2
+    exact = torch.linalg.solve(total, right.T).T
+    errors = {}
+    for limit in (None, 10.0):
+        denoiser = MarkovDenoiser(networks, VESchedule(0.01, 100.0), relinearized=limit, relinearizations=1)
+        guided = guide(denoiser, y, lambda z: z[:, ::4, 0, 0, 0], error_covariance(0.2**2), MMPS(tolerance=1e-6))
+        t = time_at(denoiser.schedule, torch.tensor(level)).float()
+        errors[limit] = float((guided(noisy, t).mean.flatten(1) - exact).abs().max())
+    assert errors[10.0] < 1e-3 < 0.1 < errors[None]
 
 
 def network(**options) -> TwoFilter:
