@@ -177,10 +177,10 @@ class GuidedDenoiser(Denoiser, abc.ABC):
         if self.reweight is not None and float(t) > self._latest:
             self._set_errors(self.errors)  # back at high noise: another sample
         mean = self._update(*self._prior(x_t, t, **kwargs), t)
-        for _ in range(getattr(self.denoiser, "relinearizations", 0)):
+        for done in range(getattr(self.denoiser, "relinearizations", 0)):
             # Where the dynamics are known, linearise them about what the observations make of the estimate: an iterated
             # smoother. Without them it may lie in another valley, and a covariance that is small there holds it back.
-            posterior = self.denoiser.relinearize(x_t, t, mean)  # type: ignore[operator]  # which has one if it does so
+            posterior = self.denoiser.relinearize(x_t, t, mean, done=done)  # type: ignore[operator]  # there is one
             if posterior is None:
                 break
             mean = self._update(posterior.mean, posterior.covariance, t)

@@ -43,20 +43,37 @@ class BlockTridiagonal:
     """
 
     def __init__(self, diagonal: Tensor, below: Tensor) -> None:
+        self._wide = diagonal.shape[-1] > _WIDE
+        # Of the roots of the diagonal blocks that elimination leaves, and of the root of the matrix below them.
+        self._inverses: list[Tensor] = []
+        self._below: list[Tensor] = []
+        if self._wide:
+            self._factor_wide(diagonal, below)
+        else:
+            # With the batch last, the small sums over blocks run over whole vectors, several times as fast.
+            self._factor(diagonal.permute(1, 2, 3, 0).contiguous(), below.permute(1, 2, 3, 0).contiguous())
+
+    def _factor(self, diagonal: Tensor, below: Tensor) -> None:
+        left = diagonal[0]
+        for i in range(len(diagonal)):
+            inverse = _inverse_root(left)
+            self._inverses.append(inverse)
+            if i + 1 < len(diagonal):
+                lower = (below[i][:, None] * inverse).sum(2)
+                self._below.append(lower)
+                left = diagonal[i + 1] - (lower[:, None] * lower).sum(2)
+
+    def _factor_wide(self, diagonal: Tensor, below: Tensor) -> None:
         eye = torch.eye(diagonal.shape[-1], dtype=diagonal.dtype, device=diagonal.device)
         left = diagonal[:, 0]
-        inverses: list[Tensor] = []  # of the roots of the diagonal blocks that elimination leaves
-        lower: list[Tensor] = []
         for i in range(diagonal.shape[1]):
             root = torch.linalg.cholesky(left)
-            inverses.append(torch.linalg.solve_triangular(root, eye.expand_as(root), upper=False))
+            inverse = torch.linalg.solve_triangular(root, eye.expand_as(root), upper=False)
+            self._inverses.append(inverse)
             if i + 1 < diagonal.shape[1]:
-                lower.append(below[:, i] @ inverses[i].mT)
-                left = diagonal[:, i + 1] - lower[i] @ lower[i].mT
-        self._wide = diagonal.shape[-1] > _WIDE
-        # With the batch last, the small sums over blocks run over whole vectors, several times as fast.
-        self._inverses = inverses if self._wide else [block.movedim(0, -1).contiguous() for block in inverses]
-        self._below = lower if self._wide else [block.movedim(0, -1).contiguous() for block in lower]
+                lower = below[:, i] @ inverse.mT
+                self._below.append(lower)
+                left = diagonal[:, i + 1] - lower @ lower.mT
 
     def log_determinant(self) -> Tensor:
         """Logarithm of the determinant of the matrix itself, shape ``(B,)``."""
@@ -88,6 +105,20 @@ class BlockTridiagonal:
             rest = done[i] if not out else done[i] - self._below[i].mT @ out[-1]
             out.append(self._inverses[i].mT @ rest)
         return torch.stack(out[::-1], dim=1).squeeze(-1)
+
+
+def _inverse_root(a: Tensor) -> Tensor:
+    """Inverse of the lower triangular root of small matrices, shape ``(n, n, B)``."""
+    root, inverse = a.clone(), torch.zeros_like(a)
+    for j in range(len(a)):
+        pivot = root[j, j].rsqrt()
+        # Row j of the inverse: forward substitution for all columns at once.
+        inverse[j, :j] = -(root[j, :j, None] * inverse[:j, :j]).sum(0) * pivot
+        inverse[j, j] = pivot
+        column = root[j + 1 :, j] * pivot
+        root[j + 1 :, j] = column
+        root[j + 1 :, j + 1 :] -= column[:, None] * column
+    return inverse
 
 
 class Linearized(NamedTuple):

@@ -100,10 +100,10 @@ class Transition(nn.Module):
         jacobian = x.new_zeros(len(x), self.channels, self.sites, self.channels, self.sites)
         for channel, weight in enumerate(self.last.weight):
             on_first, on_second, on_x = weight.split([first.shape[-1], first.shape[-1], self.channels])
-            back = _products_adjoint(middle, on_second.expand_as(first)) @ self.second.linear.weight
+            back = _through(self.second.linear.weight, middle, on_second)
             back = back.unflatten(-1, (near, -1))  # (B, site, neighbour, 2 hidden)
             back[..., self.reach, :] += on_first
-            back = (_products_adjoint(around, back) @ self.first.linear.weight).unflatten(-1, (near, -1))
+            back = _through(self.first.linear.weight, around, back).unflatten(-1, (near, -1))
             band = x.new_zeros(*x.shape[:2], far, self.channels)
             for k in range(near):
                 band[:, :, k : k + near] += back[:, :, k]
@@ -119,8 +119,9 @@ def _products(h: Tensor) -> Tensor:
     return torch.cat([plain, left * right], dim=-1)
 
 
-def _products_adjoint(h: Tensor, back: Tensor) -> Tensor:
-    """Adjoint of the derivative of `_products` at `h`."""
+def _through(weight: Tensor, h: Tensor, back: Tensor) -> Tensor:
+    """Adjoint of the derivative of `_products` at `h`, and of the linear map that made `h`."""
     _, left, right = h.chunk(3, dim=-1)
     plain, product = back.chunk(2, dim=-1)
-    return torch.cat([plain, product * right, product * left], dim=-1)
+    size = plain.shape[-1]
+    return plain @ weight[:size] + torch.cat([product * right, product * left], dim=-1) @ weight[size:]
