@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from xslams.inference import sample_posterior
+import xslams
+from xslams.inference import prior_of, sample_posterior
 from xslams.inference.guidance import MMPS, guide
 from xslams.inference.markov import MarkovDenoiser
 from xslams.inference.posterior import error_covariance
@@ -17,6 +18,7 @@ from xslams.inference.process import BlockTridiagonal, gauss_newton
 from xslams.inference.times import time_at
 from xslams.models.transition import Transition
 from xslams.models.twofilter import Gaussian, TwoFilter
+from xslams.systems import Lorenz63
 from xslams.training.trajectories import fit_trajectories, fit_transition
 
 
@@ -94,7 +96,7 @@ class Networks(nn.Module):
 
 
 @settings(max_examples=25, deadline=None)
-@given(length=st.integers(1, 6), n=st.integers(1, 4), seed=st.integers(0, 1000))
+@given(length=st.integers(1, 6), n=st.sampled_from([1, 2, 3, 4, 9]), seed=st.integers(0, 1000))
 def test_the_inverse_is_that_of_the_dense_matrix(length: int, n: int, seed: int) -> None:
     matrix = chain(length, n, seed)
     diagonal, below = blocks_of(matrix, n)
@@ -167,6 +169,54 @@ def test_guidance_linearises_the_dynamics_up_to_the_noise_it_is_told() -> None:
         t = time_at(denoiser.schedule, torch.tensor(level)).float()
         errors[limit] = float((guided(noisy, t).mean.flatten(1) - exact).abs().max())
     assert errors[10.0] < 1e-3 < 0.1 < errors[None]
+
+
+def test_little_noise_needs_few_linearisations() -> None:
+    # Once near, about the estimate of the level before; and the same in the end as from nothing.
+    prior = prior_of(xslams.open_model("lorenz63-ode"), length=41)
+    denoiser = prior.denoiser
+    assert isinstance(denoiser, MarkovDenoiser)
+    system = Lorenz63(dt=0.05, substeps=5)
+    states = torch.as_tensor(system.state(system.simulate(40, trajectories=1, seed=3))).float()
+    truth = prior.encode(states[:, :, :, None, None])
+    noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
+    observe = error_covariance(0.01)
+    y = truth[0, ::5, 0, 0, 0]
+    going = guide(denoiser, y, lambda z: z[:, ::5, 0, 0, 0], observe, MMPS(tolerance=1e-5))
+    for level in (0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.008):
+        t = time_at(denoiser.schedule, torch.tensor(level)).float()
+        fresh = guide(denoiser, y, lambda z: z[:, ::5, 0, 0, 0], observe, MMPS(tolerance=1e-5))
+        estimates = [one(truth + level * noise, t).mean for one in (going, fresh)]
+        count, near = denoiser.linearizations(t)
+        assert near == (level <= float(denoiser.networks.bare)) and count == (1 if near and level < 0.15 else 2)
+        best = estimates[0]
+        for _ in range(5):
+            posterior = denoiser.linearized(truth + level * noise, t, best)
+            best = going._update(posterior.mean, posterior.covariance, t)
+        # The estimate itself is off by a tenth of the noise.
+        assert float((estimates[0] - best).square().mean().sqrt()) < 0.01 * level
+        assert float((estimates[1] - best).square().mean().sqrt()) < 0.04 * level
+    assert denoiser.linearizations(torch.tensor(1.0)) == (0, False)
+    # What was estimated before of other states is not used.
+    other = truth.flip(1)
+    found = going(other + level * noise, t).mean
+    assert float((found - fresh(other + level * noise, t).mean).abs().max()) < 0.01 * level
+
+
+def test_a_forecast_goes_on_with_the_step_and_its_noise() -> None:
+    step = Transition(1, 6, hidden=4, reach=1)
+    nn.init.normal_(step.last.weight, std=0.1)
+    step.noise.fill_(0.04)
+    denoiser = MarkovDenoiser(Networks(network(channels=1, sites=6, memory=8, hidden=16, blocks=False), step))
+    z = torch.randn(3, 2, 1, 1, 6).repeat(500, 1, 1, 1, 1)
+    coming = denoiser.forecast(z, 2, generator=torch.Generator().manual_seed(0))
+    assert coming.shape == (1500, 2, 1, 1, 6)
+    with torch.no_grad():
+        for before, after in ((z[:, 1], coming[:, 0]), (coming[:, 0], coming[:, 1])):
+            error = after.flatten(2) - step(before.flatten(2))
+            assert float(error.mean().abs()) < 0.01 and float(error.std()) == pytest.approx(0.2, rel=0.03)
+    again = denoiser.forecast(z, 1, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(again[:, 0], coming[:, 0])
 
 
 def network(**options) -> TwoFilter:

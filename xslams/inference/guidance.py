@@ -67,6 +67,8 @@ Derivative = Literal["vjp", "jvp"]
 # An iteration of the solver costs a product with the covariance. Systems that need more than these are too badly
 # conditioned for single precision.
 _MOST_ITERATIONS = 50
+# What noisy states have left of an estimate is their noise. More than so many times of it, and it was of other states.
+_FOREIGN = 2.0
 
 
 @runtime_checkable
@@ -79,6 +81,32 @@ class Linearizable(Protocol):
 
     def linearize(self, z: Tensor) -> tuple[LinearMap, LinearMap]:
         """Product with the Jacobian at `z`, and with its adjoint."""
+        ...
+
+
+class Correlated(Protocol):
+    """A Gaussian: what a denoiser that knows its errors returns."""
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean, shape ``(B, *shape)``."""
+        ...
+
+    def covariance(self, v: Tensor) -> Tensor:
+        """Multiply with the covariance, shape ``(B, *shape)``."""
+        ...
+
+
+@runtime_checkable
+class Dynamical(Protocol):
+    """A denoiser that knows the dynamics of what it denoises, and linearises them wherever it is told."""
+
+    def linearizations(self, t: Tensor) -> tuple[int, bool]:
+        """How many times to do so, and whether about a guess from a time a little later at once."""
+        ...
+
+    def linearized(self, x_t: Tensor, t: Tensor, guess: Tensor) -> Correlated:
+        """Clean states given noisy ones if the dynamics are linear about the guess."""
         ...
 
 
@@ -157,6 +185,7 @@ class GuidedDenoiser(Denoiser, abc.ABC):
         self.derivative = derivative
         self.reweight: Callable[[Tensor], Covariance] | None = None
         self._latest = 0.0
+        self._estimate: Tensor | None = None
 
     @property
     def schedule(self) -> Schedule:  # type: ignore[override]  # azula declares an attribute
@@ -176,18 +205,37 @@ class GuidedDenoiser(Denoiser, abc.ABC):
         """
         if self.reweight is not None and float(t) > self._latest:
             self._set_errors(self.errors)  # back at high noise: another sample
-        mean = self._update(*self._prior(x_t, t, **kwargs), t)
-        for done in range(getattr(self.denoiser, "relinearizations", 0)):
-            # Where the dynamics are known, linearise them about what the observations make of the estimate: an iterated
-            # smoother. Without them it may lie in another valley, and a covariance that is small there holds it back.
-            posterior = self.denoiser.relinearize(x_t, t, mean, done=done)  # type: ignore[operator]  # there is one
-            if posterior is None:
-                break
-            mean = self._update(posterior.mean, posterior.covariance, t)
+        mean = self._smooth(x_t, t, **kwargs)
         if self.reweight is not None:
             self._set_errors(self.reweight(self.y - self.A(mean)))
             self._latest = float(t)
         return DiracPosterior(mean=mean)
+
+    def _smooth(self, x_t: Tensor, t: Tensor, **kwargs: object) -> Tensor:
+        """Mean given noisy states and observations.
+
+        Where the dynamics are known, they are linearised about what the observations make of the estimate: an iterated
+        smoother. Without observations it may lie in another valley, and a covariance that is small there holds it back.
+        """
+        if not isinstance(self.denoiser, Dynamical):
+            return self._update(*self._prior(x_t, t, **kwargs), t)
+        count, near = self.denoiser.linearizations(t)
+        mean = self._nearby(x_t, t) if near and count else None
+        if mean is None:
+            mean = self._update(*self._prior(x_t, t, **kwargs), t)
+        for _ in range(count):
+            posterior = self.denoiser.linearized(x_t, t, mean)
+            mean = self._update(posterior.mean, posterior.covariance, t)
+        self._estimate = mean
+        return mean
+
+    def _nearby(self, x_t: Tensor, t: Tensor) -> Tensor | None:
+        """Estimate of the call before, of a level close by; noisy states as they are where it was of other states."""
+        if self._estimate is None or self._estimate.shape != x_t.shape:
+            return None
+        alpha, sigma = self.schedule(t)
+        noise = (x_t / alpha - self._estimate).flatten(1).square().mean(1).sqrt() * alpha / sigma
+        return torch.where((noise < _FOREIGN).view(-1, *[1] * (x_t.ndim - 1)), self._estimate, x_t / alpha)
 
     def _update(self, x_hat: Tensor, cov_x: LinearMap, t: Tensor) -> Tensor:
         """Bring a Gaussian, mean and covariance, together with the observations."""

@@ -13,7 +13,7 @@ smoother, where the network alone errs by a tenth to a half more. The inverse of
 :math:`V_t` that guidance wants: it is factored once, from the first frame to the last, and a product costs a pass in
 each direction, no derivative of the network.
 
-Guidance takes these steps itself (`MarkovDenoiser.relinearize`), with the observations in the sum: it becomes an
+Guidance takes these steps itself (`MarkovDenoiser.linearized`), with the observations in the sum: it becomes an
 iterated smoother of the observations and the noisy frames together.
 
 Where noise is so large that the posterior has several modes, the mean is none of them, and the network alone is the
@@ -61,9 +61,9 @@ _KAPPA = 30.0
 _BATCH = 256
 # Noise, relative to the signal, beyond which trajectories within reach are bent.
 _FAR = 0.5
-# Noise up to which linearising once more, or twice, moves the estimate by less than a thousandth of the noise (measured
-# on Lorenz-63 and 96; the first move falls in proportion to the noise, the second with its square).
-_ONCE, _TWICE = 0.01, 0.15
+# Noise up to which one linearisation about an estimate from nearby is as good as several: within two thousandths of the
+# noise, where the estimate itself is wrong by a tenth of it (measured on Lorenz-63 and 96).
+_STRAIGHT = 0.15
 
 
 class Diagonal:
@@ -117,8 +117,7 @@ class MarkovDenoiser(Denoiser):
         make of the network's estimate; by default where the model gains by it without observations. Where they are
         sparse, up to two or three times that finds valleys that are lost otherwise.
     relinearizations
-        How many times guidance does so per call, at most; less often where there is so little noise that it does not
-        matter.
+        How many times guidance does so per call, at most; where there is little noise, once is enough.
 
     Examples
     --------
@@ -182,8 +181,29 @@ class MarkovDenoiser(Denoiser):
             precision = Diagonal(roots.flatten(2).double().square())
         return CorrelatedPosterior(mean.reshape(x_t.shape), precision)
 
-    def relinearize(self, x_t: Tensor, t: Tensor, guess: Tensor, *, done: int = 0) -> CorrelatedPosterior | None:
-        """Linearise the dynamics about a guess that knows of observations; None where that does not help.
+    def linearizations(self, t: Tensor) -> tuple[int, bool]:
+        """How many times guidance linearises the dynamics once more, and whether about an earlier estimate at once.
+
+        Parameters
+        ----------
+        t
+            Time, shape ``()``.
+
+        Returns
+        -------
+        tuple
+            Number, zero where there is too much noise for it; and whether the guided estimate of the level before is
+            the place to begin, instead of an estimate without observations.
+        """
+        alpha, sigma = self.schedule(t)
+        ratio = float(sigma / alpha)
+        near = ratio <= float(self.networks.bare)
+        if ratio > self.relinearized:
+            return 0, near
+        return min(1, self.relinearizations) if near and ratio < _STRAIGHT else self.relinearizations, near
+
+    def linearized(self, x_t: Tensor, t: Tensor, guess: Tensor) -> CorrelatedPosterior:
+        """Linearise the dynamics about a guess that knows of observations.
 
         Parameters
         ----------
@@ -191,8 +211,6 @@ class MarkovDenoiser(Denoiser):
             As for `forward`.
         guess
             Estimate of the clean trajectories, shape of `x_t`.
-        done
-            How many times this was done at `x_t` before.
 
         Returns
         -------
@@ -200,12 +218,47 @@ class MarkovDenoiser(Denoiser):
             What `x_t` says if the dynamics are linear about the guess; with the observations, the next guess.
         """
         alpha, sigma = self.schedule(t)
-        ratio = float(sigma / alpha)
-        if ratio > self.relinearized or done >= self.relinearizations or ratio < (_ONCE if not done else _TWICE):
-            return None
         noisy = (x_t / alpha).flatten(2)
-        mean, precision = gauss_newton(self.networks.transition, guess.flatten(2), noisy, ratio, checked=False)
+        mean, precision = gauss_newton(
+            self.networks.transition, guess.flatten(2), noisy, float(sigma / alpha), checked=False
+        )
         return CorrelatedPosterior(mean.reshape(x_t.shape), precision)
+
+    @torch.no_grad()
+    def forecast(self, z: Tensor, frames: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """Go on with trajectories by the learned step and its noise.
+
+        Parameters
+        ----------
+        z
+            Trajectories, shape ``(B, L, channel, lat, lon)``; only the last frames matter.
+        frames
+            Number of frames to come.
+        generator
+            Source of randomness; torch's global generator by default.
+
+        Returns
+        -------
+        Tensor
+            The frames that come, shape ``(B, frames, channel, lat, lon)``: with those of `z` what `sample_posterior`
+            takes as `start`, once there are more observations.
+
+        Examples
+        --------
+        >>> import torch, xslams
+        >>> from xslams.inference.prior import prior_of
+        >>> prior = prior_of(xslams.open_model("lorenz96"), length=5)
+        >>> prior.denoiser.forecast(torch.zeros(2, *prior.shape), 8).shape
+        torch.Size([2, 8, 1, 1, 40])
+        """
+        step = self.networks.transition
+        deviation = step.noise.sqrt()[:, None]
+        latest, coming = z[:, -1].flatten(2), []
+        for _ in range(frames):
+            noise = torch.randn(latest.shape, generator=generator, dtype=latest.dtype).to(latest)
+            latest = step(latest) + deviation * noise
+            coming.append(latest)
+        return torch.stack(coming, 1).reshape(len(z), frames, *z.shape[2:])
 
 
 def steps_at(ratio: float) -> int:
