@@ -16,7 +16,7 @@ import xslams
 from xslams.errors import OptionError
 from xslams.inference import importance_weights, prior_of, resample
 from xslams.inference.markov import MarkovDenoiser
-from xslams.systems import Lorenz63
+from xslams.systems import Lorenz63, Lorenz96
 
 #: Step and variance of its noise of a chain with unit variance.
 STEP, NOISE = 0.8, 0.36
@@ -91,6 +91,22 @@ def test_a_lost_member_of_lorenz63_weighs_nothing() -> None:
     kept = resample(members, weights, generator=torch.Generator().manual_seed(0))
     assert torch.equal(kept[:2], members[:2])
     assert torch.equal(kept[2], members[0]) or torch.equal(kept[2], members[1])
+
+
+def test_bent_valleys_are_followed_to_their_bottom() -> None:
+    # Members of one valley of Lorenz-96, whose step has hardly any noise: whole steps of Gauss and Newton lead up its
+    # sides, and members that stayed there would have no weight beside one that did not.
+    prior = prior_of(xslams.open_model("lorenz96"), length=33)
+    denoiser = prior.denoiser
+    assert isinstance(denoiser, MarkovDenoiser)
+    system = Lorenz96()
+    states = torch.as_tensor(system.state(system.simulate(32, trajectories=1, seed=3))).float()
+    truth = prior.encode(states.reshape(1, 33, 1, 1, 40))
+    starts = truth[:, :1] + 0.02 * torch.randn(8, 1, 1, 1, 40, generator=torch.Generator().manual_seed(0))
+    members = torch.cat([starts, denoiser.forecast(starts, 32)], dim=1)
+    y = truth[:, ::8, 0, 0, ::2].flatten(1)[0]
+    weights = importance_weights(denoiser, members, y, lambda z: z[:, ::8, 0, 0, ::2].flatten(1), 0.04)
+    assert weights.numpy() == pytest.approx(np.full(8, 0.125), abs=0.02)
 
 
 def test_what_weights_need() -> None:

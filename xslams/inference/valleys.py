@@ -42,6 +42,10 @@ __all__ = ["importance_weights", "resample"]
 
 # Steps to the bottom of a valley; from where samplers end, three or four are enough.
 _STEPS = 12
+# Steps that are taken wherever they lead.
+_FREE = 3
+# Fraction of a step at which a member is given up.
+_SHORTEST = 1e-3
 # What a further step would gain, in units of the log-density, that is not worth it.
 _BOTTOM = 0.01
 
@@ -170,17 +174,20 @@ def _case(
 
     x = z.flatten(2).double()
     about, cost = evaluate(x)
-    for _ in range(_STEPS):
+    length = torch.ones(len(x), 1, 1, dtype=x.dtype, device=x.device)
+    for n in range(_STEPS):
         diagonal, below, downhill = system(x, about)
         step = BlockTridiagonal(diagonal, below).solve(downhill)
-        tried = x + step
+        tried = x + length * step
         there, cost_there = evaluate(tried)
-        better = cost_there < cost
+        better = (cost_there < cost) | (n < _FREE)
         gains = (step * downhill).sum((1, 2)) > _BOTTOM
         x = torch.where(better[:, None, None], tried, x)
         cost = torch.where(better, cost_there, cost)
         about = about.where(better, there)
-        if not bool((better & gains).any()):
+        # Narrow valleys are bent: whole steps may lead up their sides.
+        length = torch.where(better[:, None, None], (2 * length).clamp(max=1), length / 4)
+        if not bool((gains & (length.flatten() > _SHORTEST)).any()):
             break
     diagonal, below, _ = system(x, about)
     log_roots = BlockTridiagonal(diagonal, below).log_determinant() / 2
