@@ -2,6 +2,7 @@
 
     python benchmarks/sda.py                         # 64 trajectories, as in the paper; hours on two cores
     python benchmarks/sda.py --trajectories 8        # minutes
+    python benchmarks/sda.py --calls 128 --keep sda.tsv  # goes on with what an interrupted run has written there
 
 The chain of the paper: steps of 0.025 with noise of variance 0.025 after each, 65 states. "lo": x at every eighth state
 with an error of 0.05 standard deviations of x; "hi": x at every state with an error of 0.25. Scores per trajectory:
@@ -25,6 +26,7 @@ import argparse
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -100,6 +102,11 @@ class Observe:
         return self, adjoint
 
 
+def calls_of(options: dict[str, Any]) -> int:
+    """Count evaluations of the denoiser: corrections at all levels but the first and the last."""
+    return 2 + (options["steps"] - 2) * (1 + options.get("corrections", 0))
+
+
 def diffusion(y: Array, every: int, error: float, seed: int, **options: Any) -> tuple[Array, int, int]:
     """Draw trajectories of the posterior by xslams, and count calls of the denoiser and of the network."""
     prior = prior_of(xslams.open_model("lorenz63"), SPINUP + LENGTH)
@@ -107,8 +114,8 @@ def diffusion(y: Array, every: int, error: float, seed: int, **options: Any) -> 
         prior.denoiser, torch.as_tensor(y, dtype=torch.float32), Observe(every), error**2, shape=prior.shape,
         members=MEMBERS, generator=torch.Generator().manual_seed(seed), **options,
     )  # fmt: skip
-    calls = 2 + (options["steps"] - 2) * (1 + options.get("corrections", 0))
-    return prior.states(z)[:, SPINUP:, :, 0, 0].numpy().astype(float), calls, prior.denoiser.calls  # type: ignore
+    states = prior.states(z)[:, SPINUP:, :, 0, 0].numpy().astype(float)
+    return states, calls_of(options), prior.denoiser.calls  # type: ignore
 
 
 def distance(a: Array, b: Array) -> float:
@@ -126,6 +133,18 @@ class Scores(NamedTuple):
     calls: int
     network: int
     seconds: float
+
+
+def earlier(path: Path) -> dict[tuple[int, str], dict[str, Scores]]:
+    """Scores that were kept, by trajectory and case."""
+    found: dict[tuple[int, str], dict[str, Scores]] = {}
+    for line in path.read_text().splitlines() if path.exists() else []:
+        number, case, name, *values = line.split("\t")
+        w1, likelihood, prior, calls, network, seconds = map(float, values)
+        found.setdefault((int(number), case), {})[name] = Scores(
+            w1, likelihood, prior, int(calls), int(network), seconds
+        )
+    return found
 
 
 def one(job: tuple[int, str, Array, dict[str, dict[str, Any]]]) -> dict[str, Scores]:
@@ -159,6 +178,7 @@ def main() -> None:
     parser.add_argument("--trajectories", type=int, default=64)
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--keep", type=Path, help="file of scores: those in it are not computed again, others added")
     parser.add_argument("--calls", nargs="+", choices=list(CONFIGURATIONS), default=list(CONFIGURATIONS))
     arguments = parser.parse_args()
     truth = SYSTEM.state(SYSTEM.simulate(LENGTH - 1, trajectories=arguments.trajectories, seed=2024))
@@ -173,14 +193,20 @@ def main() -> None:
             seen = x[::every, 0] / SYSTEM.scale[0]
             y = seen + error * np.random.default_rng(30_000 + number).standard_normal(seen.shape)
             jobs.append((number, case, y, configurations))
-    results: dict[str, list[dict[str, Scores]]] = {case: [] for case in arguments.cases}
+    done = earlier(arguments.keep) if arguments.keep else {}
+    wanted = {"particle filter", *(f"xslams, {calls_of(options)} calls" for options in configurations.values())}
+    missing = [job for job in jobs if not wanted <= done.get(job[:2], {}).keys()]
     with ProcessPoolExecutor(arguments.workers) as pool:
-        for (number, case, *_), found in zip(jobs, pool.map(one, jobs), strict=True):
-            results[case].append(found)
-            for name, scores in found.items():  # what a run that is stopped early has found
-                print(number, case, name, *(f"{v:.2f}" for v in scores), sep="\t", file=sys.stderr, flush=True)
+        for (number, case, *_), found in zip(missing, pool.map(one, missing), strict=True):
+            done[number, case] = found
+            lines = ["\t".join(map(str, (number, case, name, *scores))) for name, scores in found.items()]
+            print(*lines, sep="\n", file=sys.stderr, flush=True)
+            if arguments.keep:
+                with arguments.keep.open("a") as file:
+                    file.writelines(f"{line}\n" for line in lines)
+    results = {case: [done[number, case] for number in range(len(truth))] for case in arguments.cases}
     for case, found in results.items():
-        for name in found[0]:
+        for name in (name for name in found[0] if name in wanted):
             median = Scores(*np.median([r[name] for r in found], axis=0))
             method, _, _ = name.partition(",")
             print(
