@@ -6,9 +6,12 @@
 DAPPER's methods (benchmarks/classical.py says how to install it) run over the whole series. xslams draws from the
 posterior of windows of the series, without a background: it knows the observations of the window and nothing of those
 before it. Members that fell into a wrong valley of the posterior are replaced by copies of others
-(`xslams.inference.importance_weights`). Scored are the last state of each window (filtering: DAPPER's analysis at that
-time) and the one in the middle (smoothing: DAPPER's fixed-lag smoothers with a lag of half the window), at the same
-times for all methods. RMSE over components, then mean over times; spread likewise.
+(`xslams.inference.importance_weights`). Where observations are so sparse that members do not find the right valley of a
+whole window at once, the window grows from three observation times, one more at a time, and then moves on: sampling
+begins with the members of the window before, the learned forecast of them, and noise. Scored are the last state of each
+window (filtering: DAPPER's analysis at that time) and the one in the middle (smoothing: DAPPER's fixed-lag smoothers
+with a lag of half the window), at the same times for all methods. RMSE over components, then mean over times; spread
+likewise.
 """
 
 from __future__ import annotations
@@ -50,10 +53,8 @@ class Setting:
         Members per window.
     options
         For `sample_posterior`.
-    rounds
-        If not 0: observations are too sparse for members to find the right valley at once. The noise levels at which
-        valleys part, four to one, are crossed slowly, with the dynamics linearised there already; then, this many
-        times, members are weighed, resampled, and search again from half the noise; and once more from little noise.
+    grown
+        Whether windows grow and move on.
     """
 
     model: str
@@ -63,13 +64,13 @@ class Setting:
     every: int
     members: int
     options: dict[str, Any]
-    rounds: int = 0
+    grown: bool = False
 
 
 SETTINGS = {
     "lorenz63-sakov2012": Setting("lorenz63-ode", 5, 17, 1000, 32, 32, {"steps": 22, "corrections": 1}),
     "lorenz96-sakov2008": Setting("lorenz96", 1, 97, 1000, 100, 16, {"steps": 24}),
-    "lorenz96-spantini2019": Setting("lorenz96", 8, 9, 250, 40, 16, {"corrections": 5}, rounds=2),
+    "lorenz96-spantini2019": Setting("lorenz96", 8, 13, 80, 1, 16, {"corrections": 2}, grown=True),
 }
 
 
@@ -100,71 +101,127 @@ def times(denoiser: Any, *ranges: tuple[float, float, int]) -> Tensor:
     return time_at(denoiser.schedule, torch.as_tensor(ratios)).float()
 
 
-def draw(prior: Prior, setting: Setting, generator: torch.Generator, **data: Any) -> tuple[Tensor, float]:
-    """Draw members, those of a window one after the other; and the share of those that were replaced at the end."""
+class Data:
+    """Observations of windows of a series in units of a model, and what comes of members.
 
-    def weigh() -> Tensor:
-        return importance_weights(prior.denoiser, z, data["y"], data["A"], data["cov_y"], members=setting.members)
+    Parameters
+    ----------
+    case, simulation, setting
+        Of the series.
+    """
 
-    options = {**data, "shape": prior.shape, "members": len(data["y"]), "generator": generator, **setting.options}
-    if setting.rounds:
-        prior.denoiser.relinearized, prior.denoiser.relinearizations = 4.0, 1  # type: ignore[assignment]
-        options["t"] = times(prior.denoiser, (30.0, 4.0, 8), (4.0, 1.2, 12), (1.2, 0.006, 12))
-    z = sample_posterior(prior.denoiser, antithetic=not setting.rounds, **options)
-    for n in range(setting.rounds + 1 if setting.rounds else 0):
-        z = resample(z, weigh(), members=setting.members, generator=generator)
-        top = 2.2 if n < setting.rounds else 0.7
-        options["t"] = times(prior.denoiser, (top, 0.6 * top, 8), (0.6 * top, 0.006, 10))
-        options["corrections"] = 2
-        z = sample_posterior(prior.denoiser, start=z, **options)
-    weights = weigh()
-    lost = float((weights < 0.01 / setting.members).float().mean())
-    return resample(z, weights, members=setting.members, generator=generator), lost
+    def __init__(self, case: classical.Case, simulation: classical.Simulation, setting: Setting) -> None:
+        self.simulation, self.setting = simulation, setting
+        self.truth = classical.observed_states(case, simulation.truth)
+        rows, places = np.nonzero(simulation.H)
+        assert (rows == np.arange(len(rows))).all()  # single components
+        self.places = torch.as_tensor(places)
+        self.model = xslams.open_model(setting.model)
+        # Mean and deviation of the components, by what the prior makes of 0 and 1.
+        prior = prior_of(self.model, 2)
+        self.mean = prior.states(torch.zeros(1, *prior.shape))[0, 0].flatten()
+        self.std = prior.states(torch.ones(1, *prior.shape))[0, 0].flatten() - self.mean
+
+    def window(self, times: int) -> tuple[Prior, dict[str, Any]]:
+        """Prior of a window of so many times, and what `sample_posterior` has to know of its observations."""
+        variance = torch.as_tensor(np.diag(self.simulation.R).copy(), dtype=torch.float32)
+        prior = prior_of(self.model, (times - 1) * self.setting.frames + 1)
+        observe = Observe(self.setting.frames, self.places, self.std[self.places])
+        return prior, {"A": observe, "cov_y": variance.repeat(times)}
+
+    def observations(self, first: int, times: int) -> Tensor:
+        """Observations of a window without the mean, shape (n,)."""
+        y = torch.as_tensor(self.simulation.observations[first : first + times], dtype=torch.float32)
+        return (y - self.mean[self.places]).flatten()
+
+
+def scored(x: Array, ends: Array, times: int, truth: Array, free: int) -> dict[str, Any]:
+    """Errors and spread of members (window, member, frame, component), at their last and middle frames.
+
+    `free` is 1 for independent members, 0 for pairs of opposite noise, whose mean is known.
+    """
+    found: dict[str, Any] = {}
+    for name, frame, when in (("filter", -1, ends), ("smoother", x.shape[2] // 2, ends - times // 2)):
+        found[name] = {
+            "when": when,
+            "rmse": np.sqrt(((x[:, :, frame].mean(1) - truth[when]) ** 2).mean(1)),
+            "spread": np.sqrt(x[:, :, frame].var(1, ddof=free).mean(1)),
+        }
+    return found
+
+
+def grow(case: classical.Case, simulation: classical.Simulation, setting: Setting, seed: int) -> dict[str, Any]:
+    """Draw members of a window that grows and moves on, one observation time after the other."""
+    data = Data(case, simulation, setting)
+    generator = torch.Generator().manual_seed(seed)
+    # Grown, and a few times moved on, before the first score.
+    first = max(case.burn_in - setting.window - 4, 0)
+    z, kept, moved, called = None, [], [], 0
+    start, cpu = time.perf_counter(), time.process_time()
+    for end in range(first + 2, setting.cycles, setting.every):
+        count = min(end - first + 1, setting.window)
+        prior, known = data.window(count)
+        denoiser: Any = prior.denoiser
+        options = {**known, **setting.options, "shape": prior.shape, "members": setting.members}
+        if z is None:
+            options["steps"] = 24
+        else:
+            coming = denoiser.forecast(z, setting.every * setting.frames, generator=generator)
+            options["start"] = torch.cat([z, coming], dim=1)[:, -prior.shape[0] :]
+            settled = end >= case.burn_in - 4
+            options["t"] = times(denoiser, (0.7, 0.006, 8) if settled else (1.5, 0.006, 12))
+        y = data.observations(end - count + 1, count)
+        z = sample_posterior(denoiser, y, generator=generator, **options)
+        weights = importance_weights(denoiser, z, y, known["A"], known["cov_y"])
+        z = resample(z, weights, generator=generator)
+        if end >= case.burn_in:
+            called += denoiser.calls
+            moved.append(float((weights < 0.01 / setting.members).float().mean()))
+            kept.append(prior.states(z).flatten(2).numpy().astype(float))
+        x = prior.states(z).flatten(2).numpy()
+        said = [f"{np.sqrt(((x[:, f].mean(0) - data.truth[k]) ** 2).mean()):.2f} ({np.sqrt(x[:, f].var(0).mean()):.2f})"
+                for f, k in ((-1, end), ((count // 2) * setting.frames, end - count + 1 + count // 2))]  # fmt: skip
+        print(f"time {end}, window of {count}: {', '.join(said)}", file=sys.stderr, flush=True)
+    return {
+        "calls": round(called / len(kept)),
+        "moved": float(np.mean(moved)),
+        "wall": time.perf_counter() - start,
+        "cpu": time.process_time() - cpu,
+        **scored(np.stack(kept), np.arange(case.burn_in, setting.cycles, setting.every), setting.window, data.truth, 1),
+    }
 
 
 def windows(case: classical.Case, simulation: classical.Simulation, setting: Setting, seed: int) -> dict[str, Any]:
     """Draw members of all windows of a series, and return means and deviations of their last and middle states."""
+    data = Data(case, simulation, setting)
     ends = np.arange(max(case.burn_in, setting.window - 1), setting.cycles, setting.every)
-    first = ends - setting.window + 1
-    prior = prior_of(xslams.open_model(setting.model), (setting.window - 1) * setting.frames + 1)
-    rows, places = np.nonzero(simulation.H)
-    assert (rows == np.arange(len(rows))).all()  # single components
-    # Mean and deviation of the components, by what the prior makes of 0 and 1.
-    mean = prior.states(torch.zeros(1, *prior.shape))[0, 0].flatten()
-    std = prior.states(torch.ones(1, *prior.shape))[0, 0].flatten() - mean
-    y = np.stack([simulation.observations[f : f + setting.window] for f in first])
-    y = torch.as_tensor(y, dtype=torch.float32) - mean[places]
-    variance = torch.as_tensor(np.diag(simulation.R).copy(), dtype=torch.float32).repeat(setting.window)
-    observe = Observe(setting.frames, torch.as_tensor(places), std[places])
+    prior, known = data.window(setting.window)
+    denoiser: Any = prior.denoiser
+    y = torch.stack([data.observations(end - setting.window + 1, setting.window) for end in ends])
     parts, calls, moved = [], 0, 0.0
     start, cpu = time.perf_counter(), time.process_time()
     # As many windows at a time as fit into a few gigabytes with the graph of one network call.
-    for n, part in enumerate(y.flatten(1).split(max(4096 // setting.members // len(mean), 1))):
-        before = prior.denoiser.calls
-        z, lost = draw(
-            prior, setting, torch.Generator().manual_seed(1000 * seed + n),
-            y=part.repeat_interleave(setting.members, 0), A=observe, cov_y=variance,
+    for n, part in enumerate(y.split(max(4096 // setting.members // len(data.mean), 1))):
+        before = denoiser.calls
+        generator = torch.Generator().manual_seed(1000 * seed + n)
+        every = part.repeat_interleave(setting.members, 0)
+        z = sample_posterior(
+            denoiser, every, **known, shape=prior.shape, members=len(every), generator=generator, antithetic=True,
+            **setting.options,
         )  # fmt: skip
-        calls = prior.denoiser.calls - before  # type: ignore[operator]
-        moved += lost * len(part)
+        calls = denoiser.calls - before
+        weights = importance_weights(denoiser, z, every, known["A"], known["cov_y"], members=setting.members)
+        moved += float((weights < 0.01 / setting.members).float().mean()) * len(part)
+        z = resample(z, weights, members=setting.members, generator=generator)
         parts.append(prior.states(z).flatten(2).unflatten(0, (len(part), setting.members)).numpy())
     x = np.concatenate(parts).astype(float)
-    found: dict[str, Any] = {
+    return {
         "calls": calls,
         "moved": moved / len(x),
         "wall": time.perf_counter() - start,
         "cpu": time.process_time() - cpu,
+        **scored(x, ends, setting.window, data.truth, 0),
     }
-    for name, frame, when in (("filter", -1, ends), ("smoother", x.shape[2] // 2, ends - setting.window // 2)):
-        truth = classical.observed_states(case, simulation.truth)[when]
-        center = x[:, :, frame].mean(1)
-        # Members are pairs of opposite noise, whose mean is known: divided by their number.
-        found[name] = {
-            "when": when,
-            "rmse": np.sqrt(((center - truth) ** 2).mean(1)),
-            "spread": np.sqrt(x[:, :, frame].var(1).mean(1)),
-        }
-    return found
 
 
 def main() -> None:
@@ -180,7 +237,7 @@ def main() -> None:
         rows: dict[str, list[tuple[float, ...]]] = {}
         for seed in range(arguments.seeds):
             simulation = classical.simulate(case, seed, setting.cycles)
-            ours = windows(case, simulation, setting, seed)
+            ours = (grow if setting.grown else windows)(case, simulation, setting, seed)
             scores = [float(ours[k][s].mean()) for k in ("filter", "smoother") for s in ("rmse", "spread")]
             label = f"xslams, {setting.window} times, {setting.members} members, {ours['calls']} calls"
             rows.setdefault(label, []).append((*scores, ours["cpu"]))
