@@ -107,15 +107,19 @@ def calls_of(options: dict[str, Any]) -> int:
     return 2 + (options["steps"] - 2) * (1 + options.get("corrections", 0))
 
 
-def diffusion(y: Array, every: int, error: float, seed: int, **options: Any) -> tuple[Array, int, int]:
-    """Draw trajectories of the posterior by xslams, and count calls of the denoiser and of the network."""
+def label(options: dict[str, Any]) -> str:
+    """Name a configuration."""
+    return f"xslams, {calls_of(options)} calls"
+
+
+def diffusion(y: Array, every: int, error: float, seed: int, **options: Any) -> tuple[Array, int]:
+    """Draw trajectories of the posterior by xslams, and count calls of the network."""
     prior = prior_of(xslams.open_model("lorenz63"), SPINUP + LENGTH)
     z = sample_posterior(
         prior.denoiser, torch.as_tensor(y, dtype=torch.float32), Observe(every), error**2, shape=prior.shape,
         members=MEMBERS, generator=torch.Generator().manual_seed(seed), **options,
     )  # fmt: skip
-    states = prior.states(z)[:, SPINUP:, :, 0, 0].numpy().astype(float)
-    return states, calls_of(options), prior.denoiser.calls  # type: ignore
+    return prior.states(z)[:, SPINUP:, :, 0, 0].numpy().astype(float), prior.denoiser.calls  # type: ignore
 
 
 def distance(a: Array, b: Array) -> float:
@@ -136,7 +140,7 @@ class Scores(NamedTuple):
 
 
 def earlier(path: Path) -> dict[tuple[int, str], dict[str, Scores]]:
-    """Scores that were kept, by trajectory and case."""
+    """Read scores that were kept, by trajectory and case."""
     found: dict[tuple[int, str], dict[str, Scores]] = {}
     for line in path.read_text().splitlines() if path.exists() else []:
         number, case, name, *values = line.split("\t")
@@ -167,8 +171,8 @@ def one(job: tuple[int, str, Array, dict[str, dict[str, Any]]]) -> dict[str, Sco
     found = {"particle filter": scored(again, 0, 0, time.process_time() - start)}
     for options in configurations.values():
         start = time.process_time()
-        x, calls, network = diffusion(y, every, error, number, **options)
-        found[f"xslams, {calls} calls"] = scored(x, calls, network, time.process_time() - start)
+        x, network = diffusion(y, every, error, number, **options)
+        found[label(options)] = scored(x, calls_of(options), network, time.process_time() - start)
     return found
 
 
@@ -194,7 +198,7 @@ def main() -> None:
             y = seen + error * np.random.default_rng(30_000 + number).standard_normal(seen.shape)
             jobs.append((number, case, y, configurations))
     done = earlier(arguments.keep) if arguments.keep else {}
-    wanted = {"particle filter", *(f"xslams, {calls_of(options)} calls" for options in configurations.values())}
+    wanted = {"particle filter", *map(label, configurations.values())}
     missing = [job for job in jobs if not wanted <= done.get(job[:2], {}).keys()]
     with ProcessPoolExecutor(arguments.workers) as pool:
         for (number, case, *_), found in zip(missing, pool.map(one, missing), strict=True):

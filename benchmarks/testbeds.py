@@ -73,7 +73,9 @@ class Setting:
 SETTINGS = {
     "lorenz63-sakov2012": Setting("lorenz63-ode", 5, 17, 1000, 32, 32, {"steps": 22, "corrections": 1}),
     "lorenz96-sakov2008": Setting("lorenz96", 1, 97, 1000, 100, 16, {"steps": 24}),
-    "lorenz96-spantini2019": Setting("lorenz96", 8, 13, 80, 1, 16, {"corrections": 2}, grown=True, lags=(3, 4, 5)),
+    "lorenz96-spantini2019": Setting(
+        "lorenz96", 8, 13, 80, 1, 16, {"steps": 24, "corrections": 2}, grown=True, lags=(3, 4, 5)
+    ),
 }
 
 
@@ -98,14 +100,14 @@ class Observe:
         return self, adjoint
 
 
-def times(denoiser: Any, *ranges: tuple[float, float, int]) -> Tensor:
-    """Return times of noise levels in ranges (first, last, number), each even in the logarithm, and then to the end."""
-    ratios = np.concatenate([*(np.geomspace(*r)[:-1] for r in ranges), [0.0]])
+def times(denoiser: Any, first: float, number: int) -> Tensor:
+    """Return times of noise levels that are even in the logarithm, and of the end."""
+    ratios = np.append(np.geomspace(first, 0.006, number)[:-1], 0.0)
     return time_at(denoiser.schedule, torch.as_tensor(ratios)).float()
 
 
 class Data:
-    """Observations of windows of a series in units of a model, and what comes of members.
+    """Observations of windows of a series, in units of a model.
 
     Parameters
     ----------
@@ -153,6 +155,17 @@ def scored(x: Array, ends: Array, times: int, truth: Array, free: int) -> dict[s
     return found
 
 
+def draw(
+    prior: Prior, y: Tensor, known: dict[str, Any], setting: Setting, generator: torch.Generator, **options: Any
+) -> tuple[Tensor, float]:
+    """Draw members, those of a window one after the other; and the share of those that were replaced at the end."""
+    options = {**setting.options, **options, "shape": prior.shape, "generator": generator}
+    z = sample_posterior(prior.denoiser, y, **known, **options)
+    weights = importance_weights(prior.denoiser, z, y, known["A"], known["cov_y"], members=setting.members)
+    lost = float((weights < 0.01 / setting.members).float().mean())
+    return resample(z, weights, members=setting.members, generator=generator), lost
+
+
 def grow(case: classical.Case, simulation: classical.Simulation, setting: Setting, seed: int) -> dict[str, Any]:
     """Draw members of a window that grows and moves on, one observation time after the other."""
     data = Data(case, simulation, setting)
@@ -165,26 +178,22 @@ def grow(case: classical.Case, simulation: classical.Simulation, setting: Settin
         count = min(end - first + 1, setting.window)
         prior, known = data.window(count)
         denoiser: Any = prior.denoiser
-        options = {**known, **setting.options, "shape": prior.shape, "members": setting.members}
-        if z is None:
-            options["steps"] = 24
-        else:
+        options: dict[str, Any] = {}
+        if z is not None:
             coming = denoiser.forecast(z, setting.every * setting.frames, generator=generator)
             options["start"] = torch.cat([z, coming], dim=1)[:, -prior.shape[0] :]
             settled = end >= case.burn_in - 4
-            options["t"] = times(denoiser, (0.7, 0.006, 8) if settled else (1.5, 0.006, 12))
+            options["t"] = times(denoiser, 0.7, 8) if settled else times(denoiser, 1.5, 12)
         y = data.observations(end - count + 1, count)
-        z = sample_posterior(denoiser, y, generator=generator, **options)
-        weights = importance_weights(denoiser, z, y, known["A"], known["cov_y"])
-        z = resample(z, weights, generator=generator)
+        z, lost = draw(prior, y, known, setting, generator, members=setting.members, **options)
+        x = prior.states(z).flatten(2).numpy().astype(float)
         if end >= case.burn_in:
             called += denoiser.calls
-            moved.append(float((weights < 0.01 / setting.members).float().mean()))
-            kept.append(prior.states(z).flatten(2).numpy().astype(float))
-        x = prior.states(z).flatten(2).numpy()
-        said = [f"{np.sqrt(((x[:, f].mean(0) - data.truth[k]) ** 2).mean()):.2f} ({np.sqrt(x[:, f].var(0).mean()):.2f})"
-                for f, k in ((-1, end), ((count // 2) * setting.frames, end - count + 1 + count // 2))]  # fmt: skip
-        print(f"time {end}, window of {count}: {', '.join(said)}", file=sys.stderr, flush=True)
+            moved.append(lost)
+            kept.append(x)
+        latest = scored(x[None], np.array([end]), count, data.truth, 1)["filter"]
+        said = f"{latest['rmse'][0]:.2f} ({latest['spread'][0]:.2f})"
+        print(f"time {end}, window of {count}, last state: {said}", file=sys.stderr, flush=True)
     return {
         "calls": round(called / len(kept)),
         "moved": float(np.mean(moved)),
@@ -208,14 +217,9 @@ def windows(case: classical.Case, simulation: classical.Simulation, setting: Set
         before = denoiser.calls
         generator = torch.Generator().manual_seed(1000 * seed + n)
         every = part.repeat_interleave(setting.members, 0)
-        z = sample_posterior(
-            denoiser, every, **known, shape=prior.shape, members=len(every), generator=generator, antithetic=True,
-            **setting.options,
-        )  # fmt: skip
+        z, lost = draw(prior, every, known, setting, generator, members=len(every), antithetic=True)
         calls = denoiser.calls - before
-        weights = importance_weights(denoiser, z, every, known["A"], known["cov_y"], members=setting.members)
-        moved += float((weights < 0.01 / setting.members).float().mean()) * len(part)
-        z = resample(z, weights, members=setting.members, generator=generator)
+        moved += lost * len(part)
         parts.append(prior.states(z).flatten(2).unflatten(0, (len(part), setting.members)).numpy())
     x = np.concatenate(parts).astype(float)
     return {

@@ -40,9 +40,10 @@ if TYPE_CHECKING:
 
 __all__ = ["importance_weights", "resample"]
 
-# Steps to the bottom of a valley; from where samplers end, three or four are enough.
+# Steps to the bottom of a valley: from where samplers end three or four, where the process hardly has noise about ten.
 _STEPS = 12
-# Steps that are taken wherever they lead.
+# Steps that are taken wherever they lead: samplers end beside the valley, and most first steps down to its floor lead
+# up its sides first.
 _FREE = 3
 # Fraction of a step at which a member is given up.
 _SHORTEST = 1e-3
@@ -180,13 +181,13 @@ def _case(
         step = BlockTridiagonal(diagonal, below).solve(downhill)
         tried = x + length * step
         there, cost_there = evaluate(tried)
-        better = (cost_there < cost) | (n < _FREE)
+        taken = (cost_there < cost) | (n < _FREE)
         gains = (step * downhill).sum((1, 2)) > _BOTTOM
-        x = torch.where(better[:, None, None], tried, x)
-        cost = torch.where(better, cost_there, cost)
-        about = about.where(better, there)
-        # Narrow valleys are bent: whole steps may lead up their sides.
-        length = torch.where(better[:, None, None], (2 * length).clamp(max=1), length / 4)
+        x = torch.where(taken[:, None, None], tried, x)
+        cost = torch.where(taken, cost_there, cost)
+        about = about.where(taken, there)
+        # A step that is not taken was too long for a bend.
+        length = torch.where(taken[:, None, None], (2 * length).clamp(max=1), length / 4)
         if not bool((gains & (length.flatten() > _SHORTEST)).any()):
             break
     diagonal, below, _ = system(x, about)
