@@ -15,8 +15,8 @@ import pandas as pd
 import xarray as xr
 
 import xslams
-from xslams.inference.assimilation import climatology_arrays
-from xslams.schema import from_channels, year_fraction
+from xslams.inference.arrays import climatology_arrays
+from xslams.labels.schema import from_channels, year_fraction
 
 ROOT = Path(__file__).resolve().parents[1]
 DAYS, MEMBERS = 10, 8

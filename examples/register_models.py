@@ -7,8 +7,8 @@ What the registry says of models that are fetched is kept as it is.
 
 import json
 
-from xslams.models import Model
-from xslams.registry import DATA, SUFFIX
+from xslams.model import Model
+from xslams.zoo.registry import DATA, SUFFIX
 
 
 def main() -> None:

@@ -3,8 +3,8 @@
     python examples/train_ncep.py [OUT.safetensors]
 
 Reads `ncep_air_2013_2014.zarr` from the folder of shared data (`XSLAMS_SHARED`, or ``shared`` beside the
-repository) and trains on 2013-01-01 to 2014-06-30; the rest of 2014 is for judging (`benchmarks/ncep.py`). Takes a
-minute.
+repository) and trains on 2013-01-01 to 2014-06-30; the rest of 2014 is for judging (`python -m benchmarks ncep`). Takes
+a minute.
 
 545 days are few, and what they determine is a Gaussian: seasonal mean, spread, a localised covariance, and
 autocovariances of its modes. Choices were made inside the training period: half years of it were hidden in turn, each

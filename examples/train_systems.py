@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 import xslams
-from xslams.models.spec import Spec, VariableSpec
-from xslams.models.systems import SystemNetworks
+from xslams.priors.system_networks import SystemNetworks
+from xslams.spec import Spec, VariableSpec
 from xslams.systems import KolmogorovFlow, Lorenz63, Lorenz96
 from xslams.systems.common import System
 from xslams.training import fit_arrays

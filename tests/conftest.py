@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from xslams.models import Model
+    from xslams.model import Model
 
 # The machines that run the tests are shared and slow now and then: a deadline would fail on load and not on a fault.
 hypothesis.settings.register_profile(
@@ -56,7 +56,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     """A saved model of ``t`` (state, 2 levels) and ``pr`` (aux) on a periodic 8 x 16 grid, barely trained."""
-    from xslams.models import Spec, VariableSpec
+    from xslams.spec import Spec, VariableSpec
     from xslams.training.fit import fit_arrays
 
     lat = np.linspace(-70.0, 70.0, 8)

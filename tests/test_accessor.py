@@ -10,8 +10,9 @@ import pytest
 import xarray as xr
 
 import xslams
-from xslams import pipeline, plot, regrid, scores
+from xslams import plot, regrid, scores
 from xslams.accessor import SlamsAccessor
+from xslams.pipeline import assimilate as pipeline
 
 DELEGATES = {
     "encode": (pipeline, "encode", ("model",)),

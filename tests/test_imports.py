@@ -15,7 +15,7 @@ import xslams
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(xslams.__file__).parent
-TORCH_SIDE = ("inference", "models", "training")
+TORCH_SIDE = ("inference", "linalg", "networks", "priors", "training")
 HEAVY = (
     "azula",
     "cf_xarray",

@@ -19,28 +19,28 @@ from typing import Any as _Any
 from xslams import accessor as _accessor  # noqa: F401  registers .slams
 
 if _TYPE_CHECKING:
-    from xslams import datasets, errors, inference, models, plot, regrid, scores, systems, testing, training
-    from xslams.models.model import Model
-    from xslams.models.spec import Spec, VariableSpec
+    from xslams import datasets, errors, inference, plot, regrid, scores, systems, testing, training
+    from xslams.model import Model
     from xslams.observations import Observation, QualityControl, simulate_observations
-    from xslams.store import open_analysis
-    from xslams.zoo import list_models, open_model, open_tutorial
+    from xslams.pipeline.store import open_analysis
+    from xslams.spec import Spec, VariableSpec
+    from xslams.zoo.pretrained import list_models, open_model, open_tutorial
 
     __version__: str
 
 _NAMES = {
-    "Model": "xslams.models.model",
+    "Model": "xslams.model",
     "Observation": "xslams.observations",
     "QualityControl": "xslams.observations",
-    "Spec": "xslams.models.spec",
-    "VariableSpec": "xslams.models.spec",
-    "list_models": "xslams.zoo",
-    "open_analysis": "xslams.store",
-    "open_model": "xslams.zoo",
-    "open_tutorial": "xslams.zoo",
+    "Spec": "xslams.spec",
+    "VariableSpec": "xslams.spec",
+    "list_models": "xslams.zoo.pretrained",
+    "open_analysis": "xslams.pipeline.store",
+    "open_model": "xslams.zoo.pretrained",
+    "open_tutorial": "xslams.zoo.pretrained",
     "simulate_observations": "xslams.observations",
 }
-_MODULES = ("datasets", "errors", "inference", "models", "plot", "regrid", "scores", "systems", "testing", "training")
+_MODULES = ("datasets", "errors", "inference", "plot", "regrid", "scores", "systems", "testing", "training")
 
 __all__ = [
     "Model",
@@ -53,7 +53,6 @@ __all__ = [
     "errors",
     "inference",
     "list_models",
-    "models",
     "open_analysis",
     "open_model",
     "open_tutorial",

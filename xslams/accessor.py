@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from xslams.models.model import Model
-    from xslams.observations.source import ObservationsLike
+    from xslams.model import Model
+    from xslams.observations.observation import ObservationsLike
     from xslams.regrid import Target
     from xslams.typing import Edges, Guidance, Method, Precision
 
@@ -71,7 +71,7 @@ class SlamsAccessor:
         Dataset
             Variable ``z`` with dimensions (time, z, z_lat, z_lon), near unit scale; lazy where the Dataset is.
         """
-        from xslams import pipeline
+        from xslams.pipeline import assimilate as pipeline
 
         return pipeline.encode(self._ds, model, device=device)
 
@@ -90,7 +90,7 @@ class SlamsAccessor:
         Dataset
             State and auxiliary variables; lazy where the Dataset is.
         """
-        from xslams import pipeline
+        from xslams.pipeline import assimilate as pipeline
 
         return pipeline.decode(self._ds, model, device=device)
 
@@ -166,7 +166,7 @@ class SlamsAccessor:
         Model
             In memory; save it with ``model.save("name.safetensors")``.
         """
-        from xslams import pipeline
+        from xslams.pipeline import assimilate as pipeline
 
         return pipeline.fit(
             self._ds, aux, window=window, latent_channels=latent_channels, epochs=epochs, device=device, seed=seed,
@@ -257,7 +257,7 @@ class SlamsAccessor:
         >>> dict(analysis.sizes)
         {'member': 2, 'time': 3, 'sigma': 8, 'lat': 48, 'lon': 96}
         """
-        from xslams import pipeline
+        from xslams.pipeline import assimilate as pipeline
 
         return pipeline.assimilate(
             self._ds, obs, model, members=members, background_error=background_error, guidance=guidance,
@@ -300,7 +300,7 @@ class SlamsAccessor:
         StoreError
             If something else is there, or writing fails.
         """
-        from xslams import store as stores
+        from xslams.pipeline import store as stores
 
         return stores.write(self._ds, store, resume=resume, progress=progress, storage_options=storage_options)
 
@@ -333,7 +333,7 @@ class SlamsAccessor:
         >>> int(checked["given"].sel(source="olr")), int(checked["used"].sel(source="olr"))
         (3456, 3456)
         """
-        from xslams import pipeline
+        from xslams.pipeline import assimilate as pipeline
 
         return pipeline.check(self._ds, obs, model, background_error=background_error)
 
@@ -355,7 +355,7 @@ class SlamsAccessor:
         VariableError
             If the analysis was made without ``report=True``.
         """
-        from xslams import pipeline
+        from xslams.pipeline import assimilate as pipeline
 
         return pipeline.report(self._ds)
 
@@ -425,7 +425,7 @@ class SlamsAccessor:
 
     def _recognised(self) -> list[tuple[str, str]]:
         """Rows of the repr; the coordinates alone are read."""
-        from xslams import schema
+        from xslams.labels import schema
 
         ds = self._ds
         found = schema.inspect(ds)

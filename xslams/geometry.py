@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xslams.coordinates import Grid, check_degrees, coordinate, grid_of, is_periodic, listed
 from xslams.errors import DimensionError, GridError
+from xslams.labels.coordinates import Grid, check_degrees, coordinate, grid_of, is_periodic, listed
 from xslams.typing import FloatArray
 
 __all__ = [

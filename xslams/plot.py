@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xslams import schema, scores
+from xslams import scores
 from xslams.errors import DimensionError, VariableError
+from xslams.labels import schema
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from xslams.observations.source import Observation, ObservationsLike
+    from xslams.observations.observation import Observation, ObservationsLike
 
 __all__ = ["panels", "rank_histogram"]
 

@@ -20,11 +20,11 @@ import numpy.typing as npt
 import scipy.sparse as sp
 import xarray as xr
 
-from xslams.coordinates import Grid, coordinate, listed
 from xslams.errors import ChunkError, DimensionError, GridError, SlamsWarning, VariableError
 from xslams.geometry import Curvilinear, Geometry, Points, geometry_of
-from xslams.models.model import Model
-from xslams.models.spec import Spec
+from xslams.labels.coordinates import Grid, coordinate, listed
+from xslams.model import Model
+from xslams.spec import Spec
 from xslams.typing import Edges, FloatArray, Method
 from xslams.weights import check_method
 from xslams.weights.esmf import require_xesmf

@@ -37,8 +37,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xslams import schema
 from xslams.errors import ChunkError, CoverageError, DimensionError, GridError, VariableError
+from xslams.labels import schema
 
 if TYPE_CHECKING:
     from xslams.typing import FloatArray

@@ -10,7 +10,7 @@ from xslams.errors import AdjointError, ObservationError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from xslams.models.model import Model
+    from xslams.model import Model
 
 __all__ = ["check_adjoint", "example_fields"]
 
@@ -42,7 +42,7 @@ def example_fields(model: Model, *, batch: int = 2, times: int = 3, seed: int = 
     import numpy as np
     import torch
 
-    from xslams.inference.assimilation import climatology_arrays
+    from xslams.inference.arrays import climatology_arrays
     from xslams.inference.operators import fields_by_name
 
     season = np.arange(times) * model.spec.time_step / (24 * 365.25)

@@ -11,7 +11,9 @@ import torch
 from azula.denoise import Denoiser, DiracPosterior, GaussianDenoiser
 from azula.linalg.covariance import DiagonalCovariance, IsotropicCovariance
 from azula.noise import CosineSchedule, RectifiedSchedule, Schedule, VESchedule, VPSchedule
-from exact_problems import (
+from torch import Tensor
+
+from tests.problems.posteriors import (
     GAUSSIANS,
     SCHEDULE,
     GaussianProblem,
@@ -23,13 +25,11 @@ from exact_problems import (
     moments,
     sliced_wasserstein,
 )
-from torch import Tensor
-
 from xslams.errors import OptionError
 from xslams.inference import sample_posterior
 from xslams.inference.guidance import MMPS, guide
+from xslams.inference.noise_levels import time_at
 from xslams.inference.samplers import sample
-from xslams.inference.times import time_at
 
 MEMBERS = 4096
 

@@ -9,13 +9,13 @@ import torch
 from azula.denoise import Denoiser, DiracPosterior, GaussianDenoiser
 from azula.guidance.mmps import MMPSDenoiser as AzulaMMPS
 from azula.linalg.covariance import DiagonalCovariance, FullCovariance, IsotropicCovariance
-from exact_problems import SCHEDULE, GaussianProblem, MixtureDenoiser, gaussian, mixture
 from torch import Tensor
 
+from tests.problems.posteriors import SCHEDULE, GaussianProblem, MixtureDenoiser, gaussian, mixture
 from xslams.errors import OptionError, SlamsError
 from xslams.inference import sample_posterior
 from xslams.inference.guidance import DPS, MMPS, SDA, GuidedDenoiser, guide, linearize
-from xslams.inference.solvers import conjugate_gradients
+from xslams.linalg.conjugate_gradients import conjugate_gradients
 
 
 def draw(problem: GaussianProblem, members: int = 2048, **options) -> Tensor:

@@ -1,15 +1,11 @@
-"""The posterior of Lorenz-63 against a particle filter, as in benchmarks/sda.py but smaller."""
+"""The posterior of Lorenz-63 against a particle filter, as in python -m benchmarks sda but smaller."""
 
 from __future__ import annotations
-
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
-import sda
+from benchmarks.reports import sda
 
 MEMBERS = 128
 

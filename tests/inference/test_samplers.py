@@ -10,14 +10,14 @@ from azula.denoise import Denoiser, DiracPosterior, GaussianDenoiser
 from azula.linalg.covariance import DiagonalCovariance
 from azula.noise import CosineSchedule, DecaySchedule, RectifiedSchedule, Schedule, VESchedule, VPSchedule
 from azula.sample import DDIMSampler, HeunSampler, Sampler, xEABSampler, zABSampler
-from exact_problems import SCHEDULE, UnitNoise, gaussian, moments
 from torch import Tensor
 
+from tests.problems.posteriors import SCHEDULE, UnitNoise, gaussian, moments
 from xslams.errors import OptionError
 from xslams.inference import sample_posterior
 from xslams.inference.guidance import MMPS, guide
+from xslams.inference.noise_levels import GRIDS, time_at, time_grid
 from xslams.inference.samplers import SAMPLERS, GeneratorNoise, KeyedNoise, sample
-from xslams.inference.times import GRIDS, time_at, time_grid
 
 PROBLEM = gaussian(12, 5, "ar", operator="sparse", error=0.2, dtype=torch.float64)
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from azula.denoise import GaussianDenoiser
 from azula.linalg.covariance import DiagonalCovariance, FullCovariance, IsotropicCovariance
-from exact_problems import SCHEDULE, gaussian
 from torch import Tensor
 
+from tests.problems.posteriors import SCHEDULE, gaussian
 from xslams.errors import OptionError
 from xslams.inference import sample_posterior
 from xslams.inference.guidance import guide, linearize

@@ -20,7 +20,7 @@ from xslams.cli.program import Program
 if TYPE_CHECKING:
     import xarray as xr
 
-    from xslams.models.model import Model
+    from xslams.model import Model
 
 __all__ = ["main"]
 
@@ -296,7 +296,7 @@ _MIRROR = click.option(
 @_JSON
 def models_list(*, as_json: bool) -> None:
     """List the pretrained models."""
-    from xslams.zoo import list_models
+    from xslams.zoo.pretrained import list_models
 
     table = list_models()
     if as_json:
@@ -310,7 +310,7 @@ def models_list(*, as_json: bool) -> None:
 @_JSON
 def models_info(*, name: str, as_json: bool) -> None:
     """Say what the model NAME (or path) is: variables, grid, training, scores; nothing is fetched for it."""
-    from xslams import zoo
+    from xslams.zoo import pretrained as zoo
 
     table = zoo.list_models()
     if name in table.index and table.loc[name, "where"] not in ("embedded", "cached"):
@@ -339,7 +339,7 @@ def models_info(*, name: str, as_json: bool) -> None:
 @click.option("--progress/--no-progress", default=True, show_default=True, help="Show progress and the time left.")
 def models_fetch(*, names: tuple[str, ...], mirror: str | None, progress: bool) -> None:
     """Bring the models NAMES into the cache of this machine, and print their paths."""
-    from xslams import zoo
+    from xslams.zoo import pretrained as zoo
 
     for name in names:
         click.echo(zoo.fetch_model(name, mirror=mirror, progress=progress))
@@ -350,8 +350,8 @@ def models_fetch(*, names: tuple[str, ...], mirror: str | None, progress: bool) 
 @click.pass_context
 def models_verify(ctx: click.Context, *, names: tuple[str, ...]) -> None:
     """Compare the files of all models, or of NAMES, with the registry; a damaged one is removed from the cache."""
-    from xslams import zoo
     from xslams.errors import ModelError
+    from xslams.zoo import pretrained as zoo
 
     known = list(zoo.list_models().index)
     unknown = [n for n in names if n not in known]
@@ -380,7 +380,7 @@ def _format(out: str, also: tuple[str, ...] = ()) -> str | None:
 
 def _model(name: str) -> Model:
     """Open a model, also from a URL: a copy of it then lasts as long as the command."""
-    from xslams.zoo import open_model
+    from xslams.zoo.pretrained import open_model
 
     if "://" not in name:
         return open_model(name)

@@ -83,7 +83,7 @@ def open_data(path: str, *, small: bool = False) -> xr.Dataset:
         If there is nothing, or nothing that can be read.
     """
     if path.startswith(_TUTORIAL):
-        from xslams.zoo import open_tutorial
+        from xslams.zoo.pretrained import open_tutorial
 
         return open_tutorial(path.removeprefix(_TUTORIAL)).chunk()
     ds = _open(path)
@@ -109,7 +109,7 @@ def _open(path: str) -> xr.Dataset:
                 warnings.filterwarnings("ignore", message="Failed to open Zarr store with consolidated metadata")
                 ds = xr.open_dataset(path if remote else inner, engine="zarr", chunks={})
             if not ds.attrs.get("xslams_complete", 1):
-                from xslams.store import open_analysis
+                from xslams.pipeline.store import open_analysis
 
                 open_analysis(path)  # says what is missing and what to do
             return ds
@@ -149,7 +149,7 @@ def select(ds: xr.Dataset, start: str | None, end: str | None) -> xr.Dataset:
     FileError
         If there are none.
     """
-    from xslams import schema
+    from xslams.labels import schema
 
     if start is None and end is None:
         return ds

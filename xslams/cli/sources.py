@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from xslams.observations.source import Observation
+    from xslams.observations.observation import Observation
 
 __all__ = ["AutoInt", "Pairs", "Source", "error_of", "observation", "pairs"]
 

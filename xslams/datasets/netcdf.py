@@ -12,7 +12,7 @@ import xarray as xr
 
 from xslams.datasets.arguments import days_in
 from xslams.errors import DatasetError, UnitError
-from xslams.units import unit_factors
+from xslams.labels.units import unit_factors
 
 __all__ = ["Chunks", "Field", "check_file", "check_year", "clean", "join", "open_file"]
 

@@ -1,7 +1,7 @@
 """Drawing from the posterior: operators, guidance, samplers, trajectories. Knows no xarray and no dask."""
 
+from xslams.inference.importance import importance_weights, resample
 from xslams.inference.posterior import sample_posterior
-from xslams.inference.prior import Prior, prior_of
-from xslams.inference.valleys import importance_weights, resample
+from xslams.priors.base import Prior, prior_of
 
 __all__ = ["Prior", "importance_weights", "prior_of", "resample", "sample_posterior"]

@@ -24,7 +24,7 @@ from xslams.typing import PRECISIONS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from xslams.models.score import ScoreNetwork
+    from xslams.networks.unet import ScoreNetwork
 
 __all__ = ["accelerate", "fitting", "in_batches", "one_thread", "transfer"]
 

@@ -37,8 +37,8 @@ from azula.linalg.covariance import Covariance, DiagonalCovariance, IsotropicCov
 from torch import Tensor
 
 from xslams.errors import OptionError
-from xslams.inference.forward import jvp
-from xslams.inference.solvers import conjugate_gradients
+from xslams.linalg.autodiff import jvp
+from xslams.linalg.conjugate_gradients import conjugate_gradients
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -561,7 +561,7 @@ def guide(
         A name in `GUIDANCE`, or options of one: ``MMPS(iterations=3)``, ``SDA(gamma=0.1)``, ``DPS(zeta=0.5)``.
     reweight
         Error covariance given the residuals ``(B, n)`` of the latest guided estimate, for the call after it; see
-        `xslams.inference.likelihood.RobustErrors`.
+        `xslams.inference.robust.RobustErrors`.
 
     Raises
     ------

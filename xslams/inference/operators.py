@@ -25,13 +25,13 @@ import torch
 from torch import Tensor
 
 from xslams.errors import ObservationError
-from xslams.inference.forward import jvp
+from xslams.linalg.autodiff import jvp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from xslams.models.networks import Networks
-    from xslams.models.spec import VariableSpec
+    from xslams.priors.latent import Networks
+    from xslams.spec import VariableSpec
     from xslams.typing import FieldFunction, SourceArrays
 
 __all__ = ["FieldOperator", "FunctionOperator", "check_function", "fields_by_name", "jacobian_product"]

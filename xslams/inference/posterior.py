@@ -87,7 +87,8 @@ def sample_posterior(
     generator
         Source of randomness; torch's global generator by default.
     t
-        Times from 1 to 0, one call each; by default uniform in log-SNR. Others: `xslams.inference.times.time_grid`.
+        Times from 1 to 0, one call each; by default uniform in log-SNR, see
+        `xslams.inference.noise_levels.time_grid`.
     start
         Members that are nearly right, shape ``(members, *shape)``: of a forecast, or after
         `xslams.inference.resample`. Noise of the time ``t[0]`` is added to them, and sampling begins there; it should

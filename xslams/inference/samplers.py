@@ -85,7 +85,7 @@ from tqdm import tqdm
 
 from xslams.errors import OptionError
 from xslams.inference.batches import transfer
-from xslams.inference.times import time_grid
+from xslams.inference.noise_levels import time_grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -217,7 +217,8 @@ def sample(
     corrections
         Langevin corrections at every noise level but the first and the last, one more call each.
     t
-        Times from 1 to 0, as many as calls; by default uniform in log-SNR, see `xslams.inference.times.time_grid`.
+        Times from 1 to 0, as many as calls; by default uniform in log-SNR, see
+        `xslams.inference.noise_levels.time_grid`.
     warm
         Whether `x` is states and noise instead of noise alone.
     progress

@@ -18,9 +18,9 @@ from azula.linalg.covariance import Covariance
 from torch import Tensor
 
 from xslams.errors import OptionError
-from xslams.inference.forward import jvp
 from xslams.inference.guidance import Linearizable
 from xslams.inference.posterior import error_covariance
+from xslams.linalg.autodiff import jvp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -1,9 +1,6 @@
 """Observations: what was measured, where and when, how well, and as which linear map of the model's fields."""
 
-from xslams.observations.nearby import around
-from xslams.observations.quality import QualityControl
-from xslams.observations.reduction import reduced
-from xslams.observations.screening import (
+from xslams.observations.background_check import (
     COLUMNS,
     Guess,
     background_check,
@@ -13,8 +10,7 @@ from xslams.observations.screening import (
     statistics,
     subgrid,
 )
-from xslams.observations.simulate import simulate_observations
-from xslams.observations.source import (
+from xslams.observations.observation import (
     Observation,
     ObservationsLike,
     Owner,
@@ -22,6 +18,10 @@ from xslams.observations.source import (
     background_observation,
     warn,
 )
+from xslams.observations.quality import QualityControl
+from xslams.observations.simulate import simulate_observations
+from xslams.observations.subset import around
+from xslams.observations.superob import reduced
 
 __all__ = [
     "COLUMNS",

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xslams.coordinates import listed
 from xslams.errors import ObservationError
+from xslams.labels.coordinates import listed
 
 __all__ = ["Rule", "accepted", "ancillary", "passes"]
 

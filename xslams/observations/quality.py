@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from xslams.coordinates import listed
 from xslams.errors import ObservationError
-from xslams.observations.uncertainty import Error
+from xslams.labels.coordinates import listed
+from xslams.observations.errors import Error
 
 __all__ = ["REASONS", "QualityControl"]
 
@@ -46,7 +46,7 @@ class QualityControl:
     representativeness
         Standard deviation of what a place has of its own and the model's cells cannot represent, in the units of the
         data; it is shared by all values of one place and time. ``"auto"`` derives it from the difference in resolution,
-        see `xslams.observations.screening.subgrid`.
+        see `xslams.observations.background_check.subgrid`.
     background_check
         Reject values whose innovation (value less first guess) is larger than this many standard deviations of what is
         expected of it. The first guess is the climatology of the model, or the background where its error is given.
@@ -54,7 +54,7 @@ class QualityControl:
         Side of boxes in km, of which one value each is kept at every time and level: the one next to the centre.
     superob
         Average the values of one variable, time and level in boxes: True for the model's cells, or the side of boxes in
-        km. Their errors average too, see `xslams.observations.reduction`.
+        km. Their errors average too, see `xslams.observations.superob`.
     robust
         Likelihood with heavy tails for gross errors, ``"huber"`` or ``"student-t"``: a value that disagrees with all
         others is drawn to less and less.

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xslams.coordinates import coordinate, is_time
 from xslams.errors import ObservationError
+from xslams.labels.coordinates import coordinate, is_time
 
 __all__ = ["as_dataset", "drop_padding", "read"]
 

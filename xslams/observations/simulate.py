@@ -8,9 +8,9 @@ import numpy as np
 import scipy.sparse as sp
 import xarray as xr
 
-from xslams.coordinates import Grid, coordinate, grid_of, listed, match_axis
 from xslams.errors import DimensionError, ObservationError
-from xslams.observations.source import Observation
+from xslams.labels.coordinates import Grid, coordinate, grid_of, listed, match_axis
+from xslams.observations.observation import Observation
 from xslams.typing import Method
 from xslams.weights import point_weights
 

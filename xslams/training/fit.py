@@ -21,15 +21,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from xslams.errors import ModelError
-from xslams.inference.denoiser import TrajectoryDenoiser
-from xslams.models.model import Model
-from xslams.models.networks import CALIBRATION_LEVELS, Networks
+from xslams.model import Model
+from xslams.priors.denoiser import TrajectoryDenoiser
+from xslams.priors.latent import CALIBRATION_LEVELS, Networks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from xslams.models.gaussian import TrajectoryGaussian
-    from xslams.models.spec import Spec
+    from xslams.priors.gaussian import TrajectoryGaussian
+    from xslams.spec import Spec
     from xslams.typing import FloatArray
 
 __all__ = ["DEFAULTS", "fit_arrays"]

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from xslams.inference.markov import steps_at
-from xslams.inference.process import gauss_newton
+from xslams.priors.markov import steps_at
+from xslams.priors.process import gauss_newton
 
 if TYPE_CHECKING:
-    from xslams.models.systems import SystemNetworks
-    from xslams.models.transition import Transition
-    from xslams.models.twofilter import TwoFilter
+    from xslams.networks.transition import Transition
+    from xslams.networks.two_filter import TwoFilter
+    from xslams.priors.system_networks import SystemNetworks
 
 __all__ = ["fit_trajectories", "fit_transition", "measure_levels"]
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from xslams.coordinates import Grid
 from xslams.errors import GridError
 from xslams.geometry import Curvilinear, Geometry, Points, cell_edges
+from xslams.labels.coordinates import Grid
 from xslams.typing import Edges, FloatArray, Method
 from xslams.weights import cells, curvilinear, polygons
 from xslams.weights.rectilinear import bracket, interpolate, row_kron

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from xslams.coordinates import Grid
 from xslams.geometry import lat_intervals, lon_intervals
+from xslams.labels.coordinates import Grid
 from xslams.typing import Edges, FloatArray
 
 __all__ = ["is_wide", "normalised", "rectilinear_areas", "rectilinear_overlaps"]

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from xslams.coordinates import Grid
 from xslams.errors import GridError
 from xslams.geometry import Curvilinear, Geometry, Points, around, lat_intervals, lon_intervals
+from xslams.labels.coordinates import Grid
 from xslams.typing import FloatArray
 from xslams.weights.cells import is_wide
 

@@ -8,9 +8,9 @@ import numpy as np
 import scipy.sparse as sp
 import xarray as xr
 
-from xslams.coordinates import Grid
 from xslams.errors import GridError, SlamsError
 from xslams.geometry import Curvilinear, Geometry, Points, around, lat_intervals, lon_intervals
+from xslams.labels.coordinates import Grid
 from xslams.typing import Edges, FloatArray, Method
 from xslams.weights.curvilinear import corner_nodes
 

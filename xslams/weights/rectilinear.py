@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from xslams.coordinates import Grid
+from xslams.labels.coordinates import Grid
 from xslams.typing import Edges, FloatArray, Method
 
 __all__ = ["bracket", "interpolate", "row_kron"]

@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 
-from xslams.coordinates import Grid
 from xslams.errors import SlamsWarning
 from xslams.geometry import Curvilinear, Geometry
+from xslams.labels.coordinates import Grid
 from xslams.typing import Edges, FloatArray, Method
 from xslams.weights import esmf, grid_weights
 

@@ -1,0 +1,1 @@
+"""Measurements of xslams: ``python -m benchmarks NAME`` prints a table."""

@@ -1,0 +1,1 @@
+"""Cases that several benchmarks share: truth, observations, and how they are split."""

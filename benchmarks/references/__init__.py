@@ -1,0 +1,1 @@
+"""Methods to compare with: optimal interpolation and classical filters."""

@@ -1,0 +1,219 @@
+"""What observations cost and what quality control is worth. Prints the tables of docs/observations.md.
+
+    python -m benchmarks observations                        # all; about five minutes on one idle core
+    python -m benchmarks observations --tables cost errors   # a few minutes
+
+``cost``      a million reports at random places and times in one window of five days: time and memory to build the
+              likelihood, to apply it, and its size, for several kinds of quality control.
+``analysis``  the same reports in an analysis with the embedded model: time and memory.
+``errors``    a mean of n reports in one cell: its error as stated, and as it is.
+``gross``     temperature at 300 stations of which one in twenty reports nonsense: RMSE and CRPS of the analysis with a
+              Gaussian likelihood, a background check, and robust likelihoods.
+
+Every row runs in a process of its own, so that the peak of its memory is its own. Times are those of a clock, and of
+the processor in brackets, as machines may be shared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import resource
+import time
+import warnings
+from collections.abc import Callable
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import xarray as xr
+
+import xslams
+
+FRAMES = 5
+QC: dict[str, dict[str, object] | None] = {
+    "as they are": None,
+    "thinned to 200 km": {"thin": 200.0},
+    "averaged in the model's cells": {"superob": True},
+    "averaged in boxes of 100 km": {"superob": 100.0},
+    "Student likelihood": {"robust": "student-t"},
+    "bias of the source": {"bias_error": 1.0},
+}
+
+
+def reports(count: int, seed: int = 0) -> xr.DataArray:
+    """Satellite-like reports of OLR at random places and times of the tutorial's first days."""
+    truth = xslams.open_tutorial()["olr"].isel(time=slice(0, FRAMES)).load()
+    rng = np.random.default_rng(seed)
+    frame = rng.integers(0, FRAMES, count)
+    lat, lon = np.rad2deg(np.arcsin(rng.uniform(-1, 1, count))), rng.uniform(-180, 180, count)
+    order = np.argsort(truth["lat"].values)
+    middles = np.convolve(truth["lat"].values[order], [0.5, 0.5], "valid")
+    row = order[np.searchsorted(middles, lat)]
+    column = np.rint((lon % 360) / 3.75).astype(int) % 96
+    values = truth.values[frame, row, column] + rng.normal(0, 10, count)
+    return xr.DataArray(
+        values.astype(np.float32), dims="obs", name="olr", attrs=truth.attrs,
+        coords={
+            "time": ("obs", truth["time"].values[frame] + rng.integers(0, 12, count) * np.timedelta64(1, "h")),
+            "lat": ("obs", lat),
+            "lon": ("obs", lon),
+        },
+    )  # fmt: skip
+
+
+def peak() -> float:
+    """Largest memory of this process so far, GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+class Stopwatch:
+    """Time of a clock and of the processor since it was made."""
+
+    def __init__(self) -> None:
+        self.start = time.perf_counter(), time.process_time()
+
+    def read(self, scale: float = 1.0, digits: int = 1) -> str:
+        """Both, for a table."""
+        clock, cpu = (
+            (b - a) * scale for a, b in zip(self.start, (time.perf_counter(), time.process_time()), strict=True)
+        )
+        return f"{clock:.{digits}f} ({cpu:.{digits}f})"
+
+
+def cost(count: int, kind: str) -> list[str]:
+    """Build and apply the likelihood."""
+    import torch
+
+    from xslams.inference.operators import FieldOperator
+    from xslams.labels.schema import year_fraction
+
+    model = xslams.open_model("speedy-t30")
+    networks = model.networks()
+    data = reports(count)
+    base = peak()
+    obs = xslams.Observation(data, error=10.0, qc=QC[kind])
+    watch = Stopwatch()
+    arrays = obs.to_arrays(model.spec, frames())
+    built, memory = watch.read(), peak() - base
+    season = torch.as_tensor(year_fraction(frames()), dtype=torch.float32)
+    operator = FieldOperator(networks, season, [arrays])
+    z = torch.zeros((1, FRAMES, *networks.autoencoder.latent_shape))
+    forward, adjoint = operator.linearize(z)
+    watch = Stopwatch()
+    for _ in range(3):
+        adjoint(forward(z))
+    product = watch.read(1e3 / 3, 0)
+    size = sum(a.nbytes for a in (arrays.operator.data, arrays.operator.indices, arrays.operator.indptr)) / 2**20
+    return [f"{arrays.values.size:,}", built, f"{memory:.2f}", f"{size:.0f}", product]
+
+
+def frames() -> xr.DataArray:
+    """Frames of the window."""
+    return xslams.open_tutorial()["time"].isel(time=slice(0, FRAMES))
+
+
+def analysis(count: int, kind: str) -> list[str]:
+    """One member with twelve network calls."""
+    data = reports(count)
+    truth = xslams.open_tutorial().isel(time=slice(0, FRAMES)).load()
+    grid = truth[["t"]]
+    base = peak()
+    watch = Stopwatch()
+    obs = xslams.Observation(data, error=10.0, qc=QC[kind])
+    result = grid.slams.assimilate(obs, "speedy-t30", members=1, steps=12, report=True)
+    took = watch.read(digits=0)
+    table = result.slams.report().isel(source=0)
+    rmse = float(result.slams.score(truth["t"])["rmse"].mean())
+    std = table["innovation_std"].values
+    return [
+        f"{int(table['used']):,}", f"{int(table['likelihood']):,}", took, f"{peak() - base:.2f}",
+        f"{std[0]:.1f}", f"{std[1]:.1f}", f"{rmse:.2f}",
+    ]  # fmt: skip
+
+
+def errors(count: int, kind: str) -> list[str]:
+    """Stated and actual error of means in a cell."""
+    n = int(kind)
+    spec = xslams.open_model("speedy-t30").spec
+    rng = np.random.default_rng(0)
+    cells = 2000
+    lat, lon = rng.choice(np.asarray(spec.lat)[4:-4], cells), rng.choice(np.asarray(spec.lon), cells)
+    where = np.unique(np.stack([lat, lon]), axis=1)
+    cells = where.shape[1]
+    data = xr.DataArray(
+        rng.normal(0, 3.0, (1, cells * n)) + 240.0, dims=("time", "report"), name="olr", attrs={"units": "W m-2"},
+        coords={
+            "time": frames().values[:1],
+            "lat": ("report", np.tile(where[0], n)),
+            "lon": ("report", np.tile(where[1], n)),
+        },
+    )  # fmt: skip
+    arrays = xslams.Observation(data, error=3.0, qc={"superob": True}).to_arrays(spec, frames())
+    return [f"{np.sqrt(arrays.variance.mean()):.3f}", f"{arrays.values.std():.3f}", f"{3 / n**0.5:.3f}"]
+
+
+LIKELIHOODS: dict[str, dict[str, object] | None] = {
+    "Gaussian, no gross errors": None,
+    "Gaussian": None,
+    "background check at 4": {"background_check": 4.0},
+    "Huber": {"robust": "huber"},
+    "Student": {"robust": "student-t"},
+}
+
+
+def gross(count: int, kind: str) -> list[str]:
+    """Analysis of temperature with stations of which some report nonsense."""
+    truth = xslams.open_tutorial().isel(time=slice(10, 13)).load()
+    levels = truth["t"].sel(sigma=[0.95, 0.51, 0.2], method="nearest")
+    obs = xslams.simulate_observations(levels, stations=300, error=1.0)
+    rng = np.random.default_rng(1)
+    wrong = rng.random(obs.data.shape) < (0.0 if kind.startswith("Gaussian,") else 0.05)
+    nonsense = wrong * rng.choice([-1, 1], wrong.shape) * rng.uniform(8, 30, wrong.shape)
+    data = obs.data + xr.DataArray(nonsense, dims=obs.data.dims)
+    obs = obs.replace(data=data.assign_attrs(obs.data.attrs), qc=LIKELIHOODS[kind])
+    result = truth[["t"]].slams.assimilate(obs, "speedy-t30", members=4, steps=12, antithetic=True, report=True)
+    scores = result.slams.score(truth["t"])
+    table = result.slams.report().isel(source=0)
+    rejected, down = int(table["rejected"].sel(reason="background")), int(table["downweighted"])
+    return [f"{float(scores[s].mean()):.3f}" for s in ("rmse", "crps", "spread_skill")] + [
+        str(int(wrong.sum())), str(rejected), str(down),
+    ]  # fmt: skip
+
+
+TABLES: dict[str, tuple[Callable[[int, str], list[str]], list[str], list[str]]] = {
+    "cost": (cost, list(QC), ["values", "build, s", "memory, GiB", "matrix, MiB", "J* J, ms"]),
+    "analysis": (
+        analysis,
+        ["as they are", "averaged in the model's cells"],
+        ["used", "in the likelihood", "s", "memory, GiB", "innovation before", "after", "RMSE of t, K"],
+    ),
+    "errors": (errors, ["1", "4", "25", "100"], ["stated", "actual", "3 / sqrt(n)"]),
+    "gross": (gross, list(LIKELIHOODS), ["RMSE, K", "CRPS, K", "spread/error", "wrong", "rejected", "down-weighted"]),
+}
+
+
+def _row(name: str, count: int, kind: str) -> list[str]:
+    warnings.simplefilter("ignore", xslams.errors.SlamsWarning)
+    return TABLES[name][0](count, kind)
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tables", nargs="+", choices=list(TABLES), default=list(TABLES))
+    parser.add_argument("--count", type=int, default=1_000_000, help="number of reports")
+    options = parser.parse_args()
+    context = multiprocessing.get_context("spawn")
+    for name in options.tables:
+        _, rows, columns = TABLES[name]
+        print(f"\n| {name} | " + " | ".join(columns) + " |")
+        print("|---|" + "---:|" * len(columns), flush=True)
+        for kind in rows:
+            with context.Pool(1) as pool:
+                print(f"| {kind} | " + " | ".join(pool.apply(_row, (name, options.count, kind))) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

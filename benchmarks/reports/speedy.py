@@ -1,0 +1,170 @@
+"""Global, multi-level, multimodal: temperature from simulated gauges, satellite and stations, next to the reference.
+
+    python -m benchmarks speedy                               # 12 stretches of 10 days, spread over the validation year
+    python -m benchmarks speedy --days 365 --stride 365       # the whole year
+
+The truth is the fourth year of a global simulation, the model has seen the first three. Every row adds a source; the
+analysis is made with the public API and the shipped weights, from observations alone (`background_error=None`). The
+classical reference (`enoi.py`) has the same observations, and is judged on the same days, and on the whole year.
+
+Columns: RMSE of the mean and CRPS, both weighted by area, pooled over days, averaged over levels, in K; spread over
+error; then RMSE/CRPS by level, lowest first. Members are antithetic, since the mean of the reference has no sampling
+error either; with `--independent` that of M members has one of spread^2 / M, which `RMSE` then includes. CRPS of an
+ensemble is the fair estimate, comparable with that of a Gaussian, and spread over error is that of `spread_skill` in
+`xslams.scores`; both know of pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+import xslams
+from benchmarks.references.enoi import ROWS, YEAR, Reference, header, open_case, shared_data
+from xslams.model import Model
+from xslams.pipeline.assimilate import segments
+
+
+class Calls:
+    """Counts how many windows of one member went through the score network, and how many there were."""
+
+    def __init__(self) -> None:
+        self.evaluated = 0
+        self.windows = 0
+
+    @property
+    def per_member_and_window(self) -> float:
+        """Network calls per member and window."""
+        return self.evaluated / max(self.windows, 1)
+
+    @contextmanager
+    def count(self, model: Model, frames: int, members: int) -> Iterator[None]:
+        """Count during one analysis of `frames` frames."""
+        from xslams.priors.denoiser import windows
+
+        window = model.spec.window
+        for s in segments(frames, overlap=window - 1):
+            self.windows += members * len(windows(s.stop - s.start, window))
+        score = model.networks().score
+        if score is None:  # a Gaussian prior alone
+            yield
+            return
+
+        def hook(_module: Any, arguments: tuple[Any, ...]) -> None:
+            self.evaluated += len(arguments[0])
+
+        handle = score.register_forward_pre_hook(hook)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
+def stretches(days: int, stride: int, context: int) -> list[tuple[slice, slice]]:
+    """Days to analyse, and which of these to judge: `context` more on either side, as in any longer analysis."""
+    out = []
+    for start in range(0, YEAR - min(days, YEAR) + 1, stride):
+        stop = min(start + days, YEAR)
+        first, last = max(start - context, 0), min(stop + context, YEAR)
+        out.append((slice(first, last), slice(start - first, stop - first)))
+    return out
+
+
+def analyse(
+    model: Model,
+    truth: xr.Dataset,
+    observations: dict[str, xslams.Observation],
+    row: str,
+    cut: Sequence[tuple[slice, slice]],
+    calls: Calls,
+    members: int,
+    **options: Any,
+) -> xr.Dataset:
+    """Analyse every stretch and return the days that are judged."""
+    parts = []
+    for days, judged in cut:
+        part = truth.isel(time=days)
+        obs = [observations[n].replace(data=observations[n].data.isel(time=days)) for n in ROWS[row]]
+        with calls.count(model, part.sizes["time"], members):
+            analysis = part.slams.assimilate(obs, model, members=members, **options)
+        parts.append(analysis.isel(time=judged))
+    return xr.concat(parts, dim="time")
+
+
+def line(name: str, scores: xr.Dataset) -> str:
+    """One line of the table, as those of the reference; then spread over error by level."""
+    rmse, crps, ratio = (scores[v].values for v in ("rmse", "crps", "spread_skill"))
+    levels = " ".join(f"{r:4.2f}/{c:4.2f}" for r, c in zip(rmse, crps, strict=True))
+    # The ratio of level means, as in the reference.
+    total = (ratio * rmse).sum() / rmse.sum()
+    ratios = " ".join(f"{r:4.2f}" for r in ratio)
+    return f"{name:<26} {rmse.mean():6.3f} {crps.mean():6.3f} {total:6.2f}   {levels}   {ratios}"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--days", type=int, default=10, help="length of a stretch")
+    parser.add_argument("--stride", type=int, default=30, help="days from the start of a stretch to that of the next")
+    parser.add_argument(
+        "--context", type=int, default=4, help="days analysed and not judged on either side of a stretch"
+    )
+    parser.add_argument("--members", type=int, default=16)
+    parser.add_argument("--independent", action="store_true", help="independent members in place of antithetic pairs")
+    parser.add_argument("--model", default="speedy-t30", help="name or path")
+    parser.add_argument("--steps", type=int, default=None)
+    parser.add_argument("--guidance", default=None)
+    parser.add_argument("--device", default=None)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--windows", nargs="*", type=int, default=[1, 3], help="windows of the reference, in days")
+    parser.add_argument("--no-reference", action="store_true")
+    parser.add_argument("--no-analysis", action="store_true")
+    parser.add_argument("--shared", help="folder whose data/ holds the simulation")
+    options = parser.parse_args()
+
+    training, truth = open_case(shared_data(options.shared) / "speedy_t30_daily_4yr.nc")
+    cut = stretches(options.days, options.stride, options.context)
+    judged = np.concatenate([np.arange(YEAR)[days][kept] for days, kept in cut])
+    print(f"{judged.size} days of the validation year in {len(cut)} stretches; {options.members} members\n")
+    print(header(truth["sigma"].values))
+    reference = Reference([training], truth)
+    del training
+    if not options.no_reference:
+        for days in options.windows:
+            for row in options.rows:
+                if ROWS[row] or days == 1:
+                    analysis = reference.row(row, days)
+                    print(reference.score(analysis, judged).line(f"EnOI {row}, {days} d"), flush=True)
+                    if judged.size < YEAR:
+                        print(reference.score(analysis).line("     (whole year)"), flush=True)
+                    del analysis
+        print()
+    observations = reference.observations
+    del reference
+    if options.no_analysis:
+        return
+    model = xslams.open_model(options.model)
+    given = {k: v for k in ("steps", "guidance", "device") if (v := getattr(options, k)) is not None}
+    summary = []
+    for row in options.rows:
+        calls, start = Calls(), time.perf_counter()
+        analysis = analyse(
+            model, truth, observations, row, cut, calls, options.members,
+            antithetic=not options.independent, seed=options.seed, **given,
+        )  # fmt: skip
+        seconds = time.perf_counter() - start
+        scores = analysis[["t"]].slams.score(truth[["t"]])
+        print(line(f"{model.spec.name} {row}", scores), flush=True)
+        summary.append(f"{row}: {seconds:.0f} s, {calls.per_member_and_window:.0f} network calls per member and window")
+    print("\n" + "\n".join(summary))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""Where data lie, and how large their cells are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xslams.errors import DimensionError, GridError
+from xslams.geometry import (
+    Curvilinear,
+    Points,
+    cell_edges,
+    gaussian_edges,
+    geometry_of,
+    lat_intervals,
+    lon_intervals,
+)
+from xslams.labels.coordinates import Grid
+
+
+def gaussian(n):
+    return np.rad2deg(np.arcsin(np.polynomial.legendre.leggauss(n)[0]))
+
+
+@given(n=st.integers(2, 160), digits=st.sampled_from([3, 6, 15]), descending=st.booleans())
+def test_rows_of_a_gaussian_grid_have_the_weights_of_the_quadrature(n, digits, descending):
+    lat, weights = gaussian(n), np.polynomial.legendre.leggauss(n)[1]
+    lat, weights = (lat[::-1], weights[::-1]) if descending else (lat, weights)
+    edges = gaussian_edges(np.round(lat, digits))
+    np.testing.assert_allclose(np.abs(np.diff(np.sin(np.deg2rad(edges)))), weights, rtol=1e-9)
+    assert np.abs(edges[[0, -1]]).tolist() == [90, 90]
+    np.testing.assert_array_equal(cell_edges(lat.astype("f4"), latitude=True), edges)
+
+
+@given(n=st.integers(20, 120), start=st.integers(0, 6), size=st.integers(8, 12), descending=st.booleans())
+def test_a_part_of_a_gaussian_grid_is_one_too(n, start, size, descending):
+    lat = gaussian(n)
+    edges = gaussian_edges(lat)
+    part, expected = lat[start : start + size], edges[start : start + size + 1]
+    if descending:
+        part, expected = part[::-1], expected[::-1]
+    np.testing.assert_allclose(gaussian_edges(part), expected)
+
+
+@given(n=st.integers(3, 2000), offset=st.sampled_from([0.0, 0.5]), regional=st.booleans())
+def test_even_latitudes_are_not_gaussian(n, offset, regional):
+    lat = np.linspace(-90, 90, n + 1) if offset == 0 else np.linspace(-90, 90, 2 * n + 1)[1::2]
+    lat = lat[: max(2, n // 2)] if regional else lat
+    assert gaussian_edges(lat) is None
+    assert gaussian_edges(lat.astype("f4")) is None
+
+
+def bounded(lat, lon, lat_bounds, lon_bounds):
+    return xr.Dataset(
+        {"lat_bnds": (("lat", "nv"), lat_bounds), "lon_bnds": (("lon", "nv"), lon_bounds)},
+        {"lat": ("lat", lat, {"bounds": "lat_bnds"}), "lon": ("lon", lon, {"bounds": "lon_bnds"})},
+    )
+
+
+def test_bounds_in_any_order_and_convention():
+    ds = bounded([10.0, -10.0], [0.0, 90.0, 240.0], [[20, 0], [-20, 0]], [[350, 20], [100, 80], [-125, -115]])
+    grid = geometry_of(ds)
+    assert lat_intervals(grid).tolist() == [[0, 20], [-20, 0]]
+    assert lon_intervals(grid).tolist() == [[-10, 20], [80, 100], [235, 245]]
+    # Bounds may have gone from the attributes to the encoding when the file was decoded.
+    ds.lon.encoding["bounds"] = ds.lon.attrs.pop("bounds")
+    assert lon_intervals(geometry_of(ds)).tolist() == [[-10, 20], [80, 100], [235, 245]]
+    wide = bounded([0.0], [180.0], [[-90, 90]], [[0, 360]])
+    assert lon_intervals(geometry_of(wide)).tolist() == [[0, 360]]
+
+
+@pytest.mark.parametrize(
+    ("lat_bounds", "lon_bounds", "words"),
+    [
+        ([[0, 5], [-20, 0]], [[0, 10], [10, 20]], "'lat' do not hold its latitudes"),
+        ([[0, 20], [-20, 0]], [[0, 10], [20, 30]], "'lon' do not hold its longitudes"),
+        ([[10, 10], [-20, 0]], [[0, 10], [10, 20]], "latitudes"),
+        ([[0, 20], [-20, 0]], [[5, 5], [10, 20]], "longitudes"),
+    ],
+)
+def test_bounds_that_hold_no_centres(lat_bounds, lon_bounds, words):
+    with pytest.raises(GridError, match=words):
+        geometry_of(bounded([10.0, -10.0], [5.0, 15.0], lat_bounds, lon_bounds))
+
+
+def test_a_dataarray_takes_bounds_from_its_dataset():
+    ds = bounded([10.0, -10.0], [0.0, 90.0], [[0, 40], [-40, 0]], [[-10, 10], [80, 100]])
+    ds["t"] = (("lat", "lon"), np.zeros((2, 2)))
+    assert geometry_of(ds.t).lat_bounds is None
+    assert geometry_of(ds.t, ds).lat_bounds.tolist() == [[0, 40], [-40, 0]]
+    assert (
+        geometry_of(ds.set_coords(["lat_bnds"]).t).lat_bounds is None
+    )  # xarray drops what lies along other dimensions
+
+
+def two(lat, lon, **more):
+    return xr.Dataset(coords={"lat": (("y", "x"), lat), "lon": (("y", "x"), lon), **more})
+
+
+def test_kinds():
+    lon, lat = np.meshgrid([0.0, 10.0, 20.0], [0.0, 10.0])
+    assert isinstance(geometry_of(xr.Dataset(coords={"lat": [0.0, 1], "lon": [0.0, 1]})), Grid)
+    grid = geometry_of(two(lat, lon))
+    assert isinstance(grid, Grid) and grid.dims == ("y", "x")
+    turned = geometry_of(two(lat, lon).transpose("x", "y"))
+    assert isinstance(turned, Grid) and turned.dims == ("y", "x") and turned.shape == (2, 3)
+    assert isinstance(geometry_of(two(lat + 0.1 * lon, lon)), Curvilinear)
+    # Rows of a swath that go back and forth are no grid.
+    assert isinstance(geometry_of(two(np.abs(lat - 5), lon)), Curvilinear)
+    stations = geometry_of(xr.Dataset(coords={"lat": ("s", [0.0, 1]), "lon": ("s", [0.0, 1])}))
+    assert isinstance(stations, Points) and stations.dims == ("s",)
+    cube = geometry_of(
+        xr.Dataset(
+            coords={"lat": (("a", "b", "c"), np.zeros((2, 3, 4))), "lon": (("a", "b", "c"), np.zeros((2, 3, 4)))}
+        )
+    )
+    assert isinstance(cube, Points) and cube.shape == (2, 3, 4)
+    for geometry, text in ((grid, "2 x 3 (lat"), (stations, "2 points")):
+        assert text in str(geometry)
+
+
+def test_corners():
+    lon, lat = np.meshgrid([0.0, 10.0, 20.0], [0.0, 10.0])
+    lat = lat + 0.1 * lon
+    lon_b, lat_b = np.meshgrid([-5.0, 5.0, 15.0, 25.0], [-5.0, 5.0, 15.0])
+    lat_b = lat_b + 0.1 * lon_b
+    named = two(lat, lon, lat_b=(("y_b", "x_b"), lat_b), lon_b=(("y_b", "x_b"), lon_b))
+    corners = geometry_of(named).corners
+    assert corners.shape == (2, 2, 3, 4)
+    assert corners[1, 0, 0].tolist() == [-5, 5, 5, -5]
+    ds = two(lat, lon)
+    for name, values in (("lat", corners[0]), ("lon", corners[1])):
+        ds[name].attrs["bounds"] = f"{name}_vertices"
+        ds[f"{name}_vertices"] = (("y", "x", "nv"), values)
+    np.testing.assert_array_equal(geometry_of(ds).corners, corners)
+    ds["lat_vertices"] = (("y", "x", "two"), corners[0][..., :2])
+    with pytest.raises(DimensionError, match="four corners"):
+        geometry_of(ds)
+
+
+@pytest.mark.parametrize(
+    ("ds", "error", "words"),
+    [
+        (xr.Dataset(), DimensionError, "no latitude and longitude"),
+        (xr.Dataset(coords={"lat": ("s", [100.0]), "lon": ("s", [0.0])}), GridError, "swapped"),
+        (two(np.full((2, 2), -91.0), np.zeros((2, 2))), GridError, "swapped"),
+        (xr.Dataset(coords={"lat": ("s", [0.1], {"units": "radian"}), "lon": ("s", [0.0])}), GridError, "rad2deg"),
+        (xr.Dataset(coords={"lat": [0.1, 0.2], "lon": ("lon", [0, 1], {"units": "radians"})}), GridError, "rad2deg"),
+    ],
+)
+def test_bad_input(ds, error, words):
+    with pytest.raises(error, match=words):
+        geometry_of(ds)
+
+
+def test_a_rotated_pole_is_no_latitude():
+    """As regional climate models have it: 1-D rotated coordinates on the dimensions, and 2-D true ones."""
+    lon, lat = np.meshgrid(np.linspace(0, 30, 4), np.linspace(40, 60, 3))
+    ds = two(lat + 0.1 * lon, lon).rename(y="rlat", x="rlon")
+    ds["lat"].attrs.update(standard_name="latitude", units="degrees_north")
+    ds["lon"].attrs.update(standard_name="longitude", units="degrees_east")
+    for name, standard, axis in (("rlat", "grid_latitude", "Y"), ("rlon", "grid_longitude", "X")):
+        values = np.linspace(-5, 5, ds.sizes[name])
+        ds[name] = (name, values, {"standard_name": standard, "units": "degrees", "axis": axis})
+    geometry = geometry_of(ds)
+    assert isinstance(geometry, Curvilinear)
+    np.testing.assert_array_equal(geometry.lon, lon)

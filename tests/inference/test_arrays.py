@@ -1,0 +1,125 @@
+"""Assimilation with a model: observations, operators, batches, seeds. See tests/inference for exactness."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from xslams.inference.arrays import assimilate_arrays, climatology_arrays, decode_arrays, encode_arrays
+from xslams.inference.guidance import guide
+from xslams.inference.operators import FieldOperator
+from xslams.inference.posterior import error_covariance
+from xslams.inference.samplers import KeyedNoise, sample
+from xslams.model import Model
+from xslams.priors.denoiser import TrajectoryDenoiser
+from xslams.typing import SourceArrays
+
+LENGTH = 5
+SEASON = np.arange(LENGTH) / 365.25
+LABELS = np.arange(LENGTH) * 24
+
+
+def station_source(model: Model, value: float, error: float = 0.1) -> SourceArrays:
+    """Every fourth cell of the first channel is `value`, at all times."""
+    channels, lat, lon = model.spec.frame_shape
+    cells = np.arange(0, lat * lon, 4)
+    columns = (np.arange(LENGTH)[:, None] * channels * lat * lon + cells).ravel()
+    matrix = sp.csr_array(
+        (np.ones(len(columns)), (np.arange(len(columns)), columns)), shape=(len(columns), LENGTH * channels * lat * lon)
+    )
+    return SourceArrays("stations", matrix, np.full(len(columns), value), np.full(len(columns), error**2))
+
+
+def assimilate(model: Model, sources: list[SourceArrays], **options) -> np.ndarray:
+    settings = {"members": [0, 1, 2], "steps": 8, "seed": 0, "device": "cpu"} | options
+    return assimilate_arrays(model, year_fraction=SEASON, labels=LABELS, sources=sources, **settings)
+
+
+def test_members_follow_the_observations(tiny_model: Model) -> None:
+    # Truths are draws from the prior, so that they are something the model can reach.
+    truths = assimilate(tiny_model, [], members=[96, 97, 98, 99], steps=16)[:, None, :, 0]
+    template = station_source(tiny_model, 0.0, error=0.5)
+    values = truths.reshape(4, LENGTH, -1)[:, :, ::4].reshape(4, -1)
+    sources = [SourceArrays("stations", template.operator, v, template.variance) for v in values]
+    free = assimilate(tiny_model, [], steps=16)[:, :, 0]
+    guided = np.stack([assimilate(tiny_model, [source], steps=16)[:, :, 0] for source in sources])
+    assert guided.shape == (4, 3, LENGTH, 8, 16)
+    observed = np.zeros((8, 16), bool)
+    observed.ravel()[::4] = True
+    for cells, gain in ((observed, 0.25), (~observed, 0.75)):
+        assert np.abs(guided - truths)[..., cells].mean() < gain * np.abs(free - truths)[..., cells].mean()
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, "auto"])
+def test_members_do_not_depend_on_the_batch(tiny_model: Model, batch_size: int | str) -> None:
+    source = [station_source(tiny_model, 290.0)]
+    reference = assimilate(tiny_model, source, batch_size=3)
+    np.testing.assert_array_equal(assimilate(tiny_model, source, batch_size=batch_size), reference)
+
+
+def test_a_member_is_the_same_alone_and_in_company(tiny_model: Model) -> None:
+    source = [station_source(tiny_model, 290.0)]
+    alone = assimilate(tiny_model, source, members=[2])
+    np.testing.assert_array_equal(alone[0], assimilate(tiny_model, source)[2])
+
+
+def test_seed_decides(tiny_model: Model) -> None:
+    np.testing.assert_array_equal(assimilate(tiny_model, []), assimilate(tiny_model, []))
+    assert np.abs(assimilate(tiny_model, [], seed=1) - assimilate(tiny_model, [])).max() > 0.1
+
+
+def test_one_network_call_per_step(tiny_model: Model) -> None:
+    denoiser = TrajectoryDenoiser(tiny_model.networks(), torch.zeros(LENGTH))
+    operator = FieldOperator(tiny_model.networks(), torch.zeros(LENGTH), [station_source(tiny_model, 290.0)])
+    noise = KeyedNoise(0, [0], LABELS.tolist(), tiny_model.networks().autoencoder.latent_shape)
+    guided = guide(denoiser, operator.y, operator, error_covariance(operator.variance), "mmps")
+    sample(guided, 100 * noise(0), noise, steps=32)
+    assert denoiser.calls == 32
+
+
+@pytest.mark.parametrize("transformed", [True, False])
+def test_observation_operator_has_its_adjoint_and_jacobian(tiny_model: Model, transformed: bool) -> None:
+    networks = tiny_model.networks()
+    channels, lat, lon = tiny_model.spec.frame_shape
+    size = LENGTH * channels * lat * lon
+    dense = sp.random_array((50, size), density=0.01, rng=np.random.default_rng(0)).toarray()
+    if not transformed:
+        dense.reshape(50, LENGTH, channels, lat, lon)[:, :, 2] = 0  # no precipitation
+    matrix = sp.csr_array(dense)
+    source = SourceArrays("random", sp.csr_array(matrix), np.zeros(50), np.ones(50))
+    operator = FieldOperator(networks, torch.as_tensor(SEASON, dtype=torch.float32), [source])
+    generator = torch.Generator().manual_seed(0)
+    shape = (2, LENGTH, *networks.autoencoder.latent_shape)
+    z, v = (torch.randn(shape, generator=generator) for _ in range(2))
+    w = torch.randn(2, 50, generator=generator)
+    forward, adjoint = operator.linearize(z)
+    # <w, J v> = <J^T w, v>
+    torch.testing.assert_close((w * forward(v)).sum(), (adjoint(w) * v).sum(), rtol=1e-3, atol=1e-2)
+    if transformed:
+        return  # the slope is that of a secant, see the test of it
+    step = 1e-2
+    difference = (operator(z + step * v) - operator(z - step * v)) / (2 * step)
+    torch.testing.assert_close(forward(v), difference, rtol=2e-2, atol=0.2)
+
+
+def test_no_observation_leaves_the_climatology(tiny_model: Model) -> None:
+    members = assimilate(tiny_model, [], members=list(range(48)), steps=16)
+    mean, std = climatology_arrays(tiny_model, SEASON)
+    assert np.abs((members.mean(0) - mean[:, :2]) / std[:, :2]).mean() < 0.3
+    assert 0.7 < (members.std(0) / std[:, :2]).mean() < 1.3
+
+
+def test_encoding_and_decoding_are_near_inverses(tiny_model: Model) -> None:
+    _, std = climatology_arrays(tiny_model, SEASON)
+    x = decode_arrays(
+        tiny_model,
+        np.random.default_rng(0).standard_normal((LENGTH, *tiny_model.networks().autoencoder.latent_shape)),
+        SEASON,
+    )
+    again = decode_arrays(tiny_model, encode_arrays(tiny_model, x, SEASON), SEASON)
+    assert np.abs((again - x)[:, :2] / std[:, :2]).mean() < 0.3
+    # What is not there counts as climatology.
+    x[:, 2] = np.nan
+    assert np.isfinite(encode_arrays(tiny_model, x, SEASON)).all()

@@ -1,0 +1,328 @@
+"""Observation operators of users: checked before anything runs, and as good as the linear operator where both exist."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import torch
+import xarray as xr
+
+import xslams
+from xslams.errors import AdjointError, CoverageError, ObservationError, UnitError
+from xslams.inference.guidance import linearize
+from xslams.inference.operators import FieldOperator, FunctionOperator, check_function, jacobian_product
+from xslams.testing import check_adjoint, example_fields
+from xslams.typing import SourceArrays
+
+SEASON = np.arange(4) / 365.25
+
+
+def column_mean(fields):
+    return fields["t"].mean(dim=2)
+
+
+def skin(fields):
+    """Nonlinear in temperature and rain: emission dampened by cloud."""
+    return 5.67e-8 * fields["t"][:, :, 0] ** 4 / (1 + 0.01 * fields["pr"] ** 2)
+
+
+skin.units = "W m-2"
+
+
+def source(model, function=None, *, n=30, seed=0, **more) -> SourceArrays:
+    """Random cells and frames of the column mean, by way of a function or without."""
+    rng = np.random.default_rng(seed)
+    lat, lon = len(model.spec.lat), len(model.spec.lon)
+    frame, cell = rng.integers(0, 4, n), rng.integers(0, lat * lon, n)
+    if function is None:
+        columns = np.concatenate([(frame * 3 + channel) * lat * lon + cell for channel in (0, 1)])
+        matrix = sp.csr_array((np.full(2 * n, 0.5), (np.tile(np.arange(n), 2), columns)), shape=(n, 4 * 3 * lat * lon))
+    else:
+        matrix = sp.csr_array((np.ones(n), (np.arange(n), frame * lat * lon + cell)), shape=(n, 4 * lat * lon))
+    return SourceArrays("mean", matrix, rng.normal(268, 3, n), np.full(n, 0.25), function, **more)
+
+
+def operators(model, function):
+    season = torch.as_tensor(SEASON, dtype=torch.float32)
+    networks = model.networks()
+    plain = FieldOperator(networks, season, [source(model)])
+    return plain, FunctionOperator(networks, season, source(model, function), model.spec.variables)
+
+
+def latents(model, batch=2, seed=0):
+    shape = batch, 4, *model.networks().autoencoder.latent_shape
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_column_mean_is_the_linear_operator(tiny_model):
+    plain, made = operators(tiny_model, column_mean)
+    z = latents(tiny_model)
+    # A rounding of 268 K is 3e-5.
+    torch.testing.assert_close(made(z), plain(z), rtol=3e-7, atol=0)
+    torch.testing.assert_close(made.variance, plain.variance, rtol=1e-5, atol=0)
+    torch.testing.assert_close(made.y, plain.y)
+    for v in (latents(tiny_model, seed=1), latents(tiny_model, seed=2)):
+        products = [o.linearize(z)[0](v) for o in (made, plain)]
+        torch.testing.assert_close(*products, rtol=1e-5, atol=1e-5)
+    w = torch.randn((2, 30), generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(made.linearize(z)[1](w), plain.linearize(z)[1](w), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("guidance", ["mmps", "sda", "dps"])
+def test_an_analysis_by_a_function_is_that_of_the_matrix(tiny_model, guidance):
+    days = pd.date_range("2001-01-01", periods=4)
+    rng = np.random.default_rng(0)
+    data = xr.DataArray(
+        rng.normal(268, 4, (4, 8, 16)), dims=("time", "lat", "lon"), name="mean_t", attrs={"units": "K"},
+        coords={"time": days, "lat": list(tiny_model.spec.lat), "lon": list(tiny_model.spec.lon)},
+    )  # fmt: skip
+    grid = data.to_dataset()[["time", "lat", "lon"]]
+    settings = {"members": 1, "steps": 4, "guidance": guidance}
+    obs = xslams.Observation(data, error=0.5, method="nearest", operator=column_mean)
+    made = grid.slams.assimilate(obs, tiny_model, **settings)
+
+    class Mean(xslams.Observation):
+        """The same as a matrix: each level with half of the weight."""
+
+        def to_parts(self, spec, time, **options):
+            (part,) = super().to_parts(spec, time, **options)
+            size = len(spec.lat) * len(spec.lon)
+            half = sp.kron(sp.eye_array(len(time)), np.array([[0.5, 0.5, 0.0]]))
+            spread = sp.kron(half, sp.eye_array(size))
+            matrix = sp.csr_array(part.operator @ spread)
+            return [SourceArrays(part.name, matrix, part.values, part.variance)]
+
+    expected = grid.slams.assimilate(
+        Mean(data, error=0.5, method="nearest", operator=column_mean), tiny_model, **settings
+    )
+    np.testing.assert_allclose(made["t"], expected["t"], atol=2e-2 if guidance == "sda" else 5e-3)
+
+
+def test_functions_and_matrices_go_together(tiny_model):
+    """The order of sources of both kinds does not matter, and each keeps its rows."""
+    from xslams.inference.arrays import assimilate_arrays
+
+    stations = source(tiny_model, seed=5, n=7)
+    means = source(tiny_model, column_mean, seed=6, n=5)
+    common = {"year_fraction": SEASON, "labels": np.arange(4) * 24, "members": (0, 1), "steps": 6, "device": "cpu"}
+    results = []
+    for sources in ([stations, means], [means, stations]):
+        predicted = np.empty((2, 12))
+        values = assimilate_arrays(tiny_model, sources=sources, predicted=predicted, **common)
+        results.append((values, predicted))
+    np.testing.assert_array_equal(results[0][0], results[1][0])
+    np.testing.assert_array_equal(results[0][1][:, :7], results[1][1][:, 5:])
+    np.testing.assert_array_equal(results[0][1][:, 7:], results[1][1][:, :5])
+    # What members predict is close to what they return: the decoder leaves little out.
+    seen = np.stack([stations.operator @ np.pad(v, ((0, 0), (0, 1), (0, 0), (0, 0))).ravel() for v in results[0][0]])
+    assert abs(seen - results[0][1][:, :7]).mean() < 2
+
+
+@pytest.mark.parametrize("function", [column_mean, skin])
+def test_derivatives_are_exact(tiny_model, function):
+    fields = example_fields(tiny_model)
+    assert {n: tuple(f.shape) for n, f in fields.items()} == {"t": (2, 3, 2, 8, 16), "pr": (2, 3, 8, 16)}
+    assert check_adjoint(function, fields) < 1e-12
+    _, made = operators(tiny_model, function)
+    z = latents(tiny_model)
+    # In the single precision of the networks, with the tangent of the transform of rain.
+    assert check_adjoint(made, z, tolerance=1e-4) < 1e-4
+    value, _, adjoint = linearize(made, z)
+    by_torch = linearize(lambda x: made(x), z)[2]
+    w = torch.randn(value.shape, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(adjoint(w), by_torch(w), rtol=1e-4, atol=1e-4)
+
+
+def test_a_function_without_forward_mode_will_do():
+    class Cube(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x**3
+
+        @staticmethod
+        def backward(ctx, grad):
+            (x,) = ctx.saved_tensors
+            return 3 * x**2 * grad
+
+    x, v = torch.tensor([1.0, 2.0]), torch.tensor([1.0, -1.0])
+    torch.testing.assert_close(jacobian_product(Cube.apply, x, v), 3 * x**2 * v)
+
+
+# --- operators that will not do --------------------------------------------------------------------------------------
+
+
+class WrongAdjoint(torch.autograd.Function):
+    """A square whose derivative somebody got wrong."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**2
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        return x * grad
+
+
+BAD = {
+    "no field of that name": (
+        lambda f: f["q"][:, :, 0],
+        r"fails on fields of shapes .*'t': \(2, 3, 2, 8, 16\).*KeyError",
+    ),
+    "no tensor": (lambda f: f["t"].numpy(), "fails on fields|returns a ndarray"),
+    "levels left": (lambda f: f["t"], r"returns shape \(2, 3, 2, 8, 16\).*expected \(2, 3, 8, 16\)"),
+    "at places already": (lambda f: f["t"].mean(dim=2)[..., 0, 0], r"returns shape \(2, 3\)"),
+    "whole numbers": (lambda f: f["t"].mean(dim=2).long(), "int64"),
+    "detached": (lambda f: f["t"].mean(dim=2).detach(), "cannot be differentiated"),
+    "rounded": (lambda f: f["t"].mean(dim=2).round(), "does not change with any field"),
+    "not finite": (lambda f: torch.log(-f["t"].mean(dim=2)), "not finite for the model's climatology"),
+    "derivative not finite": (
+        lambda f: torch.sqrt((f["t"][:, :, 0] - f["t"][:, :, 0]).abs()),
+        "derivatives that are not",
+    ),
+    "batch mean": (lambda f: f["t"].mean(dim=2) - f["t"].mean(dim=(0, 2)), "member alone than of a batch"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_bad_operators_are_refused_before_anything_runs(tiny_model, bad, monkeypatch):
+    from xslams.inference import assimilation
+
+    function, words = BAD[bad]
+    data = xr.DataArray(
+        np.ones((4, 1)), dims=("time", "station"), name="x", attrs={"units": "K"},
+        coords={
+            "time": pd.date_range("2001-01-01", periods=4), "lat": ("station", [10.0]), "lon": ("station", [20.0]),
+        },
+    )  # fmt: skip
+    grid = xr.Dataset(coords={"time": data.time, "lat": list(tiny_model.spec.lat), "lon": list(tiny_model.spec.lon)})
+    monkeypatch.setattr(assimilation, "assimilate_arrays", lambda *a, **k: pytest.fail("ran"))
+    with pytest.raises(ObservationError, match=f"(?s){words}"):
+        grid.slams.assimilate(xslams.Observation(data, error=1.0, operator=function), tiny_model)
+
+
+def test_wrong_derivatives_are_found():
+    x = torch.rand((2, 3, 4), dtype=torch.float64) + 1
+    assert check_adjoint(lambda x: x**2, x) < 1e-12
+    with pytest.raises(AdjointError, match="central differences"):
+        check_adjoint(WrongAdjoint.apply, x)
+    with pytest.raises(AdjointError, match="central differences"):
+        check_adjoint(lambda f: WrongAdjoint.apply(f["a"]) + f["b"], {"a": x, "b": x})
+
+    class Unequal:
+        """A matrix, and another one for its adjoint."""
+
+        def __call__(self, z):
+            return z @ torch.ones(3, 2, dtype=z.dtype)
+
+        def linearize(self, z):
+            return self, lambda w: w @ torch.full((2, 3), 1.01, dtype=w.dtype)
+
+    with pytest.raises(AdjointError, match=r"<J v, w> = .* but <v, J\* w>"):
+        check_adjoint(Unequal(), torch.rand((1, 3), dtype=torch.float64))
+    with pytest.raises(AssertionError):
+        check_adjoint(WrongAdjoint.apply, x)
+    with pytest.raises(ObservationError, match="cannot be differentiated"):
+        check_adjoint(lambda x: x.detach(), x)
+
+
+def test_check_function_finds_an_adjoint_that_disagrees(tiny_model):
+    class Lying(torch.autograd.Function):
+        generate_vmap_rule = True
+
+        @staticmethod
+        def forward(x):
+            return x.clone()
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            pass
+
+        @staticmethod
+        def backward(ctx, grad):
+            return grad
+
+        @staticmethod
+        def jvp(ctx, v):
+            return 2 * v
+
+    x = torch.stack([torch.rand(2, 3, 8, 16), torch.rand(2, 3, 8, 16)]) + 200
+    with pytest.raises(ObservationError, match="derivative and an adjoint that disagree"):
+        check_function(lambda f: Lying.apply(f["t"].mean(dim=2)), x, tiny_model.spec.variables, "x")
+
+
+# --- the side of the labels ------------------------------------------------------------------------------------------
+
+
+def reports(values, name="flux", units="W m-2"):
+    return xr.DataArray(
+        values, dims=("time", "station"), name=name, attrs={"units": units},
+        coords={
+            "time": pd.date_range("2001-01-01", periods=len(values)),
+            "lat": ("station", np.linspace(-60, 60, values.shape[1])),
+            "lon": ("station", np.linspace(10, 200, values.shape[1])),
+        },
+    )  # fmt: skip
+
+
+def test_an_operator_makes_the_only_variable_of_a_model(tiny_model):
+    data = reports(np.full((4, 3), 200.0))
+    arrays = xslams.Observation(data, error=5.0, operator=skin).to_arrays(tiny_model.spec, data.time)
+    assert arrays.operator.shape == (12, 4 * 8 * 16)
+    assert arrays.function is skin
+    np.testing.assert_allclose(np.asarray(arrays.operator.sum(axis=1)), 1.0)
+    # Data are converted to the units that the operator names; without any they are what it returns.
+    kilo = (data / 1000).assign_attrs(units="kW m-2")
+    arrays = xslams.Observation(kilo, error=0.005, operator=skin).to_arrays(tiny_model.spec, data.time)
+    np.testing.assert_allclose(arrays.values, 200)
+    np.testing.assert_allclose(arrays.variance, 25)
+    kelvin = data.assign_attrs(units="K")
+    with pytest.raises(UnitError, match="Cannot convert"):
+        xslams.Observation(kelvin, error=1.0, operator=skin).to_arrays(tiny_model.spec, data.time)
+    arrays = xslams.Observation(data.drop_attrs(), error=1.0, operator=column_mean).to_arrays(
+        tiny_model.spec, data.time
+    )
+    np.testing.assert_array_equal(arrays.values, 200)
+
+
+def test_an_operator_needs_one_variable(tiny_model):
+    data = xr.Dataset({"a": reports(np.ones((4, 2))), "b": reports(np.ones((4, 2)))})
+    with pytest.raises(ObservationError, match="makes one variable; the data have 'a', 'b'"):
+        xslams.Observation(data, error=1.0, operator=skin).to_arrays(tiny_model.spec, data.time)
+    for variable in ("a", ["a"], {"a": "t"}):
+        arrays = xslams.Observation(data, variable, error=1.0, operator=skin).to_arrays(tiny_model.spec, data.time)
+        assert arrays.values.size == 8
+
+
+def test_operators_draw_the_analysis_lazily_and_in_segments(tiny_model):
+    """Truth seen through a nonlinear operator; the analysis fits it better than the prior does, eager or lazy."""
+    days = pd.date_range("2001-01-01", periods=42)
+    grid = xr.Dataset(coords={"time": days, "lat": list(tiny_model.spec.lat), "lon": list(tiny_model.spec.lon)})
+    wave = np.sin(np.deg2rad(grid.lon) * 2 - xr.DataArray(0.3 * np.arange(42), dims="time", coords={"time": days}))
+    truth = 285 + 8 * wave * np.cos(np.deg2rad(grid.lat))
+    data = (5.67e-8 * truth**4).transpose("time", "lat", "lon").rename("flux").assign_attrs(units="W m-2")
+
+    def emission(fields):
+        return 5.67e-8 * fields["t"][:, :, 0] ** 4
+
+    obs = xslams.Observation(data, error=4.0, method="nearest", operator=emission, name="flux")
+    settings = {"members": 1, "steps": 4, "report": True}
+    eager = grid.slams.assimilate([obs], tiny_model, **settings)
+    lazy_grid = grid.assign(t=truth.chunk(time=20))
+    lazy = lazy_grid.slams.assimilate([obs], tiny_model, **settings).compute(scheduler="sync")
+    xr.testing.assert_equal(lazy["t"], eager["t"])
+    table = eager.slams.report().sel(source="flux")
+    before, after = table.innovation_std.values
+    assert after < 0.5 * before
+    assert int(table.given) == int(table.used) == data.size
+
+
+def test_a_source_outside_of_the_period(tiny_model):
+    data = reports(np.ones((4, 2)))
+    late = data.assign_coords(time=data.time + pd.Timedelta("900D"))
+    with pytest.raises(CoverageError, match="No time overlaps"):
+        xslams.Observation(late, error=1.0, operator=skin).to_arrays(tiny_model.spec, data.time)

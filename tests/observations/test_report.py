@@ -1,0 +1,343 @@
+"""What becomes of observations: background check, representativeness from the model, and the report on an analysis."""
+
+from __future__ import annotations
+
+import warnings
+
+import dask
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+
+import xslams
+from xslams.errors import SlamsWarning, VariableError
+from xslams.inference.arrays import climatology_arrays, observe_arrays, variogram_arrays
+from xslams.labels.schema import year_fraction
+from xslams.observations import first_guess, innovations, reduced, statistics, subgrid
+from xslams.observations.background_check import background_check, estimated_bias
+from xslams.observations.quality import REASONS
+from xslams.typing import SourceArrays
+
+
+@pytest.fixture(scope="module")
+def grid(tiny_model) -> xr.Dataset:
+    return xr.Dataset(
+        coords={
+            "time": pd.date_range("2001-01-01", periods=4),
+            "lat": list(tiny_model.spec.lat),
+            "lon": list(tiny_model.spec.lon),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def normal(grid, tiny_model) -> xr.DataArray:
+    """Climatology of the upper level, as a report of what is normal."""
+    mean, _ = climatology_arrays(tiny_model, year_fraction(grid.time))
+    return xr.DataArray(
+        mean[:, 1].astype(float), dims=("time", "lat", "lon"), coords={**grid.coords, "level": 500.0}, name="t",
+        attrs={"units": "K", "standard_name": "air_temperature"},
+    )  # fmt: skip
+
+
+def refuse(*args, **kwargs):
+    raise AssertionError("computed")
+
+
+# --- background check ------------------------------------------------------------------------------------------------
+
+
+def test_gross_errors_are_rejected_and_counted(grid, normal, tiny_model):
+    wrong = normal.copy()
+    wrong[1, 2, 3] += 300
+    wrong[3, 4, 5] = -9999.0
+    wrong[0, 0, 0] = np.nan
+    obs = xslams.Observation(wrong, error=1.0, method="nearest", qc={"background_check": 5})
+    table = grid.slams.check(obs, tiny_model)
+    assert table.source.values.tolist() == ["t"]
+    assert table.reason.values.tolist() == list(REASONS)
+    one = table.isel(source=0)
+    assert int(one.given) == 4 * 8 * 16
+    assert int(one.used) == int(one.likelihood) == int(one.given) - 3
+    assert one.rejected.to_series().to_dict() == dict.fromkeys(REASONS, 0) | {"missing": 1, "background": 2}
+    assert float(one.innovation_std.sel(stage="before")) < 0.1
+    assert float(one.error) == pytest.approx(1.0)
+    assert one.units == "K"
+    # Without the check they are in, and the innovations say so.
+    loose = grid.slams.check(obs.replace(qc=None), tiny_model).isel(source=0)
+    assert int(loose.used) == int(one.used) + 2
+    assert float(loose.innovation_std.isel(stage=0)) > 100
+
+
+def test_bad_values_are_rejected_before_they_are_averaged(grid, normal, tiny_model):
+    twice = xr.concat([normal, normal], "sensor").stack(report=("sensor", "time", "lat", "lon"), create_index=False)
+    twice = twice.drop_vars("level").assign_coords(level=500.0).assign_attrs(normal.attrs)
+    wrong = twice.copy()
+    wrong[5] += 300
+    for qc in ({"superob": True}, {"thin": 1000.0}):
+        obs = xslams.Observation(wrong, error=1.0, method="nearest", qc={**qc, "background_check": 5})
+        table = grid.slams.check(obs, tiny_model).isel(source=0)
+        assert int(table.rejected.sel(reason="background")) == 1
+        # Every cell still has its other value.
+        assert int(table.likelihood) == 512 if "superob" in qc else int(table.likelihood) > 300
+        assert float(table.innovation_std.isel(stage=0)) < 0.1
+        assert int(table.given) == 1024 == int(table.used) + int(table.rejected.sum())
+
+
+def test_a_source_of_which_every_value_is_rejected_is_a_warning(grid, normal, tiny_model):
+    obs = xslams.Observation(normal + 500, error=1.0, method="nearest", qc={"background_check": 3})
+    obs.data.attrs = normal.attrs
+    with pytest.warns(SlamsWarning, match="all 512 values are further than 3 standard deviations"):
+        table = grid.slams.check(obs, tiny_model)
+    assert int(table.used.sum()) == 0
+    assert np.isnan(table.innovation_mean).all()
+
+
+def test_the_background_sharpens_the_check(grid, normal, tiny_model):
+    state = xr.concat([normal.drop_vars("level")] * 2, pd.Index([850.0, 500.0], name="level"))
+    ds = state.transpose("time", "level", "lat", "lon").to_dataset(name="t")
+    ds["t"].attrs = normal.attrs
+    off = normal + 8.0
+    off.attrs = normal.attrs
+    obs = xslams.Observation(off, error=1.0, method="nearest", name="off", qc={"background_check": 4})
+    assert int(ds.slams.check(obs, tiny_model).used.sel(source="off")) > 0
+    with pytest.warns(SlamsWarning, match="all 512 values"):
+        table = ds.slams.check(obs, tiny_model, background_error=0.5)
+    assert table.source.values.tolist() == ["off", "background"]
+    assert int(table.rejected.sel(source="off", reason="background")) == 512
+    assert int(table.used.sel(source="background")) == 1024
+
+
+@given(seed=st.integers(0, 99), limit=st.floats(0.5, 4))
+def test_the_check_compares_with_the_total_spread(seed, limit):
+    rng = np.random.default_rng(seed)
+    matrix = sp.csr_array(rng.random((30, 10)) * (rng.random((30, 10)) < 0.3))
+    mean, std = rng.normal(size=10), rng.uniform(0.1, 2, 10)
+    bias, local = rng.uniform(0, 1, (2, 30))
+    source = SourceArrays(
+        "x", matrix, rng.normal(0, 3, 30), rng.uniform(0.1, 2, 30), background_check=limit, bias_error=bias,
+        local=local,
+        group=np.zeros(30, np.intp), merged=rng.integers(1, 5, 30), owned=rng.random(30) < 0.7,
+    )  # fmt: skip
+    left = background_check(source, innovations(source, mean, std))
+    total = source.variance + bias**2 + local**2 + (abs(matrix) @ std) ** 2
+    good = abs(source.values - matrix @ mean) <= limit * np.sqrt(total)
+    np.testing.assert_array_equal(left.values, source.values[good])
+    np.testing.assert_array_equal(left.operator.toarray(), matrix.toarray()[good])
+    assert left.rejected.get("background", 0) == source.merged[~good & source.owned].sum()
+    assert left.group.shape == left.bias_error.shape == left.merged.shape == left.owned.shape == left.values.shape
+
+
+def test_a_first_guess_is_the_analysis_of_each_cell():
+    import scipy.sparse as sp
+
+    mean, std = np.zeros((2, 3)), np.full((2, 3), 2.0)
+    select = sp.csr_array((np.ones(2), ([0, 1], [4, 1])), shape=(2, 6))
+    x, s = first_guess(mean, std, [SourceArrays("b", select, np.array([5.0, 1.0]), np.array([1.0, 4.0]))])
+    assert x.ravel().tolist() == pytest.approx([0, 0.5, 0, 0, 4.0, 0])
+    assert (s.ravel() ** 2).tolist() == pytest.approx([4, 2, 4, 4, 0.8, 4])
+
+
+def test_spread_of_an_operator_is_that_of_the_matrix(grid, tiny_model):
+    mean, std = climatology_arrays(tiny_model, year_fraction(grid.time))
+    seen, spread = observe_arrays(tiny_model, lambda f: f["t"].mean(dim=2), mean, std)
+    np.testing.assert_allclose(seen, mean[:, :2].mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(spread, std[:, :2].mean(axis=1), rtol=1e-5)
+
+
+# --- representativeness ----------------------------------------------------------------------------------------------
+
+
+def test_the_variogram_is_that_of_samples_of_the_prior(grid, tiny_model):
+    gamma = variogram_arrays(tiny_model, year_fraction(grid.time))
+    mean, std = climatology_arrays(tiny_model, year_fraction(grid.time))
+    assert gamma.shape == mean.shape
+    assert (gamma >= 0).all() and gamma.max() > 0
+    # Half the squared difference of two cells is no more than their variance, where they are not opposed.
+    assert np.median(gamma / std**2) < 1.0
+    np.testing.assert_array_equal(gamma, variogram_arrays(tiny_model, year_fraction(grid.time)))
+
+
+def test_representativeness_from_the_model_enlarges_the_error(grid, normal, tiny_model):
+    sites = normal.isel(lat=xr.DataArray([2, 5], dims="site"), lon=xr.DataArray([1, 9], dims="site"))
+    obs = xslams.Observation(sites, error=0.5, qc={"representativeness": "auto"})
+    (part,) = obs.to_parts(tiny_model.spec, grid.time)
+    gamma = variogram_arrays(tiny_model, year_fraction(grid.time))
+    made = reduced(subgrid(part, gamma))
+    cells = gamma[:, 1][:, [2, 5], [1, 9]].ravel()
+    np.testing.assert_allclose(made.variance, 0.25 + 0.62929 * cells, rtol=1e-4)
+    assert made.subgrid is None
+    table = grid.slams.check(obs, tiny_model)
+    assert float(table.error.isel(source=0)) == pytest.approx(float(np.sqrt(made.variance.mean())))
+
+
+# --- the report ------------------------------------------------------------------------------------------------------
+
+
+def test_sums_of_segments_add_up():
+    rng = np.random.default_rng(0)
+    n = 40
+    owned = rng.random(n) < 0.5
+    common = {
+        "name": "x", "operator": sp.csr_array((n, 3)), "values": rng.normal(size=n), "variance": rng.uniform(1, 2, n),
+        "robust": ("huber", 1.0),
+    }  # fmt: skip
+    guess, predicted = (rng.normal(size=n), rng.uniform(size=n)), rng.normal(size=(5, n))
+    whole = statistics(SourceArrays(**common), guess, predicted)
+    parts = [statistics(SourceArrays(**common, owned=o), guess, predicted) for o in (owned, ~owned)]
+    np.testing.assert_allclose(sum(parts), whole)
+
+
+@given(seed=st.integers(0, 99), groups=st.integers(1, 4))
+def test_estimated_biases_are_those_of_the_joint_problem(seed, groups):
+    """Given the state, biases and errors are Gaussian: the mean by the matrices of the whole."""
+    rng = np.random.default_rng(seed)
+    n = 12
+    group, variance, beta = rng.integers(0, groups, n), rng.uniform(0.5, 2, n), rng.uniform(0.5, 3, groups)
+    source = SourceArrays("x", sp.csr_array((n, 3)), rng.normal(size=n), variance, group=group, bias_error=beta[group])
+    predicted = rng.normal(size=n)
+    design = np.eye(groups)[group]
+    prior = np.diag(beta**2)
+    gain = prior @ design.T @ np.linalg.inv(design @ prior @ design.T + np.diag(variance))
+    np.testing.assert_allclose(estimated_bias(source, predicted), design @ gain @ (source.values - predicted))
+
+
+def test_an_estimated_bias_is_in_the_report(grid, normal, tiny_model):
+    sources = [
+        xslams.Observation(normal, error=0.5, method="nearest", name="sound"),
+        xslams.Observation(
+            (normal + 6.0).assign_attrs(normal.attrs), error=0.5, method="nearest", name="warm", qc={"bias_error": 5.0}
+        ),
+    ]
+    table = grid.slams.assimilate(sources, tiny_model, members=2, steps=8, report=True).slams.report()
+    assert np.isnan(table.bias.sel(source="sound"))
+    assert float(table.bias.sel(source="warm")) == pytest.approx(6.0, abs=0.5)
+    assert table.bias.attrs["long_name"]
+    assert np.isnan(grid.slams.check(sources, tiny_model).bias).all()
+
+
+@pytest.fixture(scope="module")
+def observed(normal):
+    rng = np.random.default_rng(0)
+    # A wave as the model knows them.
+    phase = np.deg2rad(2 * (normal.lon - 22.5)) - 0.3 * xr.DataArray(np.arange(4), dims="time") + 1.0
+    truth = (normal + 5 * np.sin(phase) * np.cos(np.deg2rad(normal.lat))).transpose(*normal.dims)
+    truth.attrs = normal.attrs
+    noisy = truth + xr.DataArray(rng.normal(0, 0.5, truth.shape), dims=truth.dims)
+    noisy[:, 3, 3] += 60.0
+    noisy.attrs = truth.attrs
+    return xslams.Observation(noisy, error=0.5, method="nearest", name="gauges", qc={"robust": "student-t"})
+
+
+def test_report_of_an_analysis(grid, observed, tiny_model):
+    settings = {"members": 2, "steps": 8}
+    analysis = grid.slams.assimilate(observed, tiny_model, **settings, report=True)
+    plain = grid.slams.assimilate(observed, tiny_model, **settings)
+    xr.testing.assert_equal(analysis[["t"]], plain)
+    assert not [c for c in analysis["t"].coords if c.startswith("obs_")]
+    table = analysis.slams.report()
+    assert set(table.dims) == {"source", "reason", "stage"}
+    assert all(v.attrs.get("long_name") for v in table.data_vars.values())
+    one = table.sel(source="gauges")
+    assert int(one.given) == int(one.used) == 512
+    before, after = (one.sel(stage=s) for s in ("before", "after"))
+    # A wave of 5 K, and 60 K at four values.
+    assert float(before.innovation_std) == pytest.approx(6, abs=1.0)
+    assert abs(float(after.innovation_mean)) < 0.8
+    assert 4 <= int(one.downweighted) < 60
+    assert 0 < float(after.spread) < float(before.spread)
+    path_ready = analysis.to_dict()  # plain numbers and names only
+    assert path_ready["coords"]["obs_statistics"]["data"][0][0][0] == 512
+    assert path_ready["coords"]["obs_source"]["data"] == ["gauges"]
+    gauss = grid.slams.assimilate(observed.replace(qc=None), tiny_model, **settings)
+    here = {"lat": 3, "lon": 3}
+    pulled = float((gauss["t"].sel(level=500) - analysis["t"].sel(level=500)).isel(here).mean())
+    assert pulled > 5
+
+
+def test_report_comes_with_a_lazy_analysis_and_survives_a_file(grid, observed, tiny_model, tmp_path, monkeypatch):
+    from xslams.pipeline import assimilate as pipeline
+
+    lazy_grid = grid.assign(t=xr.zeros_like(observed.data.drop_vars("level")).chunk(time=2))
+    settings = {"members": 2, "steps": 4, "report": True}
+    calls = []
+    original = pipeline._assimilate_segment
+    monkeypatch.setattr(pipeline, "_assimilate_segment", lambda *a, **k: calls.append(1) or original(*a, **k))
+    with dask.config.set(scheduler=refuse):
+        lazy = lazy_grid.slams.assimilate(observed, tiny_model, **settings)
+        report = lazy.slams.report()
+    assert dask.is_dask_collection(report)
+    analysis, table = dask.compute(lazy, report, scheduler="sync")
+    assert len(calls) == lazy["t"].data.numblocks[1]
+    xr.testing.assert_equal(analysis.slams.report(), table)
+    assert int(table.given.sum()) == 512
+    eager = grid.slams.assimilate(observed, tiny_model, **settings)
+    xr.testing.assert_equal(eager.slams.report(), table)
+    analysis.to_zarr(tmp_path / "analysis.zarr", consolidated=False)
+    stored = xr.open_zarr(tmp_path / "analysis.zarr", consolidated=False)
+    xr.testing.assert_equal(stored.slams.report().load(), table)
+    analysis.to_netcdf(tmp_path / "analysis.nc", engine="h5netcdf")
+    with xr.open_dataset(tmp_path / "analysis.nc", engine="h5netcdf") as stored:
+        xr.testing.assert_equal(stored.slams.report().load(), table)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_segments_count_what_they_leave_to_each_other(tiny_model, monkeypatch, lazy):
+    """Segments get the part of a source near them, and members of a lazy block groups; the report is of all."""
+    from tests.pipeline.test_assimilate import waves
+    from xslams.pipeline import assimilate as pipeline
+
+    ds = waves(75)
+    rng = np.random.default_rng(0)
+    # Reports before, between and after the frames, out of order, with gaps.
+    stamps = np.concatenate([pd.date_range("1999-06-01", periods=500), pd.date_range("2003-01-01", periods=30)])
+    stamps = np.concatenate([stamps, ds.time.values[:-5] + np.timedelta64(9, "h"), ds.time.values])
+    stamps = rng.permutation(np.unique(stamps))
+    data = xr.DataArray(
+        rng.normal(250, 3, (stamps.size, 3)), dims=("time", "station"), name="t",
+        coords={"time": stamps, "lat": ("station", [10.0, 20.0, -30.0]), "lon": ("station", [5.0, 100.0, 200.0]),
+                "level": ((), 500.0, {"units": "hPa"})},
+        attrs={"units": "K", "standard_name": "air_temperature"},
+    )  # fmt: skip
+    data = data.where(rng.random(data.shape) < 0.9)
+    qc = {"background_check": 3.0, "robust": "huber"}
+    sources = xslams.Observation(data, error=1.0, tolerance="3h", qc=qc)
+    monkeypatch.setattr(pipeline, "_BLOCK_BYTES", 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SlamsWarning)
+        table = ds.slams.check(sources, tiny_model)
+        state = ds.chunk(time=20) if lazy else ds
+        analysis = state.slams.assimilate(sources, tiny_model, members=3, steps=2, device="cpu", report=True)
+        plain = state.slams.assimilate(sources, tiny_model, members=3, steps=2, device="cpu")
+        report, analysis, plain = dask.compute(analysis.slams.report(), analysis, plain, scheduler="sync")
+    assert int(report.given.sum()) == data.size
+    assert int(report.used.sum()) == int(report.likelihood.sum()) > 0
+    for name in ("given", "used", "rejected", "likelihood"):
+        xr.testing.assert_equal(report[name], table[name])
+    np.testing.assert_allclose(report.innovation_std.sel(stage="before"), table.innovation_std.sel(stage="before"))
+    assert int(report.rejected.sel(reason="time").sum()) > 0
+    xr.testing.assert_equal(analysis["t"].drop_vars("member"), plain["t"].drop_vars("member"))
+
+
+def test_several_sources_and_variables_have_a_row_each(grid, normal, tiny_model):
+    rain = xr.full_like(normal.drop_vars("level"), 1.0).assign_attrs(units="mm/day", standard_name="precipitation_flux")
+    both = xr.Dataset({"t": normal, "pr": rain})
+    sources = [
+        xslams.Observation(both, error=1.0, method="nearest", name="both"),
+        xslams.Observation(rain.rename("pr"), error=1.0, method="nearest", name="gauges", qc={"superob": 4000.0}),
+    ]
+    table = grid.slams.check(sources, tiny_model)
+    assert table.source.values.tolist() == ["both:t", "both:pr", "gauges"]
+    assert table.units.values.tolist() == ["K", "mm/day", "mm/day"]
+    assert table.used.values.tolist() == [512] * 3
+    assert int(table.likelihood[2]) < 512
+    assert float(table.error[2]) < 1.0
+
+
+def test_no_report_without_asking(grid):
+    with pytest.raises(VariableError, match=r"report=True.*slams\.check"):
+        grid.slams.report()

@@ -1,0 +1,58 @@
+"""Values whose period straddles frames observe each by its share; periods that fit keep their one frame."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from xslams.observations.temporal import match_times
+
+
+def times(start: str, count: int) -> xr.DataArray:
+    """Days as a coordinate."""
+    return xr.DataArray(pd.date_range(start, periods=count), dims="time")
+
+
+def bounds(time: xr.DataArray, offset_hours: float, length_hours: float = 24.0) -> xr.DataArray:
+    """Periods that begin some hours after the stamps."""
+    start = pd.DatetimeIndex(time.values) + pd.Timedelta(hours=offset_hours)
+    return xr.DataArray(np.stack([start, start + pd.Timedelta(hours=length_hours)], axis=1), dims=("time", "nv"))
+
+
+@pytest.mark.parametrize("offset", [-10.0, 6.0, 9.5, 30.0])
+def test_local_day_observes_frames_by_share(offset: float) -> None:
+    frames, days = times("2014-07-01", 6), times("2014-07-01", 6)
+    match = match_times(days, frames, 24.0, bounds=bounds(days, offset))
+    weights = match.weights.toarray()
+    # The law: a field that is linear in time, as step means, is seen with the mean of the period.
+    start = np.arange(6) * 24.0 + offset
+    covered = (start >= 0) & (start + 24 <= 6 * 24)
+    np.testing.assert_array_equal(match.matched, covered)
+    expected = np.zeros((6, 6))
+    for n in np.flatnonzero(covered):
+        first, part = divmod(start[n], 24.0)
+        expected[n, int(first)] += 1 - part / 24
+        if part:
+            expected[n, int(first) + 1] += part / 24
+    np.testing.assert_allclose(weights, expected, atol=1e-12)
+
+
+def test_period_of_its_frame_keeps_weight_one() -> None:
+    frames = times("2014-07-01", 4)
+    match = match_times(frames, frames, 24.0, bounds=bounds(frames, 0.0))
+    np.testing.assert_array_equal(match.weights.toarray(), np.eye(4))
+
+
+def test_period_beyond_the_frames_is_left_out() -> None:
+    frames, days = times("2014-07-01", 3), times("2014-06-29", 7)
+    match = match_times(days, frames, 24.0, bounds=bounds(days, 12.0))
+    np.testing.assert_array_equal(match.matched, [False, False, True, True, False, False, False])
+
+
+def test_short_frames_average_over_the_period() -> None:
+    frames = xr.DataArray(pd.date_range("2014-07-01", periods=8, freq="6h"), dims="time")
+    day = times("2014-07-01", 1)
+    match = match_times(day, frames, 6.0, bounds=bounds(day, 6.0))
+    np.testing.assert_allclose(match.weights.toarray(), [[0, 0.25, 0.25, 0.25, 0.25, 0, 0, 0]])

@@ -1,0 +1,145 @@
+"""The Gaussian prior against dense linear algebra."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xslams.priors.gaussian import GaussianPrior, _extend, _levinson
+
+SHAPE = (2, 3, 8)
+
+
+def fitted(*, periodic: bool, modes: int, length: int = 400) -> GaussianPrior:
+    """Prior of a field that is red in space and time."""
+    generator = torch.Generator().manual_seed(1)
+    noise = torch.randn(length, *SHAPE, generator=generator)
+    noise = noise + noise.roll(1, -1) + 0.5 * noise.roll(1, -2)
+    z = torch.zeros_like(noise)
+    for i in range(1, length):
+        # Advection by one cell and decay.
+        z[i] = 0.7 * z[i - 1].roll(1, -1) + noise[i]
+    prior = GaussianPrior(SHAPE, periodic=periodic, modes=modes, lags=3)
+    prior.fit([z[50:200], z[200:]])
+    return prior
+
+
+def dense(prior: GaussianPrior, length: int) -> torch.Tensor:
+    """Covariance of a trajectory as a matrix."""
+    gaussian = prior.trajectory(length)
+    eye = torch.eye(length * int(np.prod(SHAPE))).reshape(-1, length, *SHAPE)
+    return gaussian.apply(lambda d: d, eye).flatten(1)
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+@pytest.mark.parametrize("modes", [3, 10**6])
+@pytest.mark.parametrize("length", [1, 3, 7])
+def test_is_a_covariance(periodic: bool, modes: int, length: int) -> None:
+    cov = dense(fitted(periodic=periodic, modes=modes), length).double()
+    torch.testing.assert_close(cov, cov.T, atol=1e-3, rtol=0)
+    assert torch.linalg.eigvalsh(cov).min() > -1e-3
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+@pytest.mark.parametrize("modes", [3, 10**6])
+def test_wiener_filter_and_covariance_are_those_of_the_dense_matrix(periodic: bool, modes: int) -> None:
+    prior = fitted(periodic=periodic, modes=modes)
+    gaussian, length = prior.trajectory(4), 4
+    cov = dense(prior, length).double()
+    generator = torch.Generator().manual_seed(0)
+    x_t = torch.randn(3, length, *SHAPE, generator=generator)
+    for alpha, sigma in [(1.0, 0.3), (0.6, 2.0)]:
+        a, s = torch.tensor(alpha), torch.tensor(sigma)
+        system = alpha**2 * cov + sigma**2 * torch.eye(len(cov), dtype=cov.dtype)
+        mean = alpha * cov @ torch.linalg.solve(system, x_t.flatten(1).double().T)
+        torch.testing.assert_close(gaussian.mean(x_t, a, s).flatten(1).double(), mean.T, atol=2e-3, rtol=1e-3)
+        post = cov - alpha**2 * cov @ torch.linalg.solve(system, cov)
+        product = gaussian.covariance(x_t, a, s).flatten(1).double()
+        torch.testing.assert_close(product, x_t.flatten(1).double() @ post, atol=2e-3, rtol=1e-3)
+        variance = gaussian.mean_variance(a, s)
+        torch.testing.assert_close(variance.double(), post.diagonal().mean(), atol=1e-3, rtol=1e-2)
+
+
+def test_noise_level_may_differ_by_sample() -> None:
+    gaussian = fitted(periodic=True, modes=5).trajectory(3)
+    x_t = torch.randn(2, 3, *SHAPE, generator=torch.Generator().manual_seed(0))
+    one, sigma = torch.ones(2), torch.tensor([0.5, 3.0])
+    together = gaussian.mean(x_t, one, sigma)
+    apart = torch.cat([gaussian.mean(x_t[i : i + 1], one[i], sigma[i]) for i in range(2)])
+    torch.testing.assert_close(together, apart, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        gaussian.mean_variance(one, sigma), torch.stack([gaussian.mean_variance(one[i], sigma[i]) for i in range(2)])
+    )
+
+
+def test_periodic_prior_does_not_care_where_longitude_begins() -> None:
+    gaussian = fitted(periodic=True, modes=4).trajectory(3)
+    z = torch.randn(1, 3, *SHAPE, generator=torch.Generator().manual_seed(0))
+    one = torch.tensor(1.0)
+    shifted = gaussian.mean(z.roll(3, -1), one, one)
+    torch.testing.assert_close(shifted, gaussian.mean(z, one, one).roll(3, -1), atol=1e-5, rtol=1e-4)
+
+
+def test_folds_do_not_overrate_the_leading_modes() -> None:
+    # White noise: every mode has variance one, whatever a short sample says of its first.
+    z = torch.randn(60, *SHAPE, generator=torch.Generator().manual_seed(0))
+    leading = []
+    for folds in (0, 4):
+        prior = GaussianPrior(SHAPE, periodic=False, modes=5, lags=1)
+        prior.fit([z], folds=folds)
+        leading.append(float(prior.autocov[0, 0, :, 0].mean()))
+    assert leading[0] > 2
+    assert 0.6 < leading[1] < 1.4
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+def test_modes_survive_eight_bits(periodic: bool) -> None:
+    prior = fitted(periodic=periodic, modes=4)
+    basis = prior.basis()
+    prior.modes.copy_(prior.quantized())
+    gram = prior.basis().mH @ prior.basis()
+    torch.testing.assert_close(gram, torch.eye(4).expand_as(gram).to(gram.dtype), atol=1e-3, rtol=0)
+    overlap = (prior.basis().conj() * basis).sum(1).abs()
+    assert overlap.min() > 0.999
+    prior_again = prior.basis()
+    prior.modes.copy_(prior.quantized())
+    torch.testing.assert_close(prior.basis(), prior_again)
+
+
+def test_learns_the_direction_in_which_waves_travel() -> None:
+    cov = dense(fitted(periodic=True, modes=10**6, length=4000), 2).reshape(2, *SHAPE, 2, *SHAPE)
+    # The field moves one cell eastward per frame: the covariance with the next frame peaks one cell to the east.
+    ahead = cov[0, 0, 1, 3, 1, 0, 1]
+    assert int(ahead.argmax()) == 4
+
+
+@given(st.lists(st.floats(-0.9, 0.9), min_size=1, max_size=4), st.integers(6, 12))
+def test_levinson_solves_the_yule_walker_equations(reflections: list[float], length: int) -> None:
+    # Any reflection coefficients below one in modulus are those of a stationary process.
+    coefficients = np.zeros(0)
+    autocov, variance = [1.0], 1.0
+    for k in reflections:
+        autocov.append(float(coefficients @ np.array(autocov[::-1][: len(coefficients)])) + k * variance)
+        coefficients = np.append(coefficients - k * coefficients[::-1], k)
+        variance *= 1 - k**2
+    cov = torch.tensor(autocov, dtype=torch.complex128)[:, None, None]
+    found = torch.stack(_levinson(cov)).real.flatten().numpy()
+    np.testing.assert_allclose(found, scipy.linalg.solve_toeplitz(autocov[:-1], autocov[1:]), atol=1e-6)
+    extended = _extend(cov, length).real.flatten().numpy()
+    assert np.linalg.eigvalsh(scipy.linalg.toeplitz(extended)).min() > -1e-9
+
+
+@pytest.mark.parametrize("period", [5.0, 21.0, 60.0])
+def test_a_wave_without_noise_is_extended_as_a_wave(period: float) -> None:
+    # Sums over pairs divided by their number would not be positive definite here, and the extension would explode.
+    phase = 2 * np.pi * torch.arange(120)[:, None] / period + torch.arange(8) * np.pi / 4
+    run = torch.sin(phase)[:, None, None, :].expand(-1, 2, 3, -1).float()
+    prior = GaussianPrior(SHAPE, periodic=True, modes=2, lags=4)
+    prior.fit([run])
+    cov = torch.view_as_complex(prior.autocov.contiguous())
+    extended = _extend(cov, 60)
+    assert bool((extended.abs() <= 1.001 * cov[0].abs() + 1e-6).all())
+    values = prior.trajectory(60).values
+    assert bool(torch.isfinite(values).all())

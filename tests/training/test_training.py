@@ -1,0 +1,120 @@
+"""Training: what it refuses, that it is reproducible, and that it learns."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from xslams.errors import ModelError
+from xslams.model import Model
+from xslams.priors.denoiser import TrajectoryDenoiser
+from xslams.spec import Spec, VariableSpec
+from xslams.training import fit_arrays
+
+SPEC = Spec(
+    variables=(VariableSpec("t", "K"),),
+    lat=tuple(np.linspace(20, 60, 6)),
+    lon=tuple(np.arange(9) * 2.5),
+    periodic=False,
+    window=3,
+)
+SMALL = {
+    "patch": 1,
+    "width": (16,),
+    "blocks": 1,
+    "location": 4,
+    "batch": 16,
+    "modes": 20,
+    "progress": False,
+    "device": "cpu",
+}
+
+
+def run(days: int = 200, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """A pattern whose sign flips from day to day: bimodal, which no Gaussian is."""
+    rng = np.random.default_rng(seed)
+    sign = rng.choice([-3.0, 3.0], size=(days, 1, 1, 1))
+    x = 280 + sign * np.sin(np.arange(9)) + 0.3 * rng.standard_normal((days, 1, 6, 9))
+    return x, (np.arange(days) % 365) / 365.25
+
+
+def test_unknown_options_are_named() -> None:
+    with pytest.raises(ModelError, match=r"\['epoch_count'\]"):
+        fit_arrays(SPEC, [run()], epoch_count=3)
+
+
+def test_too_few_frames_are_refused() -> None:
+    with pytest.raises(ModelError, match=r"at least 3 consecutive frames.* has 2"):
+        fit_arrays(SPEC, [run(2), run(2)])
+
+
+def test_same_seed_same_model_and_the_global_generator_is_untouched() -> None:
+    before = torch.get_rng_state()
+    first, second, other = (fit_arrays(SPEC, [run(60)], epochs=1, seed=s, **SMALL) for s in (0, 0, 1))
+    assert torch.equal(before, torch.get_rng_state())
+    weights = [torch.cat([p.flatten() for p in m.networks().score.parameters()]) for m in (first, second, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_without_epochs_the_gaussian_prior_remains() -> None:
+    model = fit_arrays(SPEC, [run(60)], epochs=0, **SMALL)
+    assert model.networks().score is None
+    assert model.spec.architecture["width"] == ()
+
+
+def test_network_learns_what_a_gaussian_cannot_know() -> None:
+    model = fit_arrays(SPEC, [run(400)], epochs=30, seed=0, learning_rate=4e-3, sigma_median=2.0, **SMALL)
+    networks = model.networks()
+    x, season = (torch.as_tensor(a, dtype=torch.float32) for a in run(90, seed=9))
+    z = networks.autoencoder.encode(networks.normalization.normalize(x, season)).unflatten(0, (30, 3))
+    denoiser = TrajectoryDenoiser(networks, season[:3])
+    alpha, sigma = torch.tensor(1.0), torch.tensor(3.0)
+    # Time at which the schedule has this noise level.
+    lo, hi = (denoiser.schedule(torch.tensor(t))[1].log() for t in (0.0, 1.0))
+    t = (sigma.log() - lo) / (hi - lo)
+    z_t = z + sigma * torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        error = (denoiser(z_t, t).mean - z).square().mean()
+        gaussian = (denoiser.gaussian.mean(z_t, alpha, sigma) - z).square().mean()
+    # Most cells hold little but noise, so that even a perfect network gains only a tenth over all of them.
+    assert error < 0.97 * gaussian
+
+
+def test_half_precision_is_nearly_the_same_training() -> None:
+    half, full = (
+        fit_arrays(SPEC, [run(100)], epochs=2, half_precision=h, **SMALL).networks().score for h in (True, False)
+    )
+    a, b = (torch.cat([p.flatten() for p in score.parameters()]) for score in (half, full))
+    assert not torch.equal(a, b)
+    assert (a - b).norm() < 0.1 * b.norm()
+
+
+def test_calibration_is_measured_on_frames_that_were_held_out() -> None:
+    # The last half hardly varies: there a network that has learned the first is of no use.
+    x, season = run(200)
+    x[100:] = 280 + 0.1 * (x[100:] - 280)
+    options = SMALL | {"epochs": 20, "learning_rate": 4e-3, "sigma_median": 2.0}
+    apart, known = (fit_arrays(SPEC, [(x, season)], holdout=h, **options).networks() for h in (0.5, 0.0))
+    assert known.calibration[5:9].mean() < 0.98
+    assert apart.calibration.mean() > 0.99
+    assert apart.score.last.weight.norm() < 0.1 * known.score.last.weight.norm()
+
+
+def test_localization_takes_distant_correlations_away() -> None:
+    model = fit_arrays(SPEC, [run(100)], epochs=0, localization=300.0, **(SMALL | {"modes": 54}))
+    gaussian = model.networks().gaussian.trajectory(1)
+    eye = torch.eye(54).reshape(54, 1, 1, 6, 9)
+    cov = gaussian.apply(lambda d: d, eye).reshape(6, 9, 6, 9)
+    assert cov[0, 0, 0, 8].abs() < 0.05  # 2000 km away
+    assert cov[0, 0, 0, 0] > 0.5
+
+
+def test_models_without_a_file_pickle_with_their_weights() -> None:
+    import pickle
+
+    model = fit_arrays(SPEC, [run(60)], epochs=0, **SMALL)
+    copy: Model = pickle.loads(pickle.dumps(model))
+    assert dataclasses.asdict(copy.spec) == dataclasses.asdict(model.spec)
+    assert torch.equal(copy.networks().normalization.mean, model.networks().normalization.mean)

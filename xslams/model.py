@@ -1,0 +1,201 @@
+"""The model file: one ``.safetensors`` with the weights, and the `Spec` as JSON in its header."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xslams.errors import ModelError
+from xslams.spec import Spec
+
+if TYPE_CHECKING:
+    from xslams.priors.latent import Networks
+    from xslams.priors.system_networks import SystemNetworks
+
+__all__ = ["Model"]
+
+# A safetensors header larger than this is not ours, and reading it would only waste memory.
+_MAX_HEADER = 16 * 2**20
+
+
+class Model:
+    """A trained model: a `Spec` at once, the networks on first use.
+
+    A Model pickles as its path where it came from a file, so a task graph carries a handle and never the weights.
+
+    Parameters
+    ----------
+    spec
+        Description of the model.
+    networks
+        The torch modules; None where they are still in the file.
+    path
+        File that holds the model; None for a model that was trained in this process and not saved.
+
+    Examples
+    --------
+    >>> import xslams
+    >>> model = xslams.open_model("speedy-t30")
+    >>> [v.name for v in model.spec.variables]
+    ['t', 'pr', 'olr']
+    """
+
+    def __init__(
+        self, spec: Spec, *, networks: Networks | SystemNetworks | None = None, path: Path | None = None
+    ) -> None:
+        if networks is None and path is None:
+            msg = "A Model needs either its networks or the path of its file; got neither. Use Model.load(path)."
+            raise ModelError(msg)
+        self.spec = spec
+        self.path = path
+        self._networks = networks
+        self._sha256: str | None = None
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Model:
+        """Open a model file; only its header is read.
+
+        Raises
+        ------
+        ModelError
+            If the file is absent, truncated, not a safetensors file, not of xslams, or newer than this package.
+        """
+        path = Path(path)
+        if not path.is_file():
+            msg = f"There is no model file {path}. See xslams.list_models() for the names of pretrained models."
+            raise ModelError(msg)
+        text = _read_header(path)["spec"]
+        try:
+            return cls(Spec.from_json(text), path=path)
+        except ModelError as e:
+            msg = f"{path}: {e}"
+            raise ModelError(msg) from e
+        except (KeyError, TypeError, ValueError, AttributeError) as e:
+            msg = (
+                f"{path} has a specification that this xslams does not understand ({type(e).__name__}: {e}). It is "
+                "damaged, or was made by a newer xslams (pip install --upgrade xslams)."
+            )
+            raise ModelError(msg) from e
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write weights and spec into one ``.safetensors`` file; nothing is left behind where writing fails."""
+        from safetensors.torch import save_file
+
+        path = Path(path)
+        if path.suffix != ".safetensors":
+            msg = f"A model is saved as .safetensors; got {path.name!r}. Use {path.with_suffix('.safetensors').name!r}."
+            raise ModelError(msg)
+        tensors = {k: v.contiguous() for k, v in self._modules().storage_state().items()}
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        os.close(handle)
+        try:
+            save_file(tensors, temporary, metadata={"format": "xslams", "spec": self.spec.to_json()})
+            # mkstemp makes files that only their owner may read, which is not what a shared model should be.
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        self.path = path
+        self._sha256 = None
+        return path
+
+    def networks(self) -> Networks:
+        """Return the torch modules in evaluation mode, loading them on first use.
+
+        Raises
+        ------
+        ModelError
+            If the model has a network of trajectories instead, see `filters`.
+        """
+        from xslams.priors.latent import Networks
+
+        modules = self._modules()
+        if not isinstance(modules, Networks):
+            msg = (
+                f"The model {self.spec.name!r} is of the system {self.spec.system.get('name')} and has no latent "
+                "space. Draw from it with xslams.inference: prior_of(model, length=...) and sample_posterior(...)."
+            )
+            raise ModelError(msg)
+        return modules
+
+    def filters(self) -> SystemNetworks:
+        """Return the torch modules of a model that denoises whole trajectories of a small system.
+
+        Raises
+        ------
+        ModelError
+            If the model has a latent space instead, see `networks`.
+        """
+        from xslams.priors.system_networks import SystemNetworks
+
+        modules = self._modules()
+        if not isinstance(modules, SystemNetworks):
+            msg = f"The model {self.spec.name!r} has a latent space and no filters; use its networks()."
+            raise ModelError(msg)
+        return modules
+
+    def _modules(self) -> Networks | SystemNetworks:
+        if self._networks is None:
+            from xslams.priors.latent import load_networks
+
+            assert self.path is not None  # guaranteed by __init__
+            self._networks = load_networks(self.spec, self.path)
+        return self._networks
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the networks are in memory."""
+        return self._networks is not None
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the file, or an empty string for a model that was not saved."""
+        if self._sha256 is None:
+            if self.path is None:
+                return ""
+            with self.path.open("rb") as file:
+                self._sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return self._sha256
+
+    def __getstate__(self) -> dict[str, Any]:
+        networks = None if self.path is not None else self._networks
+        return {"spec": self.spec, "path": self.path, "_networks": networks, "_sha256": self._sha256}
+
+    def __dask_tokenize__(self) -> tuple[str, str, str]:
+        return ("xslams.Model", str(self.path), self.sha256 or str(id(self)))
+
+    def __repr__(self) -> str:
+        spec = self.spec
+        names = ", ".join(f"{v.name} ({v.role})" for v in spec.variables)
+        where = f"'{self.path}'" if self.path is not None else "in memory"
+        return (
+            f"<xslams.Model {spec.name!r}: {names}; {len(spec.lat)} x {len(spec.lon)} grid; "
+            f"window of {spec.window} frames every {spec.time_step:g} h; {where}>"
+        )
+
+
+def _read_header(path: Path) -> dict[str, str]:
+    """Metadata of a safetensors file, without reading tensors and without torch."""
+    foreign = f"{path} is not an xslams model file (.safetensors with a spec in its header)."
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > _MAX_HEADER:
+                raise ModelError(foreign)
+            header = json.loads(file.read(length))
+            end = max((v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"), default=0)
+            if path.stat().st_size < 8 + length + end:
+                msg = f"{path} is truncated: its header announces {8 + length + end} bytes. Fetch it again."
+                raise ModelError(msg)
+    except (struct.error, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as e:
+        raise ModelError(foreign) from e
+    metadata = header.get("__metadata__", {})
+    if metadata.get("format") != "xslams" or "spec" not in metadata:
+        raise ModelError(foreign)
+    return dict(metadata)

@@ -1,0 +1,156 @@
+r"""Climatology-aware normalisation: seasonal mean and spread per cell and channel, and a transform for precipitation.
+
+A physical value :math:`x` becomes
+
+.. math:: u = \frac{g(x) - m(s)}{d(s)}
+
+where :math:`s` is the fraction of the year, :math:`m` a few annual harmonics per cell, :math:`d` the standard deviation
+of what is left, also with its own harmonics, and :math:`g` the identity or a signed square root that is linear near
+zero,
+
+.. math:: g(x) = \mathrm{sign}(x) \left(\sqrt{1 + |x| / a} - 1\right) .
+
+A square root, rather than a logarithm, keeps the slope of the inverse modest, which matters because guidance linearises
+the observation operator.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from xslams.spec import Spec
+
+__all__ = ["Normalization", "harmonics"]
+
+
+def harmonics(season: Tensor, order: int) -> Tensor:
+    """Constant, cosines and sines of the year up to `order`.
+
+    Parameters
+    ----------
+    season
+        Fraction of the year, shape ``(*)``.
+    order
+        Number of harmonics.
+
+    Returns
+    -------
+    Tensor
+        Shape ``(*, 1 + 2 order)``.
+    """
+    k = 2 * math.pi * torch.arange(1, order + 1, device=season.device, dtype=season.dtype)
+    phase = season[..., None] * k
+    return torch.cat([torch.ones_like(season[..., None]), torch.cos(phase), torch.sin(phase)], dim=-1)
+
+
+class Normalization(nn.Module):
+    """Maps physical fields to anomalies of near unit variance, and back.
+
+    Parameters
+    ----------
+    spec
+        Variables and grid.
+    mean_order, std_order
+        Number of annual harmonics of the mean and of the logarithm of the standard deviation.
+    """
+
+    mean: Tensor
+    log_std: Tensor
+    scales: Tensor
+
+    def __init__(self, spec: Spec, mean_order: int = 2, std_order: int = 1) -> None:
+        super().__init__()
+        self.mean_order, self.std_order = mean_order, std_order
+        shape = spec.frame_shape
+        self.register_buffer("mean", torch.zeros(1 + 2 * mean_order, *shape))
+        self.register_buffer("log_std", torch.zeros(1 + 2 * std_order, *shape))
+        scales = [v.scale if v.transform == "sqrt" else 0.0 for v in spec.variables for _ in range(v.channels)]
+        self.register_buffer("scales", torch.tensor(scales)[:, None, None], persistent=False)
+
+    def climatology(self, season: Tensor) -> tuple[Tensor, Tensor]:
+        """Seasonal mean and standard deviation in transformed units, each of shape ``(T, channel, lat, lon)``."""
+        mean = torch.einsum("tk,k...->t...", harmonics(season, self.mean_order), self.mean)
+        log_std = torch.einsum("tk,k...->t...", harmonics(season, self.std_order), self.log_std)
+        return mean, torch.exp(log_std)
+
+    def transform(self, x: Tensor, channels: Sequence[int] | None = None) -> Tensor:
+        """Apply :math:`g` to the channels that have one; shape ``(*, channel, lat, lon)``."""
+        scales = self.scales if channels is None else self.scales[list(channels)]
+        scale = torch.where(scales > 0, scales, 1.0)
+        return torch.where(scales > 0, torch.sign(x) * (torch.sqrt(1 + x.abs() / scale) - 1), x)
+
+    def inverse_transform(self, g: Tensor, channels: Sequence[int] | None = None) -> Tensor:
+        """Apply the inverse of :math:`g`; differentiable.
+
+        Parameters
+        ----------
+        g
+            Transformed fields, shape ``(*, channel, lat, lon)``.
+        channels
+            Which channels these are; all by default.
+        """
+        scales = self.scales if channels is None else self.scales[list(channels)]
+        return torch.where(scales > 0, g * (g.abs() + 2) * scales, g)
+
+    def slope(self, g: Tensor, channels: Sequence[int] | None = None) -> Tensor:
+        """Return the derivative of `inverse_transform`, element by element."""
+        scales = self.scales if channels is None else self.scales[list(channels)]
+        return torch.where(scales > 0, 2 * (g.abs() + 1) * scales, torch.ones_like(g))
+
+    def secant(self, g: Tensor, target: Tensor, channels: Sequence[int] | None = None) -> Tensor:
+        """Slope of `inverse_transform` from `g` to `target`, element by element; the derivative where close."""
+        rise = self.inverse_transform(target, channels) - self.inverse_transform(g, channels)
+        run = target - g
+        near = run.abs() < 1e-3
+        return torch.where(near, self.slope(g, channels), rise / torch.where(near, 1.0, run))
+
+    def normalize(self, x: Tensor, season: Tensor) -> Tensor:
+        """From physical fields ``(*, T, channel, lat, lon)`` to anomalies; missing values become zero anomaly."""
+        mean, std = self.climatology(season)
+        return torch.nan_to_num((self.transform(x) - mean) / std, nan=0.0)
+
+    def denormalize(self, u: Tensor, season: Tensor) -> Tensor:
+        """From anomalies ``(*, T, channel, lat, lon)`` to physical fields."""
+        mean, std = self.climatology(season)
+        return self.inverse_transform(mean + std * u)
+
+    @torch.no_grad()
+    def fit(self, x: Tensor, season: Tensor, floor: float = 0.3) -> None:
+        """Estimate the coefficients by least squares.
+
+        Parameters
+        ----------
+        x
+            Physical fields, shape ``(T, channel, lat, lon)``.
+        season
+            Fraction of the year, shape ``(T,)``.
+        floor
+            Smallest standard deviation, relative to the channel's root-mean-square over all cells. Where it hardly ever
+            rains the standard deviation is nearly zero, and one shower would be an anomaly of twenty.
+        """
+        g = self.transform(x)
+        basis = harmonics(season.double(), self.mean_order)
+        gram = torch.linalg.inv(basis.T @ basis)
+        self.mean.copy_(torch.einsum("kj,tj,t...->k...", gram.float(), basis.float(), g))
+        residual = g - torch.einsum("tk,k...->t...", basis.float(), self.mean)
+        square = residual.square_()
+        channel_std = square.mean(dim=(0, 2, 3)).sqrt()[:, None, None]
+        # Mean of log of monthly variances would be noisy; the variance itself is fitted and its logarithm refitted on a
+        # regular calendar, so that the result is positive whatever the season.
+        basis = harmonics(season.double(), self.std_order).float()
+        gram = torch.linalg.inv((basis.T @ basis).double()).float()
+        coef = torch.einsum("kj,tj,t...->k...", gram, basis, square)
+        days = torch.arange(48, device=x.device, dtype=x.dtype) / 48
+        calendar = harmonics(days, self.std_order)
+        variance = torch.einsum("tk,k...->t...", calendar, coef)
+        variance = torch.maximum(variance, 0.15 * coef[0])
+        log_std = 0.5 * torch.log(torch.maximum(variance, (floor * channel_std) ** 2))
+        gram = torch.linalg.inv(calendar.T @ calendar)
+        self.log_std.copy_(torch.einsum("kj,tj,t...->k...", gram, calendar, log_std))

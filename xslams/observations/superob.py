@@ -1,0 +1,249 @@
+r"""Fewer values than were given: thinning, and means over boxes with the error that such a mean has.
+
+Errors that average out and errors that do not are kept apart. With weights :math:`w_i` that add up to one, the mean of
+the values in a box has the error variance
+
+.. math:: \sum_i w_i^2 \sigma_i^2 + \sum_p \Big(\sum_{i \in p} w_i\Big)^2 \rho_p^2
+
+where :math:`\sigma_i` is the error of a value, independent of all others, and :math:`\rho_p` the representativeness of
+a place :math:`p`, which all its values share. For `n` equal instruments at places of their own that is
+:math:`(\sigma^2 + \rho^2) / n`; for `n` reports of one instrument it is :math:`\sigma^2 / n + \rho^2`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+import xarray as xr
+
+from xslams.labels.coordinates import Grid, coordinate
+from xslams.spec import Spec
+from xslams.typing import FloatArray, Method, SourceArrays
+from xslams.weights import point_weights
+
+__all__ = [
+    "average",
+    "boxes",
+    "combined",
+    "model_cells",
+    "positions",
+    "reduced",
+    "row_keys",
+    "shared",
+    "thinned",
+    "within_cell",
+]
+
+IntArray = npt.NDArray[np.intp]
+
+_EARTH_RADIUS = 6371.0
+# Variance between the points of a square, where the squared difference of two points grows with their distance to the
+# power of 2/3, in units of half of that at the length of its side: the mean of that power over all pairs of points.
+_WITHIN_SQUARE = 0.62929
+_MESOSCALE = 2.0 / 3.0
+
+
+def boxes(lat: FloatArray, lon: FloatArray, side: float) -> tuple[IntArray, FloatArray]:
+    """Boxes of nearly equal area that hold the places, and the distance from their centres.
+
+    Parameters
+    ----------
+    lat, lon
+        Degrees, shape (n,).
+    side
+        Length of the sides in km.
+
+    Returns
+    -------
+    tuple
+        Number of the box, and the squared distance from its centre in units of its side, each of shape (n,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> box, _ = boxes(np.array([0.2, 0.3, 0.2]), np.array([359.9, -0.2, 20.0]), 500.0)
+    >>> bool(box[0] == box[1]), bool(box[0] == box[2])
+    (True, False)
+    """
+    rows = max(round(np.pi * _EARTH_RADIUS / side), 1)
+    y = (lat + 90.0) / 180.0 * rows
+    row = np.clip(np.floor(y), 0, rows - 1).astype(np.intp)
+    around = np.maximum(
+        np.rint(2 * np.pi * _EARTH_RADIUS / side * np.cos(np.pi * ((np.arange(rows) + 0.5) / rows - 0.5))), 1
+    ).astype(np.intp)
+    start = np.concatenate([[0], np.cumsum(around)])
+    x = (lon % 360.0) / 360.0 * around[row]
+    column = np.minimum(np.floor(x).astype(np.intp), around[row] - 1)
+    return start[row] + column, (y - row - 0.5) ** 2 + (x - column - 0.5) ** 2
+
+
+def thinned(key: IntArray, distance: FloatArray, sigma: FloatArray) -> npt.NDArray[np.bool_]:
+    """Keep one value of each key: that of the smallest distance, then of the smallest error, then the first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> thinned(np.array([1, 1, 2]), np.array([0.2, 0.1, 0.3]), np.ones(3))
+    array([False,  True,  True])
+    """
+    order = np.lexsort((np.arange(key.size), sigma, distance, key))
+    first = np.ones(key.size, bool)
+    first[1:] = key[order][1:] != key[order][:-1]
+    keep = np.zeros(key.size, bool)
+    keep[order[first]] = True
+    return keep
+
+
+def average(key: IntArray, variance: FloatArray) -> tuple[sp.csr_array, IntArray]:
+    """Means over values of the same key, weighted by the inverse of their error variances.
+
+    Parameters
+    ----------
+    key
+        Group of each value, shape (n,).
+    variance
+        Error variances of each value, of what is independent in them, shape (n,).
+
+    Returns
+    -------
+    tuple
+        Matrix of shape (m, n) with rows that add up to one, in the order of the first value of each group; and the
+        group of each value, 0 to m - 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> average(np.array([7, 3, 7]), np.array([1.0, 1.0, 3.0]))[0].toarray()
+    array([[0.75, 0.  , 0.25],
+           [0.  , 1.  , 0.  ]])
+    """
+    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    rank = np.empty(first.size, np.intp)
+    rank[np.argsort(first)] = np.arange(first.size)
+    group = rank[inverse]
+    precision = 1.0 / variance
+    weight = precision / np.bincount(group, precision)[group]
+    return sp.csr_array((weight, (group, np.arange(key.size))), shape=(first.size, key.size)), group
+
+
+def reduced(source: SourceArrays) -> SourceArrays:
+    """Thin and average the values of a source where it is to be, and make what is local to them part of their error.
+
+    Parameters
+    ----------
+    source
+        Observations with boxes, see `SourceArrays`; returned as they are where there is nothing to do.
+
+    Returns
+    -------
+    SourceArrays
+        Fewer values, with the variances and operators that means have.
+
+    Examples
+    --------
+    >>> box, spot = np.zeros(4, int), np.arange(4)
+    >>> four = SourceArrays("a", sp.csr_array(np.eye(4)), np.arange(4.0), np.ones(4), mean_box=box, spot=spot)
+    >>> one = reduced(four)
+    >>> one.values, one.variance, one.operator.toarray()
+    (array([1.5]), array([0.25]), array([[0.25, 0.25, 0.25, 0.25]]))
+    """
+    if not source.values.size:
+        return source
+    if source.thin_box is not None and source.thin_distance is not None:
+        kept = thinned(source.thin_box, source.thin_distance, source.variance)
+        source = source.keep(kept, "thinned")
+    plain: dict[str, Any] = dict.fromkeys(("thin_box", "thin_distance", "mean_box", "spot", "local"))
+    if source.mean_box is None or source.spot is None:
+        if source.local is not None:
+            plain["variance"] = source.variance + source.local**2
+        return replace(source, **plain) if source.local is not None or source.spot is not None else source
+    mean, member = average(source.mean_box, source.variance)
+    first = np.unique(member, return_index=True)[1]
+    variance = mean.power(2) @ source.variance
+    if source.local is not None:
+        variance = variance + shared(mean, member, source.spot, source.local)
+    if source.subgrid is not None:
+        plain["subgrid"] = shared(mean, member, source.spot, np.sqrt(source.subgrid))
+    if source.bias_error is not None:
+        plain["bias_error"] = mean @ source.bias_error
+    # Values of one box are of the same frames, and hence of one group and owner.
+    plain |= {n: v[first] for n in ("group", "owned") if (v := getattr(source, n)) is not None}
+    return replace(
+        source, operator=sp.csr_array(mean @ source.operator), values=mean @ source.values, variance=variance,
+        merged=np.bincount(member), **plain,
+    )  # fmt: skip
+
+
+def positions(da: xr.DataArray, place: xr.DataArray) -> tuple[FloatArray, FloatArray]:
+    """Latitude and longitude of every place, in the order of their numbers."""
+    lat, lon = xr.broadcast(
+        *(da[str(coordinate(da, kind))].reset_coords(drop=True) for kind in ("lat", "lon")),
+    )
+    order = np.argsort(place.values.ravel())
+    first, second = (np.asarray(v.transpose(*place.dims).values, float).ravel()[order] for v in (lat, lon))
+    return first, second
+
+
+def model_cells(spec: Spec, lat: FloatArray, lon: FloatArray) -> IntArray:
+    """Cell of the model that holds each place; a number of its own for places outside."""
+    nearest = point_weights(Grid.of_spec(spec), lat, lon, "nearest")
+    cell = -1 - np.arange(lat.size)
+    inside = np.diff(nearest.indptr) > 0
+    cell[inside] = nearest.indices[nearest.indptr[:-1][inside]]
+    return cell
+
+
+def row_keys(w: sp.csr_array) -> IntArray:
+    """Return a number for each row of weights of frames, the same for rows that are the same; 0 for empty ones."""
+    filled = np.flatnonzero(np.diff(w.indptr) > 0)
+    key = np.zeros(w.shape[0], np.intp)
+    ends = np.stack([w.indices[w.indptr[filled]], w.indices[w.indptr[filled + 1] - 1], w.data[w.indptr[filled]]])
+    key[filled] = np.unique(ends, axis=1, return_inverse=True)[1].ravel()
+    return key
+
+
+def combined(*parts: npt.NDArray[Any]) -> IntArray:
+    """Return one number for each combination of values."""
+    key = np.zeros(parts[0].shape, np.intp)
+    for part in parts:
+        number = np.unique(part, return_inverse=True)[1]
+        key = np.unique(key * (int(number.max(initial=0)) + 1) + number, return_inverse=True)[1]
+    return key
+
+
+def shared(mean: sp.csr_array, member: IntArray, place: IntArray, local: FloatArray) -> FloatArray:
+    """Variance of means of errors that all values of a place share, and that places have independently."""
+    weight = np.asarray(mean.sum(axis=0)).ravel()  # a value has one weight, in the mean that it belongs to
+    pair = combined(member, place)
+    total = np.bincount(pair, weight * local)
+    of = np.zeros(total.size, np.intp)
+    of[pair] = member
+    return np.asarray(np.bincount(of, total**2, minlength=mean.shape[0]), float)
+
+
+def within_cell(da: xr.DataArray, grid: Grid, method: Method) -> float:
+    """Variance of values of the data's resolution within a cell of the model, in units of that one cell apart."""
+    lat, lon = (da[str(coordinate(da, kind))] for kind in ("lat", "lon"))
+    ratio = 0.0
+    cell = _step(grid.lat) * _step(grid.lon)
+    if lat.ndim == lon.ndim == 1 and lat.dims != lon.dims:
+        ratio = (_step(lat.values) * _step(lon.values) / cell) ** 0.5
+    elif lat.ndim == 2 and lon.dims == lat.dims:
+        # Footprints of a swath: the area of the parallelogram between neighbours.
+        south, east = np.gradient(lat.values), np.gradient(np.unwrap(lon.values, period=360.0))
+        area = np.abs(south[0] * east[1] - south[1] * east[0])
+        ratio = float(np.nanmedian(area) / cell) ** 0.5
+    if method == "conservative" and ratio >= 1:
+        return 0.0
+    return float(_WITHIN_SQUARE * abs(1.0 - ratio**_MESOSCALE))
+
+
+def _step(axis: FloatArray) -> float:
+    """Typical distance between neighbours on an axis."""
+    if axis.size < 2:
+        return 0.0
+    return float(np.median(np.abs(np.diff(np.unwrap(np.asarray(axis, float), period=360.0)))))

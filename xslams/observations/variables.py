@@ -1,0 +1,96 @@
+"""What a source observes: which of its variables stands for which of the model's, and in which units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import xarray as xr
+
+from xslams.errors import UnitError, VariableError
+from xslams.labels.coordinates import listed
+from xslams.labels.schema import match_variables, same_quantity
+from xslams.labels.units import unit_factors
+from xslams.spec import Spec, VariableSpec
+
+__all__ = ["choose", "factors"]
+
+
+def choose(
+    ds: xr.Dataset, variable: str | Sequence[str] | Mapping[str, str] | None, spec: Spec, source: str
+) -> dict[str, VariableSpec]:
+    """Variables of the data and what they observe."""
+    models = {v.name: v for v in spec.variables}
+    about = f"the data have {listed(ds.data_vars)}, the model has {listed(models)}"
+    if isinstance(variable, Mapping):
+        wrong = [f"{a} -> {b}" for a, b in variable.items() if a not in ds.data_vars or b not in models]
+        if wrong:
+            msg = (
+                f"Source {source!r}: variable= maps names in the data to names in the model; got {', '.join(wrong)}, "
+                f"but {about}."
+            )
+            raise VariableError(msg)
+        return {a: models[b] for a, b in variable.items()}
+    if variable is not None:
+        chosen: dict[str, VariableSpec] = {}
+        for name in [variable] if isinstance(variable, str) else variable:
+            if name in ds.data_vars:
+                chosen[name] = _observed(ds[name], models, source)
+            elif name in models and len(ds.data_vars) == 1:
+                chosen[str(next(iter(ds.data_vars)))] = models[name]
+            elif name in models:
+                chosen[match_variables(ds, [models[name]])[name]] = models[name]
+            else:
+                msg = f"Source {source!r}: there is no variable {name!r}; {about}."
+                raise VariableError(msg)
+        return chosen
+    try:
+        found = match_variables(ds, spec.variables, allow_missing=True, instead="choose with variable={name: model's}")
+    except VariableError as e:
+        msg = f"Source {source!r}: {e}"
+        raise VariableError(msg) from e
+    if not found:
+        msg = (
+            f"Source {source!r}: {about}; none agrees in standard_name or name. "
+            f"Say what observes what: variable={{{str(next(iter(ds.data_vars), 'name'))!r}: {next(iter(models))!r}}}."
+        )
+        raise VariableError(msg)
+    return {here: models[there] for there, here in found.items()}
+
+
+def _observed(da: xr.DataArray, models: Mapping[str, VariableSpec], source: str) -> VariableSpec:
+    """Variable of the model that data of this name or standard name observe."""
+    standard = da.attrs.get("standard_name")
+    same = models.get(str(da.name))
+    if same is not None and (
+        standard is None or same.standard_name is None or same_quantity(standard, same.standard_name)
+    ):
+        return same
+    alike = [v for v in models.values() if same_quantity(standard, v.standard_name)]
+    if len(alike) == 1:
+        return alike[0]
+    what = f"standard_name {standard!r}" if standard is not None else "no standard_name"
+    known = ", ".join(f"{v.name!r} ({v.standard_name or 'no standard_name'})" for v in models.values())
+    msg = (
+        f"Source {source!r}: {da.name!r} has {what}, which {'several' if alike else 'none'} of the model's variables "
+        f"match: {known}. "
+        f"Say which: variable={{{str(da.name)!r}: {next(iter(models))!r}}}."
+    )
+    raise VariableError(msg)
+
+
+def factors(da: xr.DataArray, variable: VariableSpec, source: str) -> tuple[float, float]:
+    """Factor and offset from the units of the data to those of the model."""
+    units = da.attrs.get("units")
+    if units is None:
+        if variable.units.strip() in ("", "1"):
+            return 1.0, 0.0
+        msg = (
+            f"Source {source!r}: {da.name!r} has no units; the model's {variable.name!r} is in {variable.units!r}. "
+            "Add them: .assign_attrs(units=...)."
+        )
+        raise UnitError(msg)
+    try:
+        return unit_factors(str(units), variable.units)
+    except UnitError as e:
+        msg = f"Source {source!r}: {da.name!r} is to observe the model's {variable.name!r}. {e}"
+        raise UnitError(msg) from e

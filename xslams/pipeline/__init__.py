@@ -1,0 +1,1 @@
+"""From a Dataset to arrays, through a model, and back."""

@@ -1,0 +1,1 @@
+"""Priors of trajectories: what they denoise, and the way to physical fields and back."""

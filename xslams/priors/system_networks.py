@@ -1,0 +1,60 @@
+"""Networks of a model of a small system: standardisation, its step, and the network that denoises its trajectories."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from xslams.networks.transition import Transition
+from xslams.networks.two_filter import TwoFilter
+
+if TYPE_CHECKING:
+    from xslams.spec import Spec
+
+__all__ = ["SystemNetworks"]
+
+
+class SystemNetworks(nn.Module):
+    """Mean and standard deviation of each variable; a `Transition` and a `TwoFilter` for trajectories of unit variance.
+
+    Parameters
+    ----------
+    spec
+        Its ``architecture`` names the sizes: ``memory``, ``hidden``, ``reach`` and ``blocks`` of the filters,
+        ``products``, ``step_reach`` and, if there are several, ``substeps`` of the transition.
+    """
+
+    mean: Tensor
+    std: Tensor
+    refine: Tensor
+    bare: Tensor
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        a: dict[str, Any] = spec.architecture
+        sites = len(spec.lat) * len(spec.lon)
+        self.filters = TwoFilter(
+            spec.channels, sites, memory=a["memory"], hidden=a["hidden"], reach=a["reach"], blocks=a["blocks"]
+        )
+        self.transition = Transition(
+            spec.channels, sites, hidden=a["products"], reach=a["step_reach"], substeps=a.get("substeps", 1)
+        )
+        # Largest noise at which the transition improves on the filters, and at which it needs none.
+        self.register_buffer("refine", torch.zeros(()))
+        self.register_buffer("bare", torch.zeros(()))
+        self.register_buffer("mean", torch.zeros(spec.channels, 1, 1))
+        self.register_buffer("std", torch.ones(spec.channels, 1, 1))
+
+    def standardize(self, x: Tensor) -> Tensor:
+        """From states ``(*, channel, lat, lon)`` to numbers of order one."""
+        return (x - self.mean) / self.std
+
+    def unstandardize(self, z: Tensor) -> Tensor:
+        """Undo `standardize`."""
+        return z * self.std + self.mean
+
+    def storage_state(self) -> dict[str, Tensor]:
+        """Weights as they are stored: in full, since small changes from frame to frame count."""
+        return {k: v.detach().cpu() for k, v in self.state_dict().items()}

@@ -1,0 +1,258 @@
+"""Pretrained models and tutorial data: embedded in the package, or fetched once and checked against a hash.
+
+Models that lie in ``xslams/data`` are found there; those that are too large for the package are fetched when they are
+first opened. `xslams.zoo.registry` knows the addresses and hashes of both, and how to use a mirror.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import xarray as xr
+
+from xslams.errors import ModelError
+from xslams.model import Model
+from xslams.zoo import registry
+from xslams.zoo.registry import SUFFIX, Entry
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["fetch_model", "list_models", "open_model", "open_tutorial", "verify_model"]
+
+_TUTORIALS = {"speedy": "tutorial_speedy.nc"}
+
+
+def list_models() -> pd.DataFrame:
+    """List the pretrained models.
+
+    Returns
+    -------
+    DataFrame
+        One row per model, by name: ``summary``, ``variables``, ``grid``, ``size`` in MB, ``license``, ``sha256``, and
+        ``where`` it is now: "embedded", "cached", or the address that it would be fetched from.
+
+    Examples
+    --------
+    >>> import xslams
+    >>> "speedy-t30" in xslams.list_models().index
+    True
+    """
+    import pandas as pd
+
+    rows = {path.stem: _describe(path, "embedded") for path in _embedded()}
+    for name, entry in _remote().items():
+        cached = registry.cached(entry)
+        if cached.is_file() and cached.stat().st_size == entry.size:
+            rows[name] = _describe(cached, "cached")
+        else:
+            shown = {key: getattr(entry, key) for key in ("summary", "variables", "grid", "license", "sha256")}
+            rows[name] = shown | {"size": entry.size / 1e6, "where": registry.address(entry)}
+    columns = ["summary", "variables", "grid", "size", "license", "sha256", "where"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("name")
+
+
+def open_model(name_or_path: str | os.PathLike[str] | Model, *, mirror: str | None = None) -> Model:
+    """Open a model by name or path; only the header of its file is read.
+
+    Parameters
+    ----------
+    name_or_path
+        Name of a pretrained model, or path of a ``.safetensors`` file; a Model is returned as it is.
+    mirror
+        Where to fetch a model from that is neither embedded nor cached: address of a folder, or of the file; by default
+        the environment variable ``XSLAMS_MIRROR``, and then the address of the registry.
+
+    Returns
+    -------
+    Model
+        Its weights are loaded on first use.
+
+    Raises
+    ------
+    ModelError
+        If there is no such name or file, the file is damaged, or it needs a newer xslams.
+
+    Examples
+    --------
+    >>> import xslams
+    >>> xslams.open_model("speedy-t30").spec.time_step
+    24.0
+    """
+    if isinstance(name_or_path, Model):
+        return name_or_path
+    text = os.fspath(name_or_path)
+    if text in _names():
+        return Model.load(fetch_model(text, mirror=mirror))
+    if text.endswith(SUFFIX) or Path(text).exists():
+        return Model.load(Path(text).absolute())
+    raise ModelError(_unknown(text))
+
+
+def fetch_model(name: str, *, mirror: str | None = None, progress: bool = False) -> Path:
+    """Bring a pretrained model onto this machine, for instance before workers without a network need it.
+
+    Parameters
+    ----------
+    name
+        Name of the model.
+    mirror
+        As for `open_model`.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    Path
+        Of its file, which is complete and has the hash of the registry.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, it needs a newer xslams, or it cannot be fetched whole.
+
+    Examples
+    --------
+    >>> fetch_model("speedy-t30").name
+    'speedy-t30.safetensors'
+    """
+    for path in _embedded():
+        if path.stem == name:
+            return path
+    entry = _remote().get(name)
+    if entry is None:
+        raise ModelError(_unknown(name))
+    path = registry.fetch(entry, mirror=mirror, progress=progress)
+    try:
+        Model.load(path)
+    except ModelError as e:
+        # The right file by its hash, so fetching it again would bring the same: the registry itself is at fault.
+        path.unlink(missing_ok=True)
+        msg = f"The model {name!r} was fetched from {registry.address(entry, mirror)} and cannot be read. {e}"
+        raise ModelError(msg) from e
+    return path
+
+
+def verify_model(name: str) -> Literal["embedded", "cached", "absent"]:
+    """Compare the file of a pretrained model with the registry; a damaged one is removed from the cache.
+
+    Parameters
+    ----------
+    name
+        Name of the model.
+
+    Returns
+    -------
+    str
+        Where the intact file is: "embedded" or "cached"; "absent" where it has not been fetched.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, or its file is not what the registry says.
+
+    Examples
+    --------
+    >>> verify_model("speedy-t30")
+    'embedded'
+    """
+    if name not in _names():
+        raise ModelError(_unknown(name))
+    for path in _embedded():
+        if path.stem == name:
+            entry = registry.read().get(name)
+            try:
+                if entry is None:
+                    msg = f"The model {name!r} lies in the package and not in its registry."
+                    raise ModelError(msg)
+                registry.check(path, entry)
+                Model.load(path)
+            except ModelError as e:
+                msg = f"{e} It is part of the package: install xslams again."
+                raise ModelError(msg) from e
+            return "embedded"
+    entry = _remote()[name]
+    path = registry.cached(entry)
+    if not path.is_file():
+        return "absent"
+    try:
+        registry.check(path, entry)
+        Model.load(path)
+    except ModelError as e:
+        path.unlink(missing_ok=True)
+        msg = f"{e} It lay in the cache, {path}, and has been removed; it is fetched again when it is next opened."
+        raise ModelError(msg) from e
+    return "cached"
+
+
+def open_tutorial(name: str = "speedy") -> xr.Dataset:
+    """Open a small embedded data set to play with.
+
+    Parameters
+    ----------
+    name
+        "speedy": sixty daily means of a global simulation, temperature ``t`` on 8 sigma levels, precipitation ``pr``
+        and outgoing longwave radiation ``olr``, on a 48 x 96 Gaussian grid.
+
+    Returns
+    -------
+    Dataset
+        In memory; call ``.chunk()`` on it for lazy results.
+
+    Examples
+    --------
+    >>> import xslams
+    >>> dict(xslams.open_tutorial().sizes)
+    {'time': 60, 'sigma': 8, 'lat': 48, 'lon': 96}
+    """
+    if name not in _TUTORIALS:
+        msg = f"There is no tutorial data set {name!r}; choose one of {', '.join(map(repr, _TUTORIALS))}."
+        raise ModelError(msg)
+    with xr.open_dataset(registry.DATA / _TUTORIALS[name]) as ds:
+        # Sixteen bits on disk decode to sixty-four, which say no more than thirty-two.
+        return ds.load().astype("float32")
+
+
+def _describe(path: Path, where: str) -> dict[str, Any]:
+    model = Model.load(path)
+    spec = model.spec
+    variables = ", ".join(
+        v.name + (f" ({v.channels} levels)" if v.levels else "") + (" [aux]" if v.role == "aux" else "")
+        for v in spec.variables
+    )
+    return {
+        "summary": spec.summary,
+        "variables": variables,
+        "grid": f"{len(spec.lat)} x {len(spec.lon)}"
+        + (f", {spec.system['name']}" if spec.system else ", global" if spec.periodic else ""),
+        "size": path.stat().st_size / 1e6,
+        "license": spec.license,
+        "sha256": model.sha256,
+        "where": where,
+    }
+
+
+def _embedded() -> list[Path]:
+    return sorted(registry.DATA.glob(f"*{SUFFIX}"))
+
+
+def _remote() -> dict[str, Entry]:
+    return {name: entry for name, entry in registry.read().items() if not entry.embedded}
+
+
+def _names() -> list[str]:
+    return [*(path.stem for path in _embedded()), *_remote()]
+
+
+def _unknown(name: str) -> str:
+    import difflib
+
+    names = _names()
+    near = difflib.get_close_matches(name, names, n=1)
+    return (
+        f"There is no model {name!r}: it is neither a pretrained model ({', '.join(names) or 'there are none'}) nor an "
+        f"existing file. {f'Did you mean {near[0]!r}? ' if near else ''}See xslams.list_models(), or pass the path of "
+        "a .safetensors file."
+    )
