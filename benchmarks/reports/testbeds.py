@@ -3,9 +3,9 @@
     python -m benchmarks testbeds                                      # all cases, a few seeds
     python -m benchmarks testbeds --cases lorenz63-sakov2012 --seeds 1
 
-DAPPER's methods (`benchmarks/references/classical.py` says how to install it) run over the whole series. xslams draws from
-the posterior of windows of the series, without a background: it knows the observations of the window and nothing of those
-before it. Members that fell into a wrong valley of the posterior are replaced by copies of others
+DAPPER's methods (`benchmarks/references/classical.py` says how to install it) run over the whole series. xslams draws
+from the posterior of windows of the series, without a background: it knows the observations of the window and nothing
+of those before it. Members that fell into a wrong valley of the posterior are replaced by copies of others
 (`xslams.inference.importance_weights`). Where observations are so sparse that members do not find the right valley of a
 whole window at once, the window grows from three observation times, one more at a time, and then moves on: sampling
 begins with the members of the window before, the learned forecast of them, and noise. Scored are the last state of each
