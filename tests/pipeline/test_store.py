@@ -15,8 +15,7 @@ import xslams
 from tests.conftest import ROOT
 from tests.pipeline.test_assimilate import FAST, gauges, refuse, waves
 from xslams.errors import ChunkError, OptionError, SlamsWarning, StoreError
-from xslams.pipeline import assimilate as pipeline
-from xslams.pipeline import store
+from xslams.pipeline import segment, store
 
 DAYS = 75
 
@@ -48,8 +47,8 @@ def files(folder: Path) -> dict[str, bytes]:
 def counted(monkeypatch):
     """First frames of the segments that were computed."""
     calls = []
-    compute = pipeline._assimilate_segment
-    monkeypatch.setattr(pipeline, "_assimilate_segment", lambda *a, **k: calls.append(a[4].first) or compute(*a, **k))
+    compute = segment.analyse
+    monkeypatch.setattr(segment, "analyse", lambda *a, **k: calls.append(a[4].first) or compute(*a, **k))
     return calls
 
 
