@@ -24,6 +24,7 @@ from benchmarks.references.enoi import observe
 from xslams import observations
 from xslams.inference.arrays import assimilate_arrays
 from xslams.labels import schema
+from xslams.options import ComputeOptions, SamplerOptions
 from xslams.pipeline.windows import analysis_windows
 
 
@@ -62,7 +63,7 @@ def main() -> None:
         for fraction, labels, arrays in prepared:
             assimilate_arrays(
                 model, year_fraction=fraction, labels=labels, sources=arrays, members=list(range(args.members)),
-                steps=args.steps, device="cpu",
+                options=SamplerOptions(steps=args.steps), compute=ComputeOptions(device="cpu"),
             )  # fmt: skip
 
     def labelled() -> None:

@@ -51,7 +51,7 @@ class Calls:
         window = model.spec.window
         for s in analysis_windows(frames, overlap=window - 1):
             self.windows += members * len(windows(s.stop - s.start, window))
-        score = model.networks().score
+        score = model.prior().score
         if score is None:  # a Gaussian prior alone
             yield
             return

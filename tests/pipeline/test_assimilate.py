@@ -222,7 +222,7 @@ def test_distributed_workers_give_the_same(tiny_model):
 def test_an_in_memory_model_works_lazily(tiny_model):
     from xslams.model import Model
 
-    model = Model(tiny_model.spec, networks=tiny_model.networks())
+    model = Model(tiny_model.spec, prior=tiny_model.prior())
     truth = waves()
     expected = truth.slams.assimilate(gauges(truth), tiny_model, **FAST)
     xr.testing.assert_equal(truth.chunk().slams.assimilate(gauges(truth), model, **FAST).compute(), expected)

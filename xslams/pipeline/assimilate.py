@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import numbers
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,14 +11,15 @@ import numpy as np
 import xarray as xr
 
 from xslams import observations
-from xslams.errors import OptionError, VariableError
+from xslams.errors import VariableError
 from xslams.labels import schema
+from xslams.options import ComputeOptions, SamplerOptions, require
 from xslams.pipeline import graph, provenance, segment, windows
 from xslams.pipeline import report as reports
 from xslams.pipeline.check import backgrounds, check_operators, template
 from xslams.pipeline.models import open_gridded
 from xslams.spec import Spec
-from xslams.typing import PRECISIONS, Precision
+from xslams.typing import Precision
 
 if TYPE_CHECKING:
     import os
@@ -68,9 +70,10 @@ def assimilate(
     """
     model = open_gridded(model)
     spec = model.spec
-    _require(_is_count(members) and members > 0, "members", members, "a positive whole number")
-    _require(overlap == "auto" or _is_count(overlap), "overlap", overlap, "'auto' or frames, 0 or more")
-    _require(precision in PRECISIONS, "precision", precision, " or ".join(map(repr, PRECISIONS)))
+    require(_is_count(members) and members > 0, "members", members, "a positive whole number")
+    require(overlap == "auto" or _is_count(overlap), "overlap", overlap, "'auto' or frames, 0 or more")
+    sampling = SamplerOptions(guidance, sampler, steps, corrections, antithetic)
+    compute_options = ComputeOptions(device, batch_size, precision, compile)
     chosen = _choose(spec, variables)
     schema.check_time(ds, spec)
     schema.grid_positions(ds, spec)
@@ -84,20 +87,16 @@ def assimilate(
     # One window checks as it goes; of several, each sees too little to tell what is missing.
     for source in sources if len(cut) > 1 or lazy else ():
         source.check(spec, time)
-    settings = {
-        "members": tuple(range(members)), "guidance": guidance, "sampler": sampler, "steps": steps,
-        "corrections": corrections, "antithetic": antithetic, "seed": seed, "device": device, "batch_size": batch_size,
-        "precision": precision, "compile": compile,
-    }  # fmt: skip
+    run = segment.Run(tuple(range(members)), sampling, compute_options, seed)
     shape = (members, time.size, spec.state_channels, len(spec.lat), len(spec.lon))
     if lazy:
-        values, tables = graph.lazy_analysis(model, sources, background, time, cut, settings, shape, report=report)
+        values, tables = graph.lazy_analysis(model, sources, background, time, cut, run, shape, report=report)
     else:
         values, each = np.empty(shape, np.float32), []
         for window, one in zip(cut, background, strict=True):
             near = segment.visible(sources, time, window, spec, len(cut), report=report)
             values[:, window.first : window.last], table = segment.analyse(
-                model, near, one, time, window, settings, progress=progress, strict=len(cut) == 1, report=report
+                model, near, one, time, window, run, progress=progress, strict=len(cut) == 1, report=report
             )
             each.append(table)
         tables = np.stack(each)
@@ -111,7 +110,10 @@ def assimilate(
         "assimilate",
         members=members,
         background_error="none" if background_error is None else provenance.brief(background_error),
-        **{k: v for k, v in settings.items() if k not in ("members", "device", "batch_size")},
+        **dataclasses.asdict(sampling),
+        seed=seed,
+        precision=precision,
+        compile=compile,
         overlap=overlap,
         observations=", ".join(source.name for source in sources),
         inputs=provenance.input_hashes(ds, sources, background_error),
@@ -134,9 +136,3 @@ def _choose(spec: Spec, variables: Sequence[str] | None) -> list[str]:
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and int(value) >= 0
-
-
-def _require(holds: bool, name: str, got: object, expected: str) -> None:
-    if not holds:
-        msg = f"{name}={got!r}; expected {expected}."
-        raise OptionError(msg)

@@ -57,7 +57,8 @@ def fit(
     """
     from xslams.training.fit import fit_arrays
 
-    if not (isinstance(window, numbers.Integral) and window > 0 and window % 2 == 1):
+    given: object = window
+    if not isinstance(given, numbers.Integral) or given < 1 or given % 2 != 1:
         msg = f"window={window!r}; expected an odd number of frames."
         raise OptionError(msg)
     ds, names = _join(ds, aux)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import xarray as xr
 from xslams import observations
 from xslams.pipeline import segment, windows
 from xslams.pipeline.report import labels
-from xslams.pipeline.segment import visible
+from xslams.pipeline.segment import Run, visible
 
 if TYPE_CHECKING:
     from xslams.model import Model
@@ -33,7 +34,7 @@ def lazy_analysis(
     backgrounds: Sequence[Observation | None],
     time: xr.DataArray,
     cut: Sequence[windows.AnalysisWindow],
-    settings: dict[str, Any],
+    settings: Run,
     shape: tuple[int, ...],
     *,
     report: bool,
@@ -54,13 +55,13 @@ def lazy_analysis(
     # A report needs mean and spread of all members at every value, squared and compared with limits there: sums over
     # groups of members would not add up to it. So a window stays in one piece.
     each = 0 if report else 4 * windows.CORE * math.prod(shape[2:])
-    groups = _groups(settings["members"], each)
+    groups = _groups(settings.members, each)
     for window, background in zip(cut, backgrounds, strict=True):
         near = [_deferred(s) for s in visible(sources, time, window, model.spec, len(cut), report=report)]
         behind = None if background is None else _deferred(background)
         column = []
         for members in groups:
-            both = run(handle, near, behind, axis, window, settings | {"members": members}, report=report)
+            both = run(handle, near, behind, axis, window, replace(settings, members=members), report=report)
             part = (len(members), window.last - window.first, *shape[2:])
             column.append(da.from_delayed(both[0], part, dtype=np.float32, meta=meta))  # type: ignore[no-untyped-call]
             if rows:

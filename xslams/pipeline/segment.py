@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import xarray as xr
 
 from xslams import observations
 from xslams.labels import schema
+from xslams.options import ComputeOptions, SamplerOptions
 from xslams.pipeline import workers
 from xslams.pipeline.windows import AnalysisWindow
 from xslams.spec import Spec
@@ -21,7 +22,27 @@ if TYPE_CHECKING:
     from xslams.model import Model
     from xslams.observations.observation import Observation
 
-__all__ = ["analyse", "prepare", "visible"]
+__all__ = ["Run", "analyse", "prepare", "visible"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a worker has to know about a run besides model and observations.
+
+    Attributes
+    ----------
+    members
+        Numbers of the members to draw.
+    sampling, compute
+        How they are drawn, and where.
+    seed
+        Seed of the run.
+    """
+
+    members: tuple[int, ...]
+    sampling: SamplerOptions
+    compute: ComputeOptions
+    seed: int
 
 
 def analyse(
@@ -30,7 +51,7 @@ def analyse(
     background: Observation | None,
     time: xr.DataArray,
     window: AnalysisWindow,
-    settings: dict[str, Any],
+    run: Run,
     *,
     progress: bool = False,
     strict: bool = False,
@@ -49,15 +70,18 @@ def analyse(
     fraction, labels = _extend(frames, before, after, spec.time_step)
     count = sum(source.values.size for source in arrays)
     # Without observations there is nothing to report.
-    predicted = np.empty((len(settings["members"]), count)) if report and arrays else None
+    predicted = np.empty((len(run.members), count)) if report and arrays else None
     values = assimilate_arrays(
         model,
         year_fraction=fraction,
         labels=labels,
         sources=[_embed(source, before, after, frames.size) for source in arrays],
+        members=run.members,
+        options=run.sampling,
+        compute=run.compute,
+        seed=run.seed,
         progress=progress,
         predicted=predicted,
-        **settings,
     )
     block = values[:, before : values.shape[1] - after][:, window.kept]
     if predicted is None:
