@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from xslams.errors import OptionError
 from xslams.typing import PRECISIONS, Precision
@@ -59,8 +59,8 @@ class SamplerOptions:
         Whether member ``2 k + 1`` has the negated noise of member ``2 k``.
     """
 
-    guidance: object = "mmps"
-    sampler: object = "auto"
+    guidance: Any = "mmps"
+    sampler: Any = "auto"
     steps: int = 32
     corrections: int = 0
     antithetic: bool = False

@@ -17,7 +17,6 @@ from xslams.model import Model
 from xslams.networks.autoencoder import Autoencoder, PadConv2d
 from xslams.networks.normalization import Normalization
 from xslams.networks.unet import ScoreNetwork
-from xslams.priors.denoiser import windows
 from xslams.spec import Spec, VariableSpec
 
 SPEC = Spec(
@@ -148,16 +147,6 @@ def test_untrained_network_corrects_nothing(latent_shape: tuple[int, int, int]) 
     out = network(x, x, torch.zeros(2), torch.zeros(2))
     assert out.shape == x.shape
     assert (out == 0).all()
-
-
-@given(st.integers(1, 9), st.integers(0, 40))
-def test_windows_cover_every_frame_once(window: int, more: int) -> None:
-    length = window + more
-    seen: list[int] = []
-    for start, begin, end in windows(length, window):
-        assert 0 <= start <= begin < end <= start + window <= length
-        seen.extend(range(begin, end))
-    assert seen == list(range(length))
 
 
 def test_model_survives_its_file(tiny_model: Model, tmp_path: Path) -> None:
