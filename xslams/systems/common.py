@@ -79,8 +79,8 @@ class System(ABC):
     variables: ClassVar[tuple[str, ...]]
     dims: ClassVar[tuple[str, ...]]
     default_spinup: ClassVar[int] = 0
-    # Whether trajectories are advanced in one array. This saves time if the work per step is small, but needs arithmetic
-    # that gives the same bits for any number of trajectories, as matrix products and transforms may not.
+    # Whether trajectories are advanced in one array. This saves time if the work per step is small, but requires that
+    # results have the same bits for any number of trajectories, which matrix products and transforms do not guarantee.
     _together: ClassVar[bool] = True
     _attributes: ClassVar[Mapping[str, Mapping[str, str]]]
     _title: ClassVar[str]
