@@ -15,7 +15,7 @@ from xslams.inference.guidance import MMPS, guide
 from xslams.inference.noise_levels import time_at
 from xslams.inference.posterior import error_covariance
 from xslams.networks.transition import Transition
-from xslams.networks.two_filter import Gaussian, TwoFilter
+from xslams.networks.two_filter import TrajectoryEstimate, TwoFilter
 from xslams.priors.markov import MarkovDenoiser
 from xslams.priors.process import BlockTridiagonal, gauss_newton
 from xslams.systems import Lorenz63
@@ -59,7 +59,7 @@ class ExactNetwork(nn.Module):
         super().__init__()
         self.precision, self.n = precision, n
 
-    def forward(self, z_t: Tensor, sigma: Tensor) -> Gaussian:
+    def forward(self, z_t: Tensor, sigma: Tensor) -> TrajectoryEstimate:
         level = float(sigma[0])
         total = self.precision + torch.eye(len(self.precision), dtype=torch.float64) / level**2
         flat = z_t.flatten(1).double()
@@ -68,7 +68,7 @@ class ExactNetwork(nn.Module):
         diagonal, below = blocks_of(torch.linalg.cholesky(total) * float(scale[0]), self.n)
         neighbour = torch.cat([below, torch.zeros_like(below[:1])])
         repeat = (len(z_t), -1, -1, -1)
-        return Gaussian(mean, scale, diagonal.expand(*repeat).to(z_t), neighbour.expand(*repeat).to(z_t))
+        return TrajectoryEstimate(mean, scale, diagonal.expand(*repeat).to(z_t), neighbour.expand(*repeat).to(z_t))
 
 
 class LinearStep(nn.Module):

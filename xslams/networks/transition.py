@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from xslams.networks.two_filter import Sites
+from xslams.networks.layers import Sites
 
 __all__ = ["Transition"]
 
@@ -40,7 +40,7 @@ class Transition(nn.Module):
     noise: Tensor
     start: Tensor
 
-    def __init__(self, channels: int, sites: int, *, hidden: int = 48, reach: int = 0, substeps: int = 1) -> None:
+    def __init__(self, channels: int, sites: int, *, hidden: int, reach: int, substeps: int) -> None:
         super().__init__()
         self.channels, self.sites, self.reach, self.substeps = channels, sites, reach, substeps
         self.first = Sites(channels, 3 * hidden, reach)

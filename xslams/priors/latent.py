@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from xslams.errors import ModelError
-from xslams.networks.autoencoder import Autoencoder, Periodic
+from xslams.networks.autoencoder import Autoencoder
+from xslams.networks.layers import Periodic
 from xslams.networks.normalization import Normalization
 from xslams.networks.unet import ScoreNetwork
 from xslams.priors.gaussian import GaussianPrior

@@ -49,7 +49,7 @@ from torch import Tensor
 from xslams.priors.process import BlockTridiagonal, gauss_newton
 
 if TYPE_CHECKING:
-    from xslams.networks.two_filter import Gaussian
+    from xslams.networks.two_filter import TrajectoryEstimate
     from xslams.priors.system_networks import SystemNetworks
 
 __all__ = ["CorrelatedPosterior", "Diagonal", "MarkovDenoiser", "steps_at"]
@@ -266,7 +266,7 @@ def steps_at(ratio: float) -> int:
     return 2 if ratio > _FAR else 1
 
 
-def _precision(parts: list[Gaussian], ratio: float) -> BlockTridiagonal:
+def _precision(parts: list[TrajectoryEstimate], ratio: float) -> BlockTridiagonal:
     """Precision matrix of what the network gave, with the term that bounds its inverse."""
     d = torch.cat([part.diagonal for part in parts]).double()
     n = torch.cat([part.neighbour for part in parts if part.neighbour is not None])[:, :-1].double()
