@@ -76,7 +76,7 @@ def train(
     fresh = torch.as_tensor(unseen, dtype=torch.float32).reshape(len(unseen), 81, *shape)
     measure_levels(networks, networks.standardize(fresh).flatten(3))
     networks.eval().requires_grad_(requires_grad=False)
-    return xslams.Model(spec, networks=networks)
+    return xslams.Model(spec, prior=networks)
 
 
 def lorenz63() -> xslams.Model:

@@ -12,14 +12,14 @@ import xarray as xr
 import xslams
 from xslams import plot, regrid, scores
 from xslams.accessor import SlamsAccessor
-from xslams.pipeline import assimilate as pipeline
+from xslams.pipeline import assimilate, encoding, fitting
 
 DELEGATES = {
-    "encode": (pipeline, "encode", ("model",)),
-    "decode": (pipeline, "decode", ()),
+    "encode": (encoding, "encode", ("model",)),
+    "decode": (encoding, "decode", ()),
     "regrid": (regrid, "regrid", ("target",)),
-    "fit": (pipeline, "fit", ()),
-    "assimilate": (pipeline, "assimilate", ("obs", "model")),
+    "fit": (fitting, "fit", ()),
+    "assimilate": (assimilate, "assimilate", ("obs", "model")),
     "score": (scores, "score", ("truth",)),
     "plot": (plot, "panels", ()),
 }

@@ -71,9 +71,9 @@ class SlamsAccessor:
         Dataset
             Variable ``z`` with dimensions (time, z, z_lat, z_lon), near unit scale; lazy where the Dataset is.
         """
-        from xslams.pipeline import assimilate as pipeline
+        from xslams.pipeline.encoding import encode
 
-        return pipeline.encode(self._ds, model, device=device)
+        return encode(self._ds, model, device=device)
 
     def decode(self, model: Model | str | os.PathLike[str] | None = None, *, device: str | None = None) -> xr.Dataset:
         """Decode latent frames into every variable of a model.
@@ -90,9 +90,9 @@ class SlamsAccessor:
         Dataset
             State and auxiliary variables; lazy where the Dataset is.
         """
-        from xslams.pipeline import assimilate as pipeline
+        from xslams.pipeline.encoding import decode
 
-        return pipeline.decode(self._ds, model, device=device)
+        return decode(self._ds, model, device=device)
 
     def regrid(
         self,
@@ -166,9 +166,9 @@ class SlamsAccessor:
         Model
             In memory; save it with ``model.save("name.safetensors")``.
         """
-        from xslams.pipeline import assimilate as pipeline
+        from xslams.pipeline.fitting import fit
 
-        return pipeline.fit(
+        return fit(
             self._ds, aux, window=window, latent_channels=latent_channels, epochs=epochs, device=device, seed=seed,
             progress=progress, **options,
         )  # fmt: skip
@@ -257,9 +257,9 @@ class SlamsAccessor:
         >>> dict(analysis.sizes)
         {'member': 2, 'time': 3, 'sigma': 8, 'lat': 48, 'lon': 96}
         """
-        from xslams.pipeline import assimilate as pipeline
+        from xslams.pipeline.assimilate import assimilate
 
-        return pipeline.assimilate(
+        return assimilate(
             self._ds, obs, model, members=members, background_error=background_error, guidance=guidance,
             sampler=sampler, steps=steps, corrections=corrections, antithetic=antithetic, overlap=overlap,
             variables=variables, seed=seed, device=device, batch_size=batch_size, precision=precision,
@@ -300,9 +300,9 @@ class SlamsAccessor:
         StoreError
             If something else is there, or writing fails.
         """
-        from xslams.pipeline import store as stores
+        from xslams.pipeline.store import write
 
-        return stores.write(self._ds, store, resume=resume, progress=progress, storage_options=storage_options)
+        return write(self._ds, store, resume=resume, progress=progress, storage_options=storage_options)
 
     def check(
         self,
@@ -333,9 +333,9 @@ class SlamsAccessor:
         >>> int(checked["given"].sel(source="olr")), int(checked["used"].sel(source="olr"))
         (3456, 3456)
         """
-        from xslams.pipeline import assimilate as pipeline
+        from xslams.pipeline.check import check
 
-        return pipeline.check(self._ds, obs, model, background_error=background_error)
+        return check(self._ds, obs, model, background_error=background_error)
 
     def report(self) -> xr.Dataset:
         """Report what became of the observations of this analysis.
@@ -355,9 +355,9 @@ class SlamsAccessor:
         VariableError
             If the analysis was made without ``report=True``.
         """
-        from xslams.pipeline import assimilate as pipeline
+        from xslams.pipeline.report import report
 
-        return pipeline.report(self._ds)
+        return report(self._ds)
 
     def score(self, truth: xr.Dataset | xr.DataArray, *, dims: Sequence[Hashable] | None = None) -> xr.Dataset:
         """Score an analysis against the truth, weighted by area.

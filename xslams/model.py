@@ -14,8 +14,7 @@ from xslams.errors import ModelError
 from xslams.spec import Spec
 
 if TYPE_CHECKING:
-    from xslams.priors.latent import Networks
-    from xslams.priors.system_networks import SystemNetworks
+    from xslams.priors.base import Prior
 
 __all__ = ["Model"]
 
@@ -24,7 +23,7 @@ _MAX_HEADER = 16 * 2**20
 
 
 class Model:
-    """A trained model: a `Spec` at once, the networks on first use.
+    """A trained model: a `Spec` at once, the prior with its weights on first use.
 
     A Model pickles as its path where it came from a file, so a task graph carries a handle and never the weights.
 
@@ -32,8 +31,8 @@ class Model:
     ----------
     spec
         Description of the model.
-    networks
-        The torch modules; None where they are still in the file.
+    prior
+        The prior with its weights; None where they are still in the file.
     path
         File that holds the model; None for a model that was trained in this process and not saved.
 
@@ -45,15 +44,13 @@ class Model:
     ['t', 'pr', 'olr']
     """
 
-    def __init__(
-        self, spec: Spec, *, networks: Networks | SystemNetworks | None = None, path: Path | None = None
-    ) -> None:
-        if networks is None and path is None:
-            msg = "A Model needs either its networks or the path of its file; got neither. Use Model.load(path)."
+    def __init__(self, spec: Spec, *, prior: Prior | None = None, path: Path | None = None) -> None:
+        if prior is None and path is None:
+            msg = "A Model needs either its prior or the path of its file; got neither. Use Model.load(path)."
             raise ModelError(msg)
         self.spec = spec
         self.path = path
-        self._networks = networks
+        self._prior = prior
         self._sha256: str | None = None
 
     @classmethod
@@ -90,7 +87,7 @@ class Model:
         if path.suffix != ".safetensors":
             msg = f"A model is saved as .safetensors; got {path.name!r}. Use {path.with_suffix('.safetensors').name!r}."
             raise ModelError(msg)
-        tensors = {k: v.contiguous() for k, v in self._modules().storage_state().items()}
+        tensors = {k: v.contiguous() for k, v in self.prior().storage_state().items()}
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
         os.close(handle)
         try:
@@ -105,53 +102,30 @@ class Model:
         self._sha256 = None
         return path
 
-    def networks(self) -> Networks:
-        """Return the torch modules in evaluation mode, loading them on first use.
+    def prior(self) -> Prior:
+        """Return the prior in evaluation mode, loading its weights on first use.
+
+        Returns
+        -------
+        Prior
+            Of the kind that the spec names, see `xslams.priors.base.PRIORS`.
 
         Raises
         ------
         ModelError
-            If the model has a network of trajectories instead, see `filters`.
+            If the kind is unknown, or the weights are not those that the spec describes.
         """
-        from xslams.priors.latent import Networks
-
-        modules = self._modules()
-        if not isinstance(modules, Networks):
-            msg = (
-                f"The model {self.spec.name!r} is of the system {self.spec.system.get('name')} and has no latent "
-                "space. Draw from it with xslams.inference: prior_of(model, length=...) and sample_posterior(...)."
-            )
-            raise ModelError(msg)
-        return modules
-
-    def filters(self) -> SystemNetworks:
-        """Return the torch modules of a model that denoises whole trajectories of a small system.
-
-        Raises
-        ------
-        ModelError
-            If the model has a latent space instead, see `networks`.
-        """
-        from xslams.priors.system_networks import SystemNetworks
-
-        modules = self._modules()
-        if not isinstance(modules, SystemNetworks):
-            msg = f"The model {self.spec.name!r} has a latent space and no filters; use its networks()."
-            raise ModelError(msg)
-        return modules
-
-    def _modules(self) -> Networks | SystemNetworks:
-        if self._networks is None:
-            from xslams.priors.latent import load_networks
+        if self._prior is None:
+            from xslams.priors.loading import load_prior
 
             assert self.path is not None  # guaranteed by __init__
-            self._networks = load_networks(self.spec, self.path)
-        return self._networks
+            self._prior = load_prior(self.spec, self.path)
+        return self._prior
 
     @property
     def loaded(self) -> bool:
-        """Whether the networks are in memory."""
-        return self._networks is not None
+        """Whether the weights are in memory."""
+        return self._prior is not None
 
     @property
     def sha256(self) -> str:
@@ -164,8 +138,8 @@ class Model:
         return self._sha256
 
     def __getstate__(self) -> dict[str, Any]:
-        networks = None if self.path is not None else self._networks
-        return {"spec": self.spec, "path": self.path, "_networks": networks, "_sha256": self._sha256}
+        prior = None if self.path is not None else self._prior
+        return {"spec": self.spec, "path": self.path, "_prior": prior, "_sha256": self._sha256}
 
     def __dask_tokenize__(self) -> tuple[str, str, str]:
         return ("xslams.Model", str(self.path), self.sha256 or str(id(self)))

@@ -14,7 +14,7 @@ from xslams.typing import FloatArray
 
 __all__ = ["FORMAT_VERSION", "Spec", "VariableSpec"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ class Spec:
         Hours between frames.
     window
         Number of frames that the score network sees at once (odd).
+    kind
+        Kind of prior, a name in `xslams.priors.base.PRIORS`; files of format 1, which do not say it, are ``"latent"``.
     architecture, training, scores
         Free-form records: sizes of the networks, provenance of the training data, scores on validation data.
     system
@@ -82,6 +84,7 @@ class Spec:
     name: str = "unnamed"
     summary: str = ""
     license: str = ""
+    kind: str = "latent"
     architecture: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
@@ -134,11 +137,12 @@ class Spec:
         """Cosine of latitude, shape (lat,); 1 for a system, which is flat."""
         if self.system:
             return np.ones(len(self.lat))
-        return np.cos(np.deg2rad(np.asarray(self.lat)))
+        weights: FloatArray = np.cos(np.deg2rad(np.asarray(self.lat)))
+        return weights
 
     def to_json(self) -> str:
-        """Serialise, for the header of a model file."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        """Serialise in today's format, for the header of a model file."""
+        return json.dumps(dataclasses.asdict(self) | {"format_version": FORMAT_VERSION}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Spec:

@@ -63,7 +63,7 @@ class Calls:
 
     def __init__(self, model: Model) -> None:
         self.count = 0
-        score = model.networks().score
+        score = model.prior().score
         if score is not None:
             score.register_forward_pre_hook(self._add)
 

@@ -90,7 +90,6 @@ def cost(count: int, kind: str) -> list[str]:
     from xslams.labels.schema import year_fraction
 
     model = xslams.open_model("speedy-t30")
-    networks = model.networks()
     data = reports(count)
     base = peak()
     obs = xslams.Observation(data, error=10.0, qc=QC[kind])
@@ -98,8 +97,8 @@ def cost(count: int, kind: str) -> list[str]:
     arrays = obs.to_arrays(model.spec, frames())
     built, memory = watch.read(), peak() - base
     season = torch.as_tensor(year_fraction(frames()), dtype=torch.float32)
-    operator = FieldOperator(networks, season, [arrays])
-    z = torch.zeros((1, FRAMES, *networks.autoencoder.latent_shape))
+    operator = FieldOperator(model.prior().fields(season), [arrays])
+    z = torch.zeros((1, FRAMES, *model.prior().shape))
     forward, adjoint = operator.linearize(z)
     watch = Stopwatch()
     for _ in range(3):

@@ -24,7 +24,8 @@ from benchmarks.references.enoi import observe
 from xslams import observations
 from xslams.inference.arrays import assimilate_arrays
 from xslams.labels import schema
-from xslams.pipeline import assimilate as pipeline
+from xslams.options import ComputeOptions, SamplerOptions
+from xslams.pipeline.windows import analysis_windows
 
 
 def timed(call: Callable[[], object], repeats: int) -> tuple[float, float]:
@@ -51,7 +52,7 @@ def main() -> None:
     sources = [source for name, source in observe(truth).items() if name != "pr"]
     lazy = truth.chunk(time=10)
     options = {"members": args.members, "steps": args.steps, "device": "cpu"}
-    cut = pipeline.segments(args.days, model.spec.window - 1)
+    cut = analysis_windows(args.days, model.spec.window - 1)
     prepared = []
     for segment in cut:
         frames = truth["time"][segment.start : segment.stop]
@@ -62,7 +63,7 @@ def main() -> None:
         for fraction, labels, arrays in prepared:
             assimilate_arrays(
                 model, year_fraction=fraction, labels=labels, sources=arrays, members=list(range(args.members)),
-                steps=args.steps, device="cpu",
+                options=SamplerOptions(steps=args.steps), compute=ComputeOptions(device="cpu"),
             )  # fmt: skip
 
     def labelled() -> None:
@@ -73,7 +74,7 @@ def main() -> None:
             lazy.slams.assimilate(sources, model, **options).slams.to_zarr(Path(folder) / "a.zarr")
 
     # What is loaded once is not counted.
-    pipeline.assimilate(truth.isel(time=slice(3)), [], model, members=1, steps=1, device="cpu")
+    truth.isel(time=slice(3)).slams.assimilate([], model, members=1, steps=1, device="cpu")
     with dask.config.set(scheduler="sync"):
         ways = {"bare loop": bare, "xarray and dask": labelled, "the same, to zarr": written}
         rows = {name: timed(call, args.repeats) for name, call in ways.items()}

@@ -72,8 +72,8 @@ def without_network(folder: Path) -> Path:
     model = xslams.open_model("speedy-t30")
     spec = replace(model.spec, architecture=model.spec.architecture | {"width": []})
     networks = Networks(spec)
-    networks.load_state_dict({k: v for k, v in model.networks().state_dict().items() if not k.startswith("score.")})
-    return Model(spec, networks=networks.eval().requires_grad_(False)).save(folder / "gaussian.safetensors")
+    networks.load_state_dict({k: v for k, v in model.prior().state_dict().items() if not k.startswith("score.")})
+    return Model(spec, prior=networks.eval().requires_grad_(False)).save(folder / "gaussian.safetensors")
 
 
 def small(folder: Path) -> tuple[xr.Dataset, Path]:

@@ -26,7 +26,7 @@ from distributed import Client, LocalCluster
 from torch.utils.flop_counter import FlopCounterMode
 
 import xslams
-from xslams.pipeline import assimilate as pipeline
+from xslams.pipeline import windows
 from xslams.priors.denoiser import TrajectoryDenoiser
 from xslams.priors.latent import Networks
 
@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--members", type=int, nargs="+", default=[1, 4])
     args = parser.parse_args()
-    length = pipeline.SEGMENT + 2 * (xslams.open_model("speedy-t30").spec.window - 1)
+    length = windows.CORE + 2 * (xslams.open_model("speedy-t30").spec.window - 1)
     operations, bandwidth = limits()
     print(f"One thread at its best: {operations / 1e9:.1f} G operations/s, {bandwidth / 1e9:.1f} GB/s\n")
     print(
@@ -160,7 +160,7 @@ def main() -> None:
     need = needs(*GRIDS["T30"], length)
     # The Gaussian is also the mean of every call; the overlap is computed as well.
     found = products(args.steps)
-    count = args.steps * (need["network"] + (1 + found) * need["gaussian"]) * length / pipeline.SEGMENT
+    count = args.steps * (need["network"] + (1 + found) * need["gaussian"]) * length / windows.CORE
     print(f"\nT30, {args.steps} steps of {found:.1f} products: {count / 1e9:.1f} G operations per frame, at most")
     print(f"{operations / count:.1f} frames/s and thread\n")
     print("| workers | members | frames/s | frames per processor second | share of the limit |\n|---|---|---|---|---|")

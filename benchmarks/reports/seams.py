@@ -21,7 +21,7 @@ import xslams
 from benchmarks.references.enoi import observe
 from xslams.inference.arrays import climatology_arrays
 from xslams.labels.schema import year_fraction
-from xslams.pipeline import assimilate as pipeline
+from xslams.pipeline import windows
 
 
 def ratio(values: np.ndarray, seams: list[int]) -> float:
@@ -46,14 +46,12 @@ def main() -> None:
     mean, std = climatology_arrays(model, year_fraction(truth["time"]))
     channels = model.spec.state_channels
     # Short segments, so that a few weeks have enough seams to measure.
-    whole = pipeline.segments
-    pipeline._REST = 0
-    seams = [s.first for s in whole(args.days, 0, args.core)[1:]]
+    windows._REST = 0
+    seams = [w.first for w in windows.analysis_windows(args.days, 0, args.core)[1:]]
     rows = []
     for overlap in ("one piece", *args.overlap):
-        core = args.days if overlap == "one piece" else args.core
+        windows.CORE = args.days if overlap == "one piece" else args.core
         frames = model.spec.window - 1 if overlap in ("auto", "one piece") else int(overlap)
-        pipeline.segments = lambda n, o, core=core: whole(n, o, core)
         analysis: xr.Dataset = truth.slams.assimilate(
             sources, model, members=args.members, steps=args.steps, overlap=frames, device="cpu"
         )

@@ -28,7 +28,7 @@ import xarray as xr
 import xslams
 from benchmarks.references.enoi import ROWS, YEAR, Reference, header, open_case, shared_data
 from xslams.model import Model
-from xslams.pipeline.assimilate import segments
+from xslams.pipeline.windows import analysis_windows
 
 
 class Calls:
@@ -49,9 +49,9 @@ class Calls:
         from xslams.priors.denoiser import windows
 
         window = model.spec.window
-        for s in segments(frames, overlap=window - 1):
+        for s in analysis_windows(frames, overlap=window - 1):
             self.windows += members * len(windows(s.stop - s.start, window))
-        score = model.networks().score
+        score = model.prior().score
         if score is None:  # a Gaussian prior alone
             yield
             return

@@ -584,10 +584,10 @@ def test_an_interrupted_run_leaves_nothing_or_is_resumed(command, analysis, tmp_
     # Every region waits, so that the signal comes while the run is under way. Jobs in the background are born deaf to
     # Ctrl-C; and a thread that starts at that very moment may take the signal away from the main one, which sleeps on.
     slow = (
-        "import signal, sys, time, xslams.pipeline.assimilate as p\n"
+        "import signal, sys, time, xslams.pipeline.segment as p\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def wait(*a, **k):\n    time.sleep(1); print('begun', flush=True); time.sleep(3600)\n"
-        "p._assimilate_segment = wait\n"
+        "p.analyse = wait\n"
         "from xslams.cli import main; main(sys.argv[1:])"
     )
     kind = "a.nc" if code == 143 else "a.zarr"

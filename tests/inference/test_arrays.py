@@ -7,7 +7,8 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from xslams.inference.arrays import assimilate_arrays, climatology_arrays, decode_arrays, encode_arrays
+from tests.problems.arrays import draw
+from xslams.inference.arrays import climatology_arrays, decode_arrays, encode_arrays
 from xslams.inference.guidance import guide
 from xslams.inference.operators import FieldOperator
 from xslams.inference.posterior import error_covariance
@@ -34,7 +35,7 @@ def station_source(model: Model, value: float, error: float = 0.1) -> SourceArra
 
 def assimilate(model: Model, sources: list[SourceArrays], **options) -> np.ndarray:
     settings = {"members": [0, 1, 2], "steps": 8, "seed": 0, "device": "cpu"} | options
-    return assimilate_arrays(model, year_fraction=SEASON, labels=LABELS, sources=sources, **settings)
+    return draw(model, year_fraction=SEASON, labels=LABELS, sources=sources, **settings)
 
 
 def test_members_follow_the_observations(tiny_model: Model) -> None:
@@ -71,9 +72,9 @@ def test_seed_decides(tiny_model: Model) -> None:
 
 
 def test_one_network_call_per_step(tiny_model: Model) -> None:
-    denoiser = TrajectoryDenoiser(tiny_model.networks(), torch.zeros(LENGTH))
-    operator = FieldOperator(tiny_model.networks(), torch.zeros(LENGTH), [station_source(tiny_model, 290.0)])
-    noise = KeyedNoise(0, [0], LABELS.tolist(), tiny_model.networks().autoencoder.latent_shape)
+    denoiser = TrajectoryDenoiser(tiny_model.prior(), torch.zeros(LENGTH))
+    operator = FieldOperator(tiny_model.prior().fields(torch.zeros(LENGTH)), [station_source(tiny_model, 290.0)])
+    noise = KeyedNoise(0, [0], LABELS.tolist(), tiny_model.prior().shape)
     guided = guide(denoiser, operator.y, operator, error_covariance(operator.variance), "mmps")
     sample(guided, 100 * noise(0), noise, steps=32)
     assert denoiser.calls == 32
@@ -81,7 +82,7 @@ def test_one_network_call_per_step(tiny_model: Model) -> None:
 
 @pytest.mark.parametrize("transformed", [True, False])
 def test_observation_operator_has_its_adjoint_and_jacobian(tiny_model: Model, transformed: bool) -> None:
-    networks = tiny_model.networks()
+    prior = tiny_model.prior()
     channels, lat, lon = tiny_model.spec.frame_shape
     size = LENGTH * channels * lat * lon
     dense = sp.random_array((50, size), density=0.01, rng=np.random.default_rng(0)).toarray()
@@ -89,9 +90,9 @@ def test_observation_operator_has_its_adjoint_and_jacobian(tiny_model: Model, tr
         dense.reshape(50, LENGTH, channels, lat, lon)[:, :, 2] = 0  # no precipitation
     matrix = sp.csr_array(dense)
     source = SourceArrays("random", sp.csr_array(matrix), np.zeros(50), np.ones(50))
-    operator = FieldOperator(networks, torch.as_tensor(SEASON, dtype=torch.float32), [source])
+    operator = FieldOperator(prior.fields(torch.as_tensor(SEASON, dtype=torch.float32)), [source])
     generator = torch.Generator().manual_seed(0)
-    shape = (2, LENGTH, *networks.autoencoder.latent_shape)
+    shape = (2, LENGTH, *prior.shape)
     z, v = (torch.randn(shape, generator=generator) for _ in range(2))
     w = torch.randn(2, 50, generator=generator)
     forward, adjoint = operator.linearize(z)
@@ -115,7 +116,7 @@ def test_encoding_and_decoding_are_near_inverses(tiny_model: Model) -> None:
     _, std = climatology_arrays(tiny_model, SEASON)
     x = decode_arrays(
         tiny_model,
-        np.random.default_rng(0).standard_normal((LENGTH, *tiny_model.networks().autoencoder.latent_shape)),
+        np.random.default_rng(0).standard_normal((LENGTH, *tiny_model.prior().shape)),
         SEASON,
     )
     again = decode_arrays(tiny_model, encode_arrays(tiny_model, x, SEASON), SEASON)

@@ -10,20 +10,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.problems.arrays import draw
 from xslams.errors import OptionError
-from xslams.inference.arrays import assimilate_arrays
-from xslams.inference.batches import accelerate, fitting, in_batches, one_thread, transfer
+from xslams.inference.batches import fitting, in_batches, one_thread, transfer
 from xslams.linalg.autodiff import jvp
 from xslams.model import Model
+from xslams.networks.acceleration import accelerate
 
 LENGTH = 5
 
 
 def draw_members(model: Model, **options) -> np.ndarray:
     settings = {"members": [0, 1, 2], "steps": 2, "device": "cpu"} | options
-    return assimilate_arrays(
-        model, year_fraction=np.arange(LENGTH) / 365.25, labels=np.arange(LENGTH) * 24, sources=[], **settings
-    )
+    return draw(model, year_fraction=np.arange(LENGTH) / 365.25, labels=np.arange(LENGTH) * 24, sources=[], **settings)
 
 
 class Device:
@@ -136,7 +135,7 @@ def test_half_precision_is_near_and_only_on_request(tiny_model: Model):
 def test_compiling_is_handed_to_torch_once_per_network(tiny_model: Model, monkeypatch: pytest.MonkeyPatch):
     calls = []
     monkeypatch.setattr(torch, "compile", lambda module: calls.append(module) or module)
-    score = tiny_model.networks().score
+    score = tiny_model.prior().score
     assert accelerate(score, compiled=True) is accelerate(score, compiled=True) is score
     assert accelerate(None, "bf16", compiled=True) is None
     assert calls == [score]

@@ -18,7 +18,9 @@ def test_trajectories_are_those_of_a_particle_filter(monkeypatch):
     seen = truth[::every, 0] / sda.SYSTEM.scale[0]
     y = seen + error * np.random.default_rng(0).standard_normal(seen.shape)
     reference, again = (sda.particle_filter(y, every, error, seed) for seed in (1, 2))
-    x, calls, network = sda.diffusion(y, every, error, 0, steps=33, corrections=2)
+    options = {"steps": 33, "corrections": 2}
+    x, network = sda.diffusion(y, every, error, 0, **options)
+    calls = sda.calls_of(options)
     assert calls <= 128
     assert network <= calls / 2 + 5
     assert sda.distance(x, reference) < 1.25 * sda.distance(again, reference)

@@ -12,7 +12,8 @@ import xarray as xr
 import xslams
 from xslams.errors import AdjointError, CoverageError, ObservationError, UnitError
 from xslams.inference.guidance import linearize
-from xslams.inference.operators import FieldOperator, FunctionOperator, check_function, jacobian_product
+from xslams.inference.operator_checks import check_function
+from xslams.inference.operators import FieldOperator, FunctionOperator, jacobian_product
 from xslams.testing import check_adjoint, example_fields
 from xslams.typing import SourceArrays
 
@@ -46,13 +47,14 @@ def source(model, function=None, *, n=30, seed=0, **more) -> SourceArrays:
 
 def operators(model, function):
     season = torch.as_tensor(SEASON, dtype=torch.float32)
-    networks = model.networks()
-    plain = FieldOperator(networks, season, [source(model)])
-    return plain, FunctionOperator(networks, season, source(model, function), model.spec.variables)
+    fields = model.prior().fields(season)
+    return FieldOperator(fields, [source(model)]), FunctionOperator(
+        fields, source(model, function), model.spec.variables
+    )
 
 
 def latents(model, batch=2, seed=0):
-    shape = batch, 4, *model.networks().autoencoder.latent_shape
+    shape = batch, 4, *model.prior().shape
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
@@ -102,7 +104,7 @@ def test_an_analysis_by_a_function_is_that_of_the_matrix(tiny_model, guidance):
 
 def test_functions_and_matrices_go_together(tiny_model):
     """The order of sources of both kinds does not matter, and each keeps its rows."""
-    from xslams.inference.arrays import assimilate_arrays
+    from tests.problems.arrays import draw
 
     stations = source(tiny_model, seed=5, n=7)
     means = source(tiny_model, column_mean, seed=6, n=5)
@@ -110,7 +112,7 @@ def test_functions_and_matrices_go_together(tiny_model):
     results = []
     for sources in ([stations, means], [means, stations]):
         predicted = np.empty((2, 12))
-        values = assimilate_arrays(tiny_model, sources=sources, predicted=predicted, **common)
+        values = draw(tiny_model, sources=sources, predicted=predicted, **common)
         results.append((values, predicted))
     np.testing.assert_array_equal(results[0][0], results[1][0])
     np.testing.assert_array_equal(results[0][1][:, :7], results[1][1][:, 5:])
@@ -190,7 +192,7 @@ BAD = {
 
 @pytest.mark.parametrize("bad", BAD)
 def test_bad_operators_are_refused_before_anything_runs(tiny_model, bad, monkeypatch):
-    from xslams.inference import assimilation
+    from xslams.inference import arrays
 
     function, words = BAD[bad]
     data = xr.DataArray(
@@ -200,7 +202,7 @@ def test_bad_operators_are_refused_before_anything_runs(tiny_model, bad, monkeyp
         },
     )  # fmt: skip
     grid = xr.Dataset(coords={"time": data.time, "lat": list(tiny_model.spec.lat), "lon": list(tiny_model.spec.lon)})
-    monkeypatch.setattr(assimilation, "assimilate_arrays", lambda *a, **k: pytest.fail("ran"))
+    monkeypatch.setattr(arrays, "assimilate_arrays", lambda *a, **k: pytest.fail("ran"))
     with pytest.raises(ObservationError, match=f"(?s){words}"):
         grid.slams.assimilate(xslams.Observation(data, error=1.0, operator=function), tiny_model)
 

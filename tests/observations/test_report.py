@@ -260,13 +260,13 @@ def test_report_of_an_analysis(grid, observed, tiny_model):
 
 
 def test_report_comes_with_a_lazy_analysis_and_survives_a_file(grid, observed, tiny_model, tmp_path, monkeypatch):
-    from xslams.pipeline import assimilate as pipeline
+    from xslams.pipeline import segment
 
     lazy_grid = grid.assign(t=xr.zeros_like(observed.data.drop_vars("level")).chunk(time=2))
     settings = {"members": 2, "steps": 4, "report": True}
     calls = []
-    original = pipeline._assimilate_segment
-    monkeypatch.setattr(pipeline, "_assimilate_segment", lambda *a, **k: calls.append(1) or original(*a, **k))
+    original = segment.analyse
+    monkeypatch.setattr(segment, "analyse", lambda *a, **k: calls.append(1) or original(*a, **k))
     with dask.config.set(scheduler=refuse):
         lazy = lazy_grid.slams.assimilate(observed, tiny_model, **settings)
         report = lazy.slams.report()
@@ -289,7 +289,7 @@ def test_report_comes_with_a_lazy_analysis_and_survives_a_file(grid, observed, t
 def test_segments_count_what_they_leave_to_each_other(tiny_model, monkeypatch, lazy):
     """Segments get the part of a source near them, and members of a lazy block groups; the report is of all."""
     from tests.pipeline.test_assimilate import waves
-    from xslams.pipeline import assimilate as pipeline
+    from xslams.pipeline import graph
 
     ds = waves(75)
     rng = np.random.default_rng(0)
@@ -306,7 +306,7 @@ def test_segments_count_what_they_leave_to_each_other(tiny_model, monkeypatch, l
     data = data.where(rng.random(data.shape) < 0.9)
     qc = {"background_check": 3.0, "robust": "huber"}
     sources = xslams.Observation(data, error=1.0, tolerance="3h", qc=qc)
-    monkeypatch.setattr(pipeline, "_BLOCK_BYTES", 1)
+    monkeypatch.setattr(graph, "_BLOCK_BYTES", 1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SlamsWarning)
         table = ds.slams.check(sources, tiny_model)

@@ -24,7 +24,7 @@ from xslams.errors import (
     UnitError,
     VariableError,
 )
-from xslams.pipeline import assimilate as pipeline
+from xslams.pipeline import segment, windows
 
 FAST = {"members": 2, "steps": 2}
 
@@ -64,7 +64,7 @@ def gauges(truth: xr.Dataset) -> xslams.Observation:
 
 @given(st.integers(1, 400), st.integers(0, 10), st.integers(11, 50))
 def test_segments_tile_the_time_axis(frames, overlap, core):
-    cut = pipeline.segments(frames, overlap, core)
+    cut = windows.analysis_windows(frames, overlap, core)
     assert [s.first for s in cut] == [0, *(s.last for s in cut[:-1])]
     assert cut[-1].last == frames
     for s in cut:
@@ -72,7 +72,7 @@ def test_segments_tile_the_time_axis(frames, overlap, core):
         assert s.stop == min(s.last + overlap, frames)
         assert s.first % core == 0
         assert len(range(frames)[s.start : s.stop][s.kept]) == s.last - s.first
-    assert len(cut) == 1 or frames > core + pipeline._REST
+    assert len(cut) == 1 or frames > core + windows._REST
 
 
 def test_result_is_an_ensemble_with_cf_metadata(tiny_model):
@@ -189,8 +189,8 @@ def test_a_part_of_a_lazy_result_needs_its_segment_only(tiny_model, long, monkey
     truth, expected = long
     lazy = truth.chunk().slams.assimilate([gauges(truth)], tiny_model, **FAST)
     calls = []
-    run = pipeline._assimilate_segment
-    monkeypatch.setattr(pipeline, "_assimilate_segment", lambda *a, **k: calls.append(a[4]) or run(*a, **k))
+    run = segment.analyse
+    monkeypatch.setattr(segment, "analyse", lambda *a, **k: calls.append(a[4]) or run(*a, **k))
     lazy = truth.chunk().slams.assimilate([gauges(truth)], tiny_model, **FAST)
     xr.testing.assert_equal(lazy.isel(time=[32]).compute(scheduler="sync"), expected.isel(time=[32]))
     assert [s.first for s in calls] == [30]
@@ -222,7 +222,7 @@ def test_distributed_workers_give_the_same(tiny_model):
 def test_an_in_memory_model_works_lazily(tiny_model):
     from xslams.model import Model
 
-    model = Model(tiny_model.spec, networks=tiny_model.networks())
+    model = Model(tiny_model.spec, prior=tiny_model.prior())
     truth = waves()
     expected = truth.slams.assimilate(gauges(truth), tiny_model, **FAST)
     xr.testing.assert_equal(truth.chunk().slams.assimilate(gauges(truth), model, **FAST).compute(), expected)

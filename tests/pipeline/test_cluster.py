@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 import xslams
 from tests.pipeline.test_assimilate import FAST, gauges, waves
 from xslams.errors import ModelError
-from xslams.pipeline import assimilate as pipeline
-from xslams.pipeline import store, workers
+from xslams.pipeline import graph, store, workers
 from xslams.priors import latent as networks
 
 ROOT = Path(__file__).parents[2]
@@ -174,7 +173,7 @@ def test_members_are_bitwise_the_same_however_they_are_computed(tiny_model, long
 
 def test_large_members_have_blocks_of_their_own(tiny_model, long, monkeypatch):
     truth, expected = long
-    monkeypatch.setattr(pipeline, "_BLOCK_BYTES", 1)
+    monkeypatch.setattr(graph, "_BLOCK_BYTES", 1)
     with dask.config.set(scheduler="sync"):
         lazy = truth.chunk(time=75).slams.assimilate([gauges(truth)], tiny_model, **FAST)
         assert lazy["t"].chunksizes["member"] == (1, 1)

@@ -15,8 +15,7 @@ import xslams
 from tests.conftest import ROOT
 from tests.pipeline.test_assimilate import FAST, gauges, refuse, waves
 from xslams.errors import ChunkError, OptionError, SlamsWarning, StoreError
-from xslams.pipeline import assimilate as pipeline
-from xslams.pipeline import store
+from xslams.pipeline import segment, store
 
 DAYS = 75
 
@@ -48,8 +47,8 @@ def files(folder: Path) -> dict[str, bytes]:
 def counted(monkeypatch):
     """First frames of the segments that were computed."""
     calls = []
-    compute = pipeline._assimilate_segment
-    monkeypatch.setattr(pipeline, "_assimilate_segment", lambda *a, **k: calls.append(a[4].first) or compute(*a, **k))
+    compute = segment.analyse
+    monkeypatch.setattr(segment, "analyse", lambda *a, **k: calls.append(a[4].first) or compute(*a, **k))
     return calls
 
 
@@ -169,10 +168,10 @@ def test_store_of_another_run_is_refused_with_what_differs(truth, tiny_model, tm
     path = tmp_path / "run.zarr"
     run(truth, tiny_model).slams.to_zarr(path)
     before = files(path)
-    networks = tiny_model.networks().__class__(tiny_model.spec)
-    networks.load_state_dict(tiny_model.networks().state_dict())
+    networks = tiny_model.prior().__class__(tiny_model.spec)
+    networks.load_state_dict(tiny_model.prior().state_dict())
     networks.calibration.mul_(0.5)
-    other = Model(tiny_model.spec, networks=networks)
+    other = Model(tiny_model.spec, prior=networks)
     other.save(tmp_path / "other.safetensors")
     noisy = gauges(truth)
     noisy.data[0, 0] += 1.0

@@ -164,18 +164,16 @@ def test_model_survives_its_file(tiny_model: Model, tmp_path: Path) -> None:
     path = tiny_model.save(tmp_path / "tiny.safetensors")
     loaded = Model.load(path)
     assert loaded.spec == dataclasses.replace(tiny_model.spec, architecture=loaded.spec.architecture)
-    assert loaded._networks is None  # only the header was read
-    for (name, a), b in zip(
-        tiny_model.networks().state_dict().items(), loaded.networks().state_dict().values(), strict=True
-    ):
+    assert loaded._prior is None  # only the header was read
+    for (name, a), b in zip(tiny_model.prior().state_dict().items(), loaded.prior().state_dict().values(), strict=True):
         assert torch.equal(a, b), name
-    assert not loaded.networks().training
+    assert not loaded.prior().training
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_saved_model_pickles_as_a_handle(tiny_model: Model, tmp_path: Path) -> None:
     model = Model.load(tiny_model.save(tmp_path / "tiny.safetensors"))
-    model.networks()
+    model.prior()
     assert len(pickle.dumps(model)) < 20_000
     assert pickle.loads(pickle.dumps(model)).sha256 == model.sha256
 
@@ -223,7 +221,7 @@ def test_weights_that_do_not_fit_the_header_are_refused(tiny_model: Model, tmp_p
     model = Model.load(path)
     model.spec = dataclasses.replace(model.spec, architecture=model.spec.architecture | {"latent_channels": 3})
     with pytest.raises(ModelError, match="do not fit"):
-        model.networks()
+        model.prior()
 
 
 def test_missing_file_and_wrong_suffix(tiny_model: Model, tmp_path: Path) -> None:

@@ -53,20 +53,20 @@ def test_same_seed_same_model_and_the_global_generator_is_untouched() -> None:
     before = torch.get_rng_state()
     first, second, other = (fit_arrays(SPEC, [run(60)], epochs=1, seed=s, **SMALL) for s in (0, 0, 1))
     assert torch.equal(before, torch.get_rng_state())
-    weights = [torch.cat([p.flatten() for p in m.networks().score.parameters()]) for m in (first, second, other)]
+    weights = [torch.cat([p.flatten() for p in m.prior().score.parameters()]) for m in (first, second, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
 
 
 def test_without_epochs_the_gaussian_prior_remains() -> None:
     model = fit_arrays(SPEC, [run(60)], epochs=0, **SMALL)
-    assert model.networks().score is None
+    assert model.prior().score is None
     assert model.spec.architecture["width"] == ()
 
 
 def test_network_learns_what_a_gaussian_cannot_know() -> None:
     model = fit_arrays(SPEC, [run(400)], epochs=30, seed=0, learning_rate=4e-3, sigma_median=2.0, **SMALL)
-    networks = model.networks()
+    networks = model.prior()
     x, season = (torch.as_tensor(a, dtype=torch.float32) for a in run(90, seed=9))
     z = networks.autoencoder.encode(networks.normalization.normalize(x, season)).unflatten(0, (30, 3))
     denoiser = TrajectoryDenoiser(networks, season[:3])
@@ -84,7 +84,7 @@ def test_network_learns_what_a_gaussian_cannot_know() -> None:
 
 def test_half_precision_is_nearly_the_same_training() -> None:
     half, full = (
-        fit_arrays(SPEC, [run(100)], epochs=2, half_precision=h, **SMALL).networks().score for h in (True, False)
+        fit_arrays(SPEC, [run(100)], epochs=2, half_precision=h, **SMALL).prior().score for h in (True, False)
     )
     a, b = (torch.cat([p.flatten() for p in score.parameters()]) for score in (half, full))
     assert not torch.equal(a, b)
@@ -96,7 +96,7 @@ def test_calibration_is_measured_on_frames_that_were_held_out() -> None:
     x, season = run(200)
     x[100:] = 280 + 0.1 * (x[100:] - 280)
     options = SMALL | {"epochs": 20, "learning_rate": 4e-3, "sigma_median": 2.0}
-    apart, known = (fit_arrays(SPEC, [(x, season)], holdout=h, **options).networks() for h in (0.5, 0.0))
+    apart, known = (fit_arrays(SPEC, [(x, season)], holdout=h, **options).prior() for h in (0.5, 0.0))
     assert known.calibration[5:9].mean() < 0.98
     assert apart.calibration.mean() > 0.99
     assert apart.score.last.weight.norm() < 0.1 * known.score.last.weight.norm()
@@ -104,7 +104,7 @@ def test_calibration_is_measured_on_frames_that_were_held_out() -> None:
 
 def test_localization_takes_distant_correlations_away() -> None:
     model = fit_arrays(SPEC, [run(100)], epochs=0, localization=300.0, **(SMALL | {"modes": 54}))
-    gaussian = model.networks().gaussian.trajectory(1)
+    gaussian = model.prior().gaussian.trajectory(1)
     eye = torch.eye(54).reshape(54, 1, 1, 6, 9)
     cov = gaussian.apply(lambda d: d, eye).reshape(6, 9, 6, 9)
     assert cov[0, 0, 0, 8].abs() < 0.05  # 2000 km away
@@ -117,4 +117,4 @@ def test_models_without_a_file_pickle_with_their_weights() -> None:
     model = fit_arrays(SPEC, [run(60)], epochs=0, **SMALL)
     copy: Model = pickle.loads(pickle.dumps(model))
     assert dataclasses.asdict(copy.spec) == dataclasses.asdict(model.spec)
-    assert torch.equal(copy.networks().normalization.mean, model.networks().normalization.mean)
+    assert torch.equal(copy.prior().normalization.mean, model.prior().normalization.mean)

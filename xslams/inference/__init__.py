@@ -2,6 +2,6 @@
 
 from xslams.inference.importance import importance_weights, resample
 from xslams.inference.posterior import sample_posterior
-from xslams.priors.base import Prior, prior_of
+from xslams.inference.trajectory import TrajectoryPrior, prior_of
 
-__all__ = ["Prior", "importance_weights", "prior_of", "resample", "sample_posterior"]
+__all__ = ["TrajectoryPrior", "importance_weights", "prior_of", "resample", "sample_posterior"]

@@ -4,35 +4,38 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from xslams.errors import SlamsError
-from xslams.inference.batches import accelerate, fitting, in_batches, one_thread
+from xslams.inference.batches import fitting, in_batches, one_thread
 from xslams.inference.guidance import guide
+from xslams.inference.operator_checks import check_function
 from xslams.inference.operators import (
     FieldOperator,
     FunctionOperator,
-    check_function,
     fields_by_name,
     jacobian_product,
 )
-from xslams.inference.robust import observation_errors
+from xslams.inference.robust import RobustErrors, observation_errors
 from xslams.inference.samplers import KeyedNoise, sample
 from xslams.inference.sources import Sources
-from xslams.priors.denoiser import SIGMA_MAX, TrajectoryDenoiser
+from xslams.options import ComputeOptions, SamplerOptions
+from xslams.priors.denoiser import SIGMA_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
     from azula.denoise import Denoiser
+    from azula.linalg.covariance import Covariance
 
     from xslams.model import Model
-    from xslams.priors.latent import Networks
+    from xslams.priors.base import Prior
+    from xslams.priors.fields import FieldMap
     from xslams.typing import FieldFunction, FloatArray, SourceArrays
 
 __all__ = [
@@ -53,11 +56,11 @@ def _device(device: str | None) -> torch.device:
     return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-def _prepare(model: Model, year_fraction: FloatArray, device: str | None) -> tuple[Networks, Tensor]:
-    """Networks and season on the device."""
+def _prepare(model: Model, year_fraction: FloatArray, device: str | None) -> tuple[Prior, Tensor]:
+    """Prior and season on the device."""
     where = _device(device)
     season = torch.as_tensor(np.asarray(year_fraction, dtype=np.float32), device=where)
-    return model.networks().to(where), season
+    return model.prior().to(where), season
 
 
 def assimilate_arrays(
@@ -67,16 +70,9 @@ def assimilate_arrays(
     labels: npt.NDArray[np.int64],
     sources: Sequence[SourceArrays],
     members: Sequence[int],
-    guidance: str = "mmps",
-    sampler: str = "auto",
-    steps: int = 32,
-    corrections: int = 0,
-    antithetic: bool = False,
+    options: SamplerOptions | None = None,
+    compute: ComputeOptions | None = None,
     seed: int = 0,
-    device: str | None = None,
-    batch_size: int | Literal["auto"] = "auto",
-    precision: str = "float32",
-    compile: bool = False,
     progress: bool = False,
     predicted: FloatArray | None = None,
 ) -> npt.NDArray[np.float32]:
@@ -89,20 +85,15 @@ def assimilate_arrays(
     year_fraction
         Fraction of the year of each frame, shape ``(T,)``.
     labels
-        Whole hours since 1970 of each frame; they key the noise.
+        Whole numbers that name the frames, such as hours since 1970, shape ``(T,)``; they key the noise.
     sources
         Observations. Without any, members are drawn from the prior.
     members
         Numbers of the members; they key the noise.
-    guidance, sampler, steps, corrections, antithetic, seed
-        As in ``Dataset.slams.assimilate``.
-    device
-        Torch device; by default the GPU where there is one.
-    batch_size
-        Members at a time on a GPU, where it changes memory and speed, and the result by rounding; "auto" takes as many
-        as fit, and fewer where memory runs out. A CPU takes them one by one, with one thread for each.
-    precision, compile
-        As in ``Dataset.slams.assimilate``.
+    options, compute
+        How members are drawn, and where; the defaults if None.
+    seed
+        Seed of the run.
     progress
         Whether to show progress bars.
     predicted
@@ -114,89 +105,115 @@ def assimilate_arrays(
     ndarray
         State channels in physical units, shape ``(member, T, channel, lat, lon)``, float32.
     """
+    options, compute = options or SamplerOptions(), compute or ComputeOptions()
     with one_thread() as threads:
-        return _assimilate(
-            model, year_fraction, labels, sources, members, guidance=guidance, sampler=sampler, steps=steps,
-            corrections=corrections, antithetic=antithetic, seed=seed, device=device, batch_size=batch_size,
-            precision=precision, compiled=compile, progress=progress, threads=threads, predicted=predicted,
-        )  # fmt: skip
+        prior, season = _prepare(model, year_fraction, compute.device)
+        prior = prior.accelerated(compute.precision, compiled=compute.compile)
+        problem = _Observed.of(prior.fields(season), sources, model) if any(len(s.values) for s in sources) else None
+        draw = _Draw(model, prior, season, labels, members, problem, options, seed, progress, predicted)
+        size, automatic = _batch(model, prior, len(season), len(members), compute, season.device)
+        in_batches(draw, members, season.device, size=size, shrink=automatic, threads=threads, progress=progress)
+    return draw.out
 
 
-def _assimilate(
-    model: Model,
-    year_fraction: FloatArray,
-    labels: npt.NDArray[np.int64],
-    sources: Sequence[SourceArrays],
-    members: Sequence[int],
-    *,
-    guidance: str,
-    sampler: str,
-    steps: int,
-    corrections: int,
-    antithetic: bool,
-    seed: int,
-    device: str | None,
-    batch_size: int | Literal["auto"],
-    precision: str,
-    compiled: bool,
-    progress: bool,
-    threads: int,
-    predicted: FloatArray | None,
-) -> npt.NDArray[np.float32]:
-    """Do what `assimilate_arrays` says, where operations have one thread each and members may have `threads`."""
-    networks, season = _prepare(model, year_fraction, device)
-    length = len(season)
-    if batch_size == "auto":
-        latent, fields = math.prod(networks.autoencoder.latent_shape), math.prod(model.spec.frame_shape)
-        size = fitting(len(members), length * latent, length * fields, season.device)
-    elif batch_size < 1:
-        msg = f"batch_size must be at least 1 or 'auto'; got {batch_size}."
-        raise SlamsError(msg)
-    else:
-        size = batch_size
-    denoiser = TrajectoryDenoiser(networks, season)
-    denoiser.score = accelerate(networks.score, precision, compiled=compiled)
-    # Functions come last: what is linear is one operator.
-    order = sorted((i for i, s in enumerate(sources) if len(s.values)), key=lambda i: sources[i].function is not None)
-    present = [sources[i] for i in order]
-    operator = _operator(networks, season, present, model) if present else None
-    if operator is not None:
+def _batch(
+    model: Model, prior: Prior, length: int, members: int, compute: ComputeOptions, device: torch.device
+) -> tuple[int, bool]:
+    """Return the number of members at a time, and whether it may shrink."""
+    if compute.batch_size != "auto":
+        return compute.batch_size, False
+    latent, fields = math.prod(prior.shape), math.prod(model.spec.frame_shape)
+    return fitting(members, length * latent, length * fields, device), True
+
+
+@dataclass(frozen=True)
+class _Observed:
+    """All observations of a stretch of frames as one problem.
+
+    Attributes
+    ----------
+    operator
+        Observation operator of all sources together, which knows the values and their error variances.
+    errors
+        Error covariance.
+    robust
+        Error covariance given residuals; None where every likelihood is Gaussian.
+    columns
+        Positions of the values among those of all sources in the order in which they were given.
+    """
+
+    operator: FieldOperator | FunctionOperator | _Stacked
+    errors: Covariance
+    robust: RobustErrors | None
+    columns: npt.NDArray[np.intp]
+
+    @classmethod
+    def of(cls, fields: FieldMap, sources: Sequence[SourceArrays], model: Model) -> _Observed:
+        """Put sources together; functions of users come last, since what is linear is one operator."""
+        order = sorted(
+            (i for i, s in enumerate(sources) if len(s.values)), key=lambda i: sources[i].function is not None
+        )
+        present = [sources[i] for i in order]
+        operator = _operator(fields, present, model)
         errors, robust = observation_errors(present, operator.variance)
-        column = np.concatenate([_columns(sources)[i] for i in order])
-    out = np.empty(
-        (len(members), length, model.spec.state_channels, len(model.spec.lat), len(model.spec.lon)), np.float32
-    )
+        positions = _columns(sources)
+        return cls(operator, errors, robust, np.concatenate([positions[i] for i in order]))
 
-    def draw(first: int, batch: Sequence[int]) -> None:
-        noise = KeyedNoise(
-            seed, batch, [int(label) for label in labels], networks.autoencoder.latent_shape, season.device,
-            antithetic=antithetic,
-        )  # fmt: skip
+
+@dataclass(frozen=True)
+class _Draw:
+    """Draws a batch of members; called by `in_batches`, from several threads at once on a CPU."""
+
+    model: Model
+    prior: Prior
+    season: Tensor
+    labels: npt.NDArray[np.int64]
+    members: Sequence[int]
+    observed: _Observed | None
+    options: SamplerOptions
+    seed: int
+    progress: bool
+    predicted: FloatArray | None
+    out: npt.NDArray[np.float32] = field(init=False)
+
+    def __post_init__(self) -> None:
+        spec = self.model.spec
+        shape = (len(self.members), len(self.season), spec.state_channels, len(spec.lat), len(spec.lon))
+        object.__setattr__(self, "out", np.empty(shape, np.float32))
+
+    def _noise(self, batch: Sequence[int], frame_shape: tuple[int, ...]) -> KeyedNoise:
+        labels = [int(label) for label in self.labels]
+        device, antithetic = self.season.device, self.options.antithetic
+        return KeyedNoise(self.seed, batch, labels, frame_shape, device, antithetic=antithetic)
+
+    def __call__(self, first: int, batch: Sequence[int]) -> None:
+        """Draw the members of a batch, of which the first has the position `first` among all."""
+        denoiser = self.prior.denoiser(len(self.season), self.season)
+        noise = self._noise(batch, self.prior.shape)
         guided: Denoiser = denoiser
-        if operator is not None:
-            # One for each batch: what a robust likelihood makes of the errors is the state of a guided denoiser.
-            guided = guide(denoiser, operator.y, operator, errors, guidance, reweight=robust)
+        if self.observed is not None:
+            operator = self.observed.operator
+            guided = guide(
+                denoiser, operator.y, operator, self.observed.errors, self.options.guidance,  # type: ignore[arg-type]
+                reweight=self.observed.robust,
+            )  # fmt: skip
         z = sample(
             guided,
             SIGMA_MAX * noise(0),
             noise,
-            sampler=sampler,
-            steps=steps,
-            corrections=corrections,
-            progress=progress and len(members) == 1,
+            sampler=self.options.sampler,  # type: ignore[arg-type]
+            steps=self.options.steps,
+            corrections=self.options.corrections,
+            progress=self.progress and len(self.members) == 1,
         )
-        left_out = KeyedNoise(
-            seed, batch, noise.labels, model.spec.frame_shape, season.device, antithetic=antithetic
-        )  # fmt: skip
-        residual = left_out(_RESIDUAL_DRAW)
-        if predicted is not None and operator is not None:
-            # Rows of no other batch, so that batches may be drawn side by side.
-            with torch.no_grad():
-                predicted[first : first + len(batch), column] = operator(z).cpu().numpy()
-        out[first : first + len(batch)] = _to_physical(networks, z, season, residual)[:, :, : model.spec.state_channels]
-
-    in_batches(draw, members, season.device, size=size, shrink=batch_size == "auto", threads=threads, progress=progress)
-    return out
+        rows = slice(first, first + len(batch))
+        with torch.no_grad():
+            if self.predicted is not None and self.observed is not None:
+                # Rows of no other batch, so that batches may be drawn side by side.
+                self.predicted[rows, self.observed.columns] = self.observed.operator(z).cpu().numpy()
+            residual = self._noise(batch, self.model.spec.frame_shape)(_RESIDUAL_DRAW)
+            x = self.prior.fields(self.season).disturbed(z, residual)
+            self.out[rows] = x[:, :, : self.model.spec.state_channels].cpu().numpy()
 
 
 class _Stacked(Sources):
@@ -208,13 +225,13 @@ class _Stacked(Sources):
 
 
 def _operator(
-    networks: Networks, season: Tensor, sources: Sequence[SourceArrays], model: Model
+    fields: FieldMap, sources: Sequence[SourceArrays], model: Model
 ) -> FieldOperator | FunctionOperator | _Stacked:
     """All sources as one operator; those with a function come last."""
     linear = [s for s in sources if s.function is None]
-    operators: list[FieldOperator | FunctionOperator] = [FieldOperator(networks, season, linear)] if linear else []
+    operators: list[FieldOperator | FunctionOperator] = [FieldOperator(fields, linear)] if linear else []
     variables = model.spec.variables
-    operators += [FunctionOperator(networks, season, s, variables) for s in sources if s.function is not None]
+    operators += [FunctionOperator(fields, s, variables) for s in sources if s.function is not None]
     return operators[0] if len(operators) == 1 else _Stacked(operators)
 
 
@@ -224,51 +241,39 @@ def _columns(sources: Sequence[SourceArrays]) -> list[npt.NDArray[np.intp]]:
     return [np.arange(a, b) for a, b in itertools.pairwise(ends)]
 
 
-def _to_physical(
-    networks: Networks, z: Tensor, season: Tensor, residual: Tensor | None = None
-) -> npt.NDArray[np.float32]:
-    """Decode latents ``(*, T, z, z_lat, z_lon)`` to physical fields, with the noise that the decoder leaves out."""
-    with torch.no_grad():
-        u = networks.autoencoder.decode(z)
-        if residual is not None:
-            u = u + networks.autoencoder.residual_std * residual
-        values: npt.NDArray[np.float32] = networks.normalization.denormalize(u, season).cpu().numpy()
-    return values
-
-
 def encode_arrays(
     model: Model, fields: FloatArray, year_fraction: FloatArray, device: str | None = None
 ) -> npt.NDArray[np.float32]:
-    """Encode physical fields ``(T, channel, lat, lon)``, NaN where absent, to latents ``(T, z, z_lat, z_lon)``."""
-    networks, season = _prepare(model, year_fraction, device)
+    """Encode physical fields ``(T, channel, lat, lon)``, NaN where absent, to latents ``(T, *latent)``."""
+    prior, season = _prepare(model, year_fraction, device)
     with torch.no_grad():
         x = torch.as_tensor(np.asarray(fields, dtype=np.float32), device=season.device)
-        z: npt.NDArray[np.float32] = (
-            networks.autoencoder.encode(networks.normalization.normalize(x, season)).cpu().numpy()
-        )
+        z: npt.NDArray[np.float32] = prior.encode(x, season).cpu().numpy()
     return z
 
 
 def decode_arrays(
     model: Model, z: FloatArray, year_fraction: FloatArray, device: str | None = None
 ) -> npt.NDArray[np.float32]:
-    """Decode latents ``(T, z, z_lat, z_lon)`` to physical fields ``(T, channel, lat, lon)``."""
-    networks, season = _prepare(model, year_fraction, device)
-    return _to_physical(networks, torch.as_tensor(np.asarray(z, dtype=np.float32), device=season.device), season)
+    """Decode latents ``(T, *latent)`` to physical fields ``(T, channel, lat, lon)``."""
+    prior, season = _prepare(model, year_fraction, device)
+    with torch.no_grad():
+        latents = torch.as_tensor(np.asarray(z, dtype=np.float32), device=season.device)
+        x: npt.NDArray[np.float32] = prior.decode(latents, season).cpu().numpy()
+    return x
 
 
 def climatology_arrays(
     model: Model, year_fraction: FloatArray
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Seasonal mean and standard deviation of all channels in physical units, each ``(T, channel, lat, lon)``.
+    """Climatological mean and standard deviation of all channels in physical units, each ``(T, channel, lat, lon)``.
 
     For a transformed variable the standard deviation is that of the linearised transform at the mean.
     """
-    networks, season = _prepare(model, year_fraction, "cpu")
+    prior, season = _prepare(model, year_fraction, "cpu")
     with one_thread(), torch.no_grad():
-        mean, std = networks.normalization.climatology(season)
-        spread = std * networks.normalization.slope(mean)
-        return networks.normalization.inverse_transform(mean).numpy(), spread.numpy()
+        mean, spread = prior.climatology(season)
+        return mean.numpy(), spread.numpy()
 
 
 def check_operator(model: Model, function: FieldFunction, year_fraction: FloatArray, name: str) -> None:
@@ -277,7 +282,7 @@ def check_operator(model: Model, function: FieldFunction, year_fraction: FloatAr
     Raises
     ------
     ObservationError
-        As `xslams.inference.operators.check_function`.
+        As `xslams.inference.operator_checks.check_function`.
     """
     mean, std = (torch.as_tensor(a) for a in climatology_arrays(model, year_fraction))
     noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(0))
@@ -320,7 +325,7 @@ def observe_arrays(
 
 
 def variogram_arrays(model: Model, year_fraction: FloatArray, samples: int = 64) -> npt.NDArray[np.float32]:
-    """Half of the mean squared difference between neighbouring cells under the Gaussian prior of a model.
+    """Half of the mean squared difference between neighbouring cells, see `xslams.priors.base.Prior.variogram`.
 
     Parameters
     ----------
@@ -329,23 +334,14 @@ def variogram_arrays(model: Model, year_fraction: FloatArray, samples: int = 64)
     year_fraction
         Fraction of the year of each frame, shape ``(T,)``.
     samples
-        Number of frames that are drawn, always the same ones.
+        Number of frames that are drawn.
 
     Returns
     -------
     ndarray
-        In physical units squared, shape ``(T, channel, lat, lon)``; the same along a circle of latitude but for the
-        climatological spread. Without what the decoder leaves out.
+        In physical units squared, shape ``(T, channel, lat, lon)``.
     """
-    networks, season = _prepare(model, year_fraction, "cpu")
-    gaussian = networks.gaussian.trajectory(1)
-    noise = torch.randn((samples, 1, *networks.autoencoder.latent_shape), generator=torch.Generator().manual_seed(0))
+    prior, season = _prepare(model, year_fraction, "cpu")
     with one_thread(), torch.no_grad():
-        u = networks.autoencoder.decode(gaussian.apply(torch.sqrt, noise))
-        u = (u - networks.autoencoder.decode(torch.zeros_like(noise[:1])))[:, 0]
-        mean, std = networks.normalization.climatology(season)
-        spread = std * networks.normalization.slope(mean)
-        east = u.diff(dim=-1, append=u[..., :1] if model.spec.periodic else u[..., -2:-1]).square()
-        north = u.diff(dim=-2, append=u[..., -2:-1, :]).square()
-        half = ((east + north) / 4).mean(dim=(0, 3), keepdim=True)[0]
-        return (half * spread.square()).numpy()
+        values: npt.NDArray[np.float32] = prior.variogram(season, samples).numpy()
+    return values

@@ -33,7 +33,7 @@ import xarray as xr
 
 from xslams.errors import ChunkError, OptionError, SlamsWarning, StoreError
 from xslams.labels import schema
-from xslams.pipeline.assimilate import SEGMENT_START, STATISTICS
+from xslams.pipeline.report import STATISTICS, WINDOW_START
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -362,7 +362,7 @@ def _reported(
         return {}
     name = schema.coordinate(analysis, "time")
     time = None if name is None else analysis[name].dims[0]
-    starts = analysis[SEGMENT_START].values
+    starts = analysis[WINDOW_START].values
     at = np.zeros(starts.size, int) if time is None else analysis.get_index(time).get_indexer(starts)
     if (at < 0).any():
         msg = (

@@ -48,9 +48,9 @@ def resident(model: Model) -> Model:
                     f"begun with {model.sha256[:12]}.... Give all workers the same file, at the same path."
                 )
                 raise ModelError(msg)
-            # Networks that the caller has loaded already need not be loaded again.
+            # Weights that the caller has loaded already need not be loaded again.
             here = model if model.loaded else here
-            here.networks()
+            here.prior()
             _RESIDENT[key] = here
         _RESIDENT.move_to_end(key)
         while len(_RESIDENT) > _MOST:

@@ -1,101 +1,146 @@
-"""The prior of a pretrained model as something to draw from: a denoiser of trajectories, and the way to states."""
+r"""What assimilation asks of a prior of trajectories, and the registry of its kinds.
+
+A prior knows trajectories of latent frames :math:`z`: it gives a denoiser of them, and the way from latents to physical
+fields :math:`x` and back. Which class a model file holds, its spec says (`Spec.kind`). A new kind is a class that is
+registered in `PRIORS`; of its methods, the `Prior` protocol implements those that have a general answer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-import torch
-from azula.denoise import Denoiser
 from torch import Tensor
 
-from xslams.errors import OptionError
-from xslams.priors.denoiser import TrajectoryDenoiser
-from xslams.priors.markov import MarkovDenoiser
+from xslams.errors import ModelError, ObservationError
+from xslams.priors.fields import DecodedFields, FieldMap
+from xslams.registries import Registry
 
 if TYPE_CHECKING:
-    from xslams.model import Model
+    from typing import Self
 
-__all__ = ["Prior", "prior_of"]
+    import torch
+    from azula.denoise import Denoiser
+
+    from xslams.spec import Spec
+
+__all__ = ["PRIORS", "Prior", "Step", "build_prior"]
 
 
-@dataclass(frozen=True)
-class Prior:
-    """Prior of trajectories of a model.
+@runtime_checkable
+class Step(Protocol):
+    """The step of a Markov process: from frames to the expected next frames."""
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Return expected next frames, of the shape of the frames."""
+        ...
+
+    def linearize(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return expected next frames ``(*, n)`` and the Jacobian ``(*, n, n)`` for frames ``(*, n)``."""
+        ...
+
+
+@runtime_checkable
+class Prior(Protocol):
+    """Prior of trajectories, as a torch module that was built from a spec.
 
     Attributes
     ----------
-    denoiser
-        Denoiser of trajectories, for `xslams.inference.sample_posterior`.
     shape
-        Shape of what it denoises: frames first.
-    states
-        From what it denoises, ``(B, *shape)``, to states in the units of the model's variables, shape
-        ``(B, L, channel, lat, lon)``. Differentiable, so that an observation operator can begin with it.
-    encode
-        From states back.
+        Shape (channel, lat, lon) of a latent frame.
+    step
+        Step of the process, where the prior has learned one.
     """
 
-    denoiser: Denoiser
-    shape: tuple[int, ...]
-    states: Callable[[Tensor], Tensor]
-    encode: Callable[[Tensor], Tensor]
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape (channel, lat, lon) of a latent frame."""
+        ...
+
+    @property
+    def step(self) -> Step | None:
+        """Step of the process from frame to frame; None where none was learned."""
+        return None
+
+    def to(self, device: torch.device) -> Self:
+        """Bring the prior to a device, as torch modules do."""
+        ...
+
+    def denoiser(self, length: int, season: Tensor) -> Denoiser:
+        """Return a denoiser of trajectories ``(B, length, *shape)``.
+
+        Parameters
+        ----------
+        length
+            Number of frames.
+        season
+            Fraction of the year of every frame, shape ``(length,)``; without meaning for a system.
+        """
+        ...
+
+    def encode(self, x: Tensor, season: Tensor) -> Tensor:
+        """From physical fields ``(*, L, channel, lat, lon)``, NaN where missing, to latents ``(*, L, *shape)``."""
+        ...
+
+    def decode(self, z: Tensor, season: Tensor) -> Tensor:
+        """From latents ``(*, L, *shape)`` to physical fields ``(*, L, channel, lat, lon)``; differentiable."""
+        ...
+
+    def climatology(self, season: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation of physical fields, each of shape ``(L, channel, lat, lon)``."""
+        ...
+
+    def fields(self, season: Tensor) -> FieldMap:
+        """Return the map from latents to physical fields, with its derivatives and what it leaves out."""
+        return DecodedFields(lambda z: self.decode(z, season), *self.climatology(season))
+
+    def variogram(self, season: Tensor, samples: int) -> Tensor:
+        """Return half of the mean squared difference between neighbouring cells, ``(L, channel, lat, lon)``.
+
+        Raises
+        ------
+        ObservationError
+            If the prior does not know it.
+        """
+        msg = (
+            f"representativeness='auto' needs the variability between neighbouring cells, which a "
+            f"{type(self).__name__} does not know. Give the standard deviation of the representativeness error instead."
+        )
+        raise ObservationError(msg)
+
+    def accelerated(self, precision: str, *, compiled: bool) -> Self:
+        """Return the prior with faster networks, at the price of other rounding; itself where there are none."""
+        return self
+
+    def storage_state(self) -> dict[str, Tensor]:
+        """Return the tensors that a model file holds."""
+        ...
 
 
-def prior_of(model: Model, length: int, *, season: Tensor | float = 0.0) -> Prior:
-    """Return the prior of a model over trajectories of `length` frames.
+#: Kinds of priors by the name that a spec gives; a class is called with the spec.
+PRIORS: Registry[type[Prior]] = Registry("kind of prior")
+
+
+def build_prior(spec: Spec) -> Prior:
+    """Build the prior that a spec describes, with initial weights.
 
     Parameters
     ----------
-    model
-        Model of a system or of the atmosphere.
-    length
-        Number of frames.
-    season
-        Fraction of the year of the frames, one number or shape ``(length,)``; of no meaning for a system.
-
-    Returns
-    -------
-    Prior
-        Denoiser, shape, and the way to states and back.
+    spec
+        Its `kind` names a class in `PRIORS`.
 
     Raises
     ------
-    OptionError
-        If there is less than one frame, or the season has another length.
-
-    Examples
-    --------
-    Lorenz-63, of which x is seen once, in the middle of 21 frames:
-
-    >>> import torch, xslams
-    >>> from xslams.inference import sample_posterior
-    >>> prior = prior_of(xslams.open_model("lorenz63"), length=21)
-    >>> z = sample_posterior(
-    ...     prior.denoiser, torch.tensor([12.0]), lambda z: prior.states(z)[:, 10, 0, 0], 0.01, shape=prior.shape,
-    ...     members=8, generator=torch.Generator().manual_seed(0))
-    >>> x = prior.states(z)
-    >>> x.shape, bool((x[:, 10, 0] - 12).abs().max() < 1)
-    (torch.Size([8, 21, 3, 1, 1]), True)
+    ModelError
+        If the kind is unknown, or the spec lacks something that the kind needs.
     """
-    if length < 1:
-        msg = f"A trajectory has at least one frame; got length={length}."
-        raise OptionError(msg)
-    spec = model.spec
-    if "memory" in spec.architecture:
-        filters = model.filters()
-        shape = (length, spec.channels, len(spec.lat), len(spec.lon))
-        return Prior(MarkovDenoiser(filters), shape, filters.unstandardize, filters.standardize)
-    when = torch.as_tensor(season, dtype=torch.float32)
-    if when.ndim and when.shape != (length,):
-        msg = f"season has the shape {tuple(when.shape)}; expected one number or {length} of them, one per frame."
-        raise OptionError(msg)
-    when = when.expand(length)
-    networks = model.networks()
-    return Prior(
-        TrajectoryDenoiser(networks, when),
-        (length, *spec.latent_shape),
-        lambda z: networks.normalization.denormalize(networks.autoencoder.decode(z), when),
-        lambda x: networks.autoencoder.encode(networks.normalization.normalize(x, when)),
-    )
+    if spec.kind not in PRIORS:
+        msg = (
+            f"The model {spec.name!r} has a prior of the kind {spec.kind!r}; this xslams knows "
+            f"{', '.join(map(repr, PRIORS.names))}. Import the package that registers it, or update xslams."
+        )
+        raise ModelError(msg)
+    try:
+        return PRIORS[spec.kind](spec)  # type: ignore[call-arg]  # a protocol cannot say how it is built
+    except KeyError as e:
+        msg = f"The spec of {spec.name!r} lacks {e} in its architecture; it is damaged or of another version of xslams."
+        raise ModelError(msg) from e

@@ -15,12 +15,16 @@ References
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from azula.denoise import Denoiser, DiracPosterior
 from azula.noise import Schedule, VESchedule
 from torch import Tensor
 
-from xslams.priors.latent import Networks
+if TYPE_CHECKING:
+    from xslams.priors.latent import Networks
+
 
 __all__ = ["SIGMA_MAX", "SIGMA_MIN", "TrajectoryDenoiser", "windows"]
 

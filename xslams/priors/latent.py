@@ -1,33 +1,34 @@
-"""All torch modules of a model together, built from its spec and filled from its file."""
+"""Priors in a latent space: normalisation, autoencoder, Gaussian prior, and a score network that corrects it."""
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from xslams.errors import ModelError
+from xslams.networks.acceleration import accelerate
 from xslams.networks.autoencoder import Autoencoder
 from xslams.networks.layers import Periodic
 from xslams.networks.normalization import Normalization
 from xslams.networks.unet import ScoreNetwork
+from xslams.priors.base import PRIORS, Prior
+from xslams.priors.denoiser import TrajectoryDenoiser
+from xslams.priors.fields import AffineFields
 from xslams.priors.gaussian import GaussianPrior
-from xslams.priors.system_networks import SystemNetworks
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from xslams.spec import Spec
 
-__all__ = ["CALIBRATION_LEVELS", "Networks", "load_networks"]
+__all__ = ["CALIBRATION_LEVELS", "Networks"]
 
 # Noise levels, relative to the signal, at which the calibration of a model is measured.
 CALIBRATION_LEVELS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 100.0)
 
 
-class Networks(nn.Module):
+@PRIORS.register("latent")
+class Networks(nn.Module, Prior):
     """Normalisation, autoencoder, Gaussian prior and score network of one model.
 
     Parameters
@@ -64,6 +65,65 @@ class Networks(nn.Module):
                 dropout=a.get("dropout", 0.0),
             )
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape (channel, lat, lon) of a latent frame."""
+        return self.autoencoder.latent_shape
+
+    def denoiser(self, length: int, season: Tensor) -> TrajectoryDenoiser:
+        """Return a denoiser of trajectories ``(B, length, *shape)``; see `Prior.denoiser`."""
+        return TrajectoryDenoiser(self, season)
+
+    def encode(self, x: Tensor, season: Tensor) -> Tensor:
+        """From physical fields, NaN where missing, to latents."""
+        return self.autoencoder.encode(self.normalization.normalize(x, season))
+
+    def decode(self, z: Tensor, season: Tensor) -> Tensor:
+        """From latents to physical fields; differentiable."""
+        return self.normalization.denormalize(self.autoencoder.decode(z), season)
+
+    def climatology(self, season: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation of physical fields; transforms are linearised at the mean."""
+        fields = self.fields(season)
+        return fields.mean, fields.spread
+
+    def fields(self, season: Tensor) -> AffineFields:
+        """Return the map from latents to physical fields."""
+        return AffineFields(self.autoencoder, self.normalization, season)
+
+    def accelerated(self, precision: str, *, compiled: bool) -> Networks:
+        """Return the prior with a faster score network, at the price of other rounding."""
+        fast = copy.copy(self)
+        # Modules are kept in a dictionary that a shallow copy would share.
+        fast._modules = {**self._modules, "score": accelerate(self.score, precision, compiled=compiled)}
+        return fast
+
+    @torch.no_grad()
+    def variogram(self, season: Tensor, samples: int) -> Tensor:
+        """Return half of the mean squared difference between neighbouring cells under the Gaussian prior.
+
+        Parameters
+        ----------
+        season
+            Fraction of the year of each frame, shape ``(L,)``.
+        samples
+            Number of frames that are drawn, always the same ones.
+
+        Returns
+        -------
+        Tensor
+            In physical units squared, shape ``(L, channel, lat, lon)``; the same along a circle of latitude but for the
+            climatological spread. Without what the decoder leaves out.
+        """
+        gaussian = self.gaussian.trajectory(1)
+        noise = torch.randn((samples, 1, *self.shape), generator=torch.Generator().manual_seed(0))
+        u = self.autoencoder.decode(gaussian.apply(torch.sqrt, noise))
+        u = (u - self.autoencoder.decode(torch.zeros_like(noise[:1])))[:, 0]
+        east = u.diff(dim=-1, append=u[..., :1] if self.gaussian.periodic else u[..., -2:-1]).square()
+        north = u.diff(dim=-2, append=u[..., -2:-1, :]).square()
+        half = ((east + north) / 4).mean(dim=(0, 3), keepdim=True)[0]
+        return half * self.fields(season).spread.square()
+
     def variance_ratio(self, log_sigma: Tensor) -> Tensor:
         """Interpolate the calibration at a logarithm of noise over signal."""
         levels = torch.tensor(CALIBRATION_LEVELS, device=log_sigma.device).log()
@@ -83,25 +143,3 @@ class Networks(nn.Module):
     def round_to_storage(self) -> None:
         """Round the weights to what a file would hold, so that a saved model is the model in memory."""
         self.load_state_dict(self.storage_state())
-
-
-def load_networks(spec: Spec, path: Path) -> Networks | SystemNetworks:
-    """Build the networks and load their weights, in evaluation mode and without gradients.
-
-    Raises
-    ------
-    ModelError
-        If the weights in the file are not those that the spec in its header describes.
-    """
-    try:
-        networks = SystemNetworks(spec) if "memory" in spec.architecture else Networks(spec)
-    except KeyError as e:
-        msg = f"The spec of {path} lacks {e} in its architecture; the file is damaged or of another version of xslams."
-        raise ModelError(msg) from e
-    # Weights may be stored in half precision; load_state_dict casts them to the modules' own.
-    try:
-        networks.load_state_dict(load_file(path))
-    except RuntimeError as e:
-        msg = f"The weights in {path} do not fit the architecture in its header: {e}"
-        raise ModelError(msg) from e
-    return networks.eval().requires_grad_(requires_grad=False)

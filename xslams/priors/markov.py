@@ -122,7 +122,7 @@ class MarkovDenoiser(Denoiser):
     Examples
     --------
     >>> import torch, xslams
-    >>> from xslams.priors.base import prior_of
+    >>> from xslams.inference import prior_of
     >>> prior = prior_of(xslams.open_model("lorenz63"), length=20)
     >>> estimate = prior.denoiser(torch.zeros(2, 20, 3, 1, 1), torch.tensor(0.5))
     >>> estimate.mean.shape, estimate.covariance(torch.ones(2, 20, 3, 1, 1)).shape
@@ -246,7 +246,7 @@ class MarkovDenoiser(Denoiser):
         Examples
         --------
         >>> import torch, xslams
-        >>> from xslams.priors.base import prior_of
+        >>> from xslams.inference import prior_of
         >>> prior = prior_of(xslams.open_model("lorenz96"), length=5)
         >>> prior.denoiser.forecast(torch.zeros(2, *prior.shape), 8).shape
         torch.Size([2, 8, 1, 1, 40])

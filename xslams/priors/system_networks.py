@@ -1,4 +1,4 @@
-"""Networks of a model of a small system: standardisation, its step, and the network that denoises its trajectories."""
+"""Priors of Markov processes of small systems: their step, and a network that denoises their trajectories."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from xslams.networks.transition import Transition
 from xslams.networks.two_filter import TwoFilter
+from xslams.priors.base import PRIORS, Prior
+from xslams.priors.markov import MarkovDenoiser
 
 if TYPE_CHECKING:
     from xslams.spec import Spec
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["SystemNetworks"]
 
 
-class SystemNetworks(nn.Module):
+@PRIORS.register("markov")
+class SystemNetworks(nn.Module, Prior):
     """Mean and standard deviation of each variable; a `Transition` and a `TwoFilter` for trajectories of unit variance.
 
     Parameters
@@ -35,6 +38,7 @@ class SystemNetworks(nn.Module):
         super().__init__()
         a: dict[str, Any] = spec.architecture
         sites = len(spec.lat) * len(spec.lon)
+        self._shape = spec.frame_shape
         self.filters = TwoFilter(
             spec.channels, sites, memory=a["memory"], hidden=a["hidden"], reach=a["reach"], blocks=a["blocks"]
         )
@@ -46,6 +50,33 @@ class SystemNetworks(nn.Module):
         self.register_buffer("bare", torch.zeros(()))
         self.register_buffer("mean", torch.zeros(spec.channels, 1, 1))
         self.register_buffer("std", torch.ones(spec.channels, 1, 1))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape (channel, lat, lon) of a frame, which is not reduced."""
+        return self._shape
+
+    @property
+    def step(self) -> Transition:
+        """Step of the process from frame to frame."""
+        return self.transition
+
+    def denoiser(self, length: int, season: Tensor) -> MarkovDenoiser:
+        """Return a denoiser of trajectories of any length."""
+        return MarkovDenoiser(self)
+
+    def encode(self, x: Tensor, season: Tensor) -> Tensor:
+        """From states ``(*, L, channel, lat, lon)``, the climatological mean where missing, to numbers of order one."""
+        return torch.nan_to_num(self.standardize(x), nan=0.0)
+
+    def decode(self, z: Tensor, season: Tensor) -> Tensor:
+        """Undo `encode`."""
+        return self.unstandardize(z)
+
+    def climatology(self, season: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation of states, the same for every frame."""
+        shape = (len(season), *self.shape)
+        return self.mean.expand(shape), self.std.expand(shape)
 
     def standardize(self, x: Tensor) -> Tensor:
         """From states ``(*, channel, lat, lon)`` to numbers of order one."""

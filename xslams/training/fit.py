@@ -166,7 +166,7 @@ def fit_arrays(
             _calibrate(networks, latents, seasons, o["trust"])
     networks = networks.eval().requires_grad_(requires_grad=False)
     networks.round_to_storage()
-    return Model(spec, networks=networks)
+    return Model(spec, prior=networks)
 
 
 def _batches(count: int, size: int) -> Iterator[Tensor]:

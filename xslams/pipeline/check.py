@@ -1,0 +1,86 @@
+"""Report what would become of observations, without an analysis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from xslams import observations
+from xslams.labels import schema
+from xslams.pipeline import windows
+from xslams.pipeline.models import open_gridded
+from xslams.pipeline.report import labels
+from xslams.pipeline.segment import prepare
+from xslams.spec import Spec
+
+if TYPE_CHECKING:
+    import os
+
+    from xslams.model import Model
+    from xslams.observations.observation import Observation, ObservationsLike
+
+__all__ = ["backgrounds", "check", "check_operators", "template"]
+
+
+def check(
+    ds: xr.Dataset,
+    obs: ObservationsLike,
+    model: Model | str | os.PathLike[str],
+    *,
+    background_error: float | Mapping[str, Any] | xr.DataArray | None = None,
+) -> xr.Dataset:
+    """Report what would become of observations, without an analysis; see ``ds.slams.check``.
+
+    Parameters
+    ----------
+    ds, obs, model, background_error
+        As in ``ds.slams.assimilate``.
+
+    Returns
+    -------
+    Dataset
+        As `xslams.observations.background_check.report`, before the analysis.
+    """
+    model = open_gridded(model)
+    spec = model.spec
+    schema.check_time(ds, spec)
+    schema.grid_positions(ds, spec)
+    times = template(ds)
+    time = times[schema.coordinate(times, "time")]
+    sources = observations.as_observations(obs)
+    cut = windows.cut(time, spec, spec.window - 1)
+    check_operators(model, sources, time)
+    sums = np.zeros((1, 1))
+    for window, background in zip(cut, backgrounds(ds, spec, time, cut, background_error), strict=True):
+        parts, guesses = prepare(model, sources, background, time, window, strict=len(cut) == 1, report=True)
+        each = [observations.statistics(part, guess) for part, guess in zip(parts, guesses, strict=True)]
+        sums = sums + np.reshape(each, (len(each), len(observations.COLUMNS)))
+    return observations.report(*labels(spec, sources, background_error), sums, after=False)
+
+
+def backgrounds(
+    ds: xr.Dataset, spec: Spec, time: xr.DataArray, cut: Sequence[windows.AnalysisWindow], error: Any
+) -> list[Observation | None]:
+    """Background of each window as one more source; None where it has no error."""
+    if error is None:
+        return [None] * len(cut)
+    parts = (ds.isel({time.dims[0]: slice(w.start, w.stop)}) for w in cut)
+    return [observations.background_observation(part, spec, error) for part in parts]
+
+
+def check_operators(model: Model, sources: Sequence[Observation], time: xr.DataArray) -> None:
+    """Check the observation operators of users on a few frames."""
+    for source in sources:
+        if source.operator is not None:
+            from xslams.inference.arrays import check_operator
+
+            check_operator(model, source.operator, schema.year_fraction(time[: model.spec.window]), source.name)
+
+
+def template(ds: xr.Dataset) -> xr.Dataset:
+    """Coordinates of the analysis, without anything that could be computed or used."""
+    names = [schema.coordinate(ds, kind) for kind in ("time", "lat", "lon")]
+    return xr.Dataset(coords={n: ds[n].reset_coords(drop=True).compute() for n in names if n is not None})

@@ -1,0 +1,111 @@
+"""The report on observations that an analysis carries, and how it comes back from one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from xslams import observations
+from xslams.errors import VariableError
+from xslams.spec import Spec
+
+if TYPE_CHECKING:
+    from xslams.observations.observation import Observation
+    from xslams.pipeline.windows import AnalysisWindow
+
+__all__ = ["STATISTICS", "WINDOW_START", "carry", "labels", "report"]
+
+#: Coordinates of an analysis that report on its observations: statistics of its analysis windows, and the first time of
+#: each.
+STATISTICS, WINDOW_START = "obs_statistics", "obs_start"
+_STATISTICS_DIMS = "obs_segment", "obs_source", "obs_statistic"
+
+
+def carry(
+    analysis: xr.Dataset,
+    tables: Any,
+    names: Sequence[str],
+    units: Sequence[str],
+    time: xr.DataArray,
+    windows: Sequence[AnalysisWindow],
+) -> xr.Dataset:
+    """Let an analysis carry statistics of its observations.
+
+    Parameters
+    ----------
+    analysis
+        The analysis.
+    tables
+        Sums over the observations of each window, shape (window, source, statistic); lazy if need be.
+    names, units
+        Names and units of the parts of all sources.
+    time
+        Times of all frames.
+    windows
+        Analysis windows.
+
+    Returns
+    -------
+    Dataset
+        The analysis with coordinates that `report` understands.
+    """
+    starts = time.variable[[w.first for w in windows]]
+    return analysis.assign_coords(
+        {
+            # Of every window, so that a store can hold them region by region; as objects, since zarr has no stable form
+            # of strings of fixed length.
+            STATISTICS: (_STATISTICS_DIMS, tables, {"long_name": "sums over the observations of a segment"}),
+            WINDOW_START: ("obs_segment", starts.data, {"long_name": "first time of a segment"}),
+            "obs_source": xr.Variable("obs_source", np.array(names, object)),
+            "obs_units": ("obs_source", np.array(units, object)),
+            "obs_statistic": xr.Variable("obs_statistic", np.array(observations.COLUMNS, object)),
+        }
+    ).drop_indexes(["obs_source", "obs_statistic"])
+
+
+def report(analysis: xr.Dataset) -> xr.Dataset:
+    """Report on observations that an analysis carries; see ``analysis.slams.report``.
+
+    Parameters
+    ----------
+    analysis
+        Result of ``ds.slams.assimilate(..., report=True)``.
+
+    Returns
+    -------
+    Dataset
+        As `xslams.observations.background_check.report`.
+
+    Raises
+    ------
+    VariableError
+        If it carries none.
+    """
+    if STATISTICS not in analysis.coords:
+        msg = (
+            "This Dataset carries no report on observations. Ask for one: ds.slams.assimilate(obs, model, "
+            "report=True); or see what would become of them: ds.slams.check(obs, model)."
+        )
+        raise VariableError(msg)
+    found = analysis[STATISTICS].variable
+    if found.chunks is not None:
+        # In one piece, so that sums come out the same to the last bit, lazy or not.
+        found = found.chunk({"obs_segment": -1})
+    # Names come back from files as strings of fixed length.
+    names, units = ([str(v) for v in analysis[n].values] for n in ("obs_source", "obs_units"))
+    # Windows that an incomplete store lacks are NaN.
+    return observations.report(names, units, found.sum("obs_segment", skipna=True).data, after=True)
+
+
+def labels(spec: Spec, sources: Sequence[Observation], background_error: object) -> tuple[list[str], list[str]]:
+    """Names and units of the parts of all sources, the background last."""
+    found = [label for source in sources for label in source.labels(spec)]
+    units = [u for source in sources for u in source.units(spec)]
+    if background_error is not None:
+        names = [v.name for v in spec.state]
+        found += ["background"] if len(names) == 1 else [f"background:{n}" for n in names]
+        units += [v.units for v in spec.state]
+    return found, units
