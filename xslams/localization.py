@@ -46,4 +46,5 @@ def gaspari_cohn(distance: _Array, length: float) -> _Array:
     # Below 1 the second piece does not count, and must not divide by zero.
     s = r.clip(1, None)
     far = s**5 / 12 - 0.5 * s**4 + 0.625 * s**3 + 5 / 3 * s**2 - 5 * s + 4 - 2 / (3 * s)
-    return near * (r < 1) + far * ((r >= 1) & (r < 2))
+    correlation: _Array = near * (r < 1) + far * ((r >= 1) & (r < 2))
+    return correlation

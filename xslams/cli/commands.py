@@ -155,7 +155,7 @@ def assimilate(
 @_option("--summary", default="", help="One line on what the model is of.", show_default=False)
 @_option("--license", default="", help="Licence of the weights.", show_default=False)
 @_option("--option", "options", type=sources.Pairs("KEY=VALUE", number=False, bare=False), multiple=True,
-         help="Any other setting of xslams.training.fit.fit_arrays, such as width=[32,64].")  # fmt: skip
+         help="Any other setting of xslams.options.TrainingOptions, such as width=[32,64].")  # fmt: skip
 @_option("--seed", type=int, default=0, help="Makes the training repeatable on the same machine.")
 @_DEVICE
 @_START

@@ -117,9 +117,7 @@ class TwoFilter(nn.Module):
         Whether the precision is block-tridiagonal; for one site only.
     """
 
-    def __init__(
-        self, channels: int, sites: int, *, memory: int, hidden: int, reach: int, blocks: bool
-    ) -> None:
+    def __init__(self, channels: int, sites: int, *, memory: int, hidden: int, reach: int, blocks: bool) -> None:
         super().__init__()
         self.channels, self.sites, self.blocks = channels, sites, blocks
         embedding = 64
