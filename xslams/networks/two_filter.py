@@ -11,8 +11,8 @@ With ``blocks`` the precision matrix has the form that it has for a Markov proce
 .. math:: V_t^{-1} = s_t^{-2} \, U^\top U, \qquad (U e)_i = D_i^\top e_i + N_i^\top e_{i+1}
 
 with lower triangular :math:`D_i`: block-tridiagonal, with one block for every frame and one for every pair of
-neighbours. Guidance then needs no derivative of the network. Otherwise the precision matrix is diagonal, which serves
-to weigh errors in training and says nothing of correlations.
+neighbours. Guidance then needs no derivative of the network. Otherwise the precision matrix is diagonal: it weighs the
+errors in training and holds no correlations.
 
 References
 ----------
@@ -75,7 +75,7 @@ class TrajectoryEstimate:
 
 
 class _Filter(nn.Module):
-    """Recurrent network over frames: a memory per site, updated with what the frame says."""
+    """Recurrent network over frames, with a memory per site that each frame updates."""
 
     def __init__(self, inputs: int, memory: int, hidden: int, reach: int) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class TwoFilter(nn.Module):
     hidden
         Width of the hidden layers.
     reach
-        Sites on both sides that a site sees per frame.
+        Sites on both sides of a site that enter its update at each frame.
     blocks
         Whether the precision is block-tridiagonal; for one site only.
     """
@@ -158,7 +158,7 @@ class TwoFilter(nn.Module):
         features = self._features(frames, scale[:, None, None])
         ahead = self.ahead(features, 1 + gains[0], gains[1], backward=False)
         back = self.back(features, 1 + gains[2], gains[3], backward=True)
-        # What the filters knew before this frame, too.
+        # The memories that do not yet hold this frame count as well.
         before = torch.cat([torch.zeros_like(ahead[:1]), ahead[:-1]])
         after = torch.cat([back[1:], torch.zeros_like(back[:1])])
         h = self.combine(torch.cat([ahead, back, before, after, features], dim=-1))
@@ -179,10 +179,11 @@ class TwoFilter(nn.Module):
         return TrajectoryEstimate(mean, scale, diagonal, flat[..., n + count :].unflatten(-1, (n, n)))
 
     def _features(self, frames: Tensor, scale: Tensor) -> Tensor:
-        """Frames, their change to the next, and how far they are from where the last and this one should lead.
+        """Frames, their changes to the next, and the residuals of a learned step from the last frame and to the next.
 
-        Noise in these is what it is in the frames, so that divided by it they are of order one whatever its level, and
-        the small changes that matter where there is little noise are not lost in the large values of the frames.
+        Changes and residuals have about the noise of the frames. Divided by it they are of order one at any noise
+        level, so that small changes, which matter where there is little noise, are not lost in the large values of the
+        frames.
         """
         change = frames[1:] - frames[:-1]
         residual = change - 0.3 * self.step(frames[:-1])
