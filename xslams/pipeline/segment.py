@@ -11,7 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from xslams import observations
-from xslams.labels import schema
+from xslams.labels.domain import domain_of
 from xslams.options import ComputeOptions, SamplerOptions
 from xslams.pipeline import workers
 from xslams.pipeline.windows import AnalysisWindow
@@ -67,7 +67,7 @@ def analyse(
     # The prior sees no fewer frames than its own window; frames that are added are not observed.
     before, after = divmod(max(spec.window - frames.size, 0), 2)
     before, after = before + after, before
-    fraction, labels = _extend(frames, before, after, spec.time_step)
+    fraction, labels = domain_of(spec).frames(frames, before, after)
     count = sum(source.values.size for source in arrays)
     # Without observations there is nothing to report.
     predicted = np.empty((len(run.members), count)) if report and arrays else None
@@ -108,7 +108,7 @@ def prepare(
     owner = observations.Owner(time, window.first, window.last) if report else None
     parts = [p for s in sources for p in s.to_parts(model.spec, frames, strict=strict, owner=owner)]
     behind = [] if background is None else background.to_parts(model.spec, frames, strict=strict, owner=owner)
-    fraction = schema.year_fraction(frames)
+    fraction = domain_of(model.spec).season(frames)
     if any(p.subgrid is not None for p in parts):
         from xslams.inference.arrays import variogram_arrays
 
@@ -152,16 +152,6 @@ def visible(
         return list(sources)
     frames = time.isel({time.dims[0]: slice(window.start, window.stop)})
     return [observations.around(source, frames, spec.time_step) for source in sources]
-
-
-def _extend(frames: xr.DataArray, before: int, after: int, step: float) -> tuple[FloatArray, npt.NDArray[np.int64]]:
-    """Fraction of the year and label of every frame, and of frames before and after them."""
-    fraction, labels = schema.year_fraction(frames), schema.time_labels(frames)
-    if not before + after:
-        return fraction, labels
-    hours = np.arange(-before, frames.size + after) * step
-    # A year is as long as the fraction counts it; near enough for the season of frames that are thrown away.
-    return (fraction[0] + hours / (24 * 365.25)) % 1.0, np.rint(schema.hours(frames)[0] + hours).astype(np.int64)
 
 
 def _embed(source: SourceArrays, before: int, after: int, frames: int) -> SourceArrays:

@@ -45,7 +45,7 @@ class Networks(nn.Module, Prior):
         sizes = LatentArchitecture.from_header(spec.architecture)
         self.normalization = Normalization(spec, sizes.mean_order, sizes.std_order)
         # Systems with two dimensions live on a square that is periodic in both.
-        periodic: Periodic = "both" if spec.system and spec.periodic else spec.periodic
+        periodic: Periodic = "both" if spec.flat and spec.periodic else spec.periodic
         self.autoencoder = Autoencoder(
             spec.frame_shape, sizes.latent_channels, sizes.patch, periodic=periodic, hidden=sizes.hidden
         )
