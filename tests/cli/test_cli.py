@@ -382,7 +382,7 @@ def test_train(tmp_path, truth):
     run(*args, out, "--license", "MIT", "--option", "autoencoder_epochs=1", "--option", "modes=4")
     spec = xslams.open_model(out).spec
     assert (spec.name, spec.license, spec.window, [v.name for v in spec.aux]) == ("mine", "MIT", 3, ["pr"])
-    assert "Unknown training options ['mode']" in run(*args, tmp_path / "b.safetensors", "--option", "mode=4", code=1)
+    assert "Did you mean 'modes'?" in run(*args, tmp_path / "b.safetensors", "--option", "mode=4", code=1)
     assert "saved as .safetensors" in run(*args, "b.pt", code=2)
     assert sorted(os.listdir(tmp_path)) == ["data.nc", "mine.safetensors"]
 

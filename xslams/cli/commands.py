@@ -167,7 +167,7 @@ def assimilate(
 @_option("--summary", default="", help="Description of the model in one line.", show_default=False)
 @_option("--license", default="", help="Licence of the weights.", show_default=False)
 @_option("--option", "options", type=sources.Pairs("KEY=VALUE", number=False, bare=False), multiple=True,
-         help="Another setting of xslams.training.fit.fit_arrays, such as width=[32,64]; may be repeated.")  # fmt: skip
+         help="Another setting of xslams.options.TrainingOptions, such as width=[32,64]; may be repeated.")  # fmt: skip
 @_option("--seed", type=int, default=0, help="Seed; the same seed gives the same model on the same machine.")
 @_DEVICE
 @_START

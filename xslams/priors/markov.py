@@ -53,7 +53,7 @@ from xslams.priors.posteriors import CorrelatedPosterior, Posterior
 from xslams.priors.process import gauss_newton
 
 if TYPE_CHECKING:
-    from xslams.networks.two_filter import Gaussian
+    from xslams.networks.two_filter import TrajectoryEstimate
     from xslams.priors.system_networks import SystemNetworks
 
 __all__ = ["Diagonal", "MarkovDenoiser", "MarkovPosterior", "steps_at"]
@@ -316,7 +316,7 @@ def steps_at(ratio: float) -> int:
     return 2 if ratio > _FAR else 1
 
 
-def _precision(parts: list[Gaussian], ratio: float) -> BlockTridiagonal:
+def _precision(parts: list[TrajectoryEstimate], ratio: float) -> BlockTridiagonal:
     """Precision matrix of what the network gave, with the term that bounds its inverse."""
     d = torch.cat([part.diagonal for part in parts]).double()
     n = torch.cat([part.neighbour for part in parts if part.neighbour is not None])[:, :-1].double()
