@@ -1,38 +1,40 @@
-"""The correlation of Gaspari and Cohn: its values, its support, and that it is a correlation, for numpy and torch."""
-
-from __future__ import annotations
+"""The correlation of Gaspari and Cohn: its support, its smoothness, and that it makes covariances."""
 
 import numpy as np
+import pytest
 import torch
 
 from xslams.localization import gaspari_cohn
 
 
-def test_falls_from_one_to_zero_at_twice_the_length() -> None:
-    distance = np.linspace(0.0, 5000.0, 501)
-    taper = gaspari_cohn(distance, 1000.0)
-    assert taper[0] == 1.0
-    assert (np.diff(taper) <= 0).all()
-    assert (taper[distance >= 2000.0] == 0).all()
-    assert (taper[distance < 1990.0] > 0).all()
+def test_is_one_at_no_distance_and_zero_at_twice_the_length() -> None:
+    np.testing.assert_allclose(gaspari_cohn(np.array([0.0, 200.0, 1e6]), 100.0), [1, 0, 0], atol=1e-15)
 
 
-def test_pieces_join_smoothly_at_the_length() -> None:
-    step = 1e-4
-    below, at, above = gaspari_cohn(np.array([1.0 - step, 1.0, 1.0 + step]), 1.0)
-    assert np.isclose(at, 5 / 24)  # equation 4.10 of the paper at z = c
-    assert np.isclose(at - below, above - at, rtol=1e-3)
+@pytest.mark.parametrize("joint", [1.0, 2.0])
+def test_pieces_join_with_their_first_two_derivatives(joint: float) -> None:
+    step = 1e-3
+    left, right = (gaspari_cohn(joint + side * step * np.arange(4), 1.0) for side in (-1, 1))
+    assert abs(left[0] - right[0]) < 1e-15
+    assert abs((left[1] - left[0]) + (right[1] - right[0])) < 10 * step**2
+    assert abs((left[2] - 2 * left[1] + left[0]) - (right[2] - 2 * right[1] + right[0])) < 20 * step**3
 
 
-def test_matrix_of_correlations_is_positive_semidefinite() -> None:
-    places = np.random.default_rng(0).normal(size=(60, 3))
-    distance = np.linalg.norm(places[:, None] - places, axis=-1)
-    assert np.linalg.eigvalsh(gaspari_cohn(distance, 0.7)).min() > -1e-12
+def test_makes_covariances_in_three_dimensions() -> None:
+    points = np.random.default_rng(0).uniform(size=(200, 3))
+    distance = np.linalg.norm(points[:, None] - points, axis=-1)
+    assert np.linalg.eigvalsh(gaspari_cohn(distance, 0.3)).min() > -1e-12
 
 
-def test_torch_and_numpy_agree_and_keep_their_type() -> None:
-    distance = np.linspace(0.0, 3.0, 31).reshape(1, 31)
-    taper = gaspari_cohn(torch.as_tensor(distance, dtype=torch.float32), 1.0)
-    assert taper.dtype == torch.float32
-    np.testing.assert_allclose(taper, gaspari_cohn(distance, 1.0), atol=1e-6)
-    assert gaspari_cohn(distance.astype(np.float32), 1.0).dtype == np.float32
+def test_arrays_and_tensors_agree() -> None:
+    distance = np.linspace(0, 3, 50)
+    found = gaspari_cohn(torch.as_tensor(distance), 0.7)
+    np.testing.assert_allclose(found.numpy(), gaspari_cohn(distance, 0.7), atol=1e-14)
+    single = gaspari_cohn(distance.astype(np.float32), 0.7)
+    assert single.dtype == np.float32
+
+
+def test_falls_with_distance_through_the_value_of_equation_4_10() -> None:
+    taper = gaspari_cohn(np.linspace(0.0, 2.0, 501), 1.0)
+    assert (np.diff(taper) < 0).all()
+    assert np.isclose(taper[250], 5 / 24)
