@@ -15,7 +15,7 @@ import xarray as xr
 
 from xslams import scores
 from xslams.errors import DimensionError, VariableError
-from xslams.labels import schema
+from xslams.labels.recognise import inspect
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -148,7 +148,7 @@ def _pick(fields: xr.Dataset | xr.DataArray, variable: Hashable | None, what: st
 
 def _select(field: xr.DataArray, time: Any, level: float | None) -> tuple[xr.DataArray, dict[str, Any]]:
     """One time and level of a field, loaded, and the labels of what was selected."""
-    found = schema.inspect(field.to_dataset(name="values"))
+    found = inspect(field.to_dataset(name="values"))
     where: dict[str, Any] = {}
     if found.time is not None and found.time in field.dims:
         labels = field.indexes[found.time]
@@ -176,7 +176,7 @@ def _observed(obs: ObservationsLike, where: dict[str, Any]) -> Iterator[tuple[st
 
     for number, source in enumerate(as_observations(obs), start=1):
         for field in _fields(source):
-            found = schema.inspect(field.to_dataset(name="values"))
+            found = inspect(field.to_dataset(name="values"))
             if found.lat is None or found.lon is None:
                 continue
             if found.time is not None and found.time in field.dims and "time" in where:
@@ -229,7 +229,7 @@ def _figure(rows: int, columns: int, field: xr.DataArray) -> tuple[Figure, Any]:
 def _map(
     ax: Axes, field: xr.DataArray, title: str, colours: str, vmin: float | None, vmax: float | None, units: str | None
 ) -> None:
-    found = schema.inspect(field.to_dataset(name="values"))
+    found = inspect(field.to_dataset(name="values"))
     lat, lon = field[found.lat], field[found.lon]
     options: dict[str, Any] = {"cmap": colours, "vmin": vmin, "vmax": vmax}
     if lat.dims == lon.dims:
@@ -250,7 +250,7 @@ def _map(
 
 
 def _extent(ax: Axes, field: xr.DataArray) -> None:
-    found = schema.inspect(field.to_dataset(name="values"))
+    found = inspect(field.to_dataset(name="values"))
     lat, lon = (np.asarray(field[name]) for name in (found.lat, found.lon))
     ax.set_aspect(_aspect(lat))
     if np.ptp(lat) > 0 and np.ptp(lon) > 0:

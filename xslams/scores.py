@@ -38,7 +38,7 @@ import numpy as np
 import xarray as xr
 
 from xslams.errors import ChunkError, CoverageError, DimensionError, GridError, VariableError
-from xslams.labels import schema
+from xslams.labels.coordinates import coordinate, match_axis
 
 if TYPE_CHECKING:
     from xslams.typing import FloatArray
@@ -280,7 +280,7 @@ def area_weights(field: xr.DataArray | xr.Dataset) -> xr.DataArray:
     DataArray
         Non-negative weights along latitude.
     """
-    lat = schema.coordinate(field, "lat")
+    lat = coordinate(field, "lat")
     if lat is None:
         return xr.DataArray(1.0)
     weights: xr.DataArray = np.cos(np.deg2rad(field.coords[lat].astype(float)))  # type: ignore[assignment]
@@ -331,9 +331,9 @@ def _align(analysis: xr.DataArray, truth: xr.DataArray) -> tuple[xr.DataArray, x
         ours, theirs = analysis.indexes.get(dim), truth.indexes.get(dim)
         if ours is None or theirs is None or ours.equals(theirs) or _is_time(truth, dim):
             continue
-        period = 360.0 if dim == schema.coordinate(truth, "lon") else None
+        period = 360.0 if dim == coordinate(truth, "lon") else None
         # Another order of latitudes and another convention of longitudes are put right; nothing else is.
-        order = schema.match_axis(np.asarray(theirs, float), np.asarray(ours, float), period=period)
+        order = match_axis(np.asarray(theirs, float), np.asarray(ours, float), period=period)
         if order is None or ours.size != theirs.size:
             msg = (
                 f"{dim!r} differs: the analysis has {ours.size} values from {ours[0]:g} to {ours[-1]:g}, the truth "
@@ -362,7 +362,7 @@ def _default_dims(field: xr.DataArray) -> list[Hashable]:
     """Time, latitude and longitude, or the stations that stand in for the latter two."""
     found: list[Hashable] = [d for d in field.dims if _is_time(field, d)]
     for axis in ("lat", "lon"):
-        name = schema.coordinate(field, axis)
+        name = coordinate(field, axis)
         if name is not None:
             found += [d for d in field.coords[name].dims if d not in found]
         elif axis in field.dims:

@@ -30,7 +30,7 @@ from xslams import datasets
 from xslams.datasets import arguments, cache, chaosbench, stations
 from xslams.datasets.stations import utc_offset
 from xslams.errors import DatasetError, OptionError, SlamsWarning
-from xslams.labels.coordinates import grid_of
+from xslams.labels.grid import grid_of
 from xslams.labels.units import unit_factors
 from xslams.observations.temporal import match_times
 
