@@ -69,7 +69,8 @@ class SlamsAccessor:
         Returns
         -------
         Dataset
-            Variable ``z`` with dimensions (time, z, z_lat, z_lon), near unit scale; lazy where the Dataset is.
+            Variable ``latent`` with dimensions (time, latent_channel, latent_lat, latent_lon), near unit scale, and
+            coordinates of latent cells; lazy where the Dataset is.
         """
         from xslams.pipeline.encoding import encode
 

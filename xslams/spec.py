@@ -70,9 +70,11 @@ class Spec:
         Kind of prior, a name in `xslams.priors.base.PRIORS`; files of format 1, which do not say it, are ``"latent"``.
     architecture, training, scores
         Free-form records: sizes of the networks, provenance of the training data, scores on validation data.
+    dims
+        Dimensions of a field: ``("lat", "lon")`` on the globe. A system has its own, two, one or none; `lat` and `lon`
+        are then the coordinates of the last two (a single 0 where there is none), and the time step is in its own unit.
     system
-        For a model of one of `xslams.systems`: its name and parameters. Latitudes and longitudes are then the
-        coordinates of its dimensions (a single 0 where there is none), and the time step is in its own unit.
+        For a model of one of `xslams.systems`: its name and parameters.
     """
 
     variables: tuple[VariableSpec, ...]
@@ -88,8 +90,14 @@ class Spec:
     architecture: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
+    dims: tuple[str, ...] = ("lat", "lon")
     system: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
+
+    @property
+    def flat(self) -> bool:
+        """Whether fields are those of a small system in a space of its own, and not on the globe."""
+        return self.dims != ("lat", "lon")
 
     @property
     def channels(self) -> int:
@@ -116,12 +124,6 @@ class Spec:
         """Shape (channel, lat, lon) of one frame."""
         return self.channels, len(self.lat), len(self.lon)
 
-    @property
-    def latent_shape(self) -> tuple[int, int, int]:
-        """Shape (z, z_lat, z_lon) of a latent frame, known without building the networks."""
-        patch = int(self.architecture["patch"])
-        return int(self.architecture["latent_channels"]), -(-len(self.lat) // patch), -(-len(self.lon) // patch)
-
     def channel_slice(self, name: str) -> slice:
         """Channels of the variable called `name`."""
         start = 0
@@ -135,7 +137,7 @@ class Spec:
 
     def area_weights(self) -> FloatArray:
         """Cosine of latitude, shape (lat,); 1 for a system, which is flat."""
-        if self.system:
+        if self.flat:
             return np.ones(len(self.lat))
         weights: FloatArray = np.cos(np.deg2rad(np.asarray(self.lat)))
         return weights
@@ -160,5 +162,6 @@ class Spec:
             variables=variables,
             lat=tuple(data.pop("lat")),
             lon=tuple(data.pop("lon")),
+            dims=tuple(data.pop("dims", ("lat", "lon"))),
             **data,
         )

@@ -15,10 +15,9 @@ from tests.problems.observed import LAT, LON, SPEC, audited, field, reports, sta
 from xslams.errors import CoverageError, ObservationError, SlamsWarning
 from xslams.labels.coordinates import Grid
 from xslams.likelihood import StudentT
-from xslams.likelihood.errors import shared
 from xslams.observations import REASONS, Observation, QualityControl, reduced
 from xslams.observations.flags import accepted, passes
-from xslams.observations.superob import average, boxes, thinned, within_cell
+from xslams.observations.superob import boxes, thinned, within_cell
 from xslams.pipeline.windows import AnalysisWindow
 
 # --- flags and errors of CF ----------------------------------------------------------------------------------------
@@ -263,19 +262,6 @@ def test_what_a_place_has_of_its_own_does_not_average_out():
     apart = reports([[1.0, 2, 3, 4]], lat=lat + np.arange(4), lon=lon)
     apart = arrays(apart, 2.0, qc={"superob": True, "representativeness": 1.0})
     np.testing.assert_allclose(apart.errors.variance, (2.0**2 + 1.0) / 4)
-
-
-@given(n=st.integers(1, 40), groups=st.integers(1, 6), places=st.integers(1, 6), seed=st.integers(0, 99))
-def test_variance_of_averages_is_that_of_their_errors(n, groups, places, seed):
-    rng = np.random.default_rng(seed)
-    key, place = rng.integers(0, groups, n), rng.integers(0, places, n)
-    sigma, rho = rng.uniform(0.5, 2, n), rng.uniform(0.5, 2, places)[place]
-    mean, member = average(key, sigma**2)
-    np.testing.assert_allclose(mean.sum(axis=1), 1.0)
-    covariance = np.diag(sigma**2) + np.where(place[:, None] == place, rho[:, None] * rho, 0.0)
-    expected = np.diag(mean.toarray() @ covariance @ mean.toarray().T)
-    made = mean.power(2) @ sigma**2 + shared(mean, member, place, rho)
-    np.testing.assert_allclose(made, expected)
 
 
 def test_values_of_different_frames_levels_and_cells_are_not_averaged():

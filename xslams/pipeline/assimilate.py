@@ -12,14 +12,14 @@ import xarray as xr
 
 from xslams import observations
 from xslams.errors import VariableError
-from xslams.labels import schema
+from xslams.labels.domain import domain_of
 from xslams.options import ComputeOptions, SamplerOptions, require
 from xslams.pipeline import graph, provenance, segment, windows
 from xslams.pipeline import report as reports
-from xslams.pipeline.check import bound_background, check_operators, template
-from xslams.pipeline.models import open_gridded
+from xslams.pipeline.check import bound_background, check_operators
 from xslams.spec import Spec
 from xslams.typing import Precision
+from xslams.zoo.pretrained import open_model
 
 if TYPE_CHECKING:
     import os
@@ -68,17 +68,16 @@ def assimilate(
     Dataset
         State variables with dimensions (member, time, [level,] lat, lon); lazy where `ds` is dask-backed.
     """
-    model = open_gridded(model)
-    spec = model.spec
+    model = open_model(model)
+    spec, domain = model.spec, domain_of(model.spec)
     require(_is_count(members) and members > 0, "members", members, "a positive whole number")
     require(overlap == "auto" or _is_count(overlap), "overlap", overlap, "'auto' or frames, 0 or more")
     sampling = SamplerOptions(guidance, sampler, steps, corrections, antithetic)
     compute_options = ComputeOptions(device, batch_size, precision, compile)
     chosen = _choose(spec, variables)
-    schema.check_time(ds, spec)
-    schema.grid_positions(ds, spec)
-    labels = template(ds)
-    time = labels[schema.coordinate(labels, "time")]
+    domain.check(ds)
+    template = domain.template(ds)
+    time = domain.label(domain.adopt(template))
     given = observations.as_observations(obs)
     cut = windows.cut(time, spec, spec.window - 1 if overlap == "auto" else overlap)
     check_operators(model, given, time)
@@ -102,7 +101,7 @@ def assimilate(
             )
             each.append(table)
         tables = np.stack(each)
-    analysis = schema.from_channels(values, spec, labels, member=np.arange(members))[chosen]
+    analysis = domain.from_channels(values, template, member=np.arange(members))[chosen]
     if antithetic:
         # Who scores the ensemble must know that its members are not independent.
         analysis["member"].attrs["antithetic"] = "members 2k and 2k + 1 were drawn from noises of opposite sign"
@@ -121,7 +120,9 @@ def assimilate(
         inputs=provenance.input_hashes(ds, given, background_error),
     )
     if report:
-        analysis = reports.carry(analysis, tables, *reports.labels(spec, sources, background_error), time, cut)
+        analysis = reports.carry(
+            analysis, tables, *reports.labels(spec, sources, background_error), domain.label(template), cut
+        )
     return analysis
 
 

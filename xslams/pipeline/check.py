@@ -9,12 +9,12 @@ import numpy as np
 import xarray as xr
 
 from xslams import observations
-from xslams.labels import schema
+from xslams.labels.domain import domain_of
 from xslams.pipeline import windows
-from xslams.pipeline.models import open_gridded
 from xslams.pipeline.report import labels
 from xslams.pipeline.segment import prepare
 from xslams.spec import Spec
+from xslams.zoo.pretrained import open_model
 
 if TYPE_CHECKING:
     import os
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from xslams.model import Model
     from xslams.observations import BoundSource, Observation, ObservationsLike
 
-__all__ = ["bound_background", "check", "check_operators", "template"]
+__all__ = ["bound_background", "check", "check_operators"]
 
 
 def check(
@@ -44,12 +44,10 @@ def check(
     Dataset
         As `xslams.observations.report.report`, before the analysis.
     """
-    model = open_gridded(model)
-    spec = model.spec
-    schema.check_time(ds, spec)
-    schema.grid_positions(ds, spec)
-    times = template(ds)
-    time = times[schema.coordinate(times, "time")]
+    model = open_model(model)
+    spec, domain = model.spec, domain_of(model.spec)
+    domain.check(ds)
+    time = domain.label(domain.adopt(domain.template(ds)))
     given = observations.as_observations(obs)
     cut = windows.cut(time, spec, spec.window - 1)
     check_operators(model, given, time)
@@ -77,10 +75,4 @@ def check_operators(model: Model, sources: Sequence[Observation], time: xr.DataA
         if source.operator is not None:
             from xslams.inference.arrays import check_operator
 
-            check_operator(model, source.operator, schema.year_fraction(time[: model.spec.window]), source.name)
-
-
-def template(ds: xr.Dataset) -> xr.Dataset:
-    """Coordinates of the analysis, without anything that could be computed or used."""
-    names = [schema.coordinate(ds, kind) for kind in ("time", "lat", "lon")]
-    return xr.Dataset(coords={n: ds[n].reset_coords(drop=True).compute() for n in names if n is not None})
+            check_operator(model, source.operator, domain_of(model.spec).season(time[: model.spec.window]), source.name)

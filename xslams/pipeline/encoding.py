@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,16 +12,23 @@ import xarray as xr
 
 from xslams.errors import ModelError, VariableError
 from xslams.labels import schema
+from xslams.labels.domain import domain_of
 from xslams.pipeline import provenance
-from xslams.pipeline.models import open_gridded
 from xslams.typing import FloatArray
+from xslams.zoo.pretrained import open_model
 
 if TYPE_CHECKING:
     import os
 
     from xslams.model import Model
+    from xslams.spec import Spec
 
-__all__ = ["decode", "encode"]
+__all__ = ["LATENT_DIMS", "decode", "encode"]
+
+#: Dimensions of a latent frame.
+LATENT_DIMS = ("latent_channel", "latent_lat", "latent_lon")
+# What decoding needs to know, as coordinates, which arithmetic, means, selections and files keep; attributes get lost.
+_MODEL, _SHA256 = "latent_model", "latent_model_sha256"
 
 
 def encode(ds: xr.Dataset, model: Model | str | os.PathLike[str], *, device: str | None = None) -> xr.Dataset:
@@ -38,25 +46,30 @@ def encode(ds: xr.Dataset, model: Model | str | os.PathLike[str], *, device: str
     Returns
     -------
     Dataset
-        Variable ``z`` with dimensions (time, z, z_lat, z_lon); lazy where `ds` is.
+        Variable ``latent`` with dimensions (time, latent_channel, latent_lat, latent_lon); lazy where `ds` is.
     """
-    model = open_gridded(model)
+    model = open_model(model)
+    domain = domain_of(model.spec)
     schema.match_variables(ds, model.spec.state)
-    fields = schema.to_channels(ds, model.spec, allow_missing=True)
-    fraction = xr.DataArray(schema.year_fraction(fields["time"]), dims="time", coords={"time": fields["time"]})
-    sizes = dict(zip(("z", "z_lat", "z_lon"), model.spec.latent_shape, strict=True))
-    z = xr.apply_ufunc(
-        _encode, fields, fraction, kwargs={"model": model, "device": device},
+    fields = domain.to_channels(ds, allow_missing=True)
+    season = xr.DataArray(domain.season(fields["time"]), dims="time", coords={"time": fields["time"]})
+    sizes = dict(zip(LATENT_DIMS, model.prior().shape, strict=True))
+    latent = xr.apply_ufunc(
+        _encode, fields, season, kwargs={"model": model, "device": device},
         input_core_dims=[["channel", "lat", "lon"], []], output_core_dims=[list(sizes)],
         dask="parallelized", output_dtypes=[np.float32], dask_gufunc_kwargs={"output_sizes": sizes},
     )  # fmt: skip
-    z.attrs = {"long_name": "latent state", "units": "1"}
-    latent = xr.Dataset({"z": z.drop_vars(["lat", "lon"], errors="ignore")})
+    latent = latent.drop_vars(["lat", "lon"], errors="ignore").assign_attrs(long_name="latent state", units="1")
     # A name would not find a model that is not in the zoo.
-    latent.attrs = provenance.attributes(ds, model, "encode") | (
-        {} if model.path is None else {"xslams_model_path": str(model.path)}
+    texts = {_MODEL: model.spec.name if model.path is None else str(model.path), _SHA256: model.sha256}
+    # As objects: zarr has no stable form of strings of fixed length.
+    found = {name: xr.Variable((), np.array(text, object)) for name, text in texts.items()}
+    times = domain.label(domain.template(ds)).variable
+    encoded = xr.Dataset({"latent": latent}).assign_coords(
+        {"time": ("time", times.data, times.attrs), **_cells(model.spec, sizes), **found}
     )
-    return latent
+    encoded.attrs = provenance.attributes(ds, model, "encode")
+    return encoded
 
 
 def decode(
@@ -67,7 +80,7 @@ def decode(
     Parameters
     ----------
     latent
-        What `encode` returned.
+        What `encode` returned, or what was computed from it.
     model
         Model, name or path; by default the one that encoded.
     device
@@ -77,55 +90,79 @@ def decode(
     -------
     Dataset
         State and auxiliary variables on the model's grid; lazy where `latent` is.
+
+    Raises
+    ------
+    VariableError
+        If there is no variable ``latent`` with the dimensions of latent frames.
+    ModelError
+        If the Dataset does not say which model encoded it, or it was another one than `model`.
     """
     if model is None:
-        path = latent.attrs.get("xslams_model_path", "")
-        model = path if Path(path).is_file() else latent.attrs.get("xslams_model")
-    if model is None:
-        msg = "The Dataset does not say which model encoded it. Name it: .slams.decode(model)."
-        raise ModelError(msg)
-    model = open_gridded(model)
-    spec = model.spec
-    if "z" not in latent or not {"time", "z", "z_lat", "z_lon"} <= set(latent["z"].dims):
+        model = _model_of(latent)
+    model = open_model(model)
+    spec, domain = model.spec, domain_of(model.spec)
+    if "latent" not in latent or not {"time", *LATENT_DIMS} <= set(latent["latent"].dims):
         msg = (
-            f"decode needs a variable 'z' with dimensions (time, z, z_lat, z_lon), as encode returns it; got "
-            f"{sorted(map(str, latent.data_vars))}. Call ds.slams.encode(model) first."
+            f"decode needs a variable 'latent' with dimensions (time, {', '.join(LATENT_DIMS)}), as encode returns it; "
+            f"got {sorted(map(str, latent.data_vars))}. Call ds.slams.encode(model) first."
         )
         raise VariableError(msg)
-    hashed = latent.attrs.get("xslams_model_sha256")
+    hashed = str(latent[_SHA256].values) if _SHA256 in latent.coords else ""
     if hashed and model.sha256 and hashed != model.sha256:
         msg = (
             f"This Dataset was encoded by another model than {spec.name!r} (sha256 {hashed[:12]}..., not "
             f"{model.sha256[:12]}...). Latents of one model mean nothing to another; decode with the one that encoded."
         )
         raise ModelError(msg)
-    z = latent["z"]
-    fraction = xr.DataArray(schema.year_fraction(z["time"]), dims="time", coords={"time": z["time"]})
+    z = latent["latent"].drop_vars([_MODEL, _SHA256], errors="ignore")
+    time = domain.adopt(z)["time"]
+    season = xr.DataArray(domain.season(time), dims="time", coords={"time": z["time"]})
     shape = dict(zip(("channel", "lat", "lon"), spec.frame_shape, strict=True))
     values = xr.apply_ufunc(
-        _decode, z, fraction, kwargs={"model": model, "device": device},
-        input_core_dims=[["z", "z_lat", "z_lon"], []], output_core_dims=[list(shape)],
+        _decode, z, season, kwargs={"model": model, "device": device},
+        input_core_dims=[list(LATENT_DIMS), []], output_core_dims=[list(shape)],
         dask="parallelized", output_dtypes=[np.float32], dask_gufunc_kwargs={"output_sizes": shape},
     )  # fmt: skip
-    template = xr.Dataset(
-        coords={
-            "time": z["time"],
-            "lat": ("lat", list(spec.lat), {"standard_name": "latitude", "units": "degrees_north"}),
-            "lon": ("lon", list(spec.lon), {"standard_name": "longitude", "units": "degrees_east"}),
-        }
-    )
-    decoded = schema.from_channels(values.transpose(..., "time", *shape), spec, template)
+    decoded = domain.from_channels(values.transpose(..., "time", *shape), domain.own_template(z["time"]))
     decoded.attrs = provenance.attributes(latent, model, "decode")
     return decoded
 
 
-def _encode(fields: FloatArray, fraction: FloatArray, *, model: Model, device: str | None) -> npt.NDArray[np.float32]:
+def _model_of(latent: xr.Dataset) -> str:
+    """Name or path of the model that encoded a Dataset."""
+    if _MODEL not in latent.coords:
+        msg = (
+            f"The Dataset does not say which model encoded it: it has no coordinate {_MODEL!r}. Name the model: "
+            ".slams.decode(model)."
+        )
+        raise ModelError(msg)
+    found = str(latent[_MODEL].values)
+    # The file of a pretrained model lies elsewhere on another machine, under the same name.
+    return found if Path(found).is_file() else Path(found).stem
+
+
+def _cells(spec: Spec, sizes: dict[str, int]) -> dict[str, tuple[str, FloatArray]]:
+    """Coordinates of latent cells: the mean of those of the cells of the model that they stand for."""
+    axes = {"latent_lat": spec.lat, "latent_lon": spec.lon}
+    return {dim: (dim, _means(values, sizes[dim])) for dim, values in axes.items()}
+
+
+def _means(values: Sequence[float], size: int) -> FloatArray:
+    block = -(-len(values) // size)
+    padded = np.full(size * block, np.nan)
+    padded[: len(values)] = values
+    means: FloatArray = np.nanmean(padded.reshape(size, block), axis=1)
+    return means
+
+
+def _encode(fields: FloatArray, season: FloatArray, *, model: Model, device: str | None) -> npt.NDArray[np.float32]:
     from xslams.inference.arrays import encode_arrays
 
-    return encode_arrays(model, fields, fraction, device=device)
+    return encode_arrays(model, fields, season, device=device)
 
 
-def _decode(z: FloatArray, fraction: FloatArray, *, model: Model, device: str | None) -> npt.NDArray[np.float32]:
+def _decode(z: FloatArray, season: FloatArray, *, model: Model, device: str | None) -> npt.NDArray[np.float32]:
     from xslams.inference.arrays import decode_arrays
 
-    return decode_arrays(model, z, fraction, device=device)
+    return decode_arrays(model, z, season, device=device)

@@ -12,7 +12,7 @@ import xarray as xr
 
 from xslams import observations
 from xslams.errors import warn
-from xslams.labels import schema
+from xslams.labels.domain import domain_of
 from xslams.options import ComputeOptions, SamplerOptions
 from xslams.pipeline import workers
 from xslams.pipeline.windows import AnalysisWindow
@@ -93,7 +93,7 @@ def analyse(
     # The prior sees no fewer frames than its own window; frames that are added are not observed.
     before, after = divmod(max(spec.window - frames.size, 0), 2)
     before, after = before + after, before
-    fraction, labels = _extend(frames, before, after, spec.time_step)
+    fraction, labels = domain_of(spec).frames(frames, before, after)
     likelihoods = [part.likelihood.shifted(before, after, frames.size) for part in parts]
     # Likelihood and report read the same errors, with the part that the model alone knows.
     likelihoods = complete_errors(model, likelihoods, fraction, run.compute.device)
@@ -157,7 +157,7 @@ def prepare(
     """
     parts = [part for source in sources for part in source.audited(strict=strict)]
     given = [] if background is None else background.audited(strict=strict)
-    fraction = schema.year_fraction(frames)
+    fraction = domain_of(model.spec).season(frames)
     parts = _with_variability(model, parts, fraction)
     if not report and all(part.likelihood.background_check is None for part in parts):
         return [*map(observations.reduced, parts), *given], []
@@ -200,13 +200,3 @@ def _checked(part: AuditedLikelihood, fields: tuple[FloatArray, FloatArray], *, 
             "deviations from the first guess and are rejected. Check units and levels, or raise background_check=."
         )
     return left
-
-
-def _extend(frames: xr.DataArray, before: int, after: int, step: float) -> tuple[FloatArray, npt.NDArray[np.int64]]:
-    """Fraction of the year and label of every frame, and of frames before and after them."""
-    fraction, labels = schema.year_fraction(frames), schema.time_labels(frames)
-    if not before + after:
-        return fraction, labels
-    hours = np.arange(-before, frames.size + after) * step
-    # A year is as long as the fraction counts it; near enough for the season of frames that are thrown away.
-    return (fraction[0] + hours / (24 * 365.25)) % 1.0, np.rint(schema.hours(frames)[0] + hours).astype(np.int64)

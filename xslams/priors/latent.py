@@ -44,7 +44,7 @@ class Networks(nn.Module, Prior):
         a: dict[str, Any] = spec.architecture
         self.normalization = Normalization(spec, a["mean_order"], a["std_order"])
         # Systems with two dimensions live on a square that is periodic in both.
-        periodic: Periodic = "both" if spec.system and spec.periodic else spec.periodic
+        periodic: Periodic = "both" if spec.flat and spec.periodic else spec.periodic
         self.autoencoder = Autoencoder(
             spec.frame_shape, a["latent_channels"], a["patch"], periodic=periodic, hidden=a["hidden"]
         )
