@@ -160,7 +160,7 @@ class SlamsAccessor:
         progress
             Show a progress bar.
         **options
-            ``name``, ``summary`` and ``license`` of the model, and settings of `xslams.training.fit.fit_arrays`.
+            ``name``, ``summary`` and ``license`` of the model, and settings of `xslams.options.TrainingOptions`.
 
         Returns
         -------

@@ -15,11 +15,12 @@ import xslams
 from tests.problems.arrays import draw
 from xslams.errors import AdjointError, CoverageError, ObservationError, UnitError
 from xslams.inference.decoder_errors import completed
-from xslams.inference.guidance import linearize
+from xslams.inference.observation_operator import linearize
 from xslams.inference.operator_checks import check_function
-from xslams.inference.operators import FieldOperator, FunctionOperator, jacobian_product
+from xslams.inference.operators import FieldOperator, FunctionOperator
 from xslams.labels.schema import time_labels, year_fraction
 from xslams.likelihood import ErrorModel, SourceLikelihood
+from xslams.linalg.autodiff import jacobian_product
 from xslams.testing import check_adjoint, example_fields
 
 SEASON = np.arange(4) / 365.25

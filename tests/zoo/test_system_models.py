@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import xslams
-from xslams.errors import ModelError, OptionError
+from xslams.errors import OptionError, VariableError
 from xslams.inference import prior_of, sample_posterior
 from xslams.priors.system_networks import SystemNetworks
 from xslams.spec import Spec, VariableSpec
@@ -50,7 +50,7 @@ def test_states_and_back(small):
 
 
 def test_what_it_is_not_for(small):
-    with pytest.raises(ModelError, match="prior_of"):
+    with pytest.raises(VariableError, match="no variable of this name"):
         xslams.open_tutorial().slams.encode(small)
     with pytest.raises(OptionError, match="at least one frame"):
         prior_of(small, 0)

@@ -18,50 +18,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from azula.denoise import Denoiser, DiracPosterior
+from azula.denoise import Denoiser
 from azula.noise import Schedule, VESchedule
 from torch import Tensor
 
+from xslams.priors.posteriors import CorrelatedPosterior
+from xslams.priors.windows import pieces
+
 if TYPE_CHECKING:
+    from xslams.networks.unet import ScoreNetwork
     from xslams.priors.latent import Networks
 
 
-__all__ = ["SIGMA_MAX", "SIGMA_MIN", "TrajectoryDenoiser", "windows"]
+__all__ = ["SIGMA_MAX", "SIGMA_MIN", "TrajectoryDenoiser"]
 
 # Latents have unit variance, but their leading modes have a standard deviation of up to thirty over a trajectory.
 SIGMA_MAX = 100.0
 SIGMA_MIN = 0.02
-
-
-def windows(length: int, window: int) -> list[tuple[int, int, int]]:
-    """Cover a trajectory with windows.
-
-    Parameters
-    ----------
-    length
-        Number of frames, at least `window`.
-    window
-        Number of frames of a window.
-
-    Returns
-    -------
-    list
-        Per window its first frame, and the range of frames for which it is used. Interior windows give all but their
-        first and last frame, which have the least context.
-
-    Examples
-    --------
-    >>> windows(10, 5)
-    [(0, 0, 4), (3, 4, 7), (5, 7, 10)]
-    """
-    margin = 1 if window > 2 else 0
-    cover, done, start = [], 0, 0
-    while done < length:
-        start = min(max(done - margin, 0), length - window)
-        stop = length if start + window == length else start + window - margin
-        cover.append((start, done, stop))
-        done = stop
-    return cover
 
 
 class TrajectoryDenoiser(Denoiser):
@@ -89,9 +62,8 @@ class TrajectoryDenoiser(Denoiser):
         self.season = season
         self.batch_size = batch_size
         self.gaussian = networks.gaussian.trajectory(len(season))
-        self.calls = 0
 
-    def forward(self, x_t: Tensor, t: Tensor, **kwargs: object) -> DiracPosterior:
+    def forward(self, x_t: Tensor, t: Tensor, **kwargs: object) -> CorrelatedPosterior:
         """Estimate clean trajectories.
 
         Parameters
@@ -102,23 +74,30 @@ class TrajectoryDenoiser(Denoiser):
             Time, shape ``()``.
         """
         alpha, sigma = self.schedule(t)
-        gaussian = self.gaussian.mean(x_t, alpha, sigma)
-        self.calls += 1
-        if self.score is None:
-            return DiracPosterior(mean=gaussian)
-        window, length = self.score.window, x_t.shape[1]
+        mean = self.gaussian.mean(x_t, alpha, sigma)
+        if self.score is not None and x_t.shape[1] >= self.score.window:
+            # A shorter trajectory has no window of its own; the Gaussian prior alone still knows its statistics.
+            mean = mean + self.spread(alpha, sigma) * self._correction(self.score, x_t, mean, alpha, sigma)
+        return CorrelatedPosterior(mean, lambda v: self._covariance(v, alpha, sigma))
+
+    def posterior(self, x_t: Tensor, t: Tensor, **kwargs: object) -> CorrelatedPosterior:
+        """Return clean trajectories given noisy ones, as `forward` does."""
+        found: CorrelatedPosterior = self(x_t, t, **kwargs)
+        return found
+
+    def _correction(self, score: ScoreNetwork, x_t: Tensor, gaussian: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return what the network adds to the Gaussian estimate, in units of `spread`, window by window."""
+        window = score.window
         scaled = x_t * torch.rsqrt(alpha**2 + sigma**2)
-        if length < window:
-            # A short trajectory has no window of its own; the Gaussian prior alone still knows its statistics.
-            return DiracPosterior(mean=gaussian)
-        cover = windows(length, window)
-        inputs = torch.stack([scaled[:, i : i + window] for i, _, _ in cover], dim=1).flatten(0, 1)
-        guesses = torch.stack([gaussian[:, i : i + window] for i, _, _ in cover], dim=1).flatten(0, 1)
-        season = torch.stack([self.season[i + window // 2] for i, _, _ in cover]).repeat(len(x_t)).to(x_t)
+        # Interior windows give all but their first and last frame, which have the least context.
+        cover = pieces(x_t.shape[1], window, 1 if window > 2 else 0, "interior")
+        inputs = torch.stack([scaled[:, i : i + window] for i, *_ in cover], dim=1).flatten(0, 1)
+        guesses = torch.stack([gaussian[:, i : i + window] for i, *_ in cover], dim=1).flatten(0, 1)
+        season = torch.stack([self.season[i + window // 2] for i, *_ in cover]).repeat(len(x_t)).to(x_t)
         level = torch.log(sigma / alpha).expand(len(inputs)).to(x_t)
         outputs = torch.cat(
             [
-                self.score(a, b, c, d)
+                score(a, b, c, d)
                 for a, b, c, d in zip(
                     inputs.split(self.batch_size),
                     guesses.split(self.batch_size),
@@ -128,19 +107,17 @@ class TrajectoryDenoiser(Denoiser):
                 )
             ]
         ).unflatten(0, (len(x_t), len(cover)))
-        correction = torch.cat([outputs[:, n, begin - i : end - i] for n, (i, begin, end) in enumerate(cover)], dim=1)
-        return DiracPosterior(mean=gaussian + self.spread(alpha, sigma) * correction)
+        return torch.cat([outputs[:, n, counted] for n, (_, _, counted, _) in enumerate(cover)], dim=1)
 
     def spread(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Mean posterior standard deviation under the Gaussian prior, the unit of the network's output."""
         return self.gaussian.mean_variance(alpha, sigma).sqrt()
 
-    def covariance(self, v: Tensor, t: Tensor) -> Tensor:
+    def _covariance(self, v: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Apply the posterior covariance of the clean trajectory to `v`.
 
         It is that of the Gaussian prior, scaled by how much less the corrected denoiser errs at this noise level.
         Without the scaling observations are drawn to more closely than the estimate deserves, and the spread comes out
         too small.
         """
-        alpha, sigma = self.schedule(t)
         return self.variance_ratio(torch.log(sigma / alpha)) * self.gaussian.covariance(v, alpha, sigma)

@@ -47,7 +47,7 @@ class GaussianPrior(nn.Module):
     autocov: Tensor
     rest: Tensor
 
-    def __init__(self, latent_shape: tuple[int, int, int], *, periodic: bool, modes: int, lags: int = 4) -> None:
+    def __init__(self, latent_shape: tuple[int, int, int], *, periodic: bool, modes: int, lags: int) -> None:
         super().__init__()
         channels, lat, lon = latent_shape
         self.latent_shape = latent_shape

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from xslams.networks.acceleration import accelerate
-from xslams.networks.autoencoder import Autoencoder, Periodic
+from xslams.networks.architecture import LatentArchitecture
+from xslams.networks.autoencoder import Autoencoder
+from xslams.networks.layers import Periodic
 from xslams.networks.normalization import Normalization
 from xslams.networks.unet import ScoreNetwork
 from xslams.priors.base import PRIORS, Prior
@@ -33,35 +35,34 @@ class Networks(nn.Module, Prior):
     Parameters
     ----------
     spec
-        Its ``architecture`` names the sizes: ``latent_channels``, ``patch``, ``hidden``, ``modes``, ``lags``,
-        ``width``, ``blocks``, ``location``, ``mean_order``, ``std_order``.
+        Its ``architecture`` is that of a `LatentArchitecture`.
     """
 
     calibration: Tensor
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
-        a: dict[str, Any] = spec.architecture
-        self.normalization = Normalization(spec, a["mean_order"], a["std_order"])
+        sizes = LatentArchitecture.from_header(spec.architecture)
+        self.normalization = Normalization(spec, sizes.mean_order, sizes.std_order)
         # Systems with two dimensions live on a square that is periodic in both.
         periodic: Periodic = "both" if spec.flat and spec.periodic else spec.periodic
         self.autoencoder = Autoencoder(
-            spec.frame_shape, a["latent_channels"], a["patch"], periodic=periodic, hidden=a["hidden"]
+            spec.frame_shape, sizes.latent_channels, sizes.patch, periodic=periodic, hidden=sizes.hidden
         )
         latent_shape = self.autoencoder.latent_shape
-        self.gaussian = GaussianPrior(latent_shape, periodic=spec.periodic, modes=a["modes"], lags=a["lags"])
+        self.gaussian = GaussianPrior(latent_shape, periodic=spec.periodic, modes=sizes.modes, lags=sizes.lags)
         # Posterior variance of the corrected denoiser over that of the Gaussian prior, at these logarithms of noise.
         self.register_buffer("calibration", torch.ones(len(CALIBRATION_LEVELS)))
         self.score: ScoreNetwork | None = None
-        if a["width"]:
+        if sizes.width:
             self.score = ScoreNetwork(
                 latent_shape,
                 spec.window,
                 periodic=periodic,
-                width=tuple(a["width"]),
-                blocks=a["blocks"],
-                location=a["location"],
-                dropout=a.get("dropout", 0.0),
+                width=sizes.width,
+                blocks=sizes.blocks,
+                location=sizes.location,
+                dropout=sizes.dropout,
             )
 
     @property

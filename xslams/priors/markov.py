@@ -13,7 +13,7 @@ exact smoother, where the network alone errs by a tenth to a half more. The inve
 :math:`V_t` that guidance wants: it is factored once, from the first frame to the last, and a product costs a pass in
 each direction, no derivative of the network.
 
-Guidance takes these steps itself (`MarkovDenoiser.linearized`), with the observations in the sum: it becomes an
+Guidance takes these steps itself (`MarkovPosterior.relinearized`), with the observations in the sum: it becomes an
 iterated smoother of the observations and the noisy frames together.
 
 Where noise is so large that the posterior has several modes, the mean is none of them, and the network alone is the
@@ -38,21 +38,25 @@ References
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from azula.denoise import Denoiser, Posterior
+from azula.denoise import Denoiser
+from azula.denoise import Posterior as AzulaPosterior
 from azula.noise import Schedule, VESchedule
 from torch import Tensor
 
-from xslams.priors.process import BlockTridiagonal, gauss_newton
+from xslams.linalg.block_tridiagonal import BlockTridiagonal
+from xslams.priors.posteriors import CorrelatedPosterior, Posterior
+from xslams.priors.process import gauss_newton
 
 if TYPE_CHECKING:
-    from xslams.networks.two_filter import Gaussian
+    from xslams.networks.two_filter import TrajectoryEstimate
     from xslams.priors.system_networks import SystemNetworks
 
-__all__ = ["CorrelatedPosterior", "Diagonal", "MarkovDenoiser", "steps_at"]
+__all__ = ["Diagonal", "MarkovDenoiser", "MarkovPosterior", "steps_at"]
 
 # How much further than the noisy state an estimate may move: it does so between modes, at high noise, by a factor of
 # a few.
@@ -83,24 +87,61 @@ class Diagonal:
         return v / self.diagonal
 
 
-class CorrelatedPosterior(Posterior):
-    """Estimate with the covariance of its error.
+class MarkovPosterior(AzulaPosterior, Posterior):
+    """Trajectories of a Markov process given noisy ones; what nobody asks for is not computed.
 
     Parameters
     ----------
-    mean
-        Shape ``(B, *shape)``.
-    precision
-        Inverse of the covariance, over trajectories ``(B, L, n)``.
+    denoiser
+        Denoiser of the process.
+    x_t
+        Noisy trajectories, shape ``(B, L, channel, lat, lon)``.
+    t
+        Time, shape ``()``.
+    refine
+        Whether the estimate takes the steps of Gauss and Newton; guidance takes them itself, with the observations.
     """
 
-    def __init__(self, mean: Tensor, precision: BlockTridiagonal | Diagonal) -> None:
-        self.mean = mean
-        self.precision = precision
+    def __init__(self, denoiser: MarkovDenoiser, x_t: Tensor, t: Tensor, *, refine: bool) -> None:
+        self._denoiser, self._x_t, self._t, self._refine = denoiser, x_t, t, refine
+
+    @cached_property
+    def _solution(self) -> tuple[Tensor, BlockTridiagonal | Diagonal]:
+        return self._denoiser.solve(self._x_t, self._t, refine=self._refine)
+
+    @property
+    def mean(self) -> Tensor:  # type: ignore[override]  # azula declares an attribute
+        """Mean, shape of the noisy trajectories."""
+        return self._solution[0]
 
     def covariance(self, v: Tensor) -> Tensor:
         """Multiply with the covariance, shape ``(B, *shape)``."""
-        return self.precision.solve(v.flatten(2).double()).reshape(v.shape).to(v)
+        return _product(self._solution[1], v)
+
+    @property
+    def relinearizations(self) -> int:
+        """How often guidance linearises the dynamics, zero where there is too much noise for it."""
+        return self._denoiser.relinearizations_at(self._t)
+
+    @property
+    def nearby(self) -> bool:
+        """Whether the guided estimate of the level before is the place to begin, instead of the mean."""
+        return self._denoiser.is_bare(self._t)
+
+    def relinearized(self, guess: Tensor) -> CorrelatedPosterior:
+        """Return the posterior if the dynamics are linear about a guess that knows of observations.
+
+        Parameters
+        ----------
+        guess
+            Estimate of the clean trajectories, shape of the noisy ones.
+        """
+        return self._denoiser.linearized(self._x_t, self._t, guess)
+
+
+def _product(precision: BlockTridiagonal | Diagonal, v: Tensor) -> Tensor:
+    """Multiply trajectories ``(B, *shape)`` with a covariance, of which the precision is given in double precision."""
+    return precision.solve(v.flatten(2).double()).reshape(v.shape).to(v)
 
 
 class MarkovDenoiser(Denoiser):
@@ -142,12 +183,9 @@ class MarkovDenoiser(Denoiser):
         self.schedule = VESchedule(0.005, 30.0) if schedule is None else schedule
         self.relinearized = float(networks.refine) if relinearized is None else relinearized
         self.relinearizations = relinearizations
-        self.correlated = True
-        self.calls = 0
 
-    @torch.no_grad()
-    def forward(self, x_t: Tensor, t: Tensor, *, refine: bool = True, **kwargs: object) -> CorrelatedPosterior:
-        """Estimate clean trajectories.
+    def forward(self, x_t: Tensor, t: Tensor, **kwargs: object) -> MarkovPosterior:
+        """Estimate clean trajectories, with the steps of Gauss and Newton.
 
         Parameters
         ----------
@@ -155,8 +193,28 @@ class MarkovDenoiser(Denoiser):
             Noisy trajectories, shape ``(B, L, channel, lat, lon)``; the last two are the sites.
         t
             Time, shape ``()``.
+        """
+        return MarkovPosterior(self, x_t, t, refine=True)
+
+    def posterior(self, x_t: Tensor, t: Tensor, **kwargs: object) -> MarkovPosterior:
+        """Return clean trajectories given noisy ones, without the steps that guidance takes itself."""
+        return MarkovPosterior(self, x_t, t, refine=False)
+
+    @torch.no_grad()
+    def solve(self, x_t: Tensor, t: Tensor, *, refine: bool) -> tuple[Tensor, BlockTridiagonal | Diagonal]:
+        """Estimate clean trajectories, and the precision of the estimate.
+
+        Parameters
+        ----------
+        x_t, t
+            As for `forward`.
         refine
-            Whether to take the steps of Gauss and Newton; guidance takes them itself, with the observations.
+            Whether to take the steps of Gauss and Newton.
+
+        Returns
+        -------
+        tuple
+            Mean, shape of `x_t`, and precision over trajectories ``(B, L, n)``.
         """
         alpha, sigma = self.schedule(t)
         ratio = float(sigma / alpha)
@@ -167,8 +225,7 @@ class MarkovDenoiser(Denoiser):
             # The frames themselves are close enough.
             flat = noisy.flatten(2)
             mean, precision = gauss_newton(networks.transition, flat, flat, ratio, 2 if refine else 1, checked=False)
-            return CorrelatedPosterior(mean.reshape(x_t.shape), precision)
-        self.calls += 1
+            return mean.reshape(x_t.shape), precision
         parts = [networks.filters(part, part.new_full((len(part),), ratio)) for part in noisy.split(_BATCH)]
         mean = torch.cat([part.mean for part in parts]).flatten(2)
         refines = refine and ratio <= float(networks.refine)
@@ -179,29 +236,22 @@ class MarkovDenoiser(Denoiser):
         else:
             roots = torch.cat([part.diagonal / part.scale[:, None, None, None] for part in parts])
             precision = Diagonal(roots.flatten(2).double().square())
-        return CorrelatedPosterior(mean.reshape(x_t.shape), precision)
+        return mean.reshape(x_t.shape), precision
 
-    def linearizations(self, t: Tensor) -> tuple[int, bool]:
-        """How many times guidance linearises the dynamics once more, and whether about an earlier estimate at once.
+    def is_bare(self, t: Tensor) -> bool:
+        """Whether there is so little noise that the learned step needs no network to begin with."""
+        alpha, sigma = self.schedule(t)
+        return float(sigma / alpha) <= float(self.networks.bare)
 
-        Parameters
-        ----------
-        t
-            Time, shape ``()``.
-
-        Returns
-        -------
-        tuple
-            Number, zero where there is too much noise for it; and whether the guided estimate of the level before is
-            the place to begin, instead of an estimate without observations.
-        """
+    def relinearizations_at(self, t: Tensor) -> int:
+        """How many times guidance linearises the dynamics once more at a time; zero where there is too much noise."""
         alpha, sigma = self.schedule(t)
         ratio = float(sigma / alpha)
-        near = ratio <= float(self.networks.bare)
         if ratio > self.relinearized:
-            return 0, near
-        return min(1, self.relinearizations) if near and ratio < _STRAIGHT else self.relinearizations, near
+            return 0
+        return min(1, self.relinearizations) if self.is_bare(t) and ratio < _STRAIGHT else self.relinearizations
 
+    @torch.no_grad()
     def linearized(self, x_t: Tensor, t: Tensor, guess: Tensor) -> CorrelatedPosterior:
         """Linearise the dynamics about a guess that knows of observations.
 
@@ -222,7 +272,7 @@ class MarkovDenoiser(Denoiser):
         mean, precision = gauss_newton(
             self.networks.transition, guess.flatten(2), noisy, float(sigma / alpha), checked=False
         )
-        return CorrelatedPosterior(mean.reshape(x_t.shape), precision)
+        return CorrelatedPosterior(mean.reshape(x_t.shape), lambda v: _product(precision, v))
 
     @torch.no_grad()
     def forecast(self, z: Tensor, frames: int, *, generator: torch.Generator | None = None) -> Tensor:
@@ -266,7 +316,7 @@ def steps_at(ratio: float) -> int:
     return 2 if ratio > _FAR else 1
 
 
-def _precision(parts: list[Gaussian], ratio: float) -> BlockTridiagonal:
+def _precision(parts: list[TrajectoryEstimate], ratio: float) -> BlockTridiagonal:
     """Precision matrix of what the network gave, with the term that bounds its inverse."""
     d = torch.cat([part.diagonal for part in parts]).double()
     n = torch.cat([part.neighbour for part in parts if part.neighbour is not None])[:, :-1].double()

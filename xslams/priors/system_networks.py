@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from xslams.networks.architecture import MarkovArchitecture
 from xslams.networks.transition import Transition
 from xslams.networks.two_filter import TwoFilter
 from xslams.priors.base import PRIORS, Prior
@@ -25,8 +26,7 @@ class SystemNetworks(nn.Module, Prior):
     Parameters
     ----------
     spec
-        Its ``architecture`` names the sizes: ``memory``, ``hidden``, ``reach`` and ``blocks`` of the filters,
-        ``products``, ``step_reach`` and, if there are several, ``substeps`` of the transition.
+        Its ``architecture`` is that of a `MarkovArchitecture`.
     """
 
     mean: Tensor
@@ -36,14 +36,14 @@ class SystemNetworks(nn.Module, Prior):
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
-        a: dict[str, Any] = spec.architecture
+        sizes = MarkovArchitecture.from_header(spec.architecture)
         sites = len(spec.lat) * len(spec.lon)
         self._shape = spec.frame_shape
         self.filters = TwoFilter(
-            spec.channels, sites, memory=a["memory"], hidden=a["hidden"], reach=a["reach"], blocks=a["blocks"]
+            spec.channels, sites, memory=sizes.memory, hidden=sizes.hidden, reach=sizes.reach, blocks=sizes.blocks
         )
         self.transition = Transition(
-            spec.channels, sites, hidden=a["products"], reach=a["step_reach"], substeps=a.get("substeps", 1)
+            spec.channels, sites, hidden=sizes.products, reach=sizes.step_reach, substeps=sizes.substeps
         )
         # Largest noise at which the transition improves on the filters, and at which it needs none.
         self.register_buffer("refine", torch.zeros(()))

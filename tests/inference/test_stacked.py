@@ -13,8 +13,10 @@ from torch import Tensor
 from tests.problems.posteriors import SCHEDULE, gaussian
 from xslams.errors import OptionError
 from xslams.inference import sample_posterior
-from xslams.inference.guidance import guide, linearize
-from xslams.inference.sources import BlockCovariance, Sources
+from xslams.inference.guidance import guide
+from xslams.inference.observation_operator import linearize
+from xslams.inference.stacked import StackedOperator
+from xslams.linalg.covariances import BlockCovariance
 
 SPLIT = (5, 4, 3)
 
@@ -22,7 +24,9 @@ SPLIT = (5, 4, 3)
 def test_sources_are_the_operator_that_they_stack() -> None:
     problem = gaussian(16, 12)
     operators = [lambda z, part=part: z @ part.T for part in problem.operator.split(SPLIT)]
-    sources = Sources(problem.y.split(SPLIT), operators, [0.01, torch.full((4,), 0.01), IsotropicCovariance(0.01)])
+    sources = StackedOperator(
+        problem.y.split(SPLIT), operators, [0.01, torch.full((4,), 0.01), IsotropicCovariance(0.01)]
+    )
     one, many = (
         sample_posterior(
             problem.denoiser(), y, operator, error, shape=(16,), members=4, steps=16,
@@ -44,7 +48,7 @@ def test_products_are_those_of_the_stacked_jacobian() -> None:
             return (lambda v: 2 * v[:, :2]), (lambda w: torch.cat([2 * w, torch.zeros(len(w), 2)], dim=1))
 
     operators = [torch.sin, Doubles(), lambda z: z[:, 3:] ** 2]
-    sources = Sources([torch.zeros(4), torch.zeros(2), torch.zeros(1)], operators, [1.0] * 3)
+    sources = StackedOperator([torch.zeros(4), torch.zeros(2), torch.zeros(1)], operators, [1.0] * 3)
     generator = torch.Generator().manual_seed(0)
     z, v = torch.randn(2, 3, 4, generator=generator)
     w = torch.randn(3, 7, generator=generator)
@@ -107,7 +111,7 @@ def test_memory_does_not_grow_with_the_number_of_sources(guidance: str) -> None:
             def jvp(ctx, tangent: Tensor) -> Tensor:
                 return 2 * ctx.saved_tensors[0] * tangent
 
-        sources = Sources([torch.ones(size)] * count, [Noted.apply] * count, [1.0] * count)
+        sources = StackedOperator([torch.ones(size)] * count, [Noted.apply] * count, [1.0] * count)
         prior = GaussianDenoiser(torch.ones(size), DiagonalCovariance(torch.ones(size)), SCHEDULE)
         guided = guide(prior, sources.y, sources, sources.cov_y, guidance)
         guided(torch.ones(2, size), torch.tensor(0.5))
@@ -118,6 +122,6 @@ def test_memory_does_not_grow_with_the_number_of_sources(guidance: str) -> None:
 
 def test_lists_have_to_match() -> None:
     with pytest.raises(OptionError, match="got 0, 0 and 0"):
-        Sources([], [], [])
+        StackedOperator([], [], [])
     with pytest.raises(OptionError, match="got 1, 2 and 1"):
-        Sources([torch.ones(1)], [lambda z: z] * 2, [1.0])
+        StackedOperator([torch.ones(1)], [lambda z: z] * 2, [1.0])

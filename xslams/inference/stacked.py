@@ -14,78 +14,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from azula.linalg.covariance import Covariance
 from torch import Tensor
 
 from xslams.errors import OptionError
-from xslams.inference.guidance import Linearizable
-from xslams.inference.posterior import error_covariance
+from xslams.inference.observation_operator import LinearMaps, ObservationOperator
 from xslams.linalg.autodiff import jvp
+from xslams.linalg.covariances import BlockCovariance, error_covariance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    LinearMap = Callable[[Tensor], Tensor]
+    from azula.linalg.covariance import Covariance
 
-__all__ = ["BlockCovariance", "Sources"]
-
-
-class BlockCovariance(Covariance):
-    """Block-diagonal covariance: sources whose errors have nothing to do with each other.
-
-    Parameters
-    ----------
-    blocks
-        Covariances.
-    sizes
-        Number of elements of each.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from azula.linalg.covariance import IsotropicCovariance
-    >>> covariance = BlockCovariance([IsotropicCovariance(1.0), IsotropicCovariance(4.0)], [2, 1])
-    >>> covariance(torch.ones(1, 3))
-    tensor([[1., 1., 4.]])
-    """
-
-    def __init__(self, blocks: Sequence[Covariance], sizes: Sequence[int]) -> None:
-        self.blocks, self.sizes = list(blocks), list(sizes)
-
-    @property
-    def shape(self) -> Sequence[int]:
-        """Shape of what it multiplies."""
-        return (sum(self.sizes),)
-
-    def _each(self, x: Tensor, function: Callable[[Covariance, Tensor], Tensor]) -> Tensor:
-        parts = x.split(self.sizes, dim=-1)
-        return torch.cat([function(b, p) for b, p in zip(self.blocks, parts, strict=True)], dim=-1)
-
-    def __matmul__(self, x: Tensor) -> Tensor:
-        return self._each(x, lambda block, part: block(part))
-
-    def __add__(self, other: Covariance) -> BlockCovariance:
-        return BlockCovariance([block + other for block in self.blocks], self.sizes)
-
-    def __mul__(self, other: Covariance) -> BlockCovariance:
-        return BlockCovariance([block * other for block in self.blocks], self.sizes)
-
-    def color(self, x: Tensor) -> Tensor:
-        """Multiply by a square root."""
-        return self._each(x, lambda block, part: block.color(part))
-
-    @property
-    def inv(self) -> BlockCovariance:
-        """Inverse."""
-        return BlockCovariance([block.inv for block in self.blocks], self.sizes)
-
-    def logdet(self) -> Tensor:
-        """Logarithm of the determinant."""
-        return torch.stack([block.logdet() for block in self.blocks]).sum()
+__all__ = ["StackedOperator"]
 
 
-class Sources:
-    """Operators of several sources, stacked.
+class StackedOperator:
+    """Observation operator of several sources at once.
 
     Parameters
     ----------
@@ -111,7 +56,7 @@ class Sources:
     >>> from azula.noise import VESchedule
     >>> from xslams.inference import sample_posterior
     >>> prior = GaussianDenoiser(torch.ones(1), DiagonalCovariance(torch.ones(1)), VESchedule(0.01, 100.0))
-    >>> both = Sources([torch.tensor([2.0]), torch.tensor([4.0])], [lambda z: z, lambda z: z**2], [0.1, 0.1])
+    >>> both = StackedOperator([torch.tensor([2.0]), torch.tensor([4.0])], [lambda z: z, lambda z: z**2], [0.1, 0.1])
     >>> z = sample_posterior(prior, both.y, both, both.cov_y, shape=(1,), members=64,
     ...                      generator=torch.Generator().manual_seed(0))
     >>> bool((z.mean() - 2).abs() < 0.1)
@@ -125,7 +70,8 @@ class Sources:
         cov_y: Sequence[Covariance | Tensor | float],
     ) -> None:
         if not y or not len(y) == len(A) == len(cov_y):
-            msg = f"Sources need observations, operators and errors of each; got {len(y)}, {len(A)} and {len(cov_y)}."
+            got = f"{len(y)}, {len(A)} and {len(cov_y)}"
+            msg = f"A StackedOperator needs observations, operators and errors of each source; got {got}."
             raise OptionError(msg)
         self.operators = list(A)
         self.sizes = [part.shape[-1] for part in y]
@@ -136,10 +82,10 @@ class Sources:
         """From states ``(B, *shape)`` to what all sources see of them, ``(B, n)``."""
         return torch.cat([operator(z) for operator in self.operators], dim=-1)
 
-    def linearize(self, z: Tensor) -> tuple[LinearMap, LinearMap]:
+    def linearize(self, z: Tensor) -> LinearMaps:
         """Product with the Jacobian at `z`, and with its adjoint."""
         maps = [
-            operator.linearize(z) if isinstance(operator, Linearizable) else _maps(operator, z.detach())
+            operator.linearize(z) if isinstance(operator, ObservationOperator) else _maps(operator, z.detach())
             for operator in self.operators
         ]
 
@@ -155,7 +101,7 @@ class Sources:
         return forward, adjoint
 
 
-def _maps(operator: Callable[[Tensor], Tensor], z: Tensor) -> tuple[LinearMap, LinearMap]:
+def _maps(operator: Callable[[Tensor], Tensor], z: Tensor) -> LinearMaps:
     """Products with the Jacobian of an operator and its adjoint, which keep nothing but `z`."""
 
     def forward(v: Tensor) -> Tensor:
