@@ -194,9 +194,9 @@ class _Places:
     def of(cls, variable: BoundVariable, *, read: bool) -> _Places:
         """Find places and levels of a variable; a lazy surface pressure is read where `read`."""
         values, stamps = variable.values, variable.stamps
-        horizontal, place = cells(variable.data, values, variable.grid, variable.method, variable.source)
+        horizontal, place = cells(variable.data, values, variable.geometry, variable.method, variable.source)
         if variable.footprints is not None:
-            known = variable.footprints.weights(variable.grid)
+            known = variable.footprints.weights(variable.geometry)
             horizontal = horizontal if known is None or known.shape != horizontal.shape else known
         vertical, level = channels(
             variable.data, values, variable.observed, variable.spec, variable.method, variable.source, read=read
@@ -228,7 +228,7 @@ class _Places:
     def warn_of_outside(self, variable: BoundVariable) -> None:
         """Warn of places and levels that are dropped, where some are left."""
         parts = (
-            (self.in_domain, "places", "model's domain", str(variable.grid)),
+            (self.in_domain, "places", "model's domain", str(variable.geometry)),
             (self.in_levels, "levels", "model's", listed_levels(variable.observed)),
         )
         for inside, what, domain, extent in parts:
@@ -246,7 +246,7 @@ class _Places:
         levels = "" if self.in_levels.any() else f", levels {listed_levels(variable.observed)}"
         msg = (
             f"Source {variable.source!r}: all {len(self.in_domain) if places else len(self.in_levels)} "
-            f"{'places' if places else 'levels'} lie outside of the model's domain, {variable.grid}{levels}. "
+            f"{'places' if places else 'levels'} lie outside of the model's domain, {variable.geometry}{levels}. "
             "Check latitude, longitude and level."
         )
         raise _NothingLeft(msg)
@@ -340,7 +340,7 @@ def _errors(
             raise ObservationError(msg)
         # Errors of places are taken to be independent from frame to frame.
         squares = np.asarray(variable.match.weights.power(2).sum(axis=1)).ravel()
-        subgrid = within_cell(variable.values, variable.grid, variable.method) * squares[frame]
+        subgrid = within_cell(variable.values, variable.geometry, variable.method) * squares[frame]
     elif qc.representativeness is not None:
         local = spread(qc.representativeness, "representativeness") ** 2
     if qc.bias_error is not None:

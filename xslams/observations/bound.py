@@ -17,10 +17,11 @@ import scipy.sparse as sp
 import xarray as xr
 
 from xslams.errors import CoverageError, DimensionError, ObservationError, UnitError, warn
-from xslams.geometry import Grid
+from xslams.geometry import Geometry
 from xslams.labels.calendar import check_order, hours
 from xslams.labels.coordinates import coordinate, listed
-from xslams.labels.grid import grid_of_spec
+from xslams.labels.domain import domain_of
+from xslams.labels.grid import geometry_of_spec
 from xslams.likelihood import SourceLikelihood
 from xslams.observations.assemble import assemble
 from xslams.observations.audit import AuditedLikelihood
@@ -173,9 +174,9 @@ class BoundVariable:
         return self.name, self.observed.name
 
     @property
-    def grid(self) -> Grid:
-        """Grid of the model."""
-        return grid_of_spec(self.spec)
+    def geometry(self) -> Geometry:
+        """Geometry of the model."""
+        return geometry_of_spec(self.spec)
 
     @property
     def width(self) -> int:
@@ -268,7 +269,7 @@ class BoundSource:
             If the data cannot be understood as observations of the model's variables.
         """
         check_order(frames)
-        ds = read(source.data, source.name)
+        ds = domain_of(spec).adopt(read(source.data, source.name))
         chosen = _chosen(source, ds, spec)
         cut = _Cuts()
         variables = []
@@ -459,7 +460,7 @@ def _bound(
         match=match,
         factor=factor,
         offset=offset,
-        error=source.error,
+        error=_adopted(source.error, spec),
         qc=source.qc,
         method=source.method,
         function=source.operator,
@@ -469,6 +470,18 @@ def _bound(
         owned=np.ones(times, bool),
     )
     return variable._seen(cut) if match.matched.any() else variable
+
+
+def _adopted(error: Error | None, spec: Spec) -> Error | None:
+    """Error with the times of the model, where it varies with time."""
+    domain = domain_of(spec)
+    if isinstance(error, xr.DataArray):
+        return domain.adopt(error)
+    if isinstance(error, xr.Dataset):
+        return domain.adopt(error)
+    if isinstance(error, Mapping):
+        return {str(k): domain.adopt(v) if isinstance(v, xr.DataArray) else v for k, v in error.items()}
+    return error
 
 
 def _time_of(da: xr.DataArray, source: str) -> str:
