@@ -16,7 +16,7 @@ from xslams.inference.operators import FieldOperator
 from xslams.inference.samplers import sample
 from xslams.linalg.covariances import error_covariance
 from xslams.model import Model
-from xslams.priors.denoiser import TrajectoryDenoiser
+from xslams.priors.latent_denoiser import TrajectoryDenoiser
 from xslams.typing import SourceArrays
 
 LENGTH = 5

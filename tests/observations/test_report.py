@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import xslams
 from xslams.errors import SlamsWarning, VariableError
 from xslams.inference.arrays import climatology_arrays, observe_arrays, variogram_arrays
-from xslams.labels.schema import year_fraction
+from xslams.labels.calendar import year_fraction
 from xslams.observations import first_guess, innovations, reduced, statistics, subgrid
 from xslams.observations.background_check import background_check, estimated_bias
 from xslams.observations.quality import REASONS

@@ -22,8 +22,11 @@ import scipy.sparse as sp
 import xarray as xr
 
 from xslams.errors import CoverageError, DimensionError, ObservationError, SlamsWarning, UnitError
-from xslams.labels.coordinates import Grid, check_order, coordinate, hours, listed, stamp
-from xslams.labels.schema import match_variables
+from xslams.geometry import Grid
+from xslams.labels.calendar import check_order, hours, stamp
+from xslams.labels.coordinates import coordinate, listed
+from xslams.labels.grid import grid_of_spec
+from xslams.labels.variables import match_variables
 from xslams.observations.errors import Error, spread_over, standard_error
 from xslams.observations.flags import Rule, accepted, ancillary, passes
 from xslams.observations.horizontal import cells, expand
@@ -383,7 +386,7 @@ class Observation:
             match = replace(match, weights=sp.csr_array(match.weights[keep]))
             factor = factor[keep] if isinstance(factor, np.ndarray) else factor
             count.select(keep)
-        space, place = self._cells(ds, da, Grid.of_spec(spec))
+        space, place = self._cells(ds, da, grid_of_spec(spec))
         vertical, level = channels(ds, da, variable, spec, self.method, self.name, read=read)
         when = xr.DataArray(np.arange(da[at].size).reshape(da[at].shape), dims=da[at].dims)
         extra = [d for d in da.dims if d not in {*place.dims, *level.dims, *when.dims}]
@@ -408,7 +411,7 @@ class Observation:
         if not here.any() or not there.any():
             return nothing(), (
                 f"Source {self.name!r}: all {len(here) if not here.any() else len(there)} "
-                f"{'places' if not here.any() else 'levels'} lie outside of the model's domain, {Grid.of_spec(spec)}"
+                f"{'places' if not here.any() else 'levels'} lie outside of the model's domain, {grid_of_spec(spec)}"
                 f"{f', levels {listed_levels(variable)}' if not there.any() else ''}. Check latitude, "
                 "longitude and level."
             )
@@ -449,7 +452,7 @@ class Observation:
         exact = max(_EXACT * float(np.std(y)), 1e-6 * max(float(np.abs(y).max()), 1e-6))
         sigma = np.where(sigma > 0, sigma, exact)
         # What goes with each value; chosen and averaged alike.
-        more = self._more(ds, da, names, match, Grid.of_spec(spec), valid, t, s, scale)
+        more = self._more(ds, da, names, match, grid_of_spec(spec), valid, t, s, scale)
         operator = row_kron(row_kron(match.weights, vertical, t, c), space, rows_b=s)
         if self.qc.thin is not None or self.qc.superob:
             more |= self._boxes(da, place, spec, row_keys(match.weights)[t], c, s)
@@ -641,7 +644,7 @@ class Observation:
         if here.any() and (out := int((~here).sum())):
             warn(
                 f"Source {self.name!r}: {out} of {len(here)} places lie outside of the model's domain, "
-                f"{Grid.of_spec(spec)}, and are dropped."
+                f"{grid_of_spec(spec)}, and are dropped."
             )
         if there.any() and (out := int((~there).sum())):
             warn(

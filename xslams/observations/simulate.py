@@ -9,7 +9,9 @@ import scipy.sparse as sp
 import xarray as xr
 
 from xslams.errors import DimensionError, ObservationError
-from xslams.labels.coordinates import Grid, coordinate, grid_of, listed, match_axis
+from xslams.geometry import Grid
+from xslams.labels.coordinates import coordinate, listed, match_axis
+from xslams.labels.grid import grid_of
 from xslams.observations.observation import Observation
 from xslams.typing import Method
 from xslams.weights import point_weights

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xslams.labels.coordinates import coordinate, hours, is_time
+from xslams.labels.calendar import calendar_of, hours
+from xslams.labels.coordinates import coordinate, is_time
 from xslams.observations.reading import read
-from xslams.observations.temporal import averaging_period, bounds_of, calendar_of, is_sum, match_times, period_lengths
+from xslams.observations.temporal import averaging_period, bounds_of, is_sum, match_times, period_lengths
 
 if TYPE_CHECKING:
     import scipy.sparse as sp

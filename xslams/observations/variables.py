@@ -8,8 +8,8 @@ import xarray as xr
 
 from xslams.errors import UnitError, VariableError
 from xslams.labels.coordinates import listed
-from xslams.labels.schema import match_variables, same_quantity
 from xslams.labels.units import unit_factors
+from xslams.labels.variables import match_variables, same_quantity
 from xslams.spec import Spec, VariableSpec
 
 __all__ = ["choose", "factors"]
