@@ -122,7 +122,7 @@ def _convex_parts(polygons: _Vectors) -> tuple[_Vectors, _Indices]:
 def _uncrossed(p: _Vectors) -> _Vectors:
     """Cells, of which those whose edges cross are replaced by the larger of their two triangles.
 
-    Cells that reach beyond a pole cross there, where those around them end as well.
+    Edges of cells that reach beyond a pole cross at the pole, where the cells around them end as well.
     """
     turns = _turns(p)
     least = 1e-9 * np.abs(turns).max(axis=0)
@@ -164,7 +164,7 @@ class _Cells:
 
 
 def _discs(p: _Vectors) -> tuple[_Vectors, FloatArray]:
-    """Middles of polygons, shape (3, n), and distances from there within which all of their corners lie."""
+    """Middles of polygons, shape (3, n), and the distance from each within which all corners of the polygon lie."""
     middle = p.mean(axis=0)
     return middle, np.max([_length(corner - middle) for corner in p], axis=0) * (1 + 1e-9)
 
