@@ -7,9 +7,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
-# Notebooks run in a process of their own, which should leave the other cores to others too.
+# Each notebook runs in its own process; limit its threads so that pages can be built side by side.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
-# tqdm misses its widget for notebooks, although no bar is shown; a page is not the place to say so.
+# tqdm warns that its notebook widget is missing, although no bar is shown.
 os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"
 
 project = "xslams"
@@ -31,7 +31,7 @@ default_role = "py:obj"
 
 autosummary_generate = True
 autodoc_member_order = "bysource"
-autodoc_typehints = "none"  # the signature has them; the numpydoc section says what they mean
+autodoc_typehints = "none"  # the signature shows them, and the numpydoc sections explain them
 autodoc_type_aliases = {"ObservationsLike": "ObservationsLike", "Target": "Target"}
 napoleon_google_docstring = False
 napoleon_use_rtype = False

@@ -6,12 +6,11 @@ Reads `ncep_air_2013_2014.zarr` from the folder of shared data (`XSLAMS_SHARED`,
 repository) and trains on 2013-01-01 to 2014-06-30; the rest of 2014 is for judging (`python -m benchmarks ncep`). Takes
 a minute.
 
-545 days are few, and what they determine is a Gaussian: seasonal mean, spread, a localised covariance, and
-autocovariances of its modes. Choices were made inside the training period: half years of it were hidden in turn, each
-with one other year to learn its climate from, as in the real split. Errors in K are larger there, since the hidden
-half years are winter and spring. The period that is judged was scored about twenty times on the way, and a
-disappointing score there is what prompted the search for smoother lag correlations, so its scores are mildly
-optimistic.
+545 days determine no more than a Gaussian: seasonal mean, spread, a localised covariance, and autocovariances of its
+modes. The choices were made within the training period: half years of it were hidden in turn, each with one other year
+to learn its climate from, as in the real split. Their errors in K are larger than those of the period that is judged,
+since the hidden half years are winter and spring. That period was scored about twenty times on the way, and a
+disappointing score prompted the search for smoother lag correlations, so its scores are mildly optimistic.
 
 Optimal interpolation with the same ingredients, mean over both half years:
 
@@ -28,10 +27,11 @@ This model, mid-January to the end of February:
 - one spread for the year: a harmonic for each cell overfits                      3.15
 - lag correlations averaged over 21 modes of like variance (61: 3.11, 151: 3.13)  3.10
 
-What did not help: more harmonics, a separate analysis of slow anomalies (means of 31 days), covariances between modes
+These did not help: more harmonics, a separate analysis of slow anomalies (means of 31 days), covariances between modes
 at different times, covariances that are homogeneous in longitude, daily means from other hours as additional samples.
 """
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -39,14 +39,14 @@ from pathlib import Path
 import xarray as xr
 
 import xslams  # noqa: F401  (registers .slams)
+from xslams.options import TrainingOptions
 
 SHARED = Path(os.environ.get("XSLAMS_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "data"
 
-options = {
-    "patch": 1, "modes": 300, "lags": 4, "mean_order": 1, "std_order": 0, "localization": 3000.0,
-    "smoothing": 21, "epochs": 0,
-}  # fmt: skip
-about = {
+OPTIONS = TrainingOptions(
+    patch=1, modes=300, lags=4, mean_order=1, std_order=0, localization=3000.0, smoothing=21, epochs=0
+)
+ABOUT = {
     "name": "ncep-na",
     "summary": "Daily mean near-surface air temperature over North America, NCEP grid (2.5 degrees)",
     "license": "MIT",
@@ -58,5 +58,5 @@ if __name__ == "__main__":
     daily["air"].attrs = {
         "units": "K", "standard_name": "air_temperature", "long_name": "near-surface air temperature",
     }  # fmt: skip
-    model = daily.slams.fit(window=5, seed=0, **options, **about)
+    model = daily.slams.fit(window=5, seed=0, **dataclasses.asdict(OPTIONS), **ABOUT)
     print("saved", model.save(sys.argv[1] if len(sys.argv) > 1 else "ncep-na.safetensors"))

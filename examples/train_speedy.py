@@ -3,31 +3,32 @@
     python examples/train_speedy.py [--more FOLDER ...] [OUT.safetensors]
 
 Reads two independent runs of SPEEDY (`speedy_t30_daily_4yr.nc`, `speedy_t30_daily_2yr_b.nc`) from the folder of shared
-data, of which the first gives its first three years and keeps the fourth for judging; and further runs, FOLDERs of
-`part_*.nc` as `simulate_speedy_t30.py` beside them writes. The embedded weights had two more, made by
+data. The first three years of the first run are for training, its fourth for judging. FOLDERs of `part_*.nc`, which
+`simulate_speedy_t30.py` in the same folder writes, hold further runs. The embedded weights had two more, made by
 
     python simulate_speedy_t30.py c 7 2010-04-01
     python simulate_speedy_t30.py d 7 2010-10-01
 
 and stopped after 2280 days: 6025 days in all, without spin-up. Training takes about an hour on two cores.
 
-What helped, by the error of the linear analysis of all three sources on twelve days of the fourth year:
+These choices helped, by the error of the linear analysis of all three sources on twelve days of the fourth year:
 
-- 6025 days in place of 1645, and latents whose channels are uncorrelated in every cell: 1.86 to 1.78 K. On the 1645
-  days the latter alone made it 1.84 K.
+- 6025 days in place of 1645, and latents whose channels are uncorrelated in every cell: 1.78 K instead of 1.86 K. On
+  the 1645 days, uncorrelated latents alone gave 1.84 K.
 - The first 90 days of each run are left out: its stratosphere is still warming up, which spoils the climatology.
 - Four annual harmonics in the mean: two are worse by 0.03 K, five and more again worse.
 - Precipitation enters as a square root beyond 2 mm/day; a logarithm was worse than no transform.
-- The Gaussian prior inside the denoiser, homogeneous along latitude circles: the network starts from what it knows.
+- The denoiser has a Gaussian prior, homogeneous along latitude circles, from which the network starts.
 
-What is still to be had: with a localised covariance that differs along latitude circles too, mixed with the homogeneous
-one, the same analysis has 1.70 K.
+A localised covariance that also differs along latitude circles, mixed with the homogeneous one, would bring the error
+of the same analysis down to 1.70 K.
 
 The embedded weights were trained stage by stage, with an autoencoder trained on the 1645 days of the first two runs;
-a run of this script from start to end was not tried with all of the data.
+this script was not run from start to end with all of the data.
 """
 
 import argparse
+import dataclasses
 import os
 from pathlib import Path
 
@@ -35,17 +36,18 @@ import numpy as np
 import xarray as xr
 
 import xslams  # noqa: F401  (registers .slams)
+from xslams.options import TrainingOptions
 
 SHARED = Path(os.environ.get("XSLAMS_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "data"
 SPIN_UP, TRAINING = 90, 1095
 #: Runs overlap in time. Moved by multiples of 28 years, after which the calendar repeats, they follow each other.
 APART = np.timedelta64(10227, "D")
 
-options = {
-    "latent_channels": 48, "modes": 180, "mean_order": 4, "std_order": 1, "autoencoder_epochs": 4,
-    "width": (96, 128), "dropout": 0.05, "half_precision": True,
-}  # fmt: skip
-about = {
+OPTIONS = TrainingOptions(
+    epochs=25, latent_channels=48, modes=180, mean_order=4, std_order=1, autoencoder_epochs=4, width=(96, 128),
+    dropout=0.05, half_precision=True,
+)  # fmt: skip
+ABOUT = {
     "name": "speedy-t30",
     "summary": "Global daily means of the SPEEDY simulation: temperature on 8 levels, precipitation, outgoing longwave",
     "license": "MIT",
@@ -75,5 +77,5 @@ if __name__ == "__main__":
         fields, dim="time", data_vars="minimal", coords="minimal", compat="override", join="override",
         combine_attrs="override",
     )  # fmt: skip
-    model = ds.slams.fit(aux=["pr", "olr"], window=5, epochs=25, seed=0, **options, **about)
+    model = ds.slams.fit(aux=["pr", "olr"], window=5, seed=0, **dataclasses.asdict(OPTIONS), **ABOUT)
     print("saved", model.save(arguments.out))

@@ -2,8 +2,8 @@
 
     python examples/train_systems.py lorenz63 lorenz63-ode lorenz96 kolmogorov
 
-Everything is simulated on the spot. On one core of 2024 the Lorenz models take 20 to 70 minutes each, `kolmogorov`
-about an hour.
+The script simulates its own training data. On one core of 2024 the Lorenz models take 20 to 70 minutes each, and
+`kolmogorov` takes about an hour.
 """
 
 from __future__ import annotations
@@ -15,107 +15,76 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 import xslams
-from xslams.priors.system_networks import SystemNetworks
+from xslams.options import SystemTrainingOptions, TrainingOptions
 from xslams.spec import Spec, VariableSpec
-from xslams.systems import KolmogorovFlow, Lorenz63, Lorenz96
-from xslams.systems.common import System
-from xslams.training import fit_arrays
-from xslams.training.trajectories import fit_trajectories, fit_transition, measure_levels
+from xslams.systems import KolmogorovFlow, Lorenz63, Lorenz96, System
+from xslams.training import fit_arrays, fit_system
 
 DATA = Path(xslams.__file__).parent / "data"
 FRAMES = 512
 
 
-def spec_of(system: System, **options: Any) -> Spec:
+def spec_of(system: System, **about: Any) -> Spec:
     """Describe a model of a system: its variables, coordinates and parameters."""
     parameters = {f.name: getattr(system, f.name) for f in dataclasses.fields(system)}
+    frame = system.simulate(0, spinup=0)
     return Spec(
-        variables=tuple(
-            VariableSpec(name, "1", long_name=system._attributes[name]["long_name"]) for name in system.variables
-        ),
+        variables=tuple(VariableSpec(name, "1", long_name=frame[name].attrs["long_name"]) for name in system.variables),
         time_step=system.dt,
+        dims=system.dims,
         system={"name": type(system).__name__, **parameters},
         license="MIT",
-        **options,
+        **about,
     )
 
 
 def train(
-    system: System, spec: Spec, trajectories: int, options: dict[str, Any], steps: dict[str, Any]
+    system: System, spec: Spec, trajectories: int, options: SystemTrainingOptions, *, mean: Any, std: Any
 ) -> xslams.Model:
-    """Train the network of trajectories and the step."""
-    torch.manual_seed(0)
+    """Simulate trajectories, and train a model on them."""
     states = system.state(system.simulate(FRAMES - 1, trajectories=trajectories, seed=1))
-    shape = (len(spec.variables), len(spec.lat), len(spec.lon))
-    data = torch.as_tensor(states.reshape(trajectories, FRAMES, *shape), dtype=torch.float32)
-    networks = SystemNetworks(spec)
-    if isinstance(system, Lorenz63):
-        networks.mean.copy_(torch.as_tensor(system.mean).reshape(-1, 1, 1))
-        networks.std.copy_(torch.as_tensor(system.scale).reshape(-1, 1, 1))
-    else:
-        networks.mean.fill_(2.3)
-        networks.std.fill_(3.64)
-    z = networks.standardize(data).flatten(3)
-    fit_trajectories(networks.filters, z, **options)
-    transition = networks.transition
-    transition.substeps = 1
-    fit_transition(transition, z, **steps)
-    if spec.architecture.get("substeps", 1) == 2:
-        # Half of the step that was learned is where two steps begin.
-        transition.substeps = 2
-        with torch.no_grad():
-            transition.last.weight /= 2
-            transition.last.bias /= 2
-        fit_transition(
-            transition, z, steps=2 * steps["steps"] // 3, batch=steps["batch"], learning_rate=1e-3, least=1e-5
-        )
     unseen = system.state(system.simulate(80, trajectories=max(trajectories // 32, 8), seed=5))
-    fresh = torch.as_tensor(unseen, dtype=torch.float32).reshape(len(unseen), 81, *shape)
-    measure_levels(networks, networks.standardize(fresh).flatten(3))
-    networks.eval().requires_grad_(requires_grad=False)
-    return xslams.Model(spec, prior=networks)
+    spec = dataclasses.replace(
+        spec, training={"trajectories": trajectories, "frames": FRAMES, **dataclasses.asdict(options)}
+    )
+    states, unseen = (a.reshape(*a.shape[:2], *spec.frame_shape) for a in (states, unseen))
+    return fit_system(spec, states, unseen, options, mean=mean, std=std)
 
 
 def lorenz63() -> xslams.Model:
     """Return the chain of Rozet and Louppe: noise of unit intensity, a frame every 0.025."""
     system = Lorenz63(noise=1.0)
-    options = {"length": 48, "batch": 256, "steps": 4200, "noise": (0.004, 30.0)}
     spec = spec_of(
-        system, name="lorenz63", summary="Lorenz-63 with noise, as in SDA", lat=(0.0,), lon=(0.0,), periodic=False,
-        architecture={"memory": 48, "hidden": 96, "reach": 0, "blocks": True, "products": 32, "step_reach": 0},
-        training={"trajectories": 2048, "frames": FRAMES, **options},
-    )  # fmt: skip
-    return train(system, spec, 2048, options, {"steps": 1500})
+        system, name="lorenz63", summary="Lorenz-63 with noise, as in SDA", lat=(0.0,), lon=(0.0,), periodic=False
+    )
+    options = SystemTrainingOptions(products=32, length=48, batch=256, steps=4200, transition_steps=1500)
+    return train(system, spec, 2048, options, mean=system.mean, std=system.scale)
 
 
 def lorenz63_ode() -> xslams.Model:
     """Return the deterministic system, a frame every 0.05."""
     system = Lorenz63(dt=0.05, substeps=5)
-    options = {"length": 64, "batch": 192, "steps": 3000, "noise": (0.01, 30.0)}
     spec = spec_of(
-        system, name="lorenz63-ode", summary="Lorenz-63 without noise", lat=(0.0,), lon=(0.0,), periodic=False,
-        architecture={"memory": 48, "hidden": 96, "reach": 0, "blocks": True, "products": 48, "step_reach": 0},
-        training={"trajectories": 2048, "frames": FRAMES, **options},
-    )  # fmt: skip
-    return train(system, spec, 2048, options, {"steps": 5000})
+        system, name="lorenz63-ode", summary="Lorenz-63 without noise", lat=(0.0,), lon=(0.0,), periodic=False
+    )
+    options = SystemTrainingOptions(length=64, batch=192, steps=3000, noise=(0.01, 30.0), transition_steps=5000)
+    return train(system, spec, 2048, options, mean=system.mean, std=system.scale)
 
 
 def lorenz96() -> xslams.Model:
     """Return Lorenz-96 with 40 sites, a frame every 0.05."""
     system = Lorenz96()
-    options = {"length": 32, "batch": 16, "steps": 4500, "noise": (0.02, 20.0)}
     spec = spec_of(
         system, name="lorenz96", summary="Lorenz-96 with 40 sites", lat=(0.0,), lon=tuple(np.arange(40) * 9.0),
         periodic=True,
-        architecture={
-            "memory": 40, "hidden": 80, "reach": 2, "blocks": False, "products": 48, "step_reach": 3, "substeps": 2,
-        },
-        training={"trajectories": 256, "frames": FRAMES, **options},
     )  # fmt: skip
-    return train(system, spec, 256, options, {"steps": 6000, "batch": 256})
+    options = SystemTrainingOptions(
+        memory=40, hidden=80, reach=2, blocks=False, products=48, step_reach=3, substeps=2, length=32, batch=16,
+        steps=4500, noise=(0.02, 20.0), transition_steps=6000, transition_batch=256,
+    )  # fmt: skip
+    return train(system, spec, 256, options, mean=2.3, std=3.64)
 
 
 def kolmogorov() -> xslams.Model:
@@ -128,10 +97,11 @@ def kolmogorov() -> xslams.Model:
     )  # fmt: skip
     vorticity = system.simulate(199, trajectories=48, seed=1)["vorticity"].values
     runs = [(run[:, None], np.zeros(len(run))) for run in vorticity]
-    return fit_arrays(
-        spec, runs, epochs=2, patch=2, latent_channels=4, hidden=0, autoencoder_epochs=0, modes=128, mean_order=0,
-        std_order=0, width=(32, 64), blocks=2, location=8, dropout=0.0, batch=16, seed=0,
+    options = TrainingOptions(
+        epochs=2, patch=2, latent_channels=4, hidden=0, autoencoder_epochs=0, modes=128, mean_order=0, std_order=0,
+        width=(32, 64), blocks=2, location=8, dropout=0.0, batch=16,
     )  # fmt: skip
+    return fit_arrays(spec, runs, options, seed=0)
 
 
 MODELS: dict[str, Callable[[], xslams.Model]] = {

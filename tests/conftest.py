@@ -56,8 +56,9 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     """A saved model of ``t`` (state, 2 levels) and ``pr`` (aux) on a periodic 8 x 16 grid, barely trained."""
+    from xslams.options import TrainingOptions
     from xslams.spec import Spec, VariableSpec
-    from xslams.training.fit import fit_arrays
+    from xslams.training import fit_arrays
 
     lat = np.linspace(-70.0, 70.0, 8)
     lon = np.arange(16) * 22.5
@@ -80,7 +81,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     pr = np.maximum(4 * wave[:, None] - 1, 0)
     fields = np.concatenate([t, pr], axis=1)
     fields[:, :2] += rng.normal(scale=0.5, size=t.shape)
-    model = fit_arrays(spec, [(fields, (days % 365) / 365.25)], epochs=1, seed=0, progress=False, device="cpu")
+    runs = [(fields, (days % 365) / 365.25)]
+    model = fit_arrays(spec, runs, TrainingOptions(epochs=1), seed=0, progress=False, device="cpu")
     model.save(tmp_path_factory.mktemp("model") / "tiny.safetensors")
     return model
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
+import math
 import numbers
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Self
 
 from xslams.errors import OptionError
 from xslams.typing import PRECISIONS, Precision
 
-__all__ = ["ComputeOptions", "SamplerOptions", "require"]
+__all__ = ["ComputeOptions", "SamplerOptions", "SystemTrainingOptions", "TrainingOptions", "require"]
 
 
 def require(holds: bool, name: str, got: object, expected: str) -> None:
@@ -59,8 +63,8 @@ class SamplerOptions:
         Whether member ``2 k + 1`` has the negated noise of member ``2 k``.
     """
 
-    guidance: object = "mmps"
-    sampler: object = "auto"
+    guidance: Any = "mmps"
+    sampler: Any = "auto"
     steps: int = 32
     corrections: int = 0
     antithetic: bool = False
@@ -96,3 +100,274 @@ class ComputeOptions:
         size = self.batch_size
         require(size == "auto" or _is_whole(size, 1), "batch_size", size, "'auto' or a whole number of at least 1")
         require(self.precision in PRECISIONS, "precision", self.precision, " or ".join(map(repr, PRECISIONS)))
+
+
+def _is_number(value: object, least: float = -math.inf) -> bool:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
+    return math.isfinite(value) and float(value) >= least
+
+
+@dataclass(frozen=True)
+class _TrainingOptions:
+    """What options of training have in common: they come from keyword arguments and check themselves."""
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any] | None = None, /, **more: Any) -> Self:
+        """Make options from a mapping and keyword arguments, which override it; the others have their defaults.
+
+        Raises
+        ------
+        OptionError
+            If an option is unknown or its value is out of range.
+
+        Examples
+        --------
+        >>> TrainingOptions.of({"patch": 2}, epochs=10).patch
+        2
+        >>> TrainingOptions.of(mode=4)
+        Traceback (most recent call last):
+        xslams.errors.OptionError: Unknown option 'mode'. Did you mean 'modes'? Choose from 'epochs', ...
+        """
+        values = {**(given or {}), **more}
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in values:
+            if name not in known:
+                near = difflib.get_close_matches(str(name), known, n=1)
+                meant = f" Did you mean {near[0]!r}?" if near else ""
+                msg = f"Unknown option {name!r}.{meant} Choose from {', '.join(map(repr, known))}."
+                raise OptionError(msg)
+        return cls(**values)
+
+    def _require_whole(self, least: int, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            require(_is_whole(value, least), name, value, f"a whole number of at least {least}")
+            # The header of a model file holds Python's integers and not those of numpy.
+            object.__setattr__(self, name, int(value))
+
+    def _require_positive(self, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            require(_is_number(value) and value > 0, name, value, "a positive number")
+
+    def _require_fraction(self, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            require(_is_number(value, 0) and value < 1, name, value, "a number from 0 to below 1")
+
+    def _require_flag(self, name: str) -> None:
+        require(isinstance(getattr(self, name), bool), name, getattr(self, name), "True or False")
+
+
+@dataclass(frozen=True)
+class TrainingOptions(_TrainingOptions):
+    """Settings of the training of a model of gridded fields, see `xslams.training.fit_arrays`.
+
+    The defaults are for some years of daily global fields on a grid of a few thousand cells. A year or two determine
+    little more than a Gaussian: take fewer annual harmonics and ``epochs=0``, and taper the covariance.
+
+    Attributes
+    ----------
+    epochs
+        Passes of the score network over the training windows. 30 are enough for a year or more of daily fields; 0
+        leaves the Gaussian prior alone.
+    latent_channels
+        Channels of a latent frame. None: three tenths of the values of a patch, at least 4; with ``patch=1`` as many as
+        the fields have, and the autoencoder is the identity.
+    patch
+        Factor by which the latent grid is coarser than that of the fields, in latitude and longitude. 4 leaves a
+        sixteenth of the cells, which is what makes the score network affordable.
+    hidden
+        Width of the nonlinear branch of the encoder; 0 leaves the linear branch alone.
+    autoencoder_epochs
+        Passes of the autoencoder over the frames. Few are needed, as it starts from the leading patterns of single
+        patches; 0 leaves it there.
+    aux_weight
+        Weight of the error of auxiliary variables in the loss of the autoencoder, relative to that of the state. Below
+        1, as they are observed and not analysed.
+    modes
+        Modes of the Gaussian prior, per zonal wavenumber on a grid that is periodic in longitude, else of the whole
+        frame; what they leave out is white noise in space.
+    lags
+        Largest lag, in frames, whose autocovariances the Gaussian prior stores; an autoregression extends them.
+    shrinkage
+        Weight, 0 to 1, of the mean variance of all modes against their own. 0 trusts the sample.
+    localization
+        Half of the distance, in km, at which the covariance of the Gaussian prior is tapered to zero. None: nowhere. It
+        pays with few frames. Grids that are periodic in longitude have modes per wavenumber and no taper.
+    smoothing
+        Number of modes of like variance over which lag correlations are averaged, odd. 1 keeps those of every mode;
+        with few frames these are noise.
+    folds
+        Number of contiguous parts of the data, each of which in turn measures the variances of modes that were found
+        without it. 0 measures them on the frames of which the modes were made, which overrates the leading ones.
+    mean_order, std_order
+        Number of annual harmonics of the mean of every cell, and of the logarithm of its standard deviation.
+    width
+        Channels of the score network at each resolution, finest first, multiples of 8. None at all, ``()``, leaves the
+        Gaussian prior alone.
+    blocks
+        Residual blocks of the score network at each resolution, on the way down and again on the way up.
+    location
+        Learned features of the score network per latent cell, which stand for coasts, orography and latitude.
+    dropout
+        Dropout rate inside the blocks of the score network, as years of daily fields are few for a network.
+    batch
+        Frames or windows per step of the optimiser.
+    learning_rate
+        Largest learning rate of the score network.
+    weight_decay
+        Weight decay of the score network.
+    ema
+        Decay per step of the moving average of the weights of the score network, which is what the model keeps.
+    sigma_median, sigma_spread
+        Median of the noise levels of training, relative to latents of unit variance, and standard deviation of their
+        logarithm. Levels between a tenth and ten are where the network has something to learn: below, the noisy latents
+        themselves are a good estimate; above, the climate is.
+    holdout
+        Share of the frames at the end of each stretch of data on which the score network is calibrated and not trained.
+    trust
+        Factor on the posterior variance that calibration finds. Below 1 the analysis relies more on the prior; it is
+        for models whose members follow the observations too closely.
+    half_precision
+        Whether the score network is trained in bfloat16: faster on processors that know it.
+
+    Raises
+    ------
+    OptionError
+        If a value is out of range.
+
+    Examples
+    --------
+    >>> TrainingOptions(patch=0)
+    Traceback (most recent call last):
+    xslams.errors.OptionError: patch=0; expected a whole number of at least 1.
+    """
+
+    epochs: int = 30
+    latent_channels: int | None = None
+    patch: int = 4
+    hidden: int = 64
+    autoencoder_epochs: int = 20
+    aux_weight: float = 0.5
+    modes: int = 100
+    lags: int = 4
+    shrinkage: float = 0.0
+    localization: float | None = None
+    smoothing: int = 1
+    folds: int = 0
+    mean_order: int = 2
+    std_order: int = 1
+    width: tuple[int, ...] = (96, 128)
+    blocks: int = 2
+    location: int = 16
+    dropout: float = 0.1
+    batch: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    ema: float = 0.995
+    sigma_median: float = 1.0
+    sigma_spread: float = 1.4
+    holdout: float = 0.05
+    trust: float = 1.0
+    half_precision: bool = False
+
+    def __post_init__(self) -> None:
+        self._require_whole(1, "patch", "modes", "smoothing", "blocks", "batch")
+        self._require_whole(0, "epochs", "hidden", "autoencoder_epochs", "lags", "folds", "location")
+        self._require_whole(0, "mean_order", "std_order")
+        require(self.smoothing % 2 == 1, "smoothing", self.smoothing, "an odd number of modes")
+        require(self.folds != 1, "folds", self.folds, "0 or at least 2, as other parts give the modes of each")
+        if self.latent_channels is not None:
+            self._require_whole(1, "latent_channels")
+        if self.localization is not None:
+            self._require_positive("localization")
+        self._require_positive("aux_weight", "learning_rate", "sigma_median", "trust")
+        self._require_fraction("dropout", "ema", "holdout")
+        shrinkage = _is_number(self.shrinkage, 0) and self.shrinkage <= 1
+        require(shrinkage, "shrinkage", self.shrinkage, "a number from 0 to 1")
+        for name in ("weight_decay", "sigma_spread"):
+            require(_is_number(getattr(self, name), 0), name, getattr(self, name), "a number of at least 0")
+        self._require_flag("half_precision")
+        width: object = self.width
+        widths = isinstance(width, tuple | list) and all(_is_whole(w, 8) and w % 8 == 0 for w in width)
+        require(widths, "width", width, "multiples of 8, one for each resolution, such as (96, 128)")
+        object.__setattr__(self, "width", tuple(int(w) for w in self.width))
+
+
+@dataclass(frozen=True)
+class SystemTrainingOptions(_TrainingOptions):
+    """Settings of the training of a model of trajectories of a small system, see `xslams.training.fit_system`.
+
+    Sizes are in numbers per site, of which a system without space has one. The defaults are for the equations of Lorenz
+    (1963).
+
+    Attributes
+    ----------
+    memory
+        Size of the memory of each of the two filters.
+    hidden
+        Width of the hidden layers of the filters.
+    reach
+        Sites on both sides that the filters see of each frame.
+    blocks
+        Whether the filters estimate a block-tridiagonal precision matrix of the trajectory instead of a diagonal one;
+        for one site only.
+    products
+        Width of the two layers of products in the step from frame to frame.
+    step_reach
+        Sites on both sides that each layer of the step sees.
+    substeps
+        How many times the layers of the step are applied from frame to frame. Once is enough for most; several times
+        where a polynomial of fourth degree does not carry to the next frame.
+    length
+        Frames of a training sample of the filters.
+    steps, batch
+        Steps of the optimiser of the filters, and samples in each.
+    learning_rate
+        Largest learning rate of the filters.
+    noise
+        Smallest and largest noise level of training, relative to states of unit variance; they span what the noise
+        schedule of sampling asks for.
+    ema
+        Decay per step of the moving average of the weights of the filters, which is what the model keeps.
+    transition_steps, transition_batch
+        Steps of the optimiser of the step from frame to frame, and pairs of frames in each.
+    transition_learning_rate
+        Its largest learning rate.
+
+    Raises
+    ------
+    OptionError
+        If a value is out of range.
+    """
+
+    memory: int = 48
+    hidden: int = 96
+    reach: int = 0
+    blocks: bool = True
+    products: int = 48
+    step_reach: int = 0
+    substeps: int = 1
+    length: int = 48
+    steps: int = 4000
+    batch: int = 256
+    learning_rate: float = 3e-3
+    noise: tuple[float, float] = (0.004, 30.0)
+    ema: float = 0.99
+    transition_steps: int = 1500
+    transition_batch: int = 4096
+    transition_learning_rate: float = 3e-3
+
+    def __post_init__(self) -> None:
+        self._require_whole(1, "memory", "hidden", "products", "substeps", "length", "steps", "batch")
+        self._require_whole(1, "transition_steps", "transition_batch")
+        self._require_whole(0, "reach", "step_reach")
+        self._require_positive("learning_rate", "transition_learning_rate")
+        self._require_fraction("ema")
+        self._require_flag("blocks")
+        noise: object = self.noise
+        pair = isinstance(noise, tuple | list) and len(noise) == 2 and all(_is_number(level, 0) for level in noise)
+        require(pair and 0 < self.noise[0] < self.noise[1], "noise", noise, "a positive level and a larger one")
+        object.__setattr__(self, "noise", (float(self.noise[0]), float(self.noise[1])))

@@ -100,8 +100,8 @@ def check_adjoint(
     """
     import torch
 
-    from xslams.inference.guidance import Linearizable
-    from xslams.inference.operators import jacobian_product
+    from xslams.inference.observation_operator import ObservationOperator
+    from xslams.linalg.autodiff import jacobian_product
 
     names = list(at) if isinstance(at, Mapping) else []
     parts = [at[n].detach() for n in names] if isinstance(at, Mapping) else [at.detach()]
@@ -118,7 +118,7 @@ def check_adjoint(
     generator = torch.Generator().manual_seed(seed)
     scale = torch.cat([p.abs().mean().clamp(min=1e-6).expand(p.numel()) for p in parts])
     v = scale * torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x)
-    if isinstance(operator, Linearizable) and not names:
+    if isinstance(operator, ObservationOperator) and not names:
         y = observe(x).detach()
         forward, backward = operator.linearize(parts[0])
         product = forward(v.reshape(parts[0].shape))

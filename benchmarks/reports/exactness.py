@@ -30,7 +30,7 @@ from tests.problems.posteriors import (
 from xslams.inference import sample_posterior
 from xslams.inference.guidance import MMPS, guide
 from xslams.inference.samplers import sample
-from xslams.priors.composed import ComposedDenoiser
+from xslams.priors.composed import compose
 
 MEMBERS = 4096
 
@@ -106,7 +106,7 @@ def windows() -> None:
             cells = []
             for window in (5, 9, 17, 33):
                 most = window - 1 if rule == "overlap" else (window - 1) // 2
-                denoiser = ComposedDenoiser(
+                denoiser = compose(
                     AR1(phi, knows=True), window, rule=rule, context=most if context == "most" else (most + 1) // 2,
                     batch_size=10**6,
                 )  # fmt: skip

@@ -44,6 +44,7 @@ from benchmarks.cases.ncep import (
     sst_observation,
     station_observations,
 )
+from benchmarks.counting import counted
 from benchmarks.references.oi import REFERENCES, crps_normal
 from xslams.model import Model
 
@@ -56,19 +57,6 @@ _GAUSSIAN = {
     "patch": 1, "modes": 300, "lags": 4, "mean_order": 1, "std_order": 0, "localization": 3000.0, "smoothing": 21,
     "epochs": 0,
 }  # fmt: skip
-
-
-class Calls:
-    """Counts windows of single members that go through the score network."""
-
-    def __init__(self, model: Model) -> None:
-        self.count = 0
-        score = model.prior().score
-        if score is not None:
-            score.register_forward_pre_hook(self._add)
-
-    def _add(self, _module: object, arguments: tuple[np.ndarray, ...]) -> None:
-        self.count += len(arguments[0])
 
 
 def months(time: xr.DataArray, context: int) -> list[tuple[slice, slice]]:
@@ -126,19 +114,19 @@ def row(
     options: argparse.Namespace,
 ) -> None:
     """Analyse, score and print."""
-    calls, start = Calls(model), time.perf_counter()
-    analysis = analyse(
-        model, truth, sources, options.members,
-        steps=options.steps, seed=options.seed, antithetic=not options.independent,
-    )  # fmt: skip
+    start = time.perf_counter()
+    with counted(model.prior().score) as calls:
+        analysis = analyse(
+            model, truth, sources, options.members,
+            steps=options.steps, seed=options.seed, antithetic=not options.independent,
+        )  # fmt: skip
     seconds = time.perf_counter() - start
     scores = analysis.slams.score(truth)
     values = (float(scores[k]) for k in ("rmse", "crps", "spread", "spread_skill"))
     windows = sum(days.stop - days.start for days, _ in months(truth["time"], model.spec.window - 1)) * options.members
     print(line(name, *values), flush=True)
-    print(
-        f"{'':<34} {seconds:.0f} s, {calls.count / max(windows, 1):.0f} network calls per member and window", flush=True
-    )
+    each = calls.samples / max(windows, 1)
+    print(f"{'':<34} {seconds:.0f} s, {each:.0f} network calls per member and window", flush=True)
 
 
 def without(fields: xr.Dataset, hidden: slice) -> xr.Dataset:

@@ -23,12 +23,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from distributed import Client, LocalCluster
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import xslams
 from xslams.pipeline import windows
-from xslams.priors.denoiser import TrajectoryDenoiser
-from xslams.priors.latent import Networks
+from xslams.priors.gaussian import TrajectoryGaussian
+from xslams.priors.latent import LatentPrior
 
 GRIDS = {"T30": (48, 96), "1.5 degrees": (120, 240), "0.25 degrees": (720, 1440)}
 
@@ -59,7 +60,7 @@ def needs(lat: int, lon: int, length: int) -> dict[str, float]:
         spec, lat=tuple(np.linspace(-89, 89, lat).tolist()), lon=tuple((np.arange(lon) * 360 / lon).tolist())
     )
     with torch.device("meta"):
-        networks = Networks(spec)
+        networks = LatentPrior(spec)
         shape = (1, spec.window, *networks.autoencoder.latent_shape)
         windows = torch.empty(shape)
         assert networks.score is not None
@@ -85,26 +86,22 @@ def needs(lat: int, lon: int, length: int) -> dict[str, float]:
 
 def products(steps: int) -> float:
     """Count the products with the Gaussian covariance per network call that the guidance of stations takes."""
-    calls = {"covariance": 0, "forward": 0}
-    originals = {name: getattr(TrajectoryDenoiser, name) for name in calls}
+    original = TrajectoryGaussian.covariance
+    calls = 0
 
-    def counted(name: str) -> Callable[..., object]:
-        def call(*args: object, **kwargs: object) -> object:
-            calls[name] += 1
-            return originals[name](*args, **kwargs)
-
-        return call
+    def counting(self: TrajectoryGaussian, *arguments: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return original(self, *arguments)
 
     truth = xslams.open_tutorial().isel(time=slice(10))
     stations = xslams.simulate_observations(truth["t"].isel(sigma=slice(0, 2)), stations=200, error=1.0, seed=3)
+    TrajectoryGaussian.covariance = counting  # type: ignore[method-assign]
     try:
-        for name in calls:
-            setattr(TrajectoryDenoiser, name, counted(name))
         truth.slams.assimilate([stations], "speedy-t30", members=1, steps=steps, device="cpu")
     finally:
-        for name, method in originals.items():
-            setattr(TrajectoryDenoiser, name, method)
-    return calls["covariance"] / calls["forward"]
+        TrajectoryGaussian.covariance = original  # type: ignore[method-assign]
+    return calls / steps
 
 
 def throughput(workers: int, members: int, days: int, steps: int) -> tuple[float, float]:

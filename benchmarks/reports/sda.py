@@ -37,6 +37,7 @@ from scipy.spatial.distance import cdist
 from torch import Tensor
 
 import xslams
+from benchmarks.counting import counted
 from xslams.inference import prior_of, sample_posterior
 from xslams.systems import Lorenz63
 
@@ -115,11 +116,13 @@ def label(options: dict[str, Any]) -> str:
 def diffusion(y: Array, every: int, error: float, seed: int, **options: Any) -> tuple[Array, int]:
     """Draw trajectories of the posterior by xslams, and count calls of the network."""
     prior = prior_of(xslams.open_model("lorenz63"), SPINUP + LENGTH)
-    z = sample_posterior(
-        prior.denoiser, torch.as_tensor(y, dtype=torch.float32), Observe(every), error**2, shape=prior.shape,
-        members=MEMBERS, generator=torch.Generator().manual_seed(seed), **options,
-    )  # fmt: skip
-    return prior.states(z)[:, SPINUP:, :, 0, 0].numpy().astype(float), prior.denoiser.calls  # type: ignore
+    filters = prior.denoiser.networks.filters  # type: ignore[union-attr]  # of a Markov process
+    with counted(filters) as count:
+        z = sample_posterior(
+            prior.denoiser, torch.as_tensor(y, dtype=torch.float32), Observe(every), error**2, shape=prior.shape,
+            members=MEMBERS, generator=torch.Generator().manual_seed(seed), **options,
+        )  # fmt: skip
+    return prior.states(z)[:, SPINUP:, :, 0, 0].numpy().astype(float), count.samples // MEMBERS
 
 
 def distance(a: Array, b: Array) -> float:

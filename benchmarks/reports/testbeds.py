@@ -28,8 +28,9 @@ import torch
 from torch import Tensor
 
 import xslams
+from benchmarks.counting import counted
 from benchmarks.references import classical
-from xslams.inference import Prior, importance_weights, prior_of, resample, sample_posterior
+from xslams.inference import TrajectoryPrior, importance_weights, prior_of, resample, sample_posterior
 from xslams.inference.noise_levels import time_at
 
 Array = npt.NDArray[np.floating[Any]]
@@ -127,8 +128,8 @@ class Data:
         self.mean = prior.states(torch.zeros(1, *prior.shape))[0, 0].flatten()
         self.std = prior.states(torch.ones(1, *prior.shape))[0, 0].flatten() - self.mean
 
-    def window(self, times: int) -> tuple[Prior, dict[str, Any]]:
-        """Prior of a window of so many times, and what `sample_posterior` has to know of its observations."""
+    def window(self, times: int) -> tuple[TrajectoryPrior, dict[str, Any]]:
+        """TrajectoryPrior of a window of so many times, and what `sample_posterior` has to know of its observations."""
         variance = torch.as_tensor(np.diag(self.simulation.R).copy(), dtype=torch.float32)
         prior = prior_of(self.model, (times - 1) * self.setting.frames + 1)
         observe = Observe(self.setting.frames, self.places, self.std[self.places])
@@ -156,7 +157,12 @@ def scored(x: Array, ends: Array, times: int, truth: Array, free: int) -> dict[s
 
 
 def draw(
-    prior: Prior, y: Tensor, known: dict[str, Any], setting: Setting, generator: torch.Generator, **options: Any
+    prior: TrajectoryPrior,
+    y: Tensor,
+    known: dict[str, Any],
+    setting: Setting,
+    generator: torch.Generator,
+    **options: Any,
 ) -> tuple[Tensor, float]:
     """Draw members, those of a window one after the other; and the share of those that were replaced at the end."""
     options = {**setting.options, **options, "shape": prior.shape, "generator": generator}
@@ -185,10 +191,11 @@ def grow(case: classical.Case, simulation: classical.Simulation, setting: Settin
             settled = end >= case.burn_in - 4
             options["t"] = times(denoiser, 0.7, 8) if settled else times(denoiser, 1.5, 12)
         y = data.observations(end - count + 1, count)
-        z, lost = draw(prior, y, known, setting, generator, members=setting.members, **options)
+        with counted(denoiser.networks.filters) as count_network:
+            z, lost = draw(prior, y, known, setting, generator, members=setting.members, **options)
         x = prior.states(z).flatten(2).numpy().astype(float)
         if end >= case.burn_in:
-            called += denoiser.calls
+            called += count_network.samples // setting.members
             moved.append(lost)
             kept.append(x)
         latest = scored(x[None], np.array([end]), count, data.truth, 1)["filter"]
@@ -214,11 +221,11 @@ def windows(case: classical.Case, simulation: classical.Simulation, setting: Set
     start, cpu = time.perf_counter(), time.process_time()
     # As many windows at a time as fit into a few gigabytes with the graph of one network call.
     for n, part in enumerate(y.split(max(4096 // setting.members // len(data.mean), 1))):
-        before = denoiser.calls
         generator = torch.Generator().manual_seed(1000 * seed + n)
         every = part.repeat_interleave(setting.members, 0)
-        z, lost = draw(prior, every, known, setting, generator, members=len(every), antithetic=True)
-        calls = denoiser.calls - before
+        with counted(denoiser.networks.filters) as count:
+            z, lost = draw(prior, every, known, setting, generator, members=len(every), antithetic=True)
+        calls = count.samples // len(every)
         moved += lost * len(part)
         parts.append(prior.states(z).flatten(2).unflatten(0, (len(part), setting.members)).numpy())
     x = np.concatenate(parts).astype(float)

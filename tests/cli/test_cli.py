@@ -157,7 +157,7 @@ def test_an_existing_store_is_resumed_or_replaced_and_never_mixed(command, analy
     assert "seed" in run(*command, "--out", analysis, "--resume", "--seed", 1, code=1)
     run(*command, "--out", analysis, "--resume")
     assert {p: p.stat().st_mtime_ns for p in analysis.rglob("c/*")} == before
-    assert "give one of them" in run(*command, "--out", analysis, "--resume", "--overwrite", code=2)
+    assert "give only one of them" in run(*command, "--out", analysis, "--resume", "--overwrite", code=2)
     other = folder / "replaced.zarr"
     run(*command, "--out", other, "--seed", 1)
     run(*command, "--out", other, "--overwrite")
@@ -200,7 +200,7 @@ def test_a_cluster_computes_the_same(command, analysis, tmp_path):
 
 
 def test_a_scheduler_that_is_not_there(command, tmp_path, monkeypatch):
-    assert "No scheduler" in run(*command, "--out", tmp_path / "a.zarr", "--scheduler", "nonsense://x", code=1)
+    assert "No dask scheduler" in run(*command, "--out", tmp_path / "a.zarr", "--scheduler", "nonsense://x", code=1)
 
 
 # --------------------------------------------------------------------------------------------------------- sources
@@ -213,7 +213,7 @@ def test_a_scheduler_that_is_not_there(command, tmp_path, monkeypatch):
 )
 def test_settings_are_read_from_the_end_of_a_path(path, error, of):
     text = f"{path},name=5," + (",".join(f"error.{k}={v!r}" for k, v in of.items()) if of else f"error={error!r}")
-    assert sources.Source().convert(text, None, None) == {"path": path, "name": "5", "error": of or error}
+    assert sources.ObservationType().convert(text, None, None) == {"path": path, "name": "5", "error": of or error}
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_a_wrong_setting_of_a_source_is_usage(text, message):
 
 def test_a_source_knows_errors_and_names_from_its_file(folder):
     path = str(folder / "gauges.nc")
-    convert = sources.Source().convert
+    convert = sources.ObservationType().convert
     source = sources.observation(convert(f"{path},error=sigma,variable.pr=rain,method=nearest", None, None))
     assert source.variable == {"pr": "rain"}
     assert source.method == "nearest"
@@ -308,9 +308,9 @@ def test_print_config_without_anything_is_a_template(name):
         ("assimilate: {guidance: magic}", r"assimilate.guidance: 'magic' is not one of"),
         ("assimilate: {overlap: some}", r"assimilate.overlap: 'some'"),
         ("assimilate: {antithetic: 1}", r"assimilate.antithetic: expected true or false; got 1"),
-        ("assimilate: {obs: [{eror: 1, path: x}]}", r"assimilate.obs: 'eror' is no setting.*Did you mean 'error'"),
+        ("assimilate: {obs: [{eror: 1, path: x}]}", r"assimilate.obs: 'eror' is not a setting.*Did you mean 'error'"),
         ("assimilate: {obs: [{error: 1}]}", r"assimilate.obs: a source needs a 'path'"),
-        ("assimilate: {background_error: {t: cold}}", r"assimilate.background_error: .*'cold' is no number"),
+        ("assimilate: {background_error: {t: cold}}", r"assimilate.background_error: .*'cold' is not a number"),
         ("assimilate: {seed: 1, seed: 2}", r"line 1: 'seed' is given twice"),
         ("assimilate: {batch-size: 1, batch_size: 2}", r"assimilate.batch_size: given twice"),
         ("assimilate: [1]", r"assimilate: expected options"),
@@ -320,7 +320,7 @@ def test_print_config_without_anything_is_a_template(name):
         ("assimilate: {out: !!python/object/apply:os.mkdir [ran]}", r"is not plain YAML"),
     ],
 )
-def test_a_wrong_configuration_names_the_key_and_does_nothing(tmp_path, monkeypatch, text, message):
+def test_an_invalid_configuration_names_the_key_and_does_nothing(tmp_path, monkeypatch, text, message):
     monkeypatch.chdir(tmp_path)
     Path("run.yaml").write_text(text)
     output = run("assimilate", "--config", "run.yaml", "--print-config", code=2)
@@ -371,7 +371,7 @@ def test_plot(analysis, folder, tmp_path, suffix):
     assert out.read_bytes()[:4] in (b"\x89PNG", b"%PDF")
     assert os.listdir(tmp_path) == [out.name]
     assert "exists" in run("plot", analysis, "--out", out, code=1)
-    assert "expected a picture" in run("plot", analysis, "--out", "a.txt", code=2)
+    assert "expected a figure" in run("plot", analysis, "--out", "a.txt", code=2)
 
 
 def test_train(tmp_path, truth):
@@ -382,7 +382,7 @@ def test_train(tmp_path, truth):
     run(*args, out, "--license", "MIT", "--option", "autoencoder_epochs=1", "--option", "modes=4")
     spec = xslams.open_model(out).spec
     assert (spec.name, spec.license, spec.window, [v.name for v in spec.aux]) == ("mine", "MIT", 3, ["pr"])
-    assert "Unknown training options ['mode']" in run(*args, tmp_path / "b.safetensors", "--option", "mode=4", code=1)
+    assert "Did you mean 'modes'?" in run(*args, tmp_path / "b.safetensors", "--option", "mode=4", code=1)
     assert "saved as .safetensors" in run(*args, "b.pt", code=2)
     assert sorted(os.listdir(tmp_path)) == ["data.nc", "mine.safetensors"]
 

@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 import xslams
 from xslams import datasets
 from xslams.datasets import arguments, cache, chaosbench, stations
+from xslams.datasets.netcdf import Field, check_file, clean, join, open_file
 from xslams.datasets.stations import utc_offset
 from xslams.errors import DatasetError, OptionError, SlamsWarning
 from xslams.labels.grid import grid_of
@@ -35,6 +36,7 @@ from xslams.labels.units import unit_factors
 from xslams.observations.temporal import match_times
 
 SENTINEL = np.float32(-9.96921e36)
+DIMS = ("time", "lat", "lon")
 
 
 def refuse(*args, **kwargs):
@@ -345,7 +347,7 @@ def test_radiation_daily_and_twice_a_day(server):
     with pytest.warns(SlamsWarning, match="75 of 365 days of 1978"):
         assert datasets.noaa_olr([1978, 1980]).sizes["time"] == 75 + 366
     assert [path for path, _ in server.requests] == ["/olr.day.mean.nc", "/olr.2xdaily.1979-2022.nc"]
-    with pytest.raises(DatasetError, match=r"has 0 times of 1990, but all were expected"):
+    with pytest.raises(DatasetError, match=r"has 0 times of 1990; expected complete years"):
         datasets.noaa_olr([1979, 1990])
 
 
@@ -402,7 +404,7 @@ def test_era5(published, tmp_path):
     before = len(published.requests)
     with dask.config.set(scheduler=refuse):
         datasets.era5_chaosbench(2016, 500)
-    with pytest.warns(SlamsWarning, match="1 of 4 days of 2017; the first that is missing is 2017-01-02"):
+    with pytest.warns(SlamsWarning, match="1 of 4 days of 2017; the first missing day is 2017-01-02"):
         assert datasets.era5_chaosbench([2016, 2017], 500).sizes["time"] == 5
     assert len(published.requests) == before == 2
     with pytest.raises(DatasetError, match="no day of 1990"):
@@ -414,7 +416,7 @@ def test_era5(published, tmp_path):
 def test_an_archive_of_another_release_is_refused(published, tmp_path):
     path = published.folder / "era5_chunks.tar.gz.ab"
     path.write_bytes(path.read_bytes()[:-1] + b"?")
-    with pytest.raises(DatasetError, match=r"tar\.gz\.ab has the sha256 .* is published"):
+    with pytest.raises(DatasetError, match=r"tar\.gz\.ab has the sha256 .*; expected .* is published"):
         datasets.era5_chaosbench(2016)
     assert [n for n in cached(tmp_path) if "tar.gz.ab" in n] == []
 
@@ -424,7 +426,7 @@ def test_a_damaged_archive_makes_no_file(published, tmp_path, monkeypatch):
     path.write_bytes(path.read_bytes()[: -len(path.read_bytes()) // 2])
     hashes = chaosbench._PARTS | {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
     monkeypatch.setattr(chaosbench, "_PARTS", hashes)
-    with pytest.raises(DatasetError, match="cannot be taken apart"):
+    with pytest.raises(DatasetError, match="cannot be extracted"):
         datasets.era5_chaosbench(2017)
     assert not [n for n in cached(tmp_path) if n.startswith((".part", "era5_full"))]
 
@@ -466,8 +468,8 @@ def test_missing_values_of_every_width(server):
     [
         (lambda t: t[:-40], "ends within a line"),
         (lambda t: "", "is empty"),
-        (lambda t: t.replace("20140102", "20130102"), "line 2 is of 2013-01-02"),
-        (lambda t: t.replace("20140102", "20140101"), "line 2 is of 2014-01-01"),
+        (lambda t: t.replace("20140102", "20130102"), "line 2 is for 2013-01-02"),
+        (lambda t: t.replace("20140102", "20140101"), "line 2 is for 2014-01-01"),
         (lambda t: t.replace(" C ", " "), "line 1 is not a day of 28 fields"),
         (lambda t: t.replace("64756", "11111", 1), "mixes the stations 11111, 64756"),
         (lambda t: t.replace("  41.79", " 141.79"), "out of range"),
@@ -599,7 +601,54 @@ def test_real_station_values_survive_their_text_form(server, shared_data):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What goes wrong
+# A data set from outside of the package
+# ---------------------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def gauges():
+    """A data set that a user registers: one file per year, fetched and checked like those of the package."""
+    name = "toy_gauges"
+    rain = Field("rain", "precipitation_flux", "kg m-2 d-1", "rain of a toy", (0.0, 1000.0))
+    provider = cache.Provider(name, "https://gauges.example")
+
+    @datasets.SOURCES.register(name)
+    def toy_gauges(years, *, base_url=None):
+        def opened(year):
+            remote = cache.Remote(f"rain.{year}.nc", lambda path: {"times": len(check_file(path, rain, DIMS))})
+            return open_file(cache.fetch(provider, remote, cache.Access(base_url)).path, chunks={})
+
+        parts = [clean(opened(y), [rain], mean=True, step=24) for y in arguments.check_years(years, 2000)]
+        return join(parts)
+
+    yield name
+    datasets.SOURCES.unregister(name)
+
+
+def test_a_data_set_registered_outside_is_one_of_the_package(server, gauges, tmp_path):
+    assert gauges in datasets.SOURCES
+    assert gauges in dir(datasets)
+    state = xslams.open_tutorial().isel(time=slice(0, 2))
+    year = int(state["time"].dt.year[0])
+    psl_file(server.folder / f"rain.{year}.nc", "rain", "kg m-2 d-1", pd.DatetimeIndex(state["time"].values), 3.0)
+    ds = getattr(datasets, gauges)(year, base_url=server.address)
+    assert cached(tmp_path)[-1] == f"rain.{year}.nc.json"
+    source = xslams.Observation(ds, {"rain": "pr"}, error=1.0, method="conservative")
+    checked = state.slams.check(source, "speedy-t30")
+    assert checked["used"].item() == 2 * 6 * 12
+    analysis = state.slams.assimilate(source, "speedy-t30", members=1, steps=2)
+    assert np.isfinite(analysis["t"]).all()
+
+
+def test_the_data_sets_of_the_package_are_registered_by_their_public_names():
+    assert set(datasets.SOURCES) == set(datasets.__all__) - {"SOURCES"}
+    assert all(datasets.SOURCES[n] is getattr(datasets, n) for n in datasets.SOURCES)
+    with pytest.raises(AttributeError, match=r"no attribute 'gpcp'; the data sets are .*cpc"):
+        datasets.gpcp  # noqa: B018  an attribute that is not there
+    with pytest.raises(OptionError, match=r"Unknown data set 'ncepp'\. Did you mean 'ncep'"):
+        datasets.SOURCES["ncepp"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Faults
 # ---------------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("fault", "message"),
@@ -608,8 +657,8 @@ def test_real_station_values_survive_their_text_form(server, shared_data):
         ("403", r"could not be fetched \(HTTPError: 403"),
         ("500", r"could not be fetched \(HTTPError: 500"),
         ("short", "could not be fetched"),
-        ("cut", r"is not what it should be: it (cannot be opened|is no netCDF)"),
-        ("html", r"it is no netCDF file, but begins with b'<!DOCTYPE html>"),
+        ("cut", r"did not pass its check: it (cannot be opened|is not a netCDF)"),
+        ("html", r"it is not a netCDF file; it begins with b'<!DOCTYPE html>"),
     ],
 )
 def test_failed_downloads_leave_nothing(server, tmp_path, fault, message):
@@ -627,7 +676,7 @@ def test_failed_downloads_leave_nothing(server, tmp_path, fault, message):
 def test_a_classic_file_that_was_cut_is_noticed(server, tmp_path):
     ncep_file(server.folder, "air", 2001, classic=True)
     server.fail("air.2001", "cut")
-    with pytest.raises(DatasetError, match="is not what it should be"):
+    with pytest.raises(DatasetError, match="did not pass its check"):
         datasets.ncep(2001, variables="air")
     assert cached(tmp_path) == []
 
@@ -665,18 +714,21 @@ def test_a_refused_connection(server, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda f: cpc_file(f, 2003, 200), r"has 200 times \(2003-01-01T00:00 to 2003-07-19T00:00\); 365 of 2003"),
+        (
+            lambda f: cpc_file(f, 2003, 200),
+            r"has 200 times \(2003-01-01T00:00 to 2003-07-19T00:00\); expected 365 of 2003",
+        ),
         (
             lambda f: psl_file(f / "precip.2003.nc", "precip", "mm", days(2004), 1.0),
             r"has 366 times \(2004-01-01T00:00 to",
         ),
         (
             lambda f: psl_file(f / "precip.2003.nc", "rain", "mm", days(2003), 1.0),
-            r"holds rain\(time, lat, lon\), but precip\(time, lat, lon\)",
+            r"holds rain\(time, lat, lon\); expected precip\(time, lat, lon\)",
         ),
         (
             lambda f: psl_file(f / "precip.2003.nc", "precip", "inch", days(2003), 1.0),
-            "precip is in 'inch', but 'mm' was expected",
+            "precip is in 'inch'; expected 'mm'",
         ),
         (
             lambda f: psl_file(f / "precip.2003.nc", "precip", "mm", days(2003)[::-1], 1.0),
@@ -752,21 +804,21 @@ def test_the_running_year_is_looked_after_once_a_day(server, today, tmp_path):
     today("2024-07-03T06:00")
     assert datasets.cpc(2024, refresh=False).sizes["time"] == 181
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # that a running year grows is no news
+        warnings.simplefilter("error")  # growth of the running year causes no warning
         assert datasets.cpc(2024).sizes["time"] == 183
-    # The server is away: what is there is used, and said to be old.
+    # The server cannot be reached: the copy is used, with a warning about its age.
     server.fail("precip", "404")
     today("2024-07-10T06:00")
     with pytest.warns(SlamsWarning, match=r"used as it was on 2024-07-03.*refresh=False"):
         assert datasets.cpc(2024).sizes["time"] == 183
     with pytest.raises(DatasetError, match="does not exist"):
         datasets.cpc(2024, refresh=True)
-    # Years later the copy is still not final, and half a year will not do any more, although it is all that there is.
+    # Years later the copy is still not final, and half a year no longer suffices, although the server has no more.
     server.handler.faults.clear()
     today("2026-01-01T06:00")
-    with pytest.warns(SlamsWarning, match=r"it has 183 times .*; 366 of 2024, 24 hours apart, were expected"):
+    with pytest.warns(SlamsWarning, match=r"it has 183 times .*; expected 366 of 2024, 24 hours apart"):
         datasets.cpc(2024)
-    with pytest.raises(DatasetError, match="366 of 2024"):
+    with pytest.raises(DatasetError, match="expected 366 of 2024"):
         datasets.cpc(2024, refresh=True)
     cpc_file(server.folder, 2024)
     touch(server.folder / "precip.2024.nc", +20)
@@ -894,7 +946,7 @@ def test_bad_options_are_refused_before_anything_is_fetched(server):
         (lambda: datasets.ncep(2003, levels=[]), "holds no level"),
         (lambda: datasets.ncep(2003, levels=[500, 500]), "repeats a level"),
         (lambda: datasets.ncep(2003, levels=True), "holds True"),
-        (lambda: datasets.ncep(2003, levels="surface"), "or 'sig995' for those near the surface"),
+        (lambda: datasets.ncep(2003, levels="surface"), "or 'sig995' for the level near the surface"),
         (lambda: datasets.ncep(2003, "sig995", variables="hgt"), "holds 'hgt'; choose from 'air', 'uwnd', 'vwnd'"),
         (lambda: datasets.ncep(2003, variables=[]), "holds nothing"),
         (lambda: datasets.ncep(2003, frequency="monthly"), "choose one of 'daily', '6h'"),

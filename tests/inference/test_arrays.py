@@ -7,14 +7,16 @@ import pytest
 import scipy.sparse as sp
 import torch
 
+from benchmarks.counting import counted
 from tests.problems.arrays import draw
 from xslams.inference.arrays import climatology_arrays, decode_arrays, encode_arrays
 from xslams.inference.guidance import guide
+from xslams.inference.noise import KeyedNoise
 from xslams.inference.operators import FieldOperator
-from xslams.inference.posterior import error_covariance
-from xslams.inference.samplers import KeyedNoise, sample
+from xslams.inference.samplers import sample
+from xslams.linalg.covariances import error_covariance
 from xslams.model import Model
-from xslams.priors.denoiser import TrajectoryDenoiser
+from xslams.priors.latent_denoiser import TrajectoryDenoiser
 from xslams.typing import SourceArrays
 
 LENGTH = 5
@@ -76,8 +78,9 @@ def test_one_network_call_per_step(tiny_model: Model) -> None:
     operator = FieldOperator(tiny_model.prior().fields(torch.zeros(LENGTH)), [station_source(tiny_model, 290.0)])
     noise = KeyedNoise(0, [0], LABELS.tolist(), tiny_model.prior().shape)
     guided = guide(denoiser, operator.y, operator, error_covariance(operator.variance), "mmps")
-    sample(guided, 100 * noise(0), noise, steps=32)
-    assert denoiser.calls == 32
+    with counted(denoiser) as count:
+        sample(guided, 100 * noise(0), noise, steps=32)
+    assert count.calls == 32
 
 
 @pytest.mark.parametrize("transformed", [True, False])

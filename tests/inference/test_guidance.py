@@ -14,8 +14,10 @@ from torch import Tensor
 from tests.problems.posteriors import SCHEDULE, GaussianProblem, MixtureDenoiser, gaussian, mixture
 from xslams.errors import OptionError, SlamsError
 from xslams.inference import sample_posterior
-from xslams.inference.guidance import DPS, MMPS, SDA, GuidedDenoiser, guide, linearize
+from xslams.inference.guidance import DPS, MMPS, SDA, GuidedDenoiser, guide
+from xslams.inference.observation_operator import linearize
 from xslams.linalg.conjugate_gradients import conjugate_gradients
+from xslams.priors.posteriors import CorrelatedPosterior
 
 
 def draw(problem: GaussianProblem, members: int = 2048, **options) -> Tensor:
@@ -45,7 +47,7 @@ def test_names_and_options_are_the_same_thing() -> None:
 
 
 def test_unknown_names_and_bad_errors_are_reported() -> None:
-    with pytest.raises(OptionError, match="guidance 'magic'; choose one of 'mmps', 'sda', 'dps'"):
+    with pytest.raises(OptionError, match=r"guidance 'magic'\. Choose one of 'dps', 'mmps', 'sda'"):
         draw(PROBLEM, 2, guidance="magic")
     with pytest.raises(SlamsError, match="positive; got a smallest value of 0"):
         sample_posterior(PROBLEM.denoiser(), PROBLEM.y, PROBLEM.observe, 0.0, shape=(32,), members=2)
@@ -123,9 +125,10 @@ class KnowsItsCovariance(GaussianDenoiser):
         assert not torch.is_grad_enabled()
         return super().forward(x_t, t)
 
-    def covariance(self, v: Tensor, t: Tensor) -> Tensor:
+    def posterior(self, x_t: Tensor, t: Tensor, **kwargs: object) -> CorrelatedPosterior:
         alpha, sigma = self.schedule(t)
-        return FullCovariance(self.cov.Q, self.cov.L * sigma**2 / (alpha**2 * self.cov.L + sigma**2))(v)
+        covariance = FullCovariance(self.cov.Q, self.cov.L * sigma**2 / (alpha**2 * self.cov.L + sigma**2))
+        return CorrelatedPosterior(self(x_t, t).mean, covariance)
 
 
 @pytest.mark.parametrize("guidance", ["mmps", "sda", "dps"])

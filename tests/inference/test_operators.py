@@ -11,9 +11,10 @@ import xarray as xr
 
 import xslams
 from xslams.errors import AdjointError, CoverageError, ObservationError, UnitError
-from xslams.inference.guidance import linearize
+from xslams.inference.observation_operator import linearize
 from xslams.inference.operator_checks import check_function
-from xslams.inference.operators import FieldOperator, FunctionOperator, jacobian_product
+from xslams.inference.operators import FieldOperator, FunctionOperator
+from xslams.linalg.autodiff import jacobian_product
 from xslams.testing import check_adjoint, example_fields
 from xslams.typing import SourceArrays
 

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from xslams.errors import OptionError
 from xslams.inference import sample_posterior
-from xslams.inference.guidance import SDA, guide
-from xslams.inference.robust import GroupCovariance, RobustErrors, observation_errors
-from xslams.inference.samplers import GeneratorNoise, sample
+from xslams.inference.guidance import SDA, GuidedDenoiser, guide
+from xslams.inference.noise import GeneratorNoise
+from xslams.inference.robust import RobustErrors, observation_errors
+from xslams.inference.samplers import sample
+from xslams.linalg.covariances import GroupCovariance
 from xslams.typing import SourceArrays
 
 
@@ -164,22 +166,32 @@ def test_members_do_not_depend_on_their_company():
 
     def estimates(x):
         guided = guide(prior, y, lambda z: z, errors, reweight=RobustErrors(errors, [(2, ("huber", 1.0))]))
-        return torch.stack([guided(x, torch.tensor(t)).mean for t in (1.0, 0.5, 0.3, 0.1)])
+        return torch.stack(descend(guided, x, 1.0, 0.5, 0.3, 0.1))
 
     together = estimates(x)
     for i in range(4):
         torch.testing.assert_close(estimates(x[i : i + 1]), together[:, i : i + 1])
 
 
-def test_a_new_sample_starts_without_weights():
+def descend(guided: GuidedDenoiser, x: torch.Tensor, *times: float) -> list[torch.Tensor]:
+    """Estimates at descending noise, each with what the one before has handed on."""
+    state, found = guided.start(), []
+    for t in times:
+        posterior, state = guided.advance(x, torch.tensor(t), state)
+        found.append(posterior.mean)
+    return found
+
+
+def test_weights_are_handed_on_and_a_new_sample_starts_without():
     y, errors = torch.tensor([9.0]), DiagonalCovariance(torch.ones(1))
     prior = GaussianDenoiser(torch.zeros(1), DiagonalCovariance(torch.ones(1)), VESchedule(0.01, 100.0))
     guided = guide(prior, y, lambda z: z, errors, reweight=RobustErrors(errors, [(1, ("huber", 1.0))]))
     x = torch.ones((1, 1))
-    first = [guided(x, torch.tensor(t)).mean for t in (0.8, 0.4, 0.2)]
-    again = [guided(x, torch.tensor(t)).mean for t in (0.8, 0.4, 0.2)]
-    # But for the first guess of the solver.
-    torch.testing.assert_close(first, again, rtol=1e-3, atol=0)
+    first, again = (descend(guided, x, 0.8, 0.4, 0.2) for _ in range(2))
+    assert torch.equal(torch.stack(first), torch.stack(again))
+    # Without a state, a guided denoiser knows nothing of other noise levels.
+    alone = guide(prior, y, lambda z: z, errors)(x, torch.tensor(0.4)).mean
+    assert torch.equal(guided(x, torch.tensor(0.4)).mean, alone)
     plain = guide(prior, y, lambda z: z, errors)(x, torch.tensor(0.4)).mean
     assert float(plain - first[1]) > 0.5
 

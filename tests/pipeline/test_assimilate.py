@@ -306,4 +306,4 @@ def test_bad_input_to_assimilate_is_named(tiny_model):
     with pytest.raises(VariableError, match="needs a variable 'latent'"):
         truth.slams.decode(tiny_model)
     with pytest.raises(ModelError, match="encoded by another model"):
-        truth.slams.encode(tiny_model).assign_attrs(xslams_model_sha256="0" * 64).slams.decode(tiny_model)
+        truth.slams.encode(tiny_model).assign_coords(latent_model_sha256="0" * 64).slams.decode(tiny_model)

@@ -14,7 +14,9 @@ from xslams.errors import OptionError
 from xslams.inference import sample_posterior
 from xslams.inference.guidance import MMPS, guide
 from xslams.inference.samplers import sample
-from xslams.priors.composed import RULES, ComposedDenoiser, pieces
+from xslams.priors.composed import compose
+from xslams.priors.posteriors import ConditionalDenoiser, CorrelatedPosterior
+from xslams.priors.windows import RULES, pieces
 
 SCHEDULE = VESchedule(0.01, 100.0)
 LENGTH = 60
@@ -30,12 +32,10 @@ def covariance(frames: int, phi: float) -> Tensor:
 class AR1(Denoiser):
     """Exact denoiser of stretches of any length of an AR(1) process of unit variance, each element for itself."""
 
-    def __init__(self, phi: float, schedule: Schedule = SCHEDULE, *, knows: bool = False) -> None:
+    def __init__(self, phi: float, schedule: Schedule = SCHEDULE) -> None:
         super().__init__()
         self.phi, self.schedule = phi, schedule
         self.batches: list[tuple[int, ...]] = []
-        if knows:
-            self.covariance = self._covariance
 
     def wiener(self, frames: int, t: Tensor) -> Tensor:
         alpha, sigma = self.schedule(t.double())
@@ -47,9 +47,17 @@ class AR1(Denoiser):
         self.batches.append(tuple(x_t.shape))
         return DiracPosterior(mean=torch.einsum("tu,bu...->bt...", self.wiener(x_t.shape[1], t).to(x_t), x_t))
 
-    def _covariance(self, v: Tensor, t: Tensor) -> Tensor:
+
+class KnownAR1(AR1):
+    """The same, which knows its covariance."""
+
+    def posterior(self, x_t: Tensor, t: Tensor, **kwargs: object) -> CorrelatedPosterior:
         alpha, sigma = self.schedule(t)
-        return sigma**2 / alpha * torch.einsum("tu,bu...->bt...", self.wiener(v.shape[1], t).to(v), v)
+
+        def product(v: Tensor) -> Tensor:
+            return sigma**2 / alpha * torch.einsum("tu,bu...->bt...", self.wiener(v.shape[1], t).to(v), v)
+
+        return CorrelatedPosterior(self(x_t, t).mean, product)
 
 
 def kalman_smoother(y: Tensor, phi: float) -> tuple[Tensor, Tensor]:
@@ -108,7 +116,7 @@ def errors(denoiser: Denoiser, phi: float, draws: int = 1, **options) -> dict[st
 def test_windows_of_a_few_correlation_times_match_the_kalman_smoother(
     rule: str, phi: float, window: int, knows: bool
 ) -> None:
-    denoiser = ComposedDenoiser(AR1(phi, knows=knows), window, rule=rule, batch_size=10**6)
+    denoiser = compose((KnownAR1 if knows else AR1)(phi), window, rule=rule, batch_size=10**6)
     found = errors(denoiser, phi)
     assert found["mean"] < 0.05
     assert found["std"] < 0.03
@@ -116,7 +124,7 @@ def test_windows_of_a_few_correlation_times_match_the_kalman_smoother(
 
 
 def test_corrections_shorten_the_windows_that_are_needed() -> None:
-    denoiser = ComposedDenoiser(AR1(0.9, knows=True), 9, rule="overlap", batch_size=10**6)
+    denoiser = compose(KnownAR1(0.9), 9, rule="overlap", batch_size=10**6)
     rough = errors(denoiser, 0.9)
     fine = errors(denoiser, 0.9, draws=16 * 3, steps=16, corrections=2)
     assert rough["mean"] > 0.2
@@ -129,7 +137,7 @@ def test_errors_fall_geometrically_with_the_context() -> None:
     def error(rule: str, window: int) -> float:
         t = torch.tensor(0.5, dtype=torch.float64)  # noise of the size of the data
         x = torch.eye(LENGTH, dtype=torch.float64)
-        composed = ComposedDenoiser(AR1(0.9), window, rule=rule, batch_size=10**6)(x, t).mean
+        composed = compose(AR1(0.9), window, rule=rule, batch_size=10**6)(x, t).mean
         return float(torch.linalg.norm(composed - AR1(0.9)(x, t).mean))
 
     for rule, windows in (("interior", (5, 9, 13)), ("overlap", (3, 5, 7))):
@@ -147,11 +155,11 @@ def test_errors_fall_geometrically_with_the_context() -> None:
 def test_independent_frames_need_no_context(rule: str, schedule: Schedule) -> None:
     x = torch.randn(3, LENGTH, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     t = torch.tensor(0.6, dtype=torch.float64)
-    whole = AR1(1e-9, schedule, knows=True)
+    whole = KnownAR1(1e-9, schedule)
     for window, context in ((1, 0), (4, 0), (4, 1), (7, 3)):
-        composed = ComposedDenoiser(AR1(1e-9, schedule, knows=True), window, rule=rule, context=context)
+        composed = compose(KnownAR1(1e-9, schedule), window, rule=rule, context=context)
         torch.testing.assert_close(composed(x, t).mean, whole(x, t).mean)
-        torch.testing.assert_close(composed.covariance(x, t), whole.covariance(x, t))
+        torch.testing.assert_close(composed.posterior(x, t).covariance(x), whole.posterior(x, t).covariance(x))
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -159,21 +167,21 @@ def test_a_trajectory_of_one_window_is_that_window(rule: str) -> None:
     x = torch.randn(3, 5, 2, generator=torch.Generator().manual_seed(0))
     t = torch.tensor(0.6)
     for window in (5, 9):
-        composed = ComposedDenoiser(AR1(0.7), window, rule=rule)
+        composed = compose(AR1(0.7), window, rule=rule)
         torch.testing.assert_close(composed(x, t).mean, AR1(0.7)(x, t).mean)
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_composed_covariance_is_symmetric_and_that_of_the_derivative(rule: str) -> None:
     t = torch.tensor(0.5, dtype=torch.float64)
-    denoiser = ComposedDenoiser(AR1(0.8, knows=True), 7, rule=rule, context=2)
+    denoiser = compose(KnownAR1(0.8), 7, rule=rule, context=2)
     eye = torch.eye(20, dtype=torch.float64)
-    matrix = denoiser.covariance(eye, t)
+    matrix = denoiser.posterior(eye, t).covariance(eye)
     torch.testing.assert_close(matrix, matrix.T)
     jacobian = torch.autograd.functional.jacobian(lambda x: denoiser(x[None], t).mean[0], eye[0])
     sigma2 = SCHEDULE(t)[1] ** 2
     torch.testing.assert_close(matrix, sigma2 * (jacobian + jacobian.T) / 2)
-    assert not hasattr(ComposedDenoiser(AR1(0.8), 7), "covariance")
+    assert not isinstance(compose(AR1(0.8), 7), ConditionalDenoiser)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -182,8 +190,8 @@ def test_memory_does_not_depend_on_the_length(rule: str, batch_size: int) -> Non
     x = torch.randn(2, 100, 3, generator=torch.Generator().manual_seed(0))
     t = torch.tensor(0.5)
     part = AR1(0.8)
-    composed = ComposedDenoiser(part, 6, rule=rule, context=2, batch_size=batch_size)
-    reference = ComposedDenoiser(AR1(0.8), 6, rule=rule, context=2, batch_size=10**6)
+    composed = compose(part, 6, rule=rule, context=2, batch_size=batch_size)
+    reference = compose(AR1(0.8), 6, rule=rule, context=2, batch_size=10**6)
     torch.testing.assert_close(composed(x, t).mean, reference(x, t).mean)
     assert max(len_ for len_, *_ in part.batches) <= batch_size
 
@@ -198,7 +206,7 @@ def test_memory_does_not_depend_on_the_length(rule: str, batch_size: int) -> Non
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda a: kept.append(a.numel()) or a, lambda a: a):
         leaf = x.clone().requires_grad_()
-        y = ComposedDenoiser(Wide(0.8), 6, rule=rule, context=2, batch_size=batch_size)(leaf, t).mean
+        y = compose(Wide(0.8), 6, rule=rule, context=2, batch_size=batch_size)(leaf, t).mean
     windows = sum(size for _, size, _, _ in pieces(100, 6, 2, rule))
     assert sum(kept) < 10 * windows * 2 * 3
     (gradient,) = torch.autograd.grad(y.sum(), leaf)
@@ -222,7 +230,7 @@ def test_every_frame_is_answered_for_once(rule: str, length: int) -> None:
 def test_members_of_a_long_trajectory_are_posterior_samples() -> None:
     # Through the public function, and on two elements per frame of which one is seen.
     y = observations(0.5).float()
-    denoiser = ComposedDenoiser(AR1(0.5, knows=True), 5, rule="overlap", batch_size=10**6)
+    denoiser = compose(KnownAR1(0.5), 5, rule="overlap", batch_size=10**6)
     z = sample_posterior(
         denoiser, y, lambda z: z[:, SEEN, 0], ERROR**2, shape=(LENGTH, 2), members=512, antithetic=True,
         generator=torch.Generator().manual_seed(0),
@@ -236,8 +244,8 @@ def test_members_of_a_long_trajectory_are_posterior_samples() -> None:
 
 def test_bad_options_are_named() -> None:
     with pytest.raises(OptionError, match="rule 'magic'"):
-        ComposedDenoiser(AR1(0.5), 5, rule="magic")
+        compose(AR1(0.5), 5, rule="magic")
     with pytest.raises(OptionError, match="windows of 5 frames and rule='interior', context is 0 to 2; got 3"):
-        ComposedDenoiser(AR1(0.5), 5, context=3)
+        compose(AR1(0.5), 5, context=3)
     with pytest.raises(OptionError, match="context is 0 to 4; got 5"):
-        ComposedDenoiser(AR1(0.5), 5, rule="overlap", context=5)
+        compose(AR1(0.5), 5, rule="overlap", context=5)

@@ -174,10 +174,8 @@ class MixtureDenoiser(Denoiser):
         self.mixture = mixture
         self.schedule = schedule
         self.variances, self.basis = torch.linalg.eigh(mixture.covariances)
-        self.calls = 0
 
     def forward(self, x_t: Tensor, t: Tensor, **kwargs: object) -> DiracPosterior:
-        self.calls += 1
         alpha, sigma = self.schedule(t)
         total = alpha**2 * self.variances + sigma**2
         away = torch.einsum("bkd,kde->bke", x_t[:, None] - alpha * self.mixture.means, self.basis)

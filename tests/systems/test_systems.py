@@ -175,7 +175,7 @@ def test_a_wrong_start_is_named(system: System) -> None:
     with pytest.raises(VariableError, match=f"needs {', '.join(system.variables)}"):
         system.simulate(1, start=ds.isel(time=0).drop_vars(system.variables[-1]))
     if system.dims:
-        with pytest.raises(DimensionError, match=f"{system.dims[-1]} is not there"):
+        with pytest.raises(DimensionError, match=f"the data lack {system.dims[-1]}"):
             system.state(ds.isel({system.dims[-1]: 0}))
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import xslams
-from xslams.errors import ModelError, OptionError
+from xslams.errors import OptionError, VariableError
 from xslams.inference import prior_of, sample_posterior
-from xslams.priors.system_networks import SystemNetworks
+from xslams.priors.markov import MarkovPrior
 from xslams.spec import Spec, VariableSpec
 from xslams.systems import Lorenz63
 
@@ -26,7 +26,7 @@ def small() -> xslams.Model:
         system={"name": "Nothing"},
     )  # fmt: skip
     torch.manual_seed(0)
-    networks = SystemNetworks(spec).eval().requires_grad_(requires_grad=False)
+    networks = MarkovPrior(spec).eval().requires_grad_(requires_grad=False)
     networks.mean.fill_(3.0)
     networks.std.fill_(2.0)
     return xslams.Model(spec, prior=networks)
@@ -50,7 +50,7 @@ def test_states_and_back(small):
 
 
 def test_what_it_is_not_for(small):
-    with pytest.raises(ModelError, match="prior_of"):
+    with pytest.raises(VariableError, match="no variable of this name"):
         xslams.open_tutorial().slams.encode(small)
     with pytest.raises(OptionError, match="at least one frame"):
         prior_of(small, 0)

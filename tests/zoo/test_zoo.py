@@ -153,8 +153,8 @@ def damage(folder, how):
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("how", ["truncated", "wrong hash", "another file", "no model file"])
-def test_a_wrong_file_is_refused_and_removed(remote, tmp_path, how):
+@pytest.mark.parametrize("how", ["truncated", "wrong hash", "another file", "not a model file"])
+def test_a_damaged_file_is_refused_and_removed(remote, tmp_path, how):
     folder, _, entry = remote
     damage(folder, how)
     with pytest.raises(ModelError, match=f"fetched from {entry['url']} and refused.*{how}.*has been removed"):
@@ -186,7 +186,7 @@ def test_a_cache_that_cannot_be_written_says_which_variable_moves_it(remote, tmp
         xslams.open_model("remote-tiny")
 
 
-@pytest.mark.parametrize("how", ["truncated", "wrong hash", "another file", "no model file"])
+@pytest.mark.parametrize("how", ["truncated", "wrong hash", "another file", "not a model file"])
 def test_a_damaged_copy_in_the_cache_is_never_opened(remote, server, tmp_path, how):
     xslams.open_model("remote-tiny")
     damage(tmp_path / "cache", how)

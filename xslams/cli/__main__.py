@@ -1,4 +1,4 @@
-"""``python -m xslams.cli``: the same as ``xslams``, where scripts are not on the path."""
+"""``python -m xslams.cli``: equivalent to ``xslams``, for systems on which scripts are not on the path."""
 
 from xslams.cli import main
 

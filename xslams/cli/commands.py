@@ -1,4 +1,4 @@
-"""The commands. Each parses, checks where its result goes, and calls the method of ``.slams`` of its name."""
+"""The commands. Each parses its options, checks the target, and calls the method of ``.slams`` with its name."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def main() -> None:
     """Assimilate data with a learned prior, from files to files.
 
     Data are zarr stores and netCDF files, at paths or URLs that fsspec opens (s3://, https://, memory://), or
-    tutorial:speedy. Options may stand in a configuration file: `--print-config` of any command shows how.
+    tutorial:speedy. Options may be read from a configuration file: `--print-config` of any command shows its format.
     """
 
 
@@ -53,16 +53,16 @@ def _argument(name: str, help: str) -> Callable[..., Any]:
     return click.argument(name, cls=Argument, help=help)
 
 
-_OVERWRITE = _option("--overwrite", is_flag=True, help="Replace what is at --out.")
-_PROGRESS = _option("--progress/--no-progress", default=True, help="Show progress and the time left, on stderr.")
+_OVERWRITE = _option("--overwrite", is_flag=True, help="Replace an existing result at --out.")
+_PROGRESS = _option("--progress/--no-progress", default=True, help="Show progress and the remaining time on stderr.")
 _SCHEDULER = _option("--scheduler", metavar="ADDR", help="Address or scheduler file of a dask cluster to compute on.")
-_DEVICE = _option("--device", help='Where torch computes, "cpu" or "cuda"; by default wherever it is fastest.')
+_DEVICE = _option("--device", help='Device of torch, "cpu" or "cuda"; by default the fastest.')
 _START = _option("--start", metavar="DATE", help="First time to use, such as 2004-01-05.")
-_END = _option("--end", metavar="DATE", help="Last time to use; 2004-01 is the whole month.")
+_END = _option("--end", metavar="DATE", help="Last time to use; 2004-01 means the whole month.")
 
 
 def _command(function: Callable[..., None]) -> click.Command:
-    """Register a command of `main` that a configuration file may set."""
+    """Register a command of `main` whose options a configuration file may set."""
 
     @wraps(function)
     @click.pass_context
@@ -77,37 +77,45 @@ def _command(function: Callable[..., None]) -> click.Command:
 
 
 @_command
-@_argument("background", "Grid and times of the analysis, and with --background-error its values.")
-@_option("--obs", type=sources.Source(), multiple=True, required=True,
-         help="A source of observations; may be given several times. Settings: error (a number, or the variable of the "
-         "file that holds it), variable, method, tolerance, name; error.pr=0.5 for one variable of several, "
-         "variable.precip=pr for what the model calls pr.")  # fmt: skip
+@_argument(
+    "background", "Dataset with the grid and times of the analysis; with --background-error its values are used."
+)
+@_option("--obs", type=sources.ObservationType(), multiple=True, required=True,
+         help="A source of observations; may be repeated. Settings: error (a number, or a variable of the file), "
+         "variable, method, tolerance, name; error.pr=0.5 sets the error of one variable, and variable.precip=pr maps "
+         "the variable precip of the file to pr of the model.")  # fmt: skip
 @_option("--model", required=True, help="Name of a pretrained model, or path of a .safetensors file.")
 @_option("--out", metavar="STORE", required=True, help="Zarr store to write, path or URL; or a netCDF file (.nc).")
 @_option("--members", type=click.IntRange(min=1), default=16, help="Size of the ensemble.")
 @_option("--background-error", type=sources.Pairs("[NAME=]NUMBER", number=True, bare=True), multiple=True,
-         help="Standard deviation of the background's error in its units, for all variables or for each; without it "
-         "the background's values are not used.")  # fmt: skip
+         help="Standard deviation of the background error in the units of the background, for all variables or for "
+         "each; without it the values of the background are not used.")  # fmt: skip
 @_option("--guidance", type=click.Choice(["mmps", "sda", "dps"]), default="mmps",
-         help="How observations steer the sampler.")  # fmt: skip
-@_option("--sampler", default="auto", help="How the reverse diffusion is integrated.")
-@_option("--steps", type=click.IntRange(min=1), default=32, help="Steps from noise to state.")
-@_option("--corrections", type=click.IntRange(min=0), default=0, help="Langevin corrections after each step.")
-@_option("--antithetic", is_flag=True, help="Members in pairs from noises of opposite sign.")
+         help="Method by which observations guide the sampler.")  # fmt: skip
+@_option("--sampler", default="auto", help="Integrator of the reverse diffusion.")
+@_option("--steps", type=click.IntRange(min=1), default=32, help="Number of steps from noise to state.")
+@_option("--corrections", type=click.IntRange(min=0), default=0, help="Number of Langevin corrections after each step.")
+@_option("--antithetic", is_flag=True, help="Draw members in pairs from noise of opposite sign.")
 @_option("--overlap", type=sources.AutoInt(0), default="auto",
-         help="Frames computed and thrown away at both ends of each segment of the time axis.")  # fmt: skip
-@_option("--variables", "--variable", "variables", multiple=True, help="State variable to write; by default all.")
-@_option("--seed", type=int, default=0, help="The same seed gives the same ensemble.")
+         help="Frames that are computed and discarded at both ends of each analysis window.")  # fmt: skip
+@_option(
+    "--variables",
+    "--variable",
+    "variables",
+    multiple=True,
+    help="State variable to write, may be repeated; by default all.",
+)
+@_option("--seed", type=int, default=0, help="Seed of the noise; the same seed gives the same ensemble.")
 @_DEVICE
-@_option("--batch-size", type=sources.AutoInt(1), default="auto", help="Members sampled at once.")
+@_option("--batch-size", type=sources.AutoInt(1), default="auto", help="Number of members sampled at once.")
 @_option("--precision", type=click.Choice(["float32", "bf16"]), default="float32",
-         help="Of the score network; bf16 is faster on GPUs that have it.")  # fmt: skip
-@_option("--compile", is_flag=True, help="Compile the score network: a minute at the beginning, for runs of hours.")
-@_option("--report", is_flag=True, help="Keep with the analysis what became of the observations.")
+         help="Precision of the score network; bf16 is faster on GPUs that support it.")  # fmt: skip
+@_option("--compile", is_flag=True, help="Compile the score network; this takes a minute and pays for runs of hours.")
+@_option("--report", is_flag=True, help="Write statistics of the observations with the analysis.")
 @_START
 @_END
 @_SCHEDULER
-@_option("--resume", is_flag=True, help="Go on with the store of a run that was interrupted.")
+@_option("--resume", is_flag=True, help="Resume the store of an interrupted run.")
 @_OVERWRITE
 @_PROGRESS
 def assimilate(
@@ -120,10 +128,10 @@ def assimilate(
 
     kind = _format(out)
     if resume and overwrite:
-        msg = "--resume goes on with a store and --overwrite replaces it; give one of them."
+        msg = "--resume continues a store and --overwrite replaces it; give only one of them."
         raise click.UsageError(msg)
     if resume and kind != "zarr":
-        msg = f"--resume needs a zarr store to go on with; --out is {out}."
+        msg = f"--resume needs a zarr store; --out is {out}."
         raise click.UsageError(msg)
     error = sources.error_of(background_error)
     if not resume:
@@ -145,18 +153,22 @@ def assimilate(
 
 
 @_command
-@_argument("data", "Training data; every field is a state variable, unless --aux names it.")
+@_argument("data", "Training data; every field becomes a state variable, unless --aux names it.")
 @_option("--out", metavar="FILE", required=True, help="Model to write (.safetensors), path or URL.")
-@_option("--aux", multiple=True, help="Variable that is observed and not analysed; may be given several times.")
-@_option("--window", type=click.IntRange(min=1), default=5, help="Frames that the prior sees at once; odd.")
-@_option("--latent-channels", type=click.IntRange(min=1), help="Channels of the latent space; by default by size.")
-@_option("--epochs", type=click.IntRange(min=0), help="Passes over the data; by default enough for a year or more.")
+@_option("--aux", multiple=True, help="Variable that is observed but not analysed; may be repeated.")
+@_option("--window", type=click.IntRange(min=1), default=5, help="Frames in a window of the score network; odd.")
+@_option(
+    "--latent-channels",
+    type=click.IntRange(min=1),
+    help="Channels of the latent space; by default derived from the size of the data.",
+)
+@_option("--epochs", type=click.IntRange(min=0), help="Passes over the data; by default suitable for a year or more.")
 @_option("--name", help="Name of the model; by default that of the file.")
-@_option("--summary", default="", help="One line on what the model is of.", show_default=False)
+@_option("--summary", default="", help="Description of the model in one line.", show_default=False)
 @_option("--license", default="", help="Licence of the weights.", show_default=False)
 @_option("--option", "options", type=sources.Pairs("KEY=VALUE", number=False, bare=False), multiple=True,
-         help="Any other setting of xslams.training.fit.fit_arrays, such as width=[32,64].")  # fmt: skip
-@_option("--seed", type=int, default=0, help="Makes the training repeatable on the same machine.")
+         help="Another setting of xslams.options.TrainingOptions, such as width=[32,64]; may be repeated.")  # fmt: skip
+@_option("--seed", type=int, default=0, help="Seed; the same seed gives the same model on the same machine.")
 @_DEVICE
 @_START
 @_END
@@ -182,7 +194,7 @@ def train(
 
 @_command
 @_argument("analysis", "Ensemble or single field.")
-@_argument("truth", "What it is scored against, on the same grid; times are matched.")
+@_argument("truth", "Fields to score against, on the same grid; times are matched.")
 @_option("--dims", multiple=True, help="Dimension to average over; by default time, latitude and longitude.")
 @_option("--out", metavar="FILE", help="Write all scores, with rank histograms: .nc, .zarr or .json.")
 @_START
@@ -202,7 +214,7 @@ def score(
         files.check_target(out, overwrite=overwrite)
     ensemble = files.select(files.open_data(analysis), start, end)
     known = files.open_data(truth)
-    # What was not analysed cannot be scored, and what is not known neither.
+    # Only variables that both contain can be scored.
     common = [n for n in ensemble.data_vars if n in known.data_vars]
     given = (ensemble[common], known[common]) if common else (ensemble, known)
     with _cluster(scheduler), files.progress_bar(progress):
@@ -216,14 +228,19 @@ def score(
 
 
 @_command
-@_argument("data", "Fields to bring to another grid.")
-@_option("--target", required=True, help="Data with the latitudes and longitudes wanted, or a model.")
+@_argument("data", "Fields to regrid.")
+@_option("--target", required=True, help="Data with the target latitudes and longitudes, or a model.")
 @_option("--out", metavar="FILE", required=True, help="Zarr store or netCDF file to write, path or URL.")
 @_option("--method", type=click.Choice(["bilinear", "conservative", "nearest"]), default="bilinear",
-         help="How values come to the new grid.")  # fmt: skip
-@_option("--engine", type=click.Choice(["auto", "embedded", "xesmf"]), default="auto", help="What makes the weights.")
+         help="Method of regridding.")  # fmt: skip
+@_option(
+    "--engine",
+    type=click.Choice(["auto", "embedded", "xesmf"]),
+    default="auto",
+    help="Library that computes the weights.",
+)
 @_option("--edges", type=click.Choice(["great_circle", "parallel"]), default="great_circle",
-         help="What joins neighbouring points: great circles as in ESMF, parallels as in CDO.")  # fmt: skip
+         help="Lines that join neighbouring points: great circles as in ESMF, or parallels as in CDO.")  # fmt: skip
 @_START
 @_END
 @_SCHEDULER
@@ -233,7 +250,7 @@ def regrid(
     *, data: str, target: str, out: str, method: str, engine: str, edges: str, start: str | None, end: str | None,
     scheduler: str | None, overwrite: bool, progress: bool,
 ) -> None:  # fmt: skip
-    """Bring DATA to the grid, or the points, of another file or of a model."""
+    """Regrid DATA to the grid or the points of another file or of a model."""
     from xslams.cli import files
 
     _format(out)
@@ -250,23 +267,25 @@ def regrid(
 
 @_command
 @_argument("analysis", "Ensemble or single field.")
-@_option("--out", metavar="FILE", required=True, help="Picture to write: .png, .pdf or .svg.")
+@_option("--out", metavar="FILE", required=True, help="Figure to write: .png, .pdf or .svg.")
 @_option("--truth", help="Fields to compare with.")
-@_option("--obs", type=sources.Source(), multiple=True, help="A source that was assimilated, as for assimilate.")
-@_option("--variable", help="What to draw; by default the first variable.")
-@_option("--time", metavar="DATE", help="Time to draw, the nearest there is; by default the middle.")
-@_option("--level", type=float, help="Level to draw, the nearest there is; by default the first.")
+@_option(
+    "--obs", type=sources.ObservationType(), multiple=True, help="A source of observations to show, as for assimilate."
+)
+@_option("--variable", help="Variable to draw; by default the first.")
+@_option("--time", metavar="DATE", help="Time to draw (the nearest frame); by default the middle.")
+@_option("--level", type=float, help="Level to draw (the nearest one); by default the first.")
 @_option("--dpi", type=click.IntRange(min=1), default=110, help="Dots per inch.")
 @_OVERWRITE
 def plot(
     *, analysis: str, out: str, truth: str | None, obs: tuple[dict[str, Any], ...], dpi: int, overwrite: bool,
     **settings: Any,
 ) -> None:  # fmt: skip
-    """Draw maps of ANALYSIS at one time and level: mean and spread, and beside them truth, error and observations."""
+    """Draw maps of ANALYSIS at one time and level: mean and spread, and truth, error and observations if given."""
     from xslams.cli import files
 
     if os.path.splitext(out)[1].lower() not in (".png", ".pdf", ".svg"):
-        msg = f"--out: expected a picture, .png, .pdf or .svg; got {out}."
+        msg = f"--out: expected a figure, .png, .pdf or .svg; got {out}."
         raise click.UsageError(msg)
     files.check_target(out, overwrite=overwrite)
     ds = files.open_data(analysis)
@@ -282,13 +301,13 @@ def plot(
 
 @main.group()
 def models() -> None:
-    """Pretrained models: what there is, and bringing it here."""
+    """List, describe, fetch and verify pretrained models."""
 
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _MIRROR = click.option(
     "--mirror", metavar="ADDRESS", envvar="XSLAMS_MIRROR", show_envvar=True,
-    help="Folder that holds the files, path or URL, in place of the registered addresses.",
+    help="Folder with the files, path or URL, which replaces the registered addresses.",
 )  # fmt: skip
 
 
@@ -309,7 +328,7 @@ def models_list(*, as_json: bool) -> None:
 @click.argument("name")
 @_JSON
 def models_info(*, name: str, as_json: bool) -> None:
-    """Say what the model NAME (or path) is: variables, grid, training, scores; nothing is fetched for it."""
+    """Describe the model NAME (or path): variables, grid, training and scores. Nothing is fetched."""
     from xslams.zoo import pretrained as zoo
 
     table = zoo.list_models()
@@ -336,9 +355,9 @@ def models_info(*, name: str, as_json: bool) -> None:
 @models.command("fetch")
 @click.argument("names", nargs=-1, required=True)
 @_MIRROR
-@click.option("--progress/--no-progress", default=True, show_default=True, help="Show progress and the time left.")
+@click.option("--progress/--no-progress", default=True, show_default=True, help="Show progress and the remaining time.")
 def models_fetch(*, names: tuple[str, ...], mirror: str | None, progress: bool) -> None:
-    """Bring the models NAMES into the cache of this machine, and print their paths."""
+    """Fetch the models NAMES into the cache, and print their paths."""
     from xslams.zoo import pretrained as zoo
 
     for name in names:
@@ -349,22 +368,22 @@ def models_fetch(*, names: tuple[str, ...], mirror: str | None, progress: bool) 
 @click.argument("names", nargs=-1)
 @click.pass_context
 def models_verify(ctx: click.Context, *, names: tuple[str, ...]) -> None:
-    """Compare the files of all models, or of NAMES, with the registry; a damaged one is removed from the cache."""
+    """Compare the files of all models, or of NAMES, with the registry; damaged files are removed from the cache."""
     from xslams.errors import ModelError
     from xslams.zoo import pretrained as zoo
 
     known = list(zoo.list_models().index)
     unknown = [n for n in names if n not in known]
     if unknown:
-        zoo.verify_model(unknown[0])  # says what there is
-    wrong = False
+        zoo.verify_model(unknown[0])  # raises an error that lists the models
+    damaged = False
     for name in names or known:
         try:
             click.echo(f"{name}: {zoo.verify_model(name)}")
         except ModelError as e:
             click.echo(f"{name}: {e}", err=True)
-            wrong = True
-    if wrong:
+            damaged = True
+    if damaged:
         ctx.exit(4)
 
 
@@ -379,7 +398,7 @@ def _format(out: str, also: tuple[str, ...] = ()) -> str | None:
 
 
 def _model(name: str) -> Model:
-    """Open a model, also from a URL: a copy of it then lasts as long as the command."""
+    """Open a model from a name, a path, or a URL, of which a temporary copy is made."""
     from xslams.zoo.pretrained import open_model
 
     if "://" not in name:
@@ -403,7 +422,7 @@ def _model(name: str) -> Model:
 
 @contextmanager
 def _cluster(address: str | None) -> Iterator[None]:
-    """Compute on a cluster of dask, if there is an address of one."""
+    """Compute on a dask cluster if its address is given."""
     if address is None:
         yield
         return
@@ -415,14 +434,14 @@ def _cluster(address: str | None) -> Iterator[None]:
     try:
         client = Client(**given, timeout="30s", set_as_default=True)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as e:
-        msg = f"No scheduler of dask answers at {address} ({type(e).__name__}: {e})."
+        msg = f"No dask scheduler answers at {address} ({type(e).__name__}: {e}). Check --scheduler."
         raise FileError(msg) from (e if isinstance(e, OSError) else None)
     with client:
         yield
 
 
 def _table(scores: xr.Dataset) -> str:
-    """Scores but for histograms, as a table; one that depends on nothing is a line."""
+    """Format all scores except histograms as a table; a score without dimensions is one line."""
     names = [n for n, v in scores.data_vars.items() if not any(str(d).endswith("rank") for d in v.dims)]
     chosen = scores[names]
     bare = {str(n): float(chosen[n]) for n in names if not chosen[n].dims}

@@ -1,8 +1,8 @@
 """Configuration files: YAML with a section for each command, whose keys are the command's options.
 
-The command line overrides the file, and the file overrides defaults. The whole file is validated before anything is
-done: an unknown section or key, or a value of the wrong type, is named, with the nearest that there is. YAML is read by
-the safe loader, which makes text, numbers, lists and mappings and nothing else, so a file never runs code.
+The command line overrides the file, and the file overrides defaults. The whole file is validated before anything runs;
+an error names an unknown section or key, or a value of the wrong type, with the nearest valid one. The safe loader
+reads YAML as text, numbers, lists and mappings only, so that a file cannot run code.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 class _Lenient(click.Parameter):
-    """A parameter that may be missing while the configuration is only printed."""
+    """A parameter that may be missing if the configuration is only printed."""
 
     def process_value(self, ctx: click.Context, value: Any) -> Any:
         try:
@@ -35,11 +35,11 @@ class _Lenient(click.Parameter):
 
 
 class Option(_Lenient, click.Option):
-    """An option that may be missing while the configuration is only printed."""
+    """An option that may be missing if the configuration is only printed."""
 
 
 class Argument(_Lenient, click.Argument):
-    """An argument with a help text, which may also stand in the configuration.
+    """An argument with a help text, which a configuration file may also set.
 
     Parameters
     ----------
@@ -51,11 +51,11 @@ class Argument(_Lenient, click.Argument):
 
     def __init__(self, *args: Any, help: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.help = help  # newer releases of click have set one of their own by now
+        self.help = help  # newer releases of click set their own before
 
 
 def configurable(command: _Command) -> _Command:
-    """Give a command ``--config`` and ``--print-config``.
+    """Add the options ``--config`` and ``--print-config`` to a command.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def configurable(command: _Command) -> _Command:
     Returns
     -------
     function
-        The same, with two more options.
+        The command with two more options.
     """
     config = click.option(
         "--config", metavar="FILE", is_eager=True, expose_value=False, callback=_read,
@@ -73,13 +73,13 @@ def configurable(command: _Command) -> _Command:
     )  # fmt: skip
     printing = click.option(
         "--print-config", is_flag=True, is_eager=True, expose_value=False, callback=_note,
-        help="Print all options as a configuration file, and do nothing else.",
+        help="Print all options as a configuration file and exit.",
     )  # fmt: skip
     return config(printing(command))
 
 
 def describe(command: click.Command) -> dict[str, click.Parameter]:
-    """Parameters of a command that a configuration may set, by key.
+    """Return the parameters of a command that a configuration may set, by key.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def load(path: str, root: click.Group, ctx: click.Context) -> dict[str, dict[str
     Raises
     ------
     click.UsageError
-        If the file cannot be read or something in it is not as it should be.
+        If the file cannot be read or is invalid.
     """
     text = _text(path)
     content = _parse(text, path)
@@ -129,7 +129,7 @@ def load(path: str, root: click.Group, ctx: click.Context) -> dict[str, dict[str
         if section not in sections:
             owner = next((n for n, c in sections.items() if _key(section) in describe(c)), None)
             hint = f" It is an option of {owner!r}: write it under '{owner}:'." if owner else _near(section, sections)
-            msg = f"{path}: unknown section {section!r}; there are {', '.join(sections)}.{hint}"
+            msg = f"{path}: unknown section {section!r}; expected {', '.join(sections)}.{hint}"
             raise click.UsageError(msg)
         if given is None:
             given = {}
@@ -156,7 +156,7 @@ def load(path: str, root: click.Group, ctx: click.Context) -> dict[str, dict[str
 
 
 def render(ctx: click.Context) -> str:
-    """Write a configuration file that says what this call says.
+    """Return the options of a call as a configuration file.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def render(ctx: click.Context) -> str:
     Returns
     -------
     str
-        YAML; what is not set stands in comments.
+        YAML, in which options that are not set are comments.
     """
     import yaml
 
@@ -224,7 +224,7 @@ def _parse(text: str, path: str) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml ships no types
-        """The safe loader, and a key that is given twice is an error."""
+        """The safe loader, which also refuses repeated keys."""
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
             seen = set()
@@ -244,7 +244,7 @@ def _parse(text: str, path: str) -> Any:
 
 
 def _value(parameter: click.Parameter, value: Any, ctx: click.Context) -> Any:
-    """Value as the command line would have it, or a BadParameter."""
+    """Convert a value as the command line does, or raise BadParameter."""
     kind = parameter.type
     if getattr(parameter, "is_flag", False):
         if not isinstance(value, bool):
@@ -268,7 +268,7 @@ def _scalar(value: Any, *, composite: bool) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float | datetime.date):
         msg = f"expected one value; got {_kind(value)} {value!r}."
         raise click.BadParameter(msg)
-    # As text: click would cut a number with decimals where it expects a whole one.
+    # As text, because click would truncate a number with decimals to an integer.
     return value.isoformat() if isinstance(value, datetime.date) else str(value)
 
 

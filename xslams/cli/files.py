@@ -1,8 +1,8 @@
-"""Reading data from any place that fsspec knows, and writing results that are there whole or not at all.
+"""Reading data from any place that fsspec supports, and writing results atomically.
 
-A result is written under a temporary name, on the same disk or to a temporary folder where the target is remote, and
-takes its final name when it is complete. The files of a zarr store on an object store cannot be renamed together: those
-of its arrays go first, and the one that makes it a store, ``zarr.json`` of the root, goes last and in one piece.
+A result is written under a temporary name, on the same disk or in a temporary folder for a remote target, and is
+renamed when it is complete. The files of a zarr store on an object store cannot be renamed together: the files of its
+arrays are transferred first, and ``zarr.json`` of the root, which makes the store readable, last and in one piece.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _SMALL = 256 * 2**20  # bytes
 
 
 def format_of(path: str) -> str | None:
-    """Format that the name of a file stands for.
+    """Return the format that the name of a file implies.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def format_of(path: str) -> str | None:
     Returns
     -------
     str or None
-        "zarr", "netcdf", or None where the name does not say.
+        "zarr", "netcdf", or None for other names.
 
     Examples
     --------
@@ -68,19 +68,19 @@ def open_data(path: str, *, small: bool = False) -> xr.Dataset:
     ----------
     path
         Path or URL of a zarr store or netCDF file; a pattern with ``*`` for several netCDF files; ``tutorial:NAME``. A
-        remote netCDF file is read whole.
+        remote netCDF file is read completely.
     small
-        Read it into memory where it has no more than a quarter of a gigabyte.
+        Whether to load data of up to 256 MiB into memory.
 
     Returns
     -------
     Dataset
-        Lazy, unless it was read.
+        Lazy, unless it was loaded.
 
     Raises
     ------
     FileError
-        If there is nothing, or nothing that can be read.
+        If there are no data, or they cannot be read.
     """
     if path.startswith(_TUTORIAL):
         from xslams.zoo.pretrained import open_tutorial
@@ -98,20 +98,20 @@ def _open(path: str) -> xr.Dataset:
         remote = not _is_local(fs)
         names = sorted(fs.glob(inner)) if any(c in path for c in "*?[") else [inner]
         if not names or not fs.exists(names[0]):
-            msg = f"There is nothing at {path}. Check the path, and where it is relative to: {os.getcwd()}."
+            msg = f"There is nothing at {path}. Check the path; relative paths start from {os.getcwd()}."
             raise FileError(msg)
         if len(names) > 1 or (names[0] != inner):
             parts = [_netcdf(fs, name, remote=remote) for name in names]
             return parts[0] if len(parts) == 1 else xr.combine_by_coords(parts, combine_attrs="drop_conflicts")  # type: ignore[return-value]
         if fs.isdir(inner) or format_of(path) == "zarr":
             with warnings.catch_warnings():
-                # A store without consolidated metadata is slower to open, and as good.
+                # A store without consolidated metadata is only slower to open.
                 warnings.filterwarnings("ignore", message="Failed to open Zarr store with consolidated metadata")
                 ds = xr.open_dataset(path if remote else inner, engine="zarr", chunks={})
             if not ds.attrs.get("xslams_complete", 1):
                 from xslams.pipeline.store import open_analysis
 
-                open_analysis(path)  # says what is missing and what to do
+                open_analysis(path)  # raises an error that says what is missing and what to do
             return ds
         return _netcdf(fs, inner, remote=remote)
     except FileError:
@@ -124,13 +124,13 @@ def _open(path: str) -> xr.Dataset:
 def _netcdf(fs: Any, name: str, *, remote: bool) -> xr.Dataset:
     if not remote:
         return xr.open_dataset(name, chunks={})
-    # In memory, so that the same content counts as the same input, wherever it came from and when.
+    # In memory, so that equal content counts as the same input, whatever its address and date.
     with xr.open_dataset(io.BytesIO(fs.cat_file(name))) as ds:
         return ds.load().chunk()
 
 
 def select(ds: xr.Dataset, start: str | None, end: str | None) -> xr.Dataset:
-    """Take a period.
+    """Select a period.
 
     Parameters
     ----------
@@ -142,12 +142,12 @@ def select(ds: xr.Dataset, start: str | None, end: str | None) -> xr.Dataset:
     Returns
     -------
     Dataset
-        Frames in it.
+        Frames of the period.
 
     Raises
     ------
     FileError
-        If there are none.
+        If the period has no frames.
     """
     from xslams.labels.coordinates import coordinate
 
@@ -163,25 +163,25 @@ def select(ds: xr.Dataset, start: str | None, end: str | None) -> xr.Dataset:
         msg = f"The period {start} to {end} is not understood ({e}); expected dates such as 2004-01-05."
         raise FileError(msg) from None
     if not chosen.sizes[time]:
-        msg = f"No frame lies from {start} to {end}; there are {ds[time].values[0]} to {ds[time].values[-1]}."
+        msg = f"No frame lies from {start} to {end}; the data have {ds[time].values[0]} to {ds[time].values[-1]}."
         raise FileError(msg)
     return chosen
 
 
 def check_target(path: str, *, overwrite: bool) -> None:
-    """Refuse to write where something is, before anything is computed.
+    """Check, before anything is computed, that a result can be written.
 
     Parameters
     ----------
     path
         Path or URL of the result.
     overwrite
-        Whether it may be replaced.
+        Whether an existing result may be replaced.
 
     Raises
     ------
     FileError
-        If something is there, its folder is not, or the file system is unknown.
+        If the path exists, its folder does not exist, or the file system is unknown.
     """
     import fsspec
 
@@ -199,17 +199,17 @@ def check_target(path: str, *, overwrite: bool) -> None:
         msg = f"{path} exists. Choose another place, or replace it with --overwrite."
         raise FileError(msg)
     if fs.isdir(inner) and not _is_store(fs, inner):
-        msg = f"{path} is a folder and no zarr store; it is not replaced. Choose another place."
+        msg = f"{path} is a folder but not a zarr store; it is not replaced. Choose another place."
         raise FileError(msg)
 
 
 def remove_store(path: str) -> None:
-    """Remove a zarr store, which stops being one at once.
+    """Remove a zarr store, beginning with what makes it readable.
 
     Parameters
     ----------
     path
-        Path or URL; nothing need be there.
+        Path or URL, which need not exist.
     """
     import fsspec
 
@@ -228,23 +228,23 @@ def remove_store(path: str) -> None:
 
 
 def write_data(ds: xr.Dataset, path: str, *, progress: bool = False) -> None:
-    """Write a Dataset as zarr or netCDF, by the suffix; what was there is replaced.
+    """Write a Dataset as zarr or netCDF, depending on the suffix; an existing result is replaced.
 
     Parameters
     ----------
     ds
-        What to write; it is computed on the way.
+        Dataset, which is computed while it is written.
     path
         Path or URL.
     progress
-        Show a progress bar with the time left.
+        Whether to show a progress bar with the remaining time.
 
     Raises
     ------
     FileError
-        If it cannot be written; nothing is left under its name.
+        If it cannot be written; no incomplete result is left.
     """
-    # How the data were stored where they came from need not suit where they go.
+    # The encoding of the input need not suit the output.
     ds = ds.drop_encoding()
     with progress_bar(progress):
         if format_of(path) == "zarr":
@@ -254,19 +254,19 @@ def write_data(ds: xr.Dataset, path: str, *, progress: bool = False) -> None:
 
 
 def write_file(path: str, write: Callable[[str], Any]) -> None:
-    """Write one file, whole or not at all; what was there is replaced.
+    """Write one file atomically; an existing file is replaced.
 
     Parameters
     ----------
     path
         Path or URL.
     write
-        Called with the path of a temporary file of the same suffix.
+        Function that is called with the path of a temporary file with the same suffix.
 
     Raises
     ------
     FileError
-        If it cannot be written; nothing is left under its name.
+        If it cannot be written; no incomplete file is left.
     """
     import fsspec
 
@@ -277,7 +277,7 @@ def write_file(path: str, write: Callable[[str], Any]) -> None:
         if _is_local(fs):
             os.replace(temporary, inner)
             return
-        # A copy or a rename within a file system shows the whole file at once, as a transfer need not.
+        # A copy or rename within a file system is atomic, which a transfer need not be.
         partial = f"{inner}.{os.path.basename(folder)}.part"
         try:
             fs.put_file(temporary, partial)
@@ -296,7 +296,7 @@ def _write_zarr(ds: xr.Dataset, path: str) -> None:
     with _failing(path), tempfile.TemporaryDirectory(**_place(fs, inner)) as folder:
         temporary = os.path.join(folder, "new.zarr")
         with warnings.catch_warnings():
-            # Consolidated metadata are an agreement among libraries that zarr's third specification has not adopted.
+            # The specification of zarr 3 does not include consolidated metadata, which libraries support nevertheless.
             warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
             ds.to_zarr(temporary, mode="w", consolidated=True, zarr_format=3)
         remove_store(path)
@@ -309,7 +309,7 @@ def _write_zarr(ds: xr.Dataset, path: str) -> None:
 
 
 def _place(fs: Any, inner: str) -> dict[str, Any]:
-    """Where a temporary folder has to be: on the disk of a local target, so that a rename is enough."""
+    """Return the place of a temporary folder: on the disk of a local target, so that a rename suffices."""
     if not _is_local(fs):
         return {"prefix": "xslams-"}
     return {"dir": Path(inner).parent, "prefix": f".{Path(inner).name}.", "suffix": ".part"}
@@ -322,18 +322,18 @@ def _failing(path: str) -> Iterator[None]:
     except (OSError, ValueError, NotImplementedError) as e:
         if isinstance(e, FileError):
             raise
-        msg = f"{path} could not be written ({type(e).__name__}: {e}). Nothing of it is left."
+        msg = f"{path} could not be written ({type(e).__name__}: {e}). No incomplete result is left."
         raise FileError(msg) from e
 
 
 @contextmanager
 def progress_bar(progress: bool) -> Iterator[None]:
-    """Show what dask computes meanwhile, and the time left.
+    """Show the progress of dask and the remaining time.
 
     Parameters
     ----------
     progress
-        Whether to.
+        Whether to show a bar.
     """
     if not progress:
         yield

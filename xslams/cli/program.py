@@ -1,4 +1,4 @@
-"""What every command shares: exit codes, warnings in one line, and options that a configuration file may set."""
+"""Parts that all commands share: exit codes, handling of errors and signals, and warnings in one line."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from xslams.errors import SlamsError
 
 __all__ = ["EXIT_CODES", "Program"]
 
-#: What the exit status of the program says.
+#: Meaning of the exit status of the program.
 EXIT_CODES = {
-    0: "done",
-    1: "refused: the data, the model or the store are not usable as given; the message says what to do",
-    2: "usage: an option, an argument or a key of the configuration file is wrong; nothing was read or written",
-    3: "failed on the way: a file, a disk, the network or a worker; the same command, with `--resume`, goes on",
-    4: "`models verify` found a model that is not what the registry says",
+    0: "success",
+    1: "refused: the data, the model or the store cannot be used; the message says what to do",
+    2: "usage: an option, an argument or a key of the configuration file is invalid; nothing was read or written",
+    3: "failure of a file, a disk, the network or a worker; the same command with `--resume` continues the run",
+    4: "`models verify` found a model that does not match the registry",
     70: "an error in xslams itself, with a traceback to report",
     130: "interrupted (Ctrl-C)",
     143: "terminated (SIGTERM)",
@@ -55,14 +55,14 @@ class Program(click.Group):
                 _leave(143)
             except SlamsError as e:
                 click.echo(f"error: {e}", err=True)
-                # The library says why; what the machine did not do is another matter than what it was asked to.
+                # A failure of the machine has another exit code than invalid input.
                 code = 3 if isinstance(e.__cause__, OSError) and not isinstance(e.__cause__, SlamsError) else 1
             except (OSError, MemoryError) as e:
                 click.echo(f"error: {type(e).__name__}: {e}", err=True)
                 code = 3
             except Exception as e:
-                if type(e).__name__ == "KilledWorker":  # of distributed, which is not imported for its name alone
-                    click.echo(f"error: workers died again and again: {e}", err=True)
+                if type(e).__name__ == "KilledWorker":  # of distributed, which is not imported only for this class
+                    click.echo(f"error: workers died repeatedly: {e}", err=True)
                     code = 3
                 else:
                     traceback.print_exc()
@@ -72,11 +72,11 @@ class Program(click.Group):
 
 
 class _TerminatedError(BaseException):
-    """SIGTERM arrived; like KeyboardInterrupt, no handler of errors stops it."""
+    """SIGTERM arrived; like KeyboardInterrupt, it passes handlers of errors."""
 
 
 def _leave(code: int) -> NoReturn:
-    """Exit now: what threads of dask still compute is wanted by nobody, and Python would wait for its end."""
+    """Exit at once, because Python would wait for threads of dask whose results are no longer needed."""
     if any(t is not threading.main_thread() and not t.daemon for t in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()
@@ -90,7 +90,7 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM, which batch systems send before they kill, unwind as Ctrl-C does: temporary files are removed."""
+    """Handle SIGTERM, which batch systems send before they kill, like Ctrl-C: temporary files are removed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

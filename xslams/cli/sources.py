@@ -13,40 +13,40 @@ import click
 if TYPE_CHECKING:
     from xslams.observations.observation import Observation
 
-__all__ = ["AutoInt", "Pairs", "Source", "error_of", "observation", "pairs"]
+__all__ = ["AutoInt", "ObservationType", "Pairs", "error_of", "observation", "pairs"]
 
 _TAIL = re.compile(r",([A-Za-z_]+)((?:\.[^,=]+)?)=([^,]*)$")
 
 
-class Source(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click alone
+class ObservationType(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
     """``PATH[,error=0.5][,variable=pr][,method=nearest]...``: a source and the settings of its `Observation`.
 
-    Settings may be given for each variable, ``error.pr=0.5,error.olr=5``, and ``variable.precip=pr`` says that what the
-    file calls ``precip`` is ``pr`` in the model. In a configuration it is the same text, or a mapping with ``path``.
+    Settings may be given for each variable, ``error.pr=0.5,error.olr=5``; ``variable.precip=pr`` maps the variable
+    ``precip`` of the file to ``pr`` of the model. A configuration file has the same text, or a mapping with ``path``.
     """
 
     name = "PATH[,KEY=VALUE...]"
 
     def from_config(self, value: Any) -> Any:
-        """Take text, a mapping, or a list of these."""
+        """Accept text, a mapping, or a list of these."""
         return value
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
-        """Make a mapping with ``path`` and settings, all of them plain values."""
+        """Convert to a mapping with ``path`` and settings, whose values are plain."""
         source = dict(value) if isinstance(value, Mapping) else _split(str(value))
         known = settings()
         for key in source:
             if key not in ("path", *known):
                 near = difflib.get_close_matches(str(key), known, n=1)
                 hint = f" Did you mean {near[0]!r}?" if near else ""
-                self.fail(f"{key!r} is no setting of a source.{hint} There are {', '.join(known)}.", param, ctx)
+                self.fail(f"{key!r} is not a setting of a source.{hint} Settings: {', '.join(known)}.", param, ctx)
         if not isinstance(source.get("path"), str) or not source["path"]:
             self.fail("a source needs a 'path'.", param, ctx)
         return source
 
 
 def settings() -> list[str]:
-    """List the settings of a source that can be written down: those of `Observation` but for data and functions.
+    """List the settings of a source that text can express: those of `Observation` except data and functions.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def settings() -> list[str]:
 
 
 def _split(text: str) -> dict[str, Any]:
-    """Cut settings from the end of a path, which may hold commas of its own."""
+    """Split settings from the end of a path, which may itself contain commas."""
     found: list[tuple[str, str, str]] = []
     while match := _TAIL.search(text):
         found.append((match[1], match[2][1:], match[3]))
@@ -86,7 +86,7 @@ def _split(text: str) -> dict[str, Any]:
 
 
 def _plain(key: str, text: str) -> Any:
-    """Read a number, but for settings that are names."""
+    """Convert text to a number, except for settings that are names."""
     if key in ("name", "method", "variable"):
         return text
     try:
@@ -101,17 +101,17 @@ def observation(source: Mapping[str, Any]) -> Observation:
     Parameters
     ----------
     source
-        What `Source.convert` made.
+        Result of `ObservationType.convert`.
 
     Returns
     -------
     Observation
-        Its data are in memory where they are small, and lazy otherwise.
+        Its data are in memory if they are small, and lazy otherwise.
 
     Raises
     ------
     SlamsError
-        If the file or a setting is not usable.
+        If the file or a setting is invalid.
     """
     from xslams.cli.files import open_data
     from xslams.errors import ObservationError
@@ -132,24 +132,24 @@ def observation(source: Mapping[str, Any]) -> Observation:
     return Observation(data, **given)
 
 
-class Pairs(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click alone
+class Pairs(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
     """``KEY=VALUE``, or with `bare` also ``VALUE`` alone.
 
     Parameters
     ----------
     metavar
-        How it is shown.
+        Name in the help text.
     number
         Whether values are numbers.
     bare
-        Whether there may be one value without a key.
+        Whether a single value without a key is allowed.
     """
 
     def __init__(self, metavar: str, *, number: bool, bare: bool) -> None:
         self.name, self._number, self._bare = metavar, number, bare
 
     def from_config(self, value: Any) -> Any:
-        """Take a mapping as several pairs."""
+        """Convert a mapping to several pairs."""
         import yaml
 
         if isinstance(value, Mapping):
@@ -157,7 +157,7 @@ class Pairs(click.ParamType):  # type: ignore[type-arg]  # generic in the newest
         return value
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check, and keep the text."""
+        """Check the text and return it."""
         key, equals, number = str(value).rpartition("=")
         if (not equals and not self._bare) or (equals and not key):
             self.fail(f"{value!r} is not {self.name}.", param, ctx)
@@ -165,17 +165,17 @@ class Pairs(click.ParamType):  # type: ignore[type-arg]  # generic in the newest
             try:
                 float(number)
             except ValueError:
-                self.fail(f"{value!r} is not {self.name}: {number!r} is no number.", param, ctx)
+                self.fail(f"{value!r} is not {self.name}: {number!r} is not a number.", param, ctx)
         return str(value)
 
 
 def pairs(values: tuple[str, ...]) -> dict[str, Any]:
-    """Make a mapping of ``KEY=VALUE``, values read as YAML: numbers, lists, true, null.
+    """Convert ``KEY=VALUE`` pairs to a mapping; values are read as YAML: numbers, lists, true, null.
 
     Parameters
     ----------
     values
-        What `Pairs.convert` has checked.
+        Results of `Pairs.convert`.
 
     Returns
     -------
@@ -193,12 +193,12 @@ def pairs(values: tuple[str, ...]) -> dict[str, Any]:
 
 
 def error_of(values: tuple[str, ...]) -> float | dict[str, float] | None:
-    """Say the background error: none, one number for all variables, or one for each.
+    """Return the background error: none, one number for all variables, or one for each.
 
     Parameters
     ----------
     values
-        What `Pairs.convert` has checked.
+        Results of `Pairs.convert`.
 
     Returns
     -------
@@ -208,18 +208,18 @@ def error_of(values: tuple[str, ...]) -> float | dict[str, float] | None:
     Raises
     ------
     click.UsageError
-        If one number for all stands beside others.
+        If a number for all variables is combined with others.
     """
     if not values:
         return None
     bare = [v for v in values if "=" not in v]
     if bare and len(values) > 1:
-        msg = f"--background-error: {bare[0]!r} is for all variables and stands beside others; give one for each."
+        msg = f"--background-error: {bare[0]!r} is for all variables; it excludes other values. Give one for each."
         raise click.UsageError(msg)
     return float(bare[0]) if bare else {k: float(v) for k, _, v in (text.rpartition("=") for text in values)}
 
 
-class AutoInt(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click alone
+class AutoInt(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
     """A whole number of at least `least`, or "auto".
 
     Parameters

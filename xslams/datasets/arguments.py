@@ -1,4 +1,4 @@
-"""Arguments of the data sets, which are checked before anything is fetched."""
+"""Checks of the arguments of data sets, before anything is fetched."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Years = int | Iterable[int]
 
 
 def now() -> datetime:
-    """Time in UTC, which says which year is running."""
+    """Return the current time in UTC, which defines the running year."""
     return datetime.now(UTC)
 
 
 def days_in(year: int) -> int:
-    """Count the days of a year.
+    """Return the number of days in a year.
 
     Examples
     --------
@@ -31,14 +31,14 @@ def days_in(year: int) -> int:
 
 
 def check_years(years: Years, first: int, last: int | None = None) -> list[int]:
-    """Years in ascending order.
+    """Check years and return them in ascending order.
 
     Parameters
     ----------
     years
         A whole number, or several of them (range, list, array).
     first, last
-        First and last year of the data set; without a last one it goes on, and ends with the running year.
+        First and last year of the data set; None for a data set that extends to the running year.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def check_years(years: Years, first: int, last: int | None = None) -> list[int]:
     Raises
     ------
     OptionError
-        If these are no whole numbers, or none at all, or repeated, or outside of the data set.
+        If the years are not whole numbers, are repeated, lie outside the data set, or there are none.
 
     Examples
     --------
@@ -61,9 +61,9 @@ def check_years(years: Years, first: int, last: int | None = None) -> list[int]:
         msg = f"years={given!r}; {expected}."
         raise OptionError(msg)
     listed = [given] if isinstance(given, Integral) else list(given)
-    wrong = [y for y in listed if isinstance(y, bool) or not isinstance(y, Integral)]
-    if wrong or not listed:
-        msg = f"years={given!r} holds {', '.join(map(repr, wrong)) if wrong else 'no year'}; {expected}."
+    invalid = [y for y in listed if isinstance(y, bool) or not isinstance(y, Integral)]
+    if invalid or not listed:
+        msg = f"years={given!r} holds {', '.join(map(repr, invalid)) if invalid else 'no year'}; {expected}."
         raise OptionError(msg)
     found = sorted(int(y) for y in listed)
     if repeated := sorted({y for y in found if found.count(y) > 1}):
@@ -77,7 +77,7 @@ def check_years(years: Years, first: int, last: int | None = None) -> list[int]:
 
 
 def check_levels(levels: float | Iterable[float] | None, known: Sequence[float]) -> list[float]:
-    """Pressure levels in the order of the data set.
+    """Check pressure levels and return them in the order of the data set.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def check_levels(levels: float | Iterable[float] | None, known: Sequence[float])
     Raises
     ------
     OptionError
-        If one is not among those of the data set, is repeated, or there is none.
+        If a level is not in the data set or is repeated, or there is none.
 
     Examples
     --------
@@ -109,9 +109,9 @@ def check_levels(levels: float | Iterable[float] | None, known: Sequence[float])
         msg = f"levels={given!r}; expected one or several of {shown} (hPa)."
         raise OptionError(msg)
     listed = [given] if isinstance(given, Real) else list(given)
-    wrong = [v for v in listed if isinstance(v, bool) or not isinstance(v, Real) or float(v) not in known]
-    if wrong or not listed:
-        what = ", ".join(map(repr, wrong)) if wrong else "no level"
+    invalid = [v for v in listed if isinstance(v, bool) or not isinstance(v, Real) or float(v) not in known]
+    if invalid or not listed:
+        what = ", ".join(map(repr, invalid)) if invalid else "no level"
         msg = f"levels={given!r} holds {what}; the data set has {shown} (hPa)."
         raise OptionError(msg)
     if len(set(listed)) < len(listed):
@@ -123,12 +123,12 @@ def check_levels(levels: float | Iterable[float] | None, known: Sequence[float])
 def check_names(
     names: str | Iterable[str] | None, known: Sequence[str], default: Sequence[str], what: str
 ) -> list[str]:
-    """Names of variables, in the order of the data set.
+    """Check names of variables and return them in the order of the data set.
 
     Raises
     ------
     OptionError
-        If one is unknown, or there is none.
+        If a name is unknown, or there is none.
 
     Examples
     --------
@@ -139,16 +139,16 @@ def check_names(
         return list(default)
     given: object = names
     listed = [given] if isinstance(given, str) else list(given) if isinstance(given, Iterable) else [given]
-    wrong = [n for n in listed if n not in known]
-    if wrong or not listed:
-        got = ", ".join(map(repr, wrong)) if wrong else "nothing"
+    invalid = [n for n in listed if n not in known]
+    if invalid or not listed:
+        got = ", ".join(map(repr, invalid)) if invalid else "nothing"
         msg = f"{what}={given!r} holds {got}; choose from {', '.join(map(repr, known))}."
         raise OptionError(msg)
     return [n for n in known if n in listed]
 
 
 def check_choice(value: str, choices: Sequence[str], what: str) -> str:
-    """One of several words.
+    """Check that a value is one of several words, and return it.
 
     Raises
     ------

@@ -1,12 +1,12 @@
-"""Files of public sources: fetched once, checked, and kept with a record of what they were.
+"""Files of public providers: fetched once, checked, and kept with a record.
 
-Every file has a record beside it, ``NAME.json``: where it came from, its size and sha256, and what its check found. The
-data lie in ``NAME`` with the start of the hash before the suffix, so that the record, which is replaced in one step, is
-what makes a file known: processes that fetch the same file at the same time do not disturb each other, and one that is
-stopped leaves nothing that looks like data.
+The record of a file, ``NAME.json``, holds its address, size and sha256 and the results of its check. The data are kept
+under ``NAME`` with the first digits of the hash before the suffix. A file counts as cached only if a record names it,
+and records are replaced atomically. Processes that fetch the same file at the same time therefore do not disturb each
+other, and a process that is stopped leaves nothing that looks like data.
 
-A file is accepted only when it has the length that the server announced, the hash that its source publishes (where it
-does), and the structure of its format. When it is opened later, it must still have the hash on record.
+A file is accepted only if it has the length that the server announced, the hash that its provider publishes (if any),
+and the structure of its format. When it is opened later, it must still have the hash on record.
 """
 
 from __future__ import annotations
@@ -29,31 +29,32 @@ from urllib.parse import urlsplit
 from xslams.datasets import arguments
 from xslams.errors import DatasetError, OptionError, SlamsWarning
 
-__all__ = ["Access", "Cached", "Remote", "Source", "derive", "fetch", "folder", "is_cached"]
+__all__ = ["Access", "Cached", "Provider", "Remote", "derive", "fetch", "folder", "is_cached"]
 
 _ATTEMPTS = 3
 _PAUSE = 2.0  # seconds before the second attempt, twice as long before each further one
 _TIMEOUT = 60.0
-#: Bytes that are written at once; of a chunk that breaks off nothing is kept.
+#: Bytes that are written at once; an incomplete chunk is discarded.
 _CHUNK = 2**14
-#: A copy that may not be final is compared with the source once a day.
+#: A copy that may not be final is compared with its provider once a day.
 _STALE = timedelta(hours=24)
-#: What a process that was killed left behind is removed after this time.
+#: Temporary files of killed processes are removed after this time.
 _ABANDONED = timedelta(days=2)
 _PART = ".part-"
 _verified: set[tuple[str, int, int, str]] = set()
 
 
 @dataclass(frozen=True)
-class Source:
-    """A public source.
+class Provider:
+    """A provider of public files.
 
     Attributes
     ----------
     name
-        Its folder in the cache; in capitals the middle of the environment variable ``XSLAMS_..._URL`` that moves it.
+        Name of its folder in the cache and, in capitals, of the environment variable ``XSLAMS_..._URL`` that replaces
+        its address.
     address
-        Where its files are, without a slash at the end.
+        Address of its files, without a slash at the end.
     """
 
     name: str
@@ -65,11 +66,11 @@ class Source:
         return f"XSLAMS_{self.name.upper()}_URL"
 
     def base(self, base_url: str | os.PathLike[str] | None) -> str:
-        """Address to fetch from: the argument, else the environment variable, else the source's own.
+        """Return the address to fetch from: the argument, or the environment variable, or the provider's own.
 
         Examples
         --------
-        >>> Source("cpc", "https://example.org").base("https://mirror.example.org/cpc/")
+        >>> Provider("cpc", "https://example.org").base("https://mirror.example.org/cpc/")
         'https://mirror.example.org/cpc'
         """
         given = os.fspath(base_url) if base_url is not None else os.environ.get(self.variable) or self.address
@@ -86,21 +87,21 @@ class Source:
 
 @dataclass(frozen=True)
 class Remote:
-    """A file of a source.
+    """A file of a provider.
 
     Attributes
     ----------
     path
-        Below the address of the source.
+        Path below the address of the provider.
     check
-        Reads a fetched file, raises DatasetError if it is not what it should be, and returns what is worth recording
-        (JSON).
+        Function that reads a fetched file, raises DatasetError if the file is invalid, and returns details for the
+        record (JSON).
     sha256
         Published hash, if there is one.
     final
-        Day from which on the source no longer changes the file; None where it never does.
+        Day from which on the provider no longer changes the file; None if it never does.
     listing
-        Whether it is a list of files, and no data: that it has changed is no news.
+        Whether the file is a list of files instead of data; its changes cause no warning.
     """
 
     path: str
@@ -117,17 +118,17 @@ class Access:
     Attributes
     ----------
     base_url
-        Replaces the address of the source.
+        Address that replaces the one of the provider.
     refresh
-        None compares a copy with the source once a day as long as it may not be final, True compares it now, False uses
-        what is in the cache.
+        None compares a copy with its provider once a day as long as it may not be final; True compares it now; False
+        uses the copy in the cache.
     progress
         Show progress bars.
 
     Raises
     ------
     OptionError
-        If `refresh` is something else.
+        If `refresh` has another value.
     """
 
     base_url: str | os.PathLike[str] | None = None
@@ -143,103 +144,103 @@ class Access:
 
 @dataclass(frozen=True)
 class Cached:
-    """A checked file in the cache, and what its check found."""
+    """A checked file in the cache, and the results of its check."""
 
     path: Path
     details: Mapping[str, Any]
 
 
-def folder(source: Source) -> Path:
-    """Folder of a source in the cache of the package."""
+def folder(provider: Provider) -> Path:
+    """Return the folder of a provider in the cache of the package."""
     import pooch
 
-    return Path(os.environ.get("XSLAMS_CACHE") or pooch.os_cache("xslams")) / "datasets" / source.name
+    return Path(os.environ.get("XSLAMS_CACHE") or pooch.os_cache("xslams")) / "datasets" / provider.name
 
 
-def fetch(source: Source, remote: Remote, access: Access) -> Cached:
+def fetch(provider: Provider, remote: Remote, access: Access) -> Cached:
     """Fetch a file, or find it in the cache.
 
     Parameters
     ----------
-    source, remote
-        What to fetch.
+    provider, remote
+        The file.
     access
-        From where, and whether a copy will do. A copy is replaced only where the source has another one.
+        Address, and whether a copy in the cache suffices. A copy is replaced only if the provider has another version.
 
     Returns
     -------
     Cached
-        Its path, and what its check found.
+        Path of the file, and the results of its check.
 
     Raises
     ------
     DatasetError
-        If it cannot be fetched, is not what it should be, or was changed in the cache.
+        If the file cannot be fetched, fails its check, or was changed in the cache.
     """
-    place = folder(source) / remote.path
-    url = f"{source.base(access.base_url)}/{remote.path}"
+    place = folder(provider) / remote.path
+    url = f"{provider.base(access.base_url)}/{remote.path}"
     record = _read_record(place)
     if record is not None and remote.sha256 not in (None, record["sha256"]):
-        record = None  # of another release of the source
+        record = None  # of another release of the data set
     due = access.refresh or (access.refresh is None and record is not None and _may_have_changed(remote, record))
     if record is not None and not due:
         return _verify(place, record)
     try:
-        return _update(url, source, remote, place, record, progress=access.progress)
+        return _update(url, provider, remote, place, record, progress=access.progress)
     except DatasetError as e:
         if record is None or access.refresh:
             raise
         warnings.warn(
-            f"{remote.path} could not be compared with its source, and is used as it was on {record['checked'][:10]}. "
-            f"{e} Or pass refresh=False.",
+            f"{remote.path} could not be compared with its source and is used as it was on {record['checked'][:10]}. "
+            f"{e} Pass refresh=False to use the copy without a comparison.",
             SlamsWarning,
             stacklevel=4,
         )
         return _verify(place, record)
 
 
-def is_cached(source: Source, path: str, origin: str) -> bool:
+def is_cached(provider: Provider, path: str, origin: str) -> bool:
     """Whether `derive` would find a file in the cache."""
-    record = _read_record(folder(source) / path)
+    record = _read_record(folder(provider) / path)
     return record is not None and record["url"] == origin
 
 
 def derive(
-    source: Source,
+    provider: Provider,
     path: str,
     origin: str,
     make: Callable[[Path], None],
     check: Callable[[Path], dict[str, Any]],
     access: Access,
 ) -> Cached:
-    """Make a file from fetched ones, or find it in the cache; it is kept and checked as they are.
+    """Make a file from fetched files, or find it in the cache; it is kept and checked like a fetched file.
 
     Parameters
     ----------
-    source
-        In whose folder it is kept.
+    provider
+        Provider in whose folder the file is kept.
     path
-        Below that folder.
+        Path below that folder.
     origin
-        What it is made of; made anew where that is not what the record says.
+        Identity of the files from which it is made; if it differs from the record, the file is made again.
     make
-        Writes it.
+        Function that writes the file.
     check
         As for a fetched file.
     access
-        ``refresh=True`` makes it anew.
+        With ``refresh=True`` the file is made again.
 
     Returns
     -------
     Cached
-        Its path, and what its check found.
+        Path of the file, and the results of its check.
 
     Raises
     ------
     DatasetError
-        If it cannot be made, is not what it should be, or was changed in the cache.
+        If the file cannot be made, fails its check, or was changed in the cache.
     """
-    place = folder(source) / path
+    place = folder(provider) / path
     record = _read_record(place)
     if record is not None and record["url"] == origin and not access.refresh:
         return _verify(place, record)
@@ -258,19 +259,19 @@ def _may_have_changed(remote: Remote, record: Mapping[str, Any]) -> bool:
 
 
 def _update(
-    url: str, source: Source, remote: Remote, place: Path, record: dict[str, Any] | None, *, progress: bool
+    url: str, provider: Provider, remote: Remote, place: Path, record: dict[str, Any] | None, *, progress: bool
 ) -> Cached:
-    """Fetch what the source has now, unless it is what the record says."""
+    """Fetch the current version of a file, unless it is the one on record."""
     if record is not None:
         try:
             _verify(place, record)
         except DatasetError:
-            record = None  # damaged: to be replaced, whatever the source says
+            record = None  # damaged: to be replaced in any case
     started = arguments.now().isoformat(timespec="seconds")
     with _temporary(place) as part:
-        answer = _download(url, source, part, record, progress)
+        answer = _download(url, provider, part, record, progress)
         if answer is None and record is not None:
-            # Unchanged, but a year that was going on when it was fetched has to be complete some day.
+            # Unchanged, but a year that was incomplete when it was fetched must be complete after its end.
             details = _check(url, remote, place.parent / record["file"])
             _write_record(place, record | {"checked": started, "details": details})
             return Cached(place.parent / record["file"], details)
@@ -287,8 +288,8 @@ def _update(
     settled = remote.final is None or (record is not None and _day(record) >= remote.final)
     if record is not None and settled and not remote.listing and cached.path.name != record["file"]:
         warnings.warn(
-            f"{remote.path} has changed at its source since {record['checked'][:10]}, and was replaced: it was "
-            f"{record['file']}, and is {cached.path.name}. Results that were made with the old file may change.",
+            f"{remote.path} has changed at its source since {record['checked'][:10]} and was replaced: "
+            f"{record['file']} became {cached.path.name}. Results that were obtained with the old file may change.",
             SlamsWarning,
             stacklevel=5,
         )
@@ -296,7 +297,7 @@ def _update(
 
 
 def _publish(place: Path, part: Path, record: Mapping[str, Any]) -> Cached:
-    """Move a checked file to where it is kept, and make it known."""
+    """Move a checked file to its place in the cache, and write its record."""
     digest = record["sha256"]
     path = place.parent / f"{place.stem}.{digest[:12]}{place.suffix}"
     new = {**record, "file": path.name, "size": part.stat().st_size}
@@ -305,7 +306,7 @@ def _publish(place: Path, part: Path, record: Mapping[str, Any]) -> Cached:
     _write_record(place, new)
     _verified.add(_state(path, digest))
     for other in place.parent.glob(f"{place.stem}.{'[0-9a-f]' * 12}{place.suffix}"):
-        # Whoever has the last version open, or one that another process has just made, may go on reading it.
+        # Other processes may still read the previous version, or one that has just been made.
         if other.name not in (path.name, last["file"]) and _is_abandoned(other):
             other.unlink(missing_ok=True)
     return Cached(path, record["details"])
@@ -314,7 +315,7 @@ def _publish(place: Path, part: Path, record: Mapping[str, Any]) -> Cached:
 def _is_abandoned(path: Path) -> bool:
     try:
         return datetime.now(UTC) - datetime.fromtimestamp(path.stat().st_mtime, UTC) > _ABANDONED
-    except FileNotFoundError:  # another process was faster
+    except FileNotFoundError:  # another process has removed it
         return False
 
 
@@ -327,12 +328,13 @@ def _accept(url: str, remote: Remote, part: Path, headers: Mapping[str, str], di
     size = part.stat().st_size
     announced = headers.get("content-length") if "content-encoding" not in headers else None
     if announced is not None and announced.isdigit() and int(announced) != size:
-        msg = f"{url} sent {size} bytes, but announced {announced}. Nothing was kept; try again."
+        msg = f"{url} sent {size} bytes; expected {announced} as announced. Nothing was kept; try again."
         raise DatasetError(msg)
     if remote.sha256 not in (None, digest):
         msg = (
-            f"{url} has the sha256 {digest}, but {remote.sha256} is published: the file was damaged on the way, or the "
-            "source has changed. Nothing was kept; try again, or look for a newer version of xslams."
+            f"{url} has the sha256 {digest}; expected {remote.sha256}, which is published. The file was damaged "
+            "during the transfer, or the source has changed. Nothing was kept; try again, or look for a newer version "
+            "of xslams."
         )
         raise DatasetError(msg)
     return _check(url, remote, part)
@@ -343,21 +345,21 @@ def _check(url: str, remote: Remote, path: Path) -> dict[str, Any]:
         return remote.check(path)
     except DatasetError as e:
         msg = (
-            f"{url} is not what it should be: {e} Nothing was kept; try again, and look at the address in a browser if "
-            "that does not help."
+            f"{url} did not pass its check: {e} Nothing was kept; try again, and if that does not help, open the "
+            "address in a browser."
         )
         raise DatasetError(msg) from e
 
 
 def _download(
-    url: str, source: Source, part: Path, record: Mapping[str, Any] | None, progress: bool
+    url: str, provider: Provider, part: Path, record: Mapping[str, Any] | None, progress: bool
 ) -> dict[str, str] | None:
-    """Fetch a file; headers of the answer, or None if it is as on record."""
+    """Fetch a file; return the headers of the response, or None if the file equals the one on record."""
     if url.startswith("file:"):
         try:
             shutil.copyfile(urllib.request.url2pathname(urlsplit(url).path), part)
         except OSError as e:
-            msg = f"{url} could not be copied ({type(e).__name__}: {e}). Check base_url= or {source.variable}."
+            msg = f"{url} could not be copied ({type(e).__name__}: {e}). Check base_url= or {provider.variable}."
             raise DatasetError(msg) from e
         return {}
     headers = {"Accept-Encoding": "identity"}
@@ -372,10 +374,10 @@ def _download(
             try:
                 _request(url, file, headers, answers, progress)
             except OSError as e:
-                failures = failures + 1 if file.tell() <= before else 1  # what brings something may go on for long
+                failures = failures + 1 if file.tell() <= before else 1  # attempts that make progress are not limited
                 status = getattr(getattr(e, "response", None), "status_code", None)
                 if failures >= _ATTEMPTS or (status is not None and status < 500):
-                    raise DatasetError(_reason(url, source, e, status)) from e
+                    raise DatasetError(_reason(url, provider, e, status)) from e
                 time.sleep(_PAUSE * 2 ** (failures - 1))
                 headers = _to_resume(file, answers, headers)
                 continue
@@ -388,7 +390,7 @@ def _download(
 
 
 def _request(url: str, file: IO[bytes], headers: Mapping[str, str], answers: list[Any], progress: bool) -> None:
-    """Make one request, and write what comes to a file: behind what it holds if that is continued."""
+    """Make one request, and write the response to a file; a partial response is appended."""
     import pooch
 
     def receive(response: Any, *args: Any, **kwargs: Any) -> None:
@@ -404,12 +406,12 @@ def _request(url: str, file: IO[bytes], headers: Mapping[str, str], answers: lis
     try:
         download(url, file, None)
     finally:
-        for response in answers:  # of which pooch leaves those open that were an error
+        for response in answers:  # pooch leaves responses open that were errors
             response.close()
 
 
 def _to_resume(file: IO[bytes], answers: Sequence[Any], headers: dict[str, str]) -> dict[str, str]:
-    """Headers of the next attempt: go on where the last one broke off, if the file is still the same by then."""
+    """Return headers of the next attempt, which resumes the last one if the file has not changed since."""
     last = answers[-1].headers if answers and answers[-1].status_code in (200, 206) else {}
     etag = last.get("etag") or ""
     mark = etag if etag and not etag.startswith("W/") else last.get("last-modified")
@@ -418,18 +420,18 @@ def _to_resume(file: IO[bytes], answers: Sequence[Any], headers: dict[str, str])
     return {"Accept-Encoding": "identity", "Range": f"bytes={file.tell()}-", "If-Range": mark}
 
 
-def _reason(url: str, source: Source, error: OSError, status: int | None) -> str:
+def _reason(url: str, provider: Provider, error: OSError, status: int | None) -> str:
     if status in (404, 410):
-        why = f"{url} does not exist (status {status})"
-        what = "The source may not have it yet, or may have moved"
+        fault = f"{url} does not exist (status {status})"
+        remedy = "The source may not have it yet, or may have moved"
     else:
-        why = f"{url} could not be fetched ({type(error).__name__}: {error})"
-        what = "Check the network"
-    return f"{why}. {what}; another address can be given with base_url= or the environment variable {source.variable}."
+        fault = f"{url} could not be fetched ({type(error).__name__}: {error})"
+        remedy = "Check the network"
+    return f"{fault}. {remedy}; another address can be set with base_url= or {provider.variable} in the environment."
 
 
 def _verify(place: Path, record: Mapping[str, Any]) -> Cached:
-    """Return a cached file, if it still is what was fetched; hashed once in a process."""
+    """Return a cached file if it is unchanged; its hash is computed once per process."""
     path = place.parent / record["file"]
     key = _state(path, record["sha256"])
     if key not in _verified:
@@ -455,7 +457,7 @@ def _sha256(path: Path) -> str:
 
 
 def _read_record(place: Path) -> dict[str, Any] | None:
-    """Record of a file; None where there is none, or the file that it speaks of is gone."""
+    """Read the record of a file; None if there is no record, or its file is missing."""
     try:
         record: dict[str, Any] = json.loads(place.with_name(f"{place.name}.json").read_text())
         return record if (place.parent / record["file"]).is_file() else None
@@ -471,14 +473,14 @@ def _write_record(place: Path, record: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _temporary(place: Path) -> Iterator[Path]:
-    """Path of a file beside another one, that is gone afterwards unless it was moved."""
+    """Provide the path of a temporary file in the same folder, which is removed afterwards unless it was moved."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        # Not by tempfile: only its owner could read such a file, but a cache may be shared.
+        # Not with tempfile, whose files only their owner can read, because a cache may be shared.
         part = place.with_name(f"{_PART}{os.getpid()}-{uuid.uuid4().hex}{place.suffix}")
         part.touch(exist_ok=False)
     except OSError as e:
-        msg = f"Cannot write to the cache {place.parent} ({e}). Set XSLAMS_CACHE to a folder that can be written."
+        msg = f"Cannot write to the cache {place.parent} ({e}). Set XSLAMS_CACHE to a writable folder."
         raise DatasetError(msg) from e
     for other in place.parent.glob(f"{_PART}*"):
         if _is_abandoned(other):

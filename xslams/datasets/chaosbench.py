@@ -1,8 +1,8 @@
-"""ERA5 as ChaosBench publishes it on Hugging Face: one archive of small zarr stores, a day each.
+"""ERA5 as ChaosBench publishes it on Hugging Face: one archive with a small zarr store for each day.
 
 The archive is a compressed tar in two parts, https://huggingface.co/datasets/LEAP/ChaosBench/tree/main/era5, whose
-published hashes are checked. Of the years that are asked for, the stores (``era5_full_1.5deg_YYYYMMDD.zarr``) are taken
-out of it and become one netCDF file a year in the cache.
+published hashes are checked. The stores of the requested years (``era5_full_1.5deg_YYYYMMDD.zarr``) are extracted and
+converted to one netCDF file per year in the cache.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ import numpy as np
 import xarray as xr
 
 from xslams.datasets.arguments import Years, check_levels, check_names, check_years, days_in
-from xslams.datasets.cache import Access, Remote, Source, derive, fetch, folder, is_cached
+from xslams.datasets.cache import Access, Provider, Remote, derive, fetch, folder, is_cached
 from xslams.datasets.netcdf import Chunks, Field, check_file, clean, join, open_file
+from xslams.datasets.registry import SOURCES
 from xslams.errors import DatasetError, SlamsWarning
 
 __all__ = ["era5_chaosbench"]
 
-_SOURCE = Source("era5_chaosbench", "https://huggingface.co/datasets/LEAP/ChaosBench/resolve/main/era5")
-#: Parts of the archive in their order, and the sha256 that Hugging Face publishes of each.
+_PROVIDER = Provider("era5_chaosbench", "https://huggingface.co/datasets/LEAP/ChaosBench/resolve/main/era5")
+#: Parts of the archive in order, with the sha256 that Hugging Face publishes for each.
 _PARTS = {
     "era5_chunks.tar.gz.aa": "12d3ba0a0347b4492ed4b3f27bd5bc3932b8f4d053d071be835509ffc76efa30",
     "era5_chunks.tar.gz.ab": "201fa576d36a9936d2719554bf4c5c7c223b1c7d2b3aef3e2b4211914c6fdad3",
@@ -53,6 +54,7 @@ _DIMS = ("time", "level", "lat", "lon")
 _STORE = re.compile(r"era5_full_1\.5deg_((\d{4})\d{4})\.zarr")
 
 
+@SOURCES.register("era5_chaosbench")
 def era5_chaosbench(
     years: Years,
     levels: float | Iterable[float] | None = None,
@@ -63,11 +65,11 @@ def era5_chaosbench(
     refresh: bool | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
-    """ERA5 at 00 UTC of every day on a global grid of 1.5 degrees, as the benchmark ChaosBench publishes it.
+    """Fetch ERA5 at 00 UTC of every day on a global grid of 1.5 degrees, as the benchmark ChaosBench publishes it.
 
-    It is published as one archive of 45 GB, which is fetched whole with the first year and kept in the cache. Each year
-    then takes up to 2.5 GB more. Ask for all years at once: the archive is read through for every call that needs a new
-    one. It may be deleted afterwards, and is fetched again when another year is needed.
+    The source is one archive of 45 GB, which is fetched as a whole with the first year and kept in the cache. Each year
+    then takes up to 2.5 GB more. Request all years at once, because every call that needs a new year reads the whole
+    archive. You may delete the archive afterwards; it is fetched again when another year is needed.
 
     Parameters
     ----------
@@ -76,28 +78,28 @@ def era5_chaosbench(
     levels
         Pressure levels in hPa, by default all ten: 1000, 925, 850, 700, 500, 300, 200, 100, 50, 10.
     variables
-        Of ``"z"``, ``"q"``, ``"t"``, ``"u"``, ``"v"`` and ``"w"``; by default all.
+        Some of ``"z"``, ``"q"``, ``"t"``, ``"u"``, ``"v"`` and ``"w"``; by default all.
     chunks, progress
         As for `cpc`.
     base_url
-        Address or folder of a mirror, which holds ``era5_chunks.tar.gz.aa`` and ``.ab``. By default that of the
-        environment variable ``XSLAMS_ERA5_CHAOSBENCH_URL``, else of Hugging Face.
+        Address or folder of a mirror with ``era5_chunks.tar.gz.aa`` and ``.ab``. By default the environment variable
+        ``XSLAMS_ERA5_CHAOSBENCH_URL``, or else Hugging Face.
     refresh
-        True takes the years out of the archive anew; the archive has a published hash and cannot change.
+        True extracts the years from the archive again; the archive has a published hash and cannot change.
 
     Returns
     -------
     Dataset
-        Lazy fields (time, level, lat, lon); latitudes descend from 90, longitudes run from 0 to 358.5. Values are of
-        the instant 00 UTC, no daily means. ``z`` is geopotential height in m.
+        Lazy fields (time, level, lat, lon); latitudes descend from 90, longitudes run from 0 to 358.5. Values are
+        instantaneous at 00 UTC, not daily means. ``z`` is geopotential height in m.
 
     Raises
     ------
     OptionError
-        If an argument is not usable.
+        If an argument is invalid.
     DatasetError
-        If the archive cannot be fetched, has not the published hash or not the years, or a file was changed in the
-        cache.
+        If the archive cannot be fetched, does not have the published hash or lacks some of the years, or if a file was
+        changed in the cache.
 
     Examples
     --------
@@ -129,10 +131,10 @@ def era5_chaosbench(
 
 
 def _year_files(years: Sequence[int], access: Access) -> list[Path]:
-    """Files of the years, made from the archive where they are not in the cache."""
+    """Return the files of the years, which are made from the archive if they are not in the cache."""
     origin = " ".join(_PARTS.values())
     files = {year: f"era5_full_1.5deg_{year}.nc" for year in years}
-    needed = [y for y, f in files.items() if access.refresh or not is_cached(_SOURCE, f, origin)]
+    needed = [y for y, f in files.items() if access.refresh or not is_cached(_PROVIDER, f, origin)]
     with _stores(needed, access) as place:
         paths = []
         for year, file in files.items():
@@ -140,29 +142,29 @@ def _year_files(years: Sequence[int], access: Access) -> list[Path]:
             def make(part: Path, year: int = year) -> None:
                 _write_year(place, year, part)
 
-            paths.append(derive(_SOURCE, file, origin, make, _check, access).path)
+            paths.append(derive(_PROVIDER, file, origin, make, _check, access).path)
     return paths
 
 
 @contextmanager
 def _stores(years: Sequence[int], access: Access) -> Iterator[Path]:
-    """Folder with the daily stores of some years, which is gone afterwards."""
+    """Provide a temporary folder with the daily stores of some years."""
     if not years:
         yield Path()
         return
-    keep = Access(access.base_url, None, access.progress)  # the archive cannot change, and need not be fetched again
-    archive = [fetch(_SOURCE, Remote(p, _check_part, sha256=h), keep).path for p, h in _PARTS.items()]
-    with tempfile.TemporaryDirectory(prefix=".part-", dir=folder(_SOURCE)) as place:
+    keep = Access(access.base_url, None, access.progress)  # the archive cannot change and is not fetched again
+    archive = [fetch(_PROVIDER, Remote(p, _check_part, sha256=h), keep).path for p, h in _PARTS.items()]
+    with tempfile.TemporaryDirectory(prefix=".part-", dir=folder(_PROVIDER)) as place:
         _extract(archive, set(years), Path(place))
         yield Path(place)
 
 
 def _check_part(path: Path) -> dict[str, Any]:
-    return {}  # its hash is published
+    return {}  # the published hash suffices
 
 
 class _Joined(io.RawIOBase):
-    """Files read one after another, as if they were one."""
+    """Several files, read one after another as if they were one."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._left = list(paths)
@@ -188,7 +190,7 @@ class _Joined(io.RawIOBase):
 
 
 def _extract(archive: Sequence[Path], years: set[int], place: Path) -> None:
-    """Take the stores of some years out of the archive."""
+    """Extract the stores of some years from the archive."""
     left = {str(y): days_in(y) for y in years}
     last = ""
     try:
@@ -202,7 +204,7 @@ def _extract(archive: Sequence[Path], years: set[int], place: Path) -> None:
                 year = found[2] if found else ""
                 if parts[store] != last:
                     if not any(left.values()):
-                        break  # a store is in one piece, so that what follows belongs to other years
+                        break  # the entries of a store are contiguous, so the rest belongs to other years
                     last = parts[store]
                     if year in left:
                         left[year] -= 1
@@ -215,14 +217,14 @@ def _extract(archive: Sequence[Path], years: set[int], place: Path) -> None:
                     shutil.copyfileobj(content, file)
     except (tarfile.TarError, EOFError, OSError) as e:
         msg = (
-            f"The archive {archive[0].parent} cannot be taken apart ({type(e).__name__}: {e}). Is there room on the "
-            "disk? Each year takes about 1 GB until its file, of up to 2.5 GB, is written."
+            f"The archive in {archive[0].parent} cannot be extracted ({type(e).__name__}: {e}). Check the free disk "
+            "space: each year takes about 1 GB until its file of up to 2.5 GB is written."
         )
         raise DatasetError(msg) from e
 
 
 def _write_year(place: Path, year: int, target: Path) -> None:
-    """One file from the stores of a year."""
+    """Write one file from the stores of a year."""
     days = [date(year, 1, 1) + timedelta(days=n) for n in range(days_in(year))]
     stores = {day: place / f"era5_full_1.5deg_{day:%Y%m%d}.zarr" for day in days}
     found = {day: path for day, path in stores.items() if path.is_dir()}
@@ -232,7 +234,7 @@ def _write_year(place: Path, year: int, target: Path) -> None:
     if len(found) < len(days):
         first = next(day for day in days if day not in found)
         warnings.warn(
-            f"The archive has {len(found)} of {len(days)} days of {year}; the first that is missing is {first}.",
+            f"The archive has {len(found)} of {len(days)} days of {year}; the first missing day is {first}.",
             SlamsWarning,
             stacklevel=6,
         )
@@ -251,16 +253,16 @@ def _write_year(place: Path, year: int, target: Path) -> None:
 
 
 def _open_store(path: Path, day: date) -> xr.Dataset:
-    """Open a day, with the names and units that all data sets here have."""
+    """Open the store of a day, with the names and units that all data sets of the package share."""
     try:
         ds = xr.open_dataset(path, engine="zarr", chunks={}, consolidated=False)
         ds = ds.rename({"latitude": "lat", "longitude": "lon"})[list(_FIELDS)]
-        right = all(ds[n].dims == _DIMS[1:] for n in _FIELDS) and ds["time"].values == np.datetime64(day)
-    except Exception as e:  # zarr and xarray raise many kinds for a store that is cut or not understood
+        valid = all(ds[n].dims == _DIMS[1:] for n in _FIELDS) and ds["time"].values == np.datetime64(day)
+    except Exception as e:  # zarr and xarray raise many kinds for a truncated or unknown store
         msg = f"{path.name} cannot be read ({type(e).__name__}: {e})."
         raise DatasetError(msg) from e
-    if not right:
-        msg = f"{path.name} holds {dict(ds.sizes)} at {ds['time'].values!s:.16}, but a day on {_DIMS[1:]} was expected."
+    if not valid:
+        msg = f"{path.name} holds {dict(ds.sizes)} at {ds['time'].values!s:.16}; expected {day} on {_DIMS[1:]}."
         raise DatasetError(msg)
     for name, what in _FIELDS.items():
         ds[name].attrs = {"units": what.units}
@@ -272,9 +274,9 @@ def _check(path: Path) -> dict[str, Any]:
     times = [check_file(path, what, _DIMS) for what in _FIELDS.values()]
     with open_file(path) as ds:
         if 500 in ds["level"].values:
-            # Of a geopotential, which is not divided by gravity, most values would count as impossible.
+            # Most values of a geopotential that is not divided by gravity would count as impossible.
             height = float(ds["z"].isel(time=0).sel(level=500).mean())
             if not 4000.0 < height < 7000.0:
-                msg = f"its z is {height:g} at 500 hPa on average, which is no geopotential height in m."
+                msg = f"its mean z at 500 hPa is {height:g}, which is not a geopotential height in m."
                 raise DatasetError(msg)
     return {"times": len(times[0])}

@@ -1,4 +1,4 @@
-"""NetCDF files of gridded fields: their check when they arrive, and their opening with clean metadata."""
+"""Gridded fields in netCDF files: the check of a fetched file, and opening with clean metadata."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ _COORDINATES: dict[str, dict[str, str]] = {
 }
 
 
-#: In a file that is written of them, times and their bounds have to have the same units.
+#: Encoding of times and their bounds, which must have the same units when they are written to a file.
 _TIME = {"units": "hours since 1970-01-01", "calendar": "standard"}
 
 
 @dataclass(frozen=True)
 class Field:
-    """A variable of a file, and what it is.
+    """A variable of a file and its metadata.
 
     Attributes
     ----------
     name
-        In the file, and in what is returned.
+        Name in the file and in the returned Dataset.
     standard_name, units, long_name
-        Its metadata in CF.
+        CF metadata.
     valid
-        Least and greatest value that is possible; what lies outside is missing.
+        Smallest and largest possible value; values outside become missing.
     attrs
-        More metadata.
+        Further metadata.
     total
-        Units in the file where it holds totals of the period, which are a mean rate in `units` without another number.
+        Units in the file if it holds totals over the period; the same numbers are mean rates in `units`.
     """
 
     name: str
@@ -60,14 +60,14 @@ class Field:
 
 
 def open_file(path: Path, chunks: Chunks | None = None) -> xr.Dataset:
-    """Open a file with what the package requires, whichever generation of netCDF it is.
+    """Open a netCDF-4 or classic netCDF file.
 
     Parameters
     ----------
     path
-        NetCDF-4, or the classic format.
+        Path of the file.
     chunks
-        Chunks of dask; None for arrays of xarray that read when they are used.
+        Chunks of dask; None for lazily indexed arrays without dask.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def open_file(path: Path, chunks: Chunks | None = None) -> xr.Dataset:
     Raises
     ------
     DatasetError
-        If it is something else, or damaged.
+        If it is another kind of file, or damaged.
     """
     with path.open("rb") as file:
         start = file.read(64)
@@ -86,17 +86,17 @@ def open_file(path: Path, chunks: Chunks | None = None) -> xr.Dataset:
     elif start.startswith(_CLASSIC):
         engine = "scipy"
     else:
-        msg = f"it is no netCDF file, but begins with {start[:32]!r}."
+        msg = f"it is not a netCDF file; it begins with {start[:32]!r}."
         raise DatasetError(msg)
     try:
         return xr.open_dataset(path, engine=engine, chunks=chunks)
-    except Exception as e:  # h5py, scipy and xarray raise many kinds for a file that is cut or not understood
+    except Exception as e:  # h5py, scipy and xarray raise many kinds for a truncated or unknown file
         msg = f"it cannot be opened as netCDF ({type(e).__name__}: {e})."
         raise DatasetError(msg) from e
 
 
 def check_file(path: Path, what: Field, dims: Sequence[str]) -> np.ndarray[Any, np.dtype[np.datetime64]]:
-    """Check that a file holds a variable in its units on ascending times and a grid, and can be read to its end.
+    """Check that a file holds a variable in its units on ascending times and a grid, and is readable to its end.
 
     Parameters
     ----------
@@ -115,13 +115,13 @@ def check_file(path: Path, what: Field, dims: Sequence[str]) -> np.ndarray[Any, 
     Raises
     ------
     DatasetError
-        If it does not.
+        If the file does not.
     """
     name = what.name
     with open_file(path) as ds:
         if name not in ds.data_vars or ds[name].dims != tuple(dims):
             shown = ", ".join(f"{n}({', '.join(map(str, v.dims))})" for n, v in ds.data_vars.items()) or "no variable"
-            msg = f"it holds {shown}, but {name}({', '.join(dims)}) was expected."
+            msg = f"it holds {shown}; expected {name}({', '.join(dims)})."
             raise DatasetError(msg)
         units = str(ds[name].attrs.get("units"))
         try:
@@ -129,7 +129,7 @@ def check_file(path: Path, what: Field, dims: Sequence[str]) -> np.ndarray[Any, 
         except UnitError:
             same = False
         if not same:
-            msg = f"{name} is in {units!r}, but {what.total or what.units!r} was expected."
+            msg = f"{name} is in {units!r}; expected {what.total or what.units!r}."
             raise DatasetError(msg)
         for dim in dims:
             values = ds[dim].values if dim in ds.coords else np.zeros(0)
@@ -141,10 +141,10 @@ def check_file(path: Path, what: Field, dims: Sequence[str]) -> np.ndarray[Any, 
                 raise DatasetError(msg)
         times = ds["time"].values
         if not np.issubdtype(times.dtype, np.datetime64):
-            msg = f"its times are no dates of the standard calendar, but {times.dtype}."
+            msg = f"its times are {times.dtype}; expected dates of the standard calendar."
             raise DatasetError(msg)
         try:
-            # The classic format has no length of its own: a file that was cut opens, and fails only where it is read.
+            # The classic format does not record its length: a truncated file opens, and fails only when it is read.
             for index in {0, len(times) - 1}:
                 ds[name].isel(time=index).load()
         except Exception as e:  # as above
@@ -167,7 +167,7 @@ def check_year(
     step
         Hours between times.
     partial
-        Whether the year may still be going on.
+        Whether the year may still be incomplete.
 
     Returns
     -------
@@ -177,7 +177,7 @@ def check_year(
     Raises
     ------
     DatasetError
-        If some are missing, or belong to another year.
+        If times are missing or belong to another year.
 
     Examples
     --------
@@ -190,33 +190,33 @@ def check_year(
     if len(got) and (partial or len(got) == count) and np.array_equal(got, expected[: len(got)]):
         return {"times": len(got)}
     extent = f"{got[0]!s:.16} to {got[-1]!s:.16}" if len(got) else "none"
-    msg = f"it has {len(got)} times ({extent}); {count} of {year}, {step} hours apart, were expected."
+    msg = f"it has {len(got)} times ({extent}); expected {count} of {year}, {step} hours apart."
     raise DatasetError(msg)
 
 
 def clean(ds: xr.Dataset, fields: Sequence[Field], *, mean: bool, step: int) -> xr.Dataset:
-    """Variables with the metadata that the package recognises, and nothing else.
+    """Select variables, and replace their metadata by those that the package recognises.
 
     Parameters
     ----------
     ds
-        As opened.
+        As returned by `open_file`.
     fields
         Variables to keep.
     mean
-        Whether a value is the mean over the period that begins at its time; else it is of an instant.
+        Whether a value is the mean over the period that begins at its time; otherwise it is instantaneous.
     step
-        Hours of that period.
+        Length of that period in hours.
 
     Returns
     -------
     Dataset
-        Single precision, impossible values missing; means with the bounds of their times.
+        Single precision, with impossible values missing; means have time bounds.
     """
     out = {}
     for f in fields:
         da = ds[f.name].astype("float32")
-        # Fill values that the file does not declare, or declares in another precision, would pass for data.
+        # Fill values that the file does not declare, or declares in another precision, would count as data.
         da = da.where((da >= f.valid[0]) & (da <= f.valid[1]))
         attrs = {"standard_name": f.standard_name, "long_name": f.long_name, "units": f.units, **f.attrs}
         da.attrs = attrs | {"cell_methods": "time: mean" if mean else "time: point"}
@@ -237,12 +237,12 @@ def clean(ds: xr.Dataset, fields: Sequence[Field], *, mean: bool, step: int) -> 
 
 
 def join(parts: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Years one after another; the grid must be the same.
+    """Concatenate years; the grid must be the same.
 
     Raises
     ------
     DatasetError
-        If it is not.
+        If the grids differ.
     """
     if len(parts) == 1:
         return parts[0]

@@ -1,6 +1,6 @@
 """Gridded fields of NOAA's Physical Sciences Laboratory: CPC precipitation, OLR, and the NCEP/NCAR reanalysis.
 
-Files are netCDF, a variable each. Addresses and layout: https://psl.noaa.gov/data/gridded/data.cpc.globalprecip.html,
+The files are netCDF with one variable each. Addresses and layout: https://psl.noaa.gov/data/gridded/data.cpc.globalprecip.html,
 https://psl.noaa.gov/data/gridded/data.interp_OLR.html, https://psl.noaa.gov/data/gridded/data.ncep.reanalysis.html.
 """
 
@@ -18,16 +18,17 @@ import xarray as xr
 
 from xslams.datasets import arguments
 from xslams.datasets.arguments import Years, check_choice, check_levels, check_names, check_years, days_in
-from xslams.datasets.cache import Access, Remote, Source, fetch
+from xslams.datasets.cache import Access, Provider, Remote, fetch
 from xslams.datasets.netcdf import Chunks, Field, check_file, check_year, clean, join, open_file
+from xslams.datasets.registry import SOURCES
 from xslams.errors import DatasetError, OptionError, SlamsWarning
 
 __all__ = ["cpc", "ncep", "noaa_olr"]
 
 _HOST = "https://downloads.psl.noaa.gov/Datasets"
-_CPC = Source("cpc", f"{_HOST}/cpc_global_precip")
-_OLR = Source("noaa_olr", f"{_HOST}/interp_OLR")
-_NCEP = Source("ncep", f"{_HOST}/ncep.reanalysis")
+_CPC = Provider("cpc", f"{_HOST}/cpc_global_precip")
+_OLR = Provider("noaa_olr", f"{_HOST}/interp_OLR")
+_NCEP = Provider("ncep", f"{_HOST}/ncep.reanalysis")
 
 _PRECIPITATION = Field(
     "precip", "lwe_precipitation_rate", "mm day-1", "precipitation of a day, from gauges", (0.0, 3000.0),
@@ -49,13 +50,14 @@ _LEVELS = (1000.0, 925.0, 850.0, 700.0, 600.0, 500.0, 400.0, 300.0, 250.0, 200.0
 _SURFACE = "sig995"
 _PLANE = ("time", "lat", "lon")
 _VOLUME = ("time", "level", "lat", "lon")
-#: Years of the OLR that are known to have gaps: it begins in June 1974, and no satellite measured in most of 1978.
+#: Years with known gaps of the OLR: it begins in June 1974, and no satellite measured in most of 1978.
 _OLR_GAPS = (1974, 1978)
 _OLR_LAST = 2022
-#: When a year is over, NOAA goes on correcting it for a while.
+#: Month and day of the next year until which NOAA corrects a year.
 _SETTLED = (3, 1)
 
 
+@SOURCES.register("cpc")
 def cpc(
     years: Years,
     *,
@@ -64,20 +66,20 @@ def cpc(
     refresh: bool | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Daily precipitation from gauges on a global grid of 0.5 degrees: the CPC Global Unified analysis.
+    """Fetch daily precipitation from gauges on a global grid of 0.5 degrees: the CPC Global Unified analysis.
 
     Parameters
     ----------
     years
-        From 1979 to the running year, whose file ends with yesterday or so.
+        From 1979 to the running year, whose file ends about yesterday.
     chunks
         Chunks of dask, as in `xarray.open_dataset`. A chunk never spans two files.
     base_url
-        Address or folder of a mirror, which holds ``precip.YYYY.nc``. By default that of the environment variable
-        ``XSLAMS_CPC_URL``, else of NOAA PSL.
+        Address or folder of a mirror with files ``precip.YYYY.nc``. By default the environment variable
+        ``XSLAMS_CPC_URL``, or else NOAA PSL.
     refresh
-        None looks once a day whether a file has changed that may do so (that of the running year, and a copy that was
-        made before the March after its year), True looks for all files, False for none.
+        None checks once a day whether a file has changed that may do so (that of the running year, and a copy made
+        before March of the following year); True checks all files, False none.
     progress
         Show progress bars of the downloads.
 
@@ -90,9 +92,9 @@ def cpc(
     Raises
     ------
     OptionError
-        If an argument is not usable.
+        If an argument is invalid.
     DatasetError
-        If a file cannot be fetched, is not what it should be, or was changed in the cache.
+        If a file cannot be fetched, fails its check, or was changed in the cache.
 
     Examples
     --------
@@ -112,6 +114,7 @@ def cpc(
     return _describe(join(parts), *about)
 
 
+@SOURCES.register("noaa_olr")
 def noaa_olr(
     years: Years,
     *,
@@ -121,22 +124,22 @@ def noaa_olr(
     refresh: bool | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Outgoing longwave radiation on a global grid of 2.5 degrees: the NOAA interpolated OLR.
+    """Fetch outgoing longwave radiation on a global grid of 2.5 degrees: the NOAA interpolated OLR.
 
-    All years are in one file, which is fetched whole.
+    All years are in one file, which is fetched as a whole.
 
     Parameters
     ----------
     years
-        From 1974 (June) to 2022, for ``"12h"`` from 1979; nothing was measured in most of 1978.
+        From 1974 (June) to 2022, or from 1979 for ``"12h"``; there are no measurements in most of 1978.
     frequency
         ``"daily"`` means (``olr.day.mean.nc``), or ``"12h"``, the values of the passes twice a day
         (``olr.2xdaily.1979-2022.nc``).
     chunks, refresh, progress
         As for `cpc`.
     base_url
-        Address or folder of a mirror that holds these files. By default that of the environment variable
-        ``XSLAMS_NOAA_OLR_URL``, else of NOAA PSL.
+        Address or folder of a mirror with these files. By default the environment variable ``XSLAMS_NOAA_OLR_URL``, or
+        else NOAA PSL.
 
     Returns
     -------
@@ -147,9 +150,9 @@ def noaa_olr(
     Raises
     ------
     OptionError
-        If an argument is not usable.
+        If an argument is invalid.
     DatasetError
-        If the file cannot be fetched, is not what it should be, has not all of the years, or was changed in the cache.
+        If the file cannot be fetched, fails its check, lacks some of the years, or was changed in the cache.
 
     Examples
     --------
@@ -169,7 +172,7 @@ def noaa_olr(
     short = {y: n for y, n in counts.items() if n != days_in(y) * 24 // step}
     if lacking := [y for y in short if y not in _OLR_GAPS]:
         msg = (
-            f"{name} has {', '.join(f'{short[y]} times of {y}' for y in lacking)}, but all were expected. Pass "
+            f"{name} has {', '.join(f'{short[y]} times of {y}' for y in lacking)}; expected complete years. Pass "
             "refresh=True to fetch it again, or leave these years out."
         )
         raise DatasetError(msg)
@@ -183,6 +186,7 @@ def noaa_olr(
     return _describe(clean(ds, [_RADIATION], mean=daily, step=step), *about)
 
 
+@SOURCES.register("ncep")
 def ncep(
     years: Years,
     levels: float | Iterable[float] | str | None = None,
@@ -194,37 +198,37 @@ def ncep(
     refresh: bool | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Temperature, geopotential height and wind of the NCEP/NCAR reanalysis, on a global grid of 2.5 degrees.
+    """Fetch temperature, geopotential height and wind of the NCEP/NCAR reanalysis on a global grid of 2.5 degrees.
 
     Parameters
     ----------
     years
         From 1948 to the running year.
     levels
-        Pressure levels in hPa, by default all 17 from 1000 to 10; or ``"sig995"``, near the surface, where pressure is
-        0.995 of that at the ground.
+        Pressure levels in hPa, by default all 17 from 1000 to 10; or ``"sig995"``, the level near the surface where
+        pressure is 0.995 times the surface pressure.
     variables
-        Of ``"air"``, ``"hgt"``, ``"uwnd"`` and ``"vwnd"``; by default all, near the surface all but ``"hgt"``.
+        Some of ``"air"``, ``"hgt"``, ``"uwnd"`` and ``"vwnd"``; by default all, near the surface all but ``"hgt"``.
     frequency
-        ``"daily"``: means of the four analyses of a day; ``"6h"``: the analyses.
+        ``"daily"`` for means of the four analyses of a day; ``"6h"`` for the analyses.
     chunks, refresh, progress
         As for `cpc`.
     base_url
-        Address or folder of a mirror, which holds ``Dailies/pressure/air.YYYY.nc`` and so on. By default that of the
-        environment variable ``XSLAMS_NCEP_URL``, else of NOAA PSL.
+        Address or folder of a mirror with files ``Dailies/pressure/air.YYYY.nc`` and so on. By default the environment
+        variable ``XSLAMS_NCEP_URL``, or else NOAA PSL.
 
     Returns
     -------
     Dataset
         Lazy fields (time, level, lat, lon), in K, m and m s-1; latitudes descend from 90, longitudes run from 0 to
-        357.5. Fields near the surface have no level, but ``sigma``.
+        357.5. Fields near the surface have a scalar coordinate ``sigma`` instead of ``level``.
 
     Raises
     ------
     OptionError
-        If an argument is not usable.
+        If an argument is invalid.
     DatasetError
-        If a file cannot be fetched, is not what it should be, or was changed in the cache.
+        If a file cannot be fetched, fails its check, or was changed in the cache.
 
     Examples
     --------
@@ -237,7 +241,7 @@ def ncep(
     listed = check_years(years, 1948)
     surface = isinstance(levels, str) and levels == _SURFACE
     if isinstance(levels, str) and not surface:
-        msg = f"levels={levels!r}; expected levels in hPa, or {_SURFACE!r} for those near the surface."
+        msg = f"levels={levels!r}; expected levels in hPa, or {_SURFACE!r} for the level near the surface."
         raise OptionError(msg)
     wanted = None if isinstance(levels, str) else check_levels(levels, _LEVELS)
     known = [n for n in _STATE if not (surface and n == "hgt")]
@@ -269,7 +273,7 @@ def ncep(
 
 
 def _year(
-    source: Source,
+    provider: Provider,
     path: str,
     what: Field,
     year: int,
@@ -279,14 +283,14 @@ def _year(
     *,
     daily: bool = True,
 ) -> xr.Dataset:
-    """One variable of one year."""
+    """Fetch and open one variable of one year."""
     step = 24 if daily else 6
     final = date(year + 1, *_SETTLED)
 
     def check(part: Path) -> dict[str, Any]:
         return check_year(check_file(part, what, dims), year, step, partial=arguments.now().date() < final)
 
-    cached = fetch(source, Remote(path, check, final=final), access)
+    cached = fetch(provider, Remote(path, check, final=final), access)
     return clean(open_file(cached.path, chunks), [what], mean=daily, step=step)
 
 

@@ -1,8 +1,9 @@
-"""Stations of the U.S. Climate Reference Network: daily values, one text file for each station and year.
+"""Stations of the U.S. Climate Reference Network: daily values, in one text file for each station and year.
 
-Layout: https://www.ncei.noaa.gov/pub/data/uscrn/products/daily01/readme.txt. A line is a day, with 28 fields between
-blanks; missing values are -9999 or, of soil moisture, -99. A day is one of the station's local standard time, whichever
-the season. The files do not say which that is: `utc_offset` knows it from the state and the longitude.
+The layout is described at https://www.ncei.noaa.gov/pub/data/uscrn/products/daily01/readme.txt. A line holds one day in
+28 fields separated by blanks. Missing values are -9999, or -99 for soil moisture. Days are in the station's local
+standard time in all seasons. The files do not contain its offset from UTC, which `utc_offset` derives from the state
+and the longitude.
 """
 
 from __future__ import annotations
@@ -20,24 +21,26 @@ import pandas as pd
 import xarray as xr
 
 from xslams.datasets.arguments import Years, check_names, check_years
-from xslams.datasets.cache import Access, Remote, Source, fetch
+from xslams.datasets.cache import Access, Provider, Remote, fetch
+from xslams.datasets.registry import SOURCES
 from xslams.errors import DatasetError, OptionError
 from xslams.typing import FloatArray
 
 __all__ = ["uscrn", "utc_offset"]
 
-_SOURCE = Source("uscrn", "https://www.ncei.noaa.gov/pub/data/uscrn/products/daily01")
+_PROVIDER = Provider("uscrn", "https://www.ncei.noaa.gov/pub/data/uscrn/products/daily01")
 _FIELDS = 28
 _FILE = re.compile(r"CRND0103-(\d{4})-(\w[\w.'-]*)\.txt")
-#: Corrections of a year go on for a while after it has ended.
+#: Month and day of the next year until which a year is corrected.
 _SETTLED = (3, 1)
 _FIRST = 2000
+#: Number of simultaneous downloads.
 _AT_ONCE = 4
 
 
 @dataclass(frozen=True)
 class _Column:
-    """Column of a file (from 0), and what it is."""
+    """Column of a file, counted from 0, and its metadata."""
 
     index: int
     standard_name: str
@@ -72,8 +75,8 @@ _COLUMNS = {
 }
 _DEFAULT = ("tavg", "prcp")
 
-#: Standard time of states and provinces (49 CFR 71), hours from UTC. Of states in two zones: that of the east, the
-#: longitude of the border, and that of the west.
+#: Standard time of states and provinces (49 CFR 71) in hours from UTC. For states in two zones: the eastern offset, the
+#: longitude of the border, and the western offset.
 _ZONES: dict[str, int | tuple[int, float, int]] = {
     **dict.fromkeys("CT DC DE GA IN MA MD ME MI NC NH NJ NY OH ON PA RI SC VA VT WV".split(), -5),
     **dict.fromkeys("AL AR IA IL LA MN MO MS OK WI".split(), -6),
@@ -86,7 +89,7 @@ _ZONES: dict[str, int | tuple[int, float, int]] = {
     "KY": (-5, -85.6, -6),
     "ND": (-6, -101.5, -7),
     "NE": (-6, -101.0, -7),
-    "SA": 9,  # Sakha, of which there is Tiksi
+    "SA": 9,  # Sakha, for the station Tiksi
     "SD": (-6, -101.0, -7),
     "TN": (-5, -84.9, -6),
     "TX": (-6, -104.9, -7),
@@ -94,14 +97,14 @@ _ZONES: dict[str, int | tuple[int, float, int]] = {
 
 
 def utc_offset(name: str, lon: float) -> int:
-    """Tell the standard time at a station, in hours from UTC.
+    """Return the standard time of a station in hours from UTC.
 
     Parameters
     ----------
     name
-        Of the station, which begins with its state: ``"NY_Millbrook_3_W"``.
+        Name of the station, which begins with its state: ``"NY_Millbrook_3_W"``.
     lon
-        Longitude in degrees, which decides in states of two zones, and outside of the states that are known.
+        Longitude in degrees, which decides in states with two zones and outside the known states.
 
     Returns
     -------
@@ -122,6 +125,7 @@ def utc_offset(name: str, lon: float) -> int:
     return east if border < lon < 0 else west
 
 
+@SOURCES.register("uscrn")
 def uscrn(
     years: Years,
     stations: str | Iterable[str] | None = None,
@@ -132,43 +136,43 @@ def uscrn(
     refresh: bool | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Daily values of the stations of the U.S. Climate Reference Network.
+    """Fetch daily values of the stations of the U.S. Climate Reference Network.
 
     Parameters
     ----------
     years
-        From 2000 to the running year, whose files end with yesterday or so.
+        From 2000 to the running year, whose files end about yesterday.
     stations
         Names as in the files, ``"NY_Millbrook_3_W"``; by default all that the source lists for these years.
     variables
         By default ``"tavg"`` (air temperature) and ``"prcp"`` (precipitation). Others are ``"tmax"``, ``"tmin"``,
-        ``"tmean"``, ``"solrad"``, ``"stavg"``, ``"stmax"``, ``"stmin"``, ``"rhavg"``, ``"rhmax"``, ``"rhmin"``, and of
-        the soil ``"sm5"`` (moisture at 5 cm) to ``"sm100"`` and ``"st5"`` (temperature) to ``"st100"``.
+        ``"tmean"``, ``"solrad"``, ``"stavg"``, ``"stmax"``, ``"stmin"``, ``"rhavg"``, ``"rhmax"``, ``"rhmin"``, and the
+        soil moisture ``"sm5"`` (at 5 cm) to ``"sm100"`` and soil temperature ``"st5"`` to ``"st100"``.
     utc_offsets
-        Standard time of stations in hours from UTC, by name, where the state and the longitude do not tell it.
+        Standard time of stations in hours from UTC, by name, if state and longitude do not determine it.
     base_url
-        Address or folder of a mirror, which holds ``YYYY/CRND0103-YYYY-STATION.txt``. By default that of the
-        environment variable ``XSLAMS_USCRN_URL``, else of NOAA NCEI. A web server must list its folders.
+        Address or folder of a mirror with files ``YYYY/CRND0103-YYYY-STATION.txt``. By default the environment variable
+        ``XSLAMS_USCRN_URL``, or else NOAA NCEI. A web server must list its folders.
     refresh, progress
         As for `cpc`.
 
     Returns
     -------
     Dataset
-        Lazy values along ``obs``, each station and day one: ``time`` is the UTC time at which the local day begins,
-        ``time_bnds`` its two ends; ``lat``, ``lon``, ``station`` (name), ``wban`` and ``date`` (the local day) belong
-        to it. Stations without a file in a year have no values there, so nothing is padded.
+        Lazy values along ``obs``, one for each station and day. ``time`` is the UTC time at which the local day begins,
+        ``time_bnds`` holds its two ends; further coordinates are ``lat``, ``lon``, ``station`` (name), ``wban`` and
+        ``date`` (the local day). Stations without a file in a year have no values there, without padding.
 
     Raises
     ------
     OptionError
-        If an argument is not usable.
+        If an argument is invalid.
     DatasetError
-        If a file cannot be fetched, is not what it should be, or was changed in the cache, or a station is unknown.
+        If a file cannot be fetched, fails its check or was changed in the cache, or if a station is unknown.
 
     Notes
     -----
-    One dimension for stations and days, because their days begin at different times. For work on series::
+    Stations and days share one dimension, because days begin at different times. To work with time series::
 
         series = ds.load().set_index(obs=["date", "station"]).unstack("obs")
 
@@ -182,11 +186,11 @@ def uscrn(
     """
     listed = check_years(years, _FIRST)
     names = check_names(variables, list(_COLUMNS), _DEFAULT, "variables")
-    asked = _station_names(stations)
+    requested = _station_names(stations)
     access = Access(base_url, refresh, progress)
-    there = {year: _station_list(year, access) for year in listed}
-    known = sorted({s for found in there.values() for s in found})
-    if asked is not None and (unknown := [s for s in asked if s not in known]):
+    available = {year: _station_list(year, access) for year in listed}
+    known = sorted({s for found in available.values() for s in found})
+    if requested is not None and (unknown := [s for s in requested if s not in known]):
         msg = (
             f"The source has no station {', '.join(map(repr, unknown))} in {', '.join(map(str, listed))}; it has "
             f"{', '.join(map(repr, known[:5]))} and {max(len(known) - 5, 0)} more."
@@ -195,7 +199,7 @@ def uscrn(
     if utc_offsets is not None and (unknown := [s for s in utc_offsets if s not in known]):
         msg = f"utc_offsets= names {', '.join(map(repr, unknown))}, which the source does not have in these years."
         raise OptionError(msg)
-    wanted = [(year, s) for year, found in there.items() for s in found if asked is None or s in asked]
+    wanted = [(year, s) for year, found in available.items() for s in found if requested is None or s in requested]
     return _assemble(_fetch_all(wanted, access), names, utc_offsets or {})
 
 
@@ -206,14 +210,14 @@ def _station_names(stations: str | Iterable[str] | None) -> list[str] | None:
     listed = [given] if isinstance(given, str) else list(given) if isinstance(given, Iterable) else []
     names = [s for s in listed if isinstance(s, str)]
     if not names or len(names) < len(listed):
-        msg = f"stations={given!r}; expected names of stations, as 'NY_Millbrook_3_W'."
+        msg = f"stations={given!r}; expected names of stations, such as 'NY_Millbrook_3_W'."
         raise OptionError(msg)
     return names
 
 
 @dataclass(frozen=True)
 class _Series:
-    """File of a station and year, and what its check found."""
+    """File of a station and year, and the results of its check."""
 
     path: Path
     station: str
@@ -228,16 +232,16 @@ def _final(year: int) -> date:
 
 
 def _station_list(year: int, access: Access) -> list[str]:
-    """Names of the stations that have a file of a year."""
-    local = _SOURCE.base(access.base_url).startswith("file:")
+    """Return the names of the stations that have a file for a year."""
+    local = _PROVIDER.base(access.base_url).startswith("file:")
     if local:
         from urllib.parse import urlsplit
         from urllib.request import url2pathname
 
-        place = Path(url2pathname(urlsplit(f"{_SOURCE.base(access.base_url)}/{year}").path))
+        place = Path(url2pathname(urlsplit(f"{_PROVIDER.base(access.base_url)}/{year}").path))
         found = _named(" ".join(p.name for p in place.glob("*.txt")), year)
         if not found:
-            msg = f"{place} holds no file CRND0103-{year}-STATION.txt. Check base_url= or {_SOURCE.variable}."
+            msg = f"{place} holds no file CRND0103-{year}-STATION.txt. Check base_url= or {_PROVIDER.variable}."
             raise DatasetError(msg)
         return found
 
@@ -248,7 +252,8 @@ def _station_list(year: int, access: Access) -> list[str]:
             raise DatasetError(msg)
         return {"stations": found}
 
-    return list(fetch(_SOURCE, Remote(f"{year}/", check, final=_final(year), listing=True), access).details["stations"])
+    remote = Remote(f"{year}/", check, final=_final(year), listing=True)
+    return list(fetch(_PROVIDER, remote, access).details["stations"])
 
 
 def _named(text: str, year: int) -> list[str]:
@@ -260,7 +265,7 @@ def _fetch_series(year: int, station: str, access: Access) -> _Series:
         return _check_lines(part, year)
 
     remote = Remote(f"{year}/CRND0103-{year}-{station}.txt", check, final=_final(year))
-    cached = fetch(_SOURCE, remote, access)
+    cached = fetch(_PROVIDER, remote, access)
     d = cached.details
     shape = (len(d["days"]),)
     lat, lon = (np.broadcast_to(np.asarray(d[c], float), shape) for c in ("lat", "lon"))
@@ -268,17 +273,17 @@ def _fetch_series(year: int, station: str, access: Access) -> _Series:
 
 
 def _fetch_all(wanted: Sequence[tuple[int, str]], access: Access) -> list[_Series]:
-    """Fetch files, a few at a time: they are small, and most of the time is spent on waiting for the server."""
+    """Fetch files, a few at a time, because they are small and most of the time is spent waiting for the server."""
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         try:
             return list(pool.map(lambda pair: _fetch_series(pair[0], pair[1], access), wanted))
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # what has not begun need not begin
+            pool.shutdown(wait=False, cancel_futures=True)  # downloads that have not begun
             raise
 
 
 def _check_lines(path: Path, year: int) -> dict[str, Any]:
-    """Check a file, and say for which days and where it is."""
+    """Check a file, and return its days and its place."""
     text = path.read_text(errors="replace")
     rows = [line.split() for line in text.splitlines()]
     if not text.endswith("\n") or not rows:
@@ -301,7 +306,7 @@ def _check_lines(path: Path, year: int) -> dict[str, Any]:
             raise DatasetError(msg) from e
         days.append((day - date(1970, 1, 1)).days)
         if day.year != year or (len(days) > 1 and days[-1] <= days[-2]):
-            msg = f"line {number} is of {day}, where a later day of {year} than that of the line before was expected."
+            msg = f"line {number} is for {day}; expected a day of {year} after that of the previous line."
             raise DatasetError(msg)
     if len(stations) != 1:
         msg = f"it mixes the stations {', '.join(map(str, sorted(stations)))}."
@@ -309,13 +314,13 @@ def _check_lines(path: Path, year: int) -> dict[str, Any]:
     if not all(-90 <= v <= 90 for v in lats) or not all(-180 <= v <= 180 for v in lons):
         msg = "its latitudes or longitudes are out of range."
         raise DatasetError(msg)
-    # A station hardly ever moves.
+    # Stations hardly ever move.
     lat, lon = (v[0] if len(set(v)) == 1 else v for v in (lats, lons))
     return {"wban": stations.pop(), "days": days, "lat": lat, "lon": lon}
 
 
 def _read_columns(path: Path, names: Sequence[str]) -> FloatArray:
-    """Values of a file, shape (variable, day), missing ones NaN."""
+    """Read values from a file, shape (variable, day), with NaN where missing."""
     columns = [_COLUMNS[n] for n in names]
     rows = [line.split() for line in path.read_text().splitlines()]
     values = np.array([[float(row[c.index]) for row in rows] for c in columns])
@@ -327,7 +332,7 @@ def _assemble(series: Sequence[_Series], names: Sequence[str], offsets: Mapping[
     import dask.array
     from dask.delayed import delayed
 
-    arrays: Any = dask.array  # whose functions have no types
+    arrays: Any = dask.array  # its functions are not typed
     read = delayed(_read_columns)
     blocks = [arrays.from_delayed(read(s.path, list(names)), (len(names), len(s.days)), dtype=float) for s in series]
     values = arrays.concatenate(blocks, axis=1)

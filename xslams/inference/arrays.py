@@ -12,26 +12,24 @@ import torch
 from torch import Tensor
 
 from xslams.inference.batches import fitting, in_batches, one_thread
-from xslams.inference.guidance import guide
+from xslams.inference.guidance import Observed
+from xslams.inference.noise import KeyedNoise
 from xslams.inference.operator_checks import check_function
 from xslams.inference.operators import (
     FieldOperator,
     FunctionOperator,
     fields_by_name,
-    jacobian_product,
 )
-from xslams.inference.robust import RobustErrors, observation_errors
-from xslams.inference.samplers import KeyedNoise, sample
-from xslams.inference.sources import Sources
+from xslams.inference.posterior import draw, initial_noise
+from xslams.inference.robust import observation_errors
+from xslams.inference.stacked import StackedOperator
+from xslams.linalg.autodiff import jacobian_product
 from xslams.options import ComputeOptions, SamplerOptions
-from xslams.priors.denoiser import SIGMA_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
-    from azula.denoise import Denoiser
-    from azula.linalg.covariance import Covariance
 
     from xslams.model import Model
     from xslams.priors.base import Prior
@@ -110,10 +108,10 @@ def assimilate_arrays(
         prior, season = _prepare(model, year_fraction, compute.device)
         prior = prior.accelerated(compute.precision, compiled=compute.compile)
         problem = _Observed.of(prior.fields(season), sources, model) if any(len(s.values) for s in sources) else None
-        draw = _Draw(model, prior, season, labels, members, problem, options, seed, progress, predicted)
+        drawing = _Draw(model, prior, season, labels, members, problem, options, seed, progress, predicted)
         size, automatic = _batch(model, prior, len(season), len(members), compute, season.device)
-        in_batches(draw, members, season.device, size=size, shrink=automatic, threads=threads, progress=progress)
-    return draw.out
+        in_batches(drawing, members, season.device, size=size, shrink=automatic, threads=threads, progress=progress)
+    return drawing.out
 
 
 def _batch(
@@ -128,23 +126,17 @@ def _batch(
 
 @dataclass(frozen=True)
 class _Observed:
-    """All observations of a stretch of frames as one problem.
+    """All observations of a stretch of frames, and where they are among those of all sources.
 
     Attributes
     ----------
-    operator
-        Observation operator of all sources together, which knows the values and their error variances.
-    errors
-        Error covariance.
-    robust
-        Error covariance given residuals; None where every likelihood is Gaussian.
+    all
+        All of them as guidance takes them.
     columns
         Positions of the values among those of all sources in the order in which they were given.
     """
 
-    operator: FieldOperator | FunctionOperator | _Stacked
-    errors: Covariance
-    robust: RobustErrors | None
+    all: Observed
     columns: npt.NDArray[np.intp]
 
     @classmethod
@@ -157,7 +149,7 @@ class _Observed:
         operator = _operator(fields, present, model)
         errors, robust = observation_errors(present, operator.variance)
         positions = _columns(sources)
-        return cls(operator, errors, robust, np.concatenate([positions[i] for i in order]))
+        return cls(Observed(operator.y, operator, errors, robust), np.concatenate([positions[i] for i in order]))
 
 
 @dataclass(frozen=True)
@@ -190,33 +182,20 @@ class _Draw:
         """Draw the members of a batch, of which the first has the position `first` among all."""
         denoiser = self.prior.denoiser(len(self.season), self.season)
         noise = self._noise(batch, self.prior.shape)
-        guided: Denoiser = denoiser
-        if self.observed is not None:
-            operator = self.observed.operator
-            guided = guide(
-                denoiser, operator.y, operator, self.observed.errors, self.options.guidance,  # type: ignore[arg-type]
-                reweight=self.observed.robust,
-            )  # fmt: skip
-        z = sample(
-            guided,
-            SIGMA_MAX * noise(0),
-            noise,
-            sampler=self.options.sampler,  # type: ignore[arg-type]
-            steps=self.options.steps,
-            corrections=self.options.corrections,
-            progress=self.progress and len(self.members) == 1,
-        )
+        observed = None if self.observed is None else self.observed.all
+        alone = self.progress and len(self.members) == 1
+        z = draw(denoiser, initial_noise(denoiser.schedule) * noise(0), noise, observed, self.options, progress=alone)
         rows = slice(first, first + len(batch))
         with torch.no_grad():
             if self.predicted is not None and self.observed is not None:
                 # Rows of no other batch, so that batches may be drawn side by side.
-                self.predicted[rows, self.observed.columns] = self.observed.operator(z).cpu().numpy()
+                self.predicted[rows, self.observed.columns] = self.observed.all.operator(z).cpu().numpy()
             residual = self._noise(batch, self.model.spec.frame_shape)(_RESIDUAL_DRAW)
             x = self.prior.fields(self.season).disturbed(z, residual)
             self.out[rows] = x[:, :, : self.model.spec.state_channels].cpu().numpy()
 
 
-class _Stacked(Sources):
+class _Stacked(StackedOperator):
     """Operators of several sources, with the variances of their independent errors."""
 
     def __init__(self, operators: Sequence[FieldOperator | FunctionOperator]) -> None:

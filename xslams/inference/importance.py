@@ -28,9 +28,10 @@ import torch
 from torch import Tensor
 
 from xslams.errors import OptionError
-from xslams.inference.guidance import linearize
-from xslams.inference.posterior import error_covariance
-from xslams.priors.process import BlockTridiagonal, Linearized, Process
+from xslams.inference.observation_operator import linearize
+from xslams.linalg.block_tridiagonal import BlockTridiagonal
+from xslams.linalg.covariances import error_covariance
+from xslams.priors.process import Linearized, Process
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from xslams.errors import ObservationError
-from xslams.inference.operators import fields_by_name, jacobian_product
+from xslams.inference.operators import fields_by_name
+from xslams.linalg.autodiff import jacobian_product
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

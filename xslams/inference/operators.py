@@ -25,16 +25,16 @@ import torch
 from torch import Tensor
 
 from xslams.errors import ObservationError
-from xslams.linalg.autodiff import jvp
+from xslams.linalg.autodiff import jacobian_product
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from xslams.priors.fields import FieldMap, LinearMaps
     from xslams.spec import VariableSpec
     from xslams.typing import SourceArrays
 
-__all__ = ["FieldOperator", "FunctionOperator", "SparseRows", "fields_by_name", "jacobian_product"]
+__all__ = ["FieldOperator", "FunctionOperator", "SparseRows", "fields_by_name"]
 
 
 class FieldOperator:
@@ -174,34 +174,6 @@ def fields_by_name(x: Tensor, variables: Sequence[VariableSpec]) -> dict[str, Te
     """
     parts = x.split([v.channels for v in variables], dim=2)
     return {v.name: p if v.levels else p[:, :, 0] for v, p in zip(variables, parts, strict=True)}
-
-
-def jacobian_product(function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> Tensor:
-    """Product of the Jacobian of a function with a vector.
-
-    Parameters
-    ----------
-    function
-        Differentiable.
-    x, v
-        Where, and the vector; same shape.
-
-    Examples
-    --------
-    >>> jacobian_product(lambda x: x**2, torch.tensor([3.0]), torch.tensor([1.0]))
-    tensor([6.])
-    """
-    try:
-        product = jvp(function, x, v)
-    except (NotImplementedError, RuntimeError):
-        # No forward mode for something in it: the adjoint is linear in its argument, and its adjoint is the product.
-        with torch.enable_grad():
-            leaf = x.detach().requires_grad_()
-            y = function(leaf)
-            w = torch.zeros_like(y, requires_grad=True)
-            back = torch.autograd.grad(y, leaf, w, create_graph=True)[0]
-            product = torch.autograd.grad(back, w, v)[0]
-    return product.detach()
 
 
 class SparseRows:

@@ -5,36 +5,88 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from azula.linalg.covariance import Covariance, DiagonalCovariance, IsotropicCovariance
 from torch import Tensor
 
 from xslams.errors import OptionError
-from xslams.inference.guidance import DPS, MMPS, SDA, guide
-from xslams.inference.samplers import GeneratorNoise, sample
+from xslams.inference.guidance import GUIDANCE, Guidance, GuidedDenoiser, Observed
+from xslams.inference.noise import GeneratorNoise, Noise
+from xslams.inference.samplers import SAMPLERS, Sampler, sample
+from xslams.linalg.covariances import error_covariance
+from xslams.options import SamplerOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from azula.denoise import Denoiser
+    from azula.linalg.covariance import Covariance
+    from azula.noise import Schedule
 
-__all__ = ["error_covariance", "sample_posterior"]
+__all__ = ["check_options", "draw", "initial_noise", "sample_posterior"]
 
 
-def error_covariance(cov_y: Covariance | Tensor | float) -> Covariance:
-    """Covariance of observation errors from itself, from variances, or from one variance.
+def check_options(options: SamplerOptions) -> None:
+    """Raise `OptionError` unless guidance and sampler are known, before anything is computed."""
+    _guidance(options)
+    _sampler(options)
 
-    Raises
-    ------
-    OptionError
-        If a variance is not positive.
+
+def _guidance(options: SamplerOptions) -> Guidance:
+    given = options.guidance
+    return GUIDANCE[given]() if isinstance(given, str) else given
+
+
+def _sampler(options: SamplerOptions) -> Sampler:
+    given = options.sampler
+    return SAMPLERS[given]() if isinstance(given, str) else given
+
+
+def initial_noise(schedule: Schedule) -> float:
+    """Scale of the noise at time 1, in double precision."""
+    return float(schedule(torch.ones((), dtype=torch.float64))[1])
+
+
+def draw(
+    denoiser: Denoiser,
+    x: Tensor,
+    noise: Noise,
+    observed: Observed | None,
+    options: SamplerOptions,
+    *,
+    t: Tensor | None = None,
+    warm: bool = False,
+    progress: bool = False,
+) -> Tensor:
+    """Draw members; the one driver of all that do.
+
+    Parameters
+    ----------
+    denoiser
+        Denoiser of the prior.
+    x
+        Pure noise of the first level, or states with noise, shape ``(members, *shape)``.
+    noise
+        Source of noise; draw 0 made `x`.
+    observed
+        Observations; None draws from the prior.
+    options
+        Guidance, sampler, and number of calls.
+    t
+        Times from 1 to 0; by default uniform in log-SNR.
+    warm
+        Whether `x` is states and noise instead of noise alone.
+    progress
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    Tensor
+        Members, shape of `x`.
     """
-    if isinstance(cov_y, Covariance):
-        return cov_y
-    variance = torch.as_tensor(cov_y)
-    if not bool((variance > 0).all()):
-        msg = f"Error variances must be positive; got a smallest value of {float(variance.min())}."
-        raise OptionError(msg)
-    return DiagonalCovariance(variance) if variance.ndim else IsotropicCovariance(variance)
+    guided = denoiser if observed is None else GuidedDenoiser(denoiser, observed, _guidance(options))
+    return sample(
+        guided, x, noise, sampler=_sampler(options), steps=options.steps, corrections=options.corrections, t=t,
+        warm=warm, progress=progress,
+    )  # fmt: skip
 
 
 def sample_posterior(
@@ -45,14 +97,14 @@ def sample_posterior(
     *,
     shape: Sequence[int],
     members: int,
-    steps: int = 32,
-    guidance: str | MMPS | SDA | DPS = "mmps",
-    sampler: str = "auto",
-    corrections: int = 0,
+    steps: int = SamplerOptions.steps,
+    guidance: str | Guidance = SamplerOptions.guidance,
+    sampler: str | Sampler = SamplerOptions.sampler,
+    corrections: int = SamplerOptions.corrections,
     generator: torch.Generator | None = None,
     t: Tensor | None = None,
     start: Tensor | None = None,
-    antithetic: bool = False,
+    antithetic: bool = SamplerOptions.antithetic,
 ) -> Tensor:
     r"""Draw members from the posterior of a diffusion prior given observations.
 
@@ -68,7 +120,7 @@ def sample_posterior(
         Observations, shape ``(n,)``; or ``(members, n)``, where every member has its own: many cases in one batch.
     A
         Observation operator, from ``(members, *shape)`` to ``(members, n)``; differentiable, or with a method
-        ``linearize``. For several sources at once see `xslams.inference.sources.Sources`.
+        ``linearize``. For several sources at once see `xslams.inference.stacked.StackedOperator`.
     cov_y
         Error covariance: azula Covariance, or variances of shape ``(n,)``, or one variance.
     shape
@@ -78,9 +130,9 @@ def sample_posterior(
     steps
         Network calls per member, without corrections.
     guidance
-        ``"mmps"``, ``"sda"`` or ``"dps"``, or one of them with options: ``MMPS(iterations=3)``.
+        A name in `xslams.inference.guidance.GUIDANCE`, or a guidance with its settings: ``MMPS(iterations=3)``.
     sampler
-        One of `xslams.inference.samplers.SAMPLERS`.
+        A name in `xslams.inference.samplers.SAMPLERS`, or a sampler.
     corrections
         Langevin corrections per step, one more call each. For priors that are far from Gaussian, and for nonlinear
         operators.
@@ -127,6 +179,8 @@ def sample_posterior(
     >>> bool((z.mean() - 0.5).abs() < 0.05), bool((z.std() - 0.5**0.5).abs() < 0.03)
     (True, True)
     """
+    options = SamplerOptions(guidance, sampler, steps, corrections, antithetic)
+    check_options(options)
     noise = GeneratorNoise((members, *shape), generator, y, antithetic=antithetic)
     if start is not None and (t is None or start.shape != (members, *shape)):
         msg = f"start needs times t that begin where its noise is, and the shape {(members, *shape)}; got "
@@ -141,5 +195,5 @@ def sample_posterior(
             f"(n,) or ({members}, n)."
         )
         raise OptionError(msg)
-    guided = guide(denoiser, y, A, error_covariance(cov_y), guidance)
-    return sample(guided, x, noise, sampler=sampler, steps=steps, corrections=corrections, t=t, warm=start is not None)
+    observed = Observed(y, A, error_covariance(cov_y))
+    return draw(denoiser, x, noise, observed, options, t=t, warm=start is not None)

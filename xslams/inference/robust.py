@@ -32,94 +32,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from azula.linalg.covariance import Covariance, DiagonalCovariance, IsotropicCovariance
+from azula.linalg.covariance import Covariance, DiagonalCovariance
 from torch import Tensor
+
+from xslams.linalg.covariances import GroupCovariance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from xslams.typing import SourceArrays
 
-__all__ = ["GroupCovariance", "RobustErrors", "observation_errors"]
+__all__ = ["RobustErrors", "observation_errors"]
 
 _BIAS_ITERATIONS = 8
-
-
-class GroupCovariance(Covariance):
-    r"""Diagonal covariance plus or minus one outer product for each group of elements.
-
-    .. math:: C = \mathrm{diag}(D) \pm \sum_g u_g u_g^\top
-
-    Parameters
-    ----------
-    D
-        Diagonal, shape ``(n,)`` or ``(B, n)``.
-    u
-        Vectors of all groups, shape ``(n,)`` or ``(B, n)``; zero for elements that share nothing.
-    group
-        Group of each element, whole numbers from 0, shape ``(n,)``.
-    sign
-        1 or -1.
-
-    Examples
-    --------
-    >>> covariance = GroupCovariance(torch.ones(3), torch.tensor([2.0, 2.0, 0.0]), torch.tensor([0, 0, 1]))
-    >>> covariance(torch.eye(3))
-    tensor([[5., 4., 0.],
-            [4., 5., 0.],
-            [0., 0., 1.]])
-    >>> torch.allclose(covariance.inv(covariance(torch.eye(3))), torch.eye(3), atol=1e-6)
-    True
-    """
-
-    def __init__(self, D: Tensor, u: Tensor, group: Tensor, sign: float = 1.0) -> None:
-        self.D, self.u, self.group, self.sign = D, u, group, sign
-        self.groups = int(group.max()) + 1
-
-    @property
-    def shape(self) -> Sequence[int]:
-        """Shape of what it multiplies."""
-        return self.D.shape[-1:]
-
-    def _sum(self, x: Tensor) -> Tensor:
-        """Hand the sum over its group to every element."""
-        total = x.new_zeros((*x.shape[:-1], self.groups)).index_add(-1, self.group, x)
-        return total[..., self.group]
-
-    def __matmul__(self, x: Tensor) -> Tensor:
-        return self.D * x + self.sign * self.u * self._sum(self.u * x)
-
-    def __add__(self, other: Covariance) -> GroupCovariance:
-        if isinstance(other, IsotropicCovariance):
-            return GroupCovariance(self.D + other.lmbda, self.u, self.group, self.sign)
-        if isinstance(other, DiagonalCovariance):
-            return GroupCovariance(self.D + other.D, self.u, self.group, self.sign)
-        return NotImplemented
-
-    def __mul__(self, other: Covariance) -> GroupCovariance:
-        if isinstance(other, IsotropicCovariance):
-            root = torch.as_tensor(other.lmbda).sqrt()
-            return GroupCovariance(self.D * other.lmbda, self.u * root, self.group, self.sign)
-        return NotImplemented
-
-    def color(self, x: Tensor) -> Tensor:
-        """Multiply by a square root."""
-        w = self.u * self.D.rsqrt()
-        size = self._sum(w.square())
-        factor = ((1 + self.sign * size).sqrt() - 1) / size.clamp(min=1e-30)
-        return self.D.sqrt() * (x + factor * w * self._sum(w * x))
-
-    @property
-    def inv(self) -> GroupCovariance:
-        """Inverse."""
-        size = 1 + self.sign * self._sum(self.u.square() / self.D)
-        return GroupCovariance(1 / self.D, self.u / self.D * size.rsqrt(), self.group, -self.sign)
-
-    def logdet(self) -> Tensor:
-        """Logarithm of the determinant."""
-        sizes = (self.u.square() / self.D).new_zeros((*self.D.shape[:-1], self.groups))
-        sizes = sizes.index_add(-1, self.group, self.u.square() / self.D)
-        return self.D.log().sum(-1) + torch.log1p(self.sign * sizes).sum(-1)
 
 
 class RobustErrors:

@@ -22,40 +22,18 @@ References
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xslams.networks.layers import PadConv2d, Periodic
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Autoencoder", "PadConv2d", "Periodic"]
-
-#: Whether a grid is periodic: nowhere, in longitude, or also across its rows (the square of a system).
-Periodic = bool | Literal["both"]
-
-
-class PadConv2d(nn.Conv2d):
-    """Convolution that keeps the grid: periodic where the grid is, edge values elsewhere."""
-
-    def __init__(self, inputs: int, outputs: int, *, periodic: Periodic, kernel: int = 3) -> None:
-        super().__init__(inputs, outputs, kernel)
-        self.periodic = periodic
-        self.margin = kernel // 2
-
-    def extend(self, x: Tensor) -> Tensor:
-        """Add the margin that the kernel needs to ``(B, inputs, lat, lon)``."""
-        m = self.margin
-        if not m:
-            return x
-        x = F.pad(x, (m, m, 0, 0), mode="circular" if self.periodic else "replicate")
-        return F.pad(x, (0, 0, m, m), mode="circular" if self.periodic == "both" else "replicate")
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(B, inputs, lat, lon)`` to ``(B, outputs, lat, lon)``."""
-        return super().forward(self.extend(x))
+__all__ = ["Autoencoder"]
 
 
 class Autoencoder(nn.Module):
@@ -86,7 +64,7 @@ class Autoencoder(nn.Module):
         patch: int,
         *,
         periodic: Periodic,
-        hidden: int = 64,
+        hidden: int,
     ) -> None:
         super().__init__()
         channels, lat, lon = frame_shape

@@ -65,7 +65,7 @@ class Normalization(nn.Module):
     log_std: Tensor
     scales: Tensor
 
-    def __init__(self, spec: Spec, mean_order: int = 2, std_order: int = 1) -> None:
+    def __init__(self, spec: Spec, mean_order: int, std_order: int) -> None:
         super().__init__()
         self.mean_order, self.std_order = mean_order, std_order
         shape = spec.frame_shape

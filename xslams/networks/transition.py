@@ -3,10 +3,10 @@ r"""The step of a Markov process from one frame to the next, learned from trajec
 .. math:: p(z_{i+1} \mid z_i) \approx \mathcal{N}\big(z_{i+1} \mid M(z_i), Q\big), \qquad
     p(z_1) \approx \mathcal{N}(0, C)
 
-:math:`M` is a network of products: every layer multiplies linear maps of its input with each other, since that is what
-the equations of fluids do, and a step of a solver does several times. Two layers are polynomials of fourth degree;
-where that is not enough, the step consists of several that are alike. It is local on a circle of sites. :math:`Q` is
-diagonal: what the network leaves of the changes in data that it has not seen. :math:`C` is that of the climate.
+:math:`M` is a network of products: every layer multiplies linear maps of its input with each other, as the equations
+of fluids do, and as a step of a solver does several times. Two layers are polynomials of fourth degree; where that is
+not enough, the step consists of several that are alike. It is local on a circle of sites. :math:`Q` is the diagonal
+covariance of the residuals of the step in data that it was not trained on, :math:`C` the covariance of the climate.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from xslams.networks.two_filter import Sites
+from xslams.networks.layers import Sites
 
 __all__ = ["Transition"]
 
@@ -23,7 +23,7 @@ _BATCH = 16384
 
 
 class Transition(nn.Module):
-    """Learned step, its noise, and where trajectories start.
+    """Learned step, its noise, and the distribution of first frames.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class Transition(nn.Module):
     hidden
         Width of the two layers of products.
     reach
-        Sites on both sides that each of them sees.
+        Sites on both sides of a site that each layer sees.
     substeps
         How many times the layers are applied from frame to frame.
     """
@@ -40,7 +40,7 @@ class Transition(nn.Module):
     noise: Tensor
     start: Tensor
 
-    def __init__(self, channels: int, sites: int, *, hidden: int = 48, reach: int = 0, substeps: int = 1) -> None:
+    def __init__(self, channels: int, sites: int, *, hidden: int, reach: int, substeps: int) -> None:
         super().__init__()
         self.channels, self.sites, self.reach, self.substeps = channels, sites, reach, substeps
         self.first = Sites(channels, 3 * hidden, reach)
@@ -68,7 +68,7 @@ class Transition(nn.Module):
         return x.mT
 
     def linearize(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return expected next frames ``(*, n)`` and the Jacobian ``(*, n, n)`` there, for frames ``(*, n)``."""
+        """Return expected next frames ``(*, n)`` and the Jacobian ``(*, n, n)`` of the step, for frames ``(*, n)``."""
         values, jacobians = [], []
         for frames in z.reshape(-1, self.size).split(max(_BATCH // (self.sites * (2 * self.reach + 1)), 1)):
             x, jacobian = self._linearize(frames)
@@ -82,8 +82,9 @@ class Transition(nn.Module):
     def _linearize(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Value ``(B, n)`` and Jacobian ``(B, n, n)`` of one application of the layers at ``(B, n)``.
 
-        Backward from each component of the next frame, since a site has few, and each depends on the sites nearby only.
-        By hand: torch's own derivatives take ten times as long for layers as small as these.
+        It goes backward from each component of the next frame, since a site has few, and each depends on the sites
+        nearby only. It is written by hand, as torch's own derivatives take ten times as long for layers as small as
+        these.
         """
         x = z.unflatten(-1, (self.channels, self.sites)).mT.contiguous()
         before = self.first(x)
@@ -92,7 +93,7 @@ class Transition(nn.Module):
         value = x + self.last(torch.cat([first, _products(middle), x], dim=-1))
         near = 2 * self.reach + 1
         far = 2 * near - 1
-        # What each site's neighbours had to multiply.
+        # Factors of the products of each site's neighbours.
         around = torch.stack([before.roll(-k, dims=-2) for k in range(-self.reach, self.reach + 1)], dim=-2)
         site = torch.arange(self.sites, device=x.device)[:, None]
         column = (site + torch.arange(far, device=x.device) - 2 * self.reach) % self.sites

@@ -11,8 +11,8 @@ With ``blocks`` the precision matrix has the form that it has for a Markov proce
 .. math:: V_t^{-1} = s_t^{-2} \, U^\top U, \qquad (U e)_i = D_i^\top e_i + N_i^\top e_{i+1}
 
 with lower triangular :math:`D_i`: block-tridiagonal, with one block for every frame and one for every pair of
-neighbours. Guidance then needs no derivative of the network. Otherwise the precision matrix is diagonal, which serves
-to weigh errors in training and says nothing of correlations.
+neighbours. Guidance then needs no derivative of the network. Otherwise the precision matrix is diagonal: it weighs the
+errors in training and holds no correlations.
 
 References
 ----------
@@ -22,14 +22,15 @@ References
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Gaussian", "Sites", "TwoFilter"]
+from xslams.networks.layers import NOISE_FEATURES, Sites, noise_features
+
+__all__ = ["TrajectoryEstimate", "TwoFilter"]
 
 # Change from frame to frame that the inputs resolve, where there is less noise than that, relative to the climate.
 _SMALLEST_CHANGE = 0.02
@@ -38,8 +39,8 @@ _LARGEST = 9.0
 
 
 @dataclass(frozen=True)
-class Gaussian:
-    """Estimate of a trajectory.
+class TrajectoryEstimate:
+    """Mean of trajectories given noisy ones, and a root of the precision of its error.
 
     Attributes
     ----------
@@ -73,26 +74,8 @@ class Gaussian:
         return (0.5 * white.square().sum(-1) - roots).mean(1)
 
 
-class Sites(nn.Module):
-    """Linear map of the channels of a site and of its neighbours on the circle, over tensors ``(*, site, channel)``."""
-
-    def __init__(self, inputs: int, outputs: int, reach: int = 0, *, bias: bool = True) -> None:
-        super().__init__()
-        self.reach = reach
-        self.linear = nn.Linear((2 * reach + 1) * inputs, outputs, bias=bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(*, site, inputs)`` to ``(*, site, outputs)``."""
-        return self.linear(self._gather(x))
-
-    def _gather(self, x: Tensor) -> Tensor:
-        if not self.reach:
-            return x
-        return torch.cat([x.roll(-k, dims=-2) for k in range(-self.reach, self.reach + 1)], dim=-1)
-
-
 class _Filter(nn.Module):
-    """Recurrent network over frames: a memory per site, updated with what the frame says."""
+    """Recurrent network over frames, with a memory per site that each frame updates."""
 
     def __init__(self, inputs: int, memory: int, hidden: int, reach: int) -> None:
         super().__init__()
@@ -129,18 +112,18 @@ class TwoFilter(nn.Module):
     hidden
         Width of the hidden layers.
     reach
-        Sites on both sides that a site sees per frame.
+        Sites on both sides of a site that enter its update at each frame.
     blocks
         Whether the precision is block-tridiagonal; for one site only.
     """
 
-    def __init__(
-        self, channels: int, sites: int, *, memory: int = 48, hidden: int = 96, reach: int = 0, blocks: bool = True
-    ) -> None:
+    def __init__(self, channels: int, sites: int, *, memory: int, hidden: int, reach: int, blocks: bool) -> None:
         super().__init__()
         self.channels, self.sites, self.blocks = channels, sites, blocks
         embedding = 64
-        self.embed = nn.Sequential(nn.Linear(32, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU())
+        self.embed = nn.Sequential(
+            nn.Linear(NOISE_FEATURES, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU()
+        )
         self.step = nn.Sequential(
             Sites(channels, 32, reach), nn.SiLU(), nn.Linear(32, 32), nn.SiLU(), nn.Linear(32, channels)
         )
@@ -157,7 +140,7 @@ class TwoFilter(nn.Module):
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
-    def forward(self, z_t: Tensor, sigma: Tensor) -> Gaussian:
+    def forward(self, z_t: Tensor, sigma: Tensor) -> TrajectoryEstimate:
         """Estimate trajectories of unit variance from noisy ones.
 
         Parameters
@@ -169,15 +152,13 @@ class TwoFilter(nn.Module):
         """
         shrink = torch.rsqrt(1 + sigma**2)
         scale = sigma * shrink
-        k = torch.arange(16, device=z_t.device, dtype=z_t.dtype)
-        phase = sigma.log()[:, None] * torch.exp(-k * math.log(20.0) / 15) * 2
-        e = self.modulate(self.embed(torch.cat([torch.cos(phase), torch.sin(phase)], dim=1)))
+        e = self.modulate(self.embed(torch.cat(noise_features(sigma.log()), dim=1)))
         gains = e[:, None].chunk(6, dim=-1)
         frames = (z_t * shrink[:, None, None, None]).permute(1, 0, 3, 2).contiguous()  # (L, B, site, channel)
         features = self._features(frames, scale[:, None, None])
         ahead = self.ahead(features, 1 + gains[0], gains[1], backward=False)
         back = self.back(features, 1 + gains[2], gains[3], backward=True)
-        # What the filters knew before this frame, too.
+        # The memories that do not yet hold this frame count as well.
         before = torch.cat([torch.zeros_like(ahead[:1]), ahead[:-1]])
         after = torch.cat([back[1:], torch.zeros_like(back[:1])])
         h = self.combine(torch.cat([ahead, back, before, after, features], dim=-1))
@@ -186,7 +167,7 @@ class TwoFilter(nn.Module):
         n = self.channels
         mean = z_t * (shrink**2)[:, None, None, None] + scale[:, None, None, None] * out[:, :, :n]
         if not self.blocks:
-            return Gaussian(mean, scale, out[:, :, n:].clamp(-_LARGEST, _LARGEST).exp(), None)
+            return TrajectoryEstimate(mean, scale, out[:, :, n:].clamp(-_LARGEST, _LARGEST).exp(), None)
         flat = out[..., 0]
         count = n * (n + 1) // 2
         rows, columns = torch.tril_indices(n, n, device=z_t.device)
@@ -195,17 +176,18 @@ class TwoFilter(nn.Module):
         logarithms = triangle.diagonal(dim1=-2, dim2=-1)
         roots = logarithms.clamp(-_LARGEST, _LARGEST).exp()
         diagonal = triangle + torch.diag_embed(roots - logarithms)
-        return Gaussian(mean, scale, diagonal, flat[..., n + count :].unflatten(-1, (n, n)))
+        return TrajectoryEstimate(mean, scale, diagonal, flat[..., n + count :].unflatten(-1, (n, n)))
 
     def _features(self, frames: Tensor, scale: Tensor) -> Tensor:
-        """Frames, their change to the next, and how far they are from where the last and this one should lead.
+        """Frames, their changes to the next, and the residuals of a learned step from the last frame and to the next.
 
-        Noise in these is what it is in the frames, so that divided by it they are of order one whatever its level, and
-        the small changes that matter where there is little noise are not lost in the large values of the frames.
+        Changes and residuals have about the noise of the frames. Divided by it they are of order one at any noise
+        level, so that small changes, which matter where there is little noise, are not lost in the large values of the
+        frames.
         """
         change = frames[1:] - frames[:-1]
-        wrong = change - 0.3 * self.step(frames[:-1])
+        residual = change - 0.3 * self.step(frames[:-1])
         unit = torch.rsqrt(2 * scale**2 + _SMALLEST_CHANGE**2)
         change = change * torch.rsqrt(2 * scale**2 + (5 * _SMALLEST_CHANGE) ** 2)
-        first, last = F.pad(wrong * unit, (0, 0, 0, 0, 0, 0, 1, 0)), F.pad(wrong * unit, (0, 0, 0, 0, 0, 0, 0, 1))
+        first, last = F.pad(residual * unit, (0, 0, 0, 0, 0, 0, 1, 0)), F.pad(residual * unit, (0, 0, 0, 0, 0, 0, 0, 1))
         return torch.cat([frames, F.pad(change, (0, 0, 0, 0, 0, 0, 0, 1)), first, last], dim=-1)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xslams.networks.autoencoder import PadConv2d, Periodic
+from xslams.networks.layers import NOISE_FEATURES, PadConv2d, Periodic, noise_features
 
 __all__ = ["ScoreNetwork"]
 
@@ -65,10 +65,10 @@ class ScoreNetwork(nn.Module):
         window: int,
         *,
         periodic: Periodic,
-        width: tuple[int, ...] = (96, 128),
-        blocks: int = 2,
-        location: int = 16,
-        dropout: float = 0.1,
+        width: tuple[int, ...],
+        blocks: int,
+        location: int,
+        dropout: float,
     ) -> None:
         super().__init__()
         channels, lat, lon = latent_shape
@@ -76,7 +76,9 @@ class ScoreNetwork(nn.Module):
         self.latent_shape = latent_shape
         frames = window * channels
         embedding = 64
-        self.embed = nn.Sequential(nn.Linear(34, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU())
+        self.embed = nn.Sequential(
+            nn.Linear(NOISE_FEATURES + 2, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU()
+        )
         self.location = nn.Parameter(0.5 * torch.randn(location, lat, lon))
         self.first = nn.Conv2d(2 * frames + location, width[0], 1)
         self.down = nn.ModuleList()
@@ -128,10 +130,8 @@ class ScoreNetwork(nn.Module):
         Tensor
             Corrections, same shape as `x`.
         """
-        k = torch.arange(16, device=x.device, dtype=x.dtype)
-        phase = log_sigma[:, None] * torch.exp(-k * math.log(20.0) / 15) * 2
         year = 2 * math.pi * season[:, None]
-        e = self.embed(torch.cat([torch.cos(phase), torch.sin(phase), torch.cos(year), torch.sin(year)], dim=1))
+        e = self.embed(torch.cat([*noise_features(log_sigma), torch.cos(year), torch.sin(year)], dim=1))
         location = self.location.expand(len(x), *self.location.shape)
         h = self.first(torch.cat([x.flatten(1, 2), gaussian.flatten(1, 2), location], dim=1))
         skips = []

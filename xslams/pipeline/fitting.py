@@ -16,6 +16,7 @@ from xslams.labels.coordinates import coordinate
 from xslams.labels.grid import grid_of
 from xslams.labels.recognise import inspect
 from xslams.labels.units import convert_units
+from xslams.options import TrainingOptions
 from xslams.pipeline.windows import contiguous
 from xslams.spec import Spec, VariableSpec
 from xslams.typing import FloatArray
@@ -53,15 +54,17 @@ def fit(
     name, summary, license
         What the model says of itself.
     **options
-        Further settings of `xslams.training.fit.fit_arrays`.
+        Further settings of training, see `xslams.options.TrainingOptions`.
 
     Returns
     -------
     Model
         In memory; save it with ``model.save(path)``.
     """
-    from xslams.training.fit import fit_arrays
+    from xslams.training import fit_arrays
 
+    chosen = {"latent_channels": latent_channels} | ({} if epochs is None else {"epochs": epochs})
+    settings = TrainingOptions.of(options, **chosen)
     given: object = window
     if not isinstance(given, numbers.Integral) or given < 1 or given % 2 != 1:
         msg = f"window={window!r}; expected an odd number of frames."
@@ -74,11 +77,7 @@ def fit(
         values = np.asarray(fields.isel(time=part), np.float32)
         _require_complete(values, spec)
         runs.append((values, year_fraction(fields["time"].isel(time=part))))
-    if epochs is not None:
-        options["epochs"] = epochs
-    return fit_arrays(
-        spec, runs, latent_channels=latent_channels, device=device, seed=seed, progress=progress, **options
-    )
+    return fit_arrays(spec, runs, settings, device=device, seed=seed, progress=progress)
 
 
 def _join(

@@ -2,34 +2,18 @@ r"""Trajectories of any length from a denoiser of windows.
 
 A denoiser that has learned windows of :math:`k` frames denoises a trajectory of any length, if what is further away
 than a window is long adds nothing. Even where the clean trajectory is a Markov process, it adds something as long as
-there is noise: a noisy frame says less about its neighbours than a clean one, and frames beyond it help. There are two
-rules.
+there is noise: a noisy frame says less about its neighbours than a clean one, and frames beyond it help. How windows
+are cut and put together again is in `xslams.priors.windows`.
 
-``"overlap"``
-    Sum of windows less sum of overlaps, of scores as of estimates. With windows that share :math:`m` frames with the
-    next,
-
-    .. math:: \mathbb{E}[z \mid z_t] \approx \sum_w P_w^\top \, \mathbb{E}[z_w \mid z_{t,w}]
-        - \sum_o P_o^\top \, \mathbb{E}[z_o \mid z_{t,o}]
-
-    which is the score of the noisy process as if it were Markov of order :math:`m`: the closest such process. The
-    denoiser has to take windows of :math:`m` frames too.
-``"interior"``
-    Each window answers for the frames that are at least :math:`m` away from its ends (those at the ends of the
-    trajectory excepted): the local blankets of SDA [1]_, whose windows answer for their middle frame alone.
-
-Both converge geometrically in the context :math:`m`, the slower the longer the memory of the process, and the
+Both rules converge geometrically in the context :math:`m`, the slower the longer the memory of the process, and the
 composition is exact without noise (overlaps of at least the order of the process). How long a window has to be is in
 :doc:`/solvers`. Langevin corrections, which act where there is little noise, reduce what is left.
 
-References
-----------
-.. [1] Rozet and Louppe, Score-based Data Assimilation, 2023, arXiv 2306.10574.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from azula.denoise import Denoiser, DiracPosterior
@@ -37,68 +21,15 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from xslams.errors import OptionError
+from xslams.priors.posteriors import ConditionalDenoiser, CorrelatedPosterior
+from xslams.priors.windows import RULES, Piece, pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from azula.noise import Schedule
 
-__all__ = ["RULES", "ComposedDenoiser", "Piece", "pieces"]
-
-RULES = ("interior", "overlap")
-
-#: Part of a trajectory: first frame, number of frames, which of them count (relative to the first), and their sign.
-Piece = tuple[int, int, slice, int]
-
-
-def pieces(length: int, window: int, context: int, rule: str) -> list[Piece]:
-    """Cut a trajectory into windows, and into overlaps where the rule wants them.
-
-    Parameters
-    ----------
-    length
-        Number of frames.
-    window
-        Number of frames of a window. A shorter trajectory is its own window.
-    context
-        Frames of context: on both sides of what a window answers for, or shared with the next window.
-    rule
-        One of `RULES`.
-
-    Returns
-    -------
-    list
-        First frame, number of frames, which of them count, and sign of each part.
-
-    Examples
-    --------
-    >>> pieces(6, 4, 2, "overlap")
-    [(0, 4, slice(0, 4, None), 1), (2, 2, slice(0, 2, None), -1), (2, 4, slice(0, 4, None), 1)]
-    >>> pieces(6, 4, 1, "interior")
-    [(0, 4, slice(0, 3, None), 1), (2, 4, slice(1, 4, None), 1)]
-    """
-    if length <= window:
-        return [(0, length, slice(0, length), 1)]
-    found: list[Piece] = []
-    if rule == "overlap":
-        first = 0
-        while True:
-            found.append((first, window, slice(0, window), 1))
-            if first + window == length:
-                return found
-            # The last step may be shorter; its overlap is the longer.
-            following = min(first + window - context, length - window)
-            shared = first + window - following
-            if shared:
-                found.append((following, shared, slice(0, shared), -1))
-            first = following
-    done = 0
-    while done < length:
-        first = min(max(done - context, 0), length - window)
-        stop = length if first + window == length else first + window - context
-        found.append((first, window, slice(done - first, stop - first), 1))
-        done = stop
-    return found
+__all__ = ["ComposedDenoiser", "ConditionalComposedDenoiser", "compose"]
 
 
 class ComposedDenoiser(Denoiser):
@@ -111,7 +42,7 @@ class ComposedDenoiser(Denoiser):
     window
         Number of frames :math:`k` of a window.
     rule
-        ``"interior"`` or ``"overlap"``, see `xslams.priors.composed`.
+        ``"interior"`` or ``"overlap"``, see `xslams.priors.windows`.
     context
         Frames of context; by default as many as there can be, ``(k - 1) // 2`` or ``k - 1``, which is also the most
         work: each frame is part of ``k`` windows. Half of it costs a fraction.
@@ -124,9 +55,9 @@ class ComposedDenoiser(Denoiser):
     OptionError
         If there is no rule of that name, or the context does not fit into the window.
 
-    Notes
-    -----
-    Where `denoiser` has a method ``covariance(v, t)``, so has this.
+    See Also
+    --------
+    compose : also where the denoiser of windows knows its covariance.
 
     Examples
     --------
@@ -160,8 +91,6 @@ class ComposedDenoiser(Denoiser):
             raise OptionError(msg)
         self.denoiser = denoiser
         self.window, self.rule, self.context, self.batch_size = window, rule, context, batch_size
-        if hasattr(denoiser, "covariance"):
-            self.covariance = self._covariance
 
     @property
     def schedule(self) -> Schedule:  # type: ignore[override]  # azula declares an attribute
@@ -179,17 +108,6 @@ class ComposedDenoiser(Denoiser):
             Time, shape ``()``.
         """
         return DiracPosterior(mean=self._compose(lambda x: self.denoiser(x, t, **kwargs).mean, x_t))
-
-    def _covariance(self, v: Tensor, t: Tensor) -> Tensor:
-        """Apply the posterior covariance of clean trajectories to `v`, shape ``(B, L, *frame)``."""
-
-        def product(x: Tensor) -> Tensor:
-            return self.denoiser.covariance(x, t)  # type: ignore[operator]  # a module may have any attribute
-
-        there = self._compose(product, v)
-        # Windows that answer for a part of their frames make a matrix of which the rows are right; solvers want it
-        # symmetric.
-        return there if self.rule == "overlap" else (there + self._compose(product, v, adjoint=True)) / 2
 
     def _compose(self, function: Callable[[Tensor], Tensor], x: Tensor, *, adjoint: bool = False) -> Tensor:
         """Apply a function to all windows, a batch at a time, and put the results together.
@@ -224,6 +142,59 @@ class ComposedDenoiser(Denoiser):
                     total = total.index_add(1, frames.flatten(), results.flatten(1, 2))
             done.append(total)
         return torch.cat(done)
+
+
+class ConditionalComposedDenoiser(ComposedDenoiser):
+    """Composed denoiser of windows whose covariance is known, and hence that of trajectories.
+
+    Parameters
+    ----------
+    denoiser, window, rule, context, batch_size
+        As for `ComposedDenoiser`; the denoiser is a `ConditionalDenoiser`.
+    """
+
+    def posterior(self, x_t: Tensor, t: Tensor, **kwargs: object) -> CorrelatedPosterior:
+        """Return clean trajectories given noisy ones."""
+        known: Any = self.denoiser
+        posteriors = []
+
+        def estimate(x: Tensor) -> Tensor:
+            posteriors.append(known.posterior(x, t, **kwargs))
+            return posteriors[-1].mean
+
+        mean = self._compose(estimate, x_t)
+
+        def through(v: Tensor, *, adjoint: bool = False) -> Tensor:
+            # Windows come in the same order, and batches of the same size, as long as `v` has the shape of `x_t`.
+            batches = iter(posteriors)
+            return self._compose(lambda x: next(batches).covariance(x), v, adjoint=adjoint)
+
+        def product(v: Tensor) -> Tensor:
+            # Windows that answer for a part of their frames make a matrix of which the rows are right; solvers want it
+            # symmetric.
+            rows = through(v)
+            return rows if self.rule == "overlap" else (rows + through(v, adjoint=True)) / 2
+
+        return CorrelatedPosterior(mean, product)
+
+
+def compose(
+    denoiser: Denoiser, window: int, *, rule: str = "interior", context: int | None = None, batch_size: int = 64
+) -> ComposedDenoiser:
+    """Make a denoiser of trajectories of any length of one of windows.
+
+    Parameters
+    ----------
+    denoiser, window, rule, context, batch_size
+        As for `ComposedDenoiser`.
+
+    Returns
+    -------
+    ComposedDenoiser
+        One that knows its covariance where the denoiser of windows does.
+    """
+    kind = ConditionalComposedDenoiser if isinstance(denoiser, ConditionalDenoiser) else ComposedDenoiser
+    return kind(denoiser, window, rule=rule, context=context, batch_size=batch_size)
 
 
 def _gather(parts: list[Piece], x: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,65 +3,66 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from xslams.networks.acceleration import accelerate
-from xslams.networks.autoencoder import Autoencoder, Periodic
+from xslams.networks.architecture import LatentArchitecture
+from xslams.networks.autoencoder import Autoencoder
+from xslams.networks.layers import Periodic
 from xslams.networks.normalization import Normalization
 from xslams.networks.unet import ScoreNetwork
 from xslams.priors.base import PRIORS, Prior
-from xslams.priors.denoiser import TrajectoryDenoiser
 from xslams.priors.fields import AffineFields
-from xslams.priors.gaussian import GaussianPrior
+from xslams.priors.gaussian import StationaryGaussian
+from xslams.priors.latent_denoiser import TrajectoryDenoiser
 
 if TYPE_CHECKING:
     from xslams.spec import Spec
 
-__all__ = ["CALIBRATION_LEVELS", "Networks"]
+__all__ = ["CALIBRATION_LEVELS", "LatentPrior"]
 
 # Noise levels, relative to the signal, at which the calibration of a model is measured.
 CALIBRATION_LEVELS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 100.0)
 
 
 @PRIORS.register("latent")
-class Networks(nn.Module, Prior):
+class LatentPrior(nn.Module, Prior):
     """Normalisation, autoencoder, Gaussian prior and score network of one model.
 
     Parameters
     ----------
     spec
-        Its ``architecture`` names the sizes: ``latent_channels``, ``patch``, ``hidden``, ``modes``, ``lags``,
-        ``width``, ``blocks``, ``location``, ``mean_order``, ``std_order``.
+        Its ``architecture`` is that of a `LatentArchitecture`.
     """
 
     calibration: Tensor
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
-        a: dict[str, Any] = spec.architecture
-        self.normalization = Normalization(spec, a["mean_order"], a["std_order"])
+        sizes = LatentArchitecture.from_header(spec.architecture)
+        self.normalization = Normalization(spec, sizes.mean_order, sizes.std_order)
         # Systems with two dimensions live on a square that is periodic in both.
         periodic: Periodic = "both" if spec.flat and spec.periodic else spec.periodic
         self.autoencoder = Autoencoder(
-            spec.frame_shape, a["latent_channels"], a["patch"], periodic=periodic, hidden=a["hidden"]
+            spec.frame_shape, sizes.latent_channels, sizes.patch, periodic=periodic, hidden=sizes.hidden
         )
         latent_shape = self.autoencoder.latent_shape
-        self.gaussian = GaussianPrior(latent_shape, periodic=spec.periodic, modes=a["modes"], lags=a["lags"])
+        self.gaussian = StationaryGaussian(latent_shape, periodic=spec.periodic, modes=sizes.modes, lags=sizes.lags)
         # Posterior variance of the corrected denoiser over that of the Gaussian prior, at these logarithms of noise.
         self.register_buffer("calibration", torch.ones(len(CALIBRATION_LEVELS)))
         self.score: ScoreNetwork | None = None
-        if a["width"]:
+        if sizes.width:
             self.score = ScoreNetwork(
                 latent_shape,
                 spec.window,
                 periodic=periodic,
-                width=tuple(a["width"]),
-                blocks=a["blocks"],
-                location=a["location"],
-                dropout=a.get("dropout", 0.0),
+                width=sizes.width,
+                blocks=sizes.blocks,
+                location=sizes.location,
+                dropout=sizes.dropout,
             )
 
     @property
@@ -90,7 +91,7 @@ class Networks(nn.Module, Prior):
         """Return the map from latents to physical fields."""
         return AffineFields(self.autoencoder, self.normalization, season)
 
-    def accelerated(self, precision: str, *, compiled: bool) -> Networks:
+    def accelerated(self, precision: str, *, compiled: bool) -> LatentPrior:
         """Return the prior with a faster score network, at the price of other rounding."""
         fast = copy.copy(self)
         # Modules are kept in a dictionary that a shallow copy would share.

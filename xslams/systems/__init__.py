@@ -1,8 +1,8 @@
 """Systems with known equations: truth for twin experiments.
 
-Each is a small frozen dataclass whose `simulate` gives a Dataset with CF metadata, and whose `tendency` and `step` act
-on plain arrays. Every trajectory has a noise of its own, keyed by seed and number, so that the first of ten is the one
-that is got alone.
+Each system is a small frozen dataclass. Its method `simulate` returns a Dataset with CF metadata; `tendency` and `step`
+act on plain arrays. Every trajectory has its own noise, keyed by seed and number, so that the first of ten trajectories
+is the same as a single one.
 
 Examples
 --------

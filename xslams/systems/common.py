@@ -1,4 +1,4 @@
-"""What all systems share: the integrator, noise keyed by trajectory, and the way from arrays to a Dataset."""
+"""Parts that all systems share: the integrator, noise keyed by trajectory, and the labels of a Dataset."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def rk4(tendency: Callable[[_Any], _Any], state: _Any, dt: float, half: Any = 1.
     r"""Advance by one step of the classical Runge-Kutta method of fourth order.
 
     For :math:`\dot x = N(x) - \lambda x` with diagonal damping :math:`\lambda` the method is applied to
-    :math:`e^{\lambda t} x` (integrating factor), so that the damping is exact and sets no limit to the step.
+    :math:`e^{\lambda t} x` (integrating factor), so that the damping is exact and does not limit the step.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def rk4(tendency: Callable[[_Any], _Any], state: _Any, dt: float, half: Any = 1.
     dt
         Length of the step.
     half
-        Damping over half a step, :math:`e^{-\lambda\,dt/2}`, broadcast against the state; 1 where there is none.
+        Damping over half a step, :math:`e^{-\lambda\,dt/2}`, broadcast against the state; 1 without damping.
 
     Returns
     -------
@@ -60,27 +60,27 @@ def rk4(tendency: Callable[[_Any], _Any], state: _Any, dt: float, half: Any = 1.
 
 
 class System(ABC):
-    """Equations of motion, their integrator, and the labels of what they describe.
+    """Equations of motion, their integrator, and the labels of their variables.
 
-    A subclass is a frozen dataclass of parameters. It gives the metadata below, `shape`, `draw_one` and `tendency`; and
-    `_advance`, which may act on another form of the state, such as spectral coefficients, between `_enter` and
-    `_leave`.
+    A subclass is a frozen dataclass of parameters. It defines the metadata below, `shape`, `draw_one`, `tendency` and
+    `_advance`. The latter may act on another form of the state, such as spectral coefficients, to which `_enter`
+    converts and from which `_leave` converts back.
 
     Attributes
     ----------
     variables
-        Variables that make up the state. Where there are several, the axis of the state before `dims` runs over them.
+        Variables of the state. If there are several, the axis of the state before `dims` runs over them.
     dims
         Dimensions of one field.
     default_spinup
-        Steps that are left out before the first frame where the start is drawn.
+        Steps before the first frame if the initial state is drawn.
     """
 
     variables: ClassVar[tuple[str, ...]]
     dims: ClassVar[tuple[str, ...]]
     default_spinup: ClassVar[int] = 0
-    # Whether trajectories are advanced in one array. That saves time where the work per step is small, and needs
-    # arithmetic that gives the same bits for any number of trajectories; matrix products and transforms may not.
+    # Whether trajectories are advanced in one array. This saves time if the work per step is small, but requires that
+    # results have the same bits for any number of trajectories, which matrix products and transforms do not guarantee.
     _together: ClassVar[bool] = True
     _attributes: ClassVar[Mapping[str, Mapping[str, str]]]
     _title: ClassVar[str]
@@ -98,21 +98,21 @@ class System(ABC):
 
     @abstractmethod
     def tendency(self, state: FloatArray) -> FloatArray:
-        """Time derivative of a state, any leading axes and `shape`."""
+        """Return the time derivative of states with any leading axes and `shape`."""
 
     @abstractmethod
     def draw_one(self, generator: np.random.Generator) -> FloatArray:
-        """Draw one start, before spin-up, of shape `shape`."""
+        """Draw one initial state, before spin-up, of shape `shape`."""
 
     def draw(self, trajectories: int | None = None, *, seed: int = 0) -> FloatArray:
-        """Draw the states in which trajectories start, before spin-up.
+        """Draw the initial states of trajectories, before spin-up.
 
         Parameters
         ----------
         trajectories
-            Number of states; None for one without a leading axis.
+            Number of states; None for a single state without a leading axis.
         seed
-            Start number i depends on the seed and on i only.
+            Initial state number i depends only on the seed and on i.
 
         Returns
         -------
@@ -134,7 +134,7 @@ class System(ABC):
         Parameters
         ----------
         state
-            Any leading axes and `shape`.
+            States with any leading axes and `shape`.
 
         Returns
         -------
@@ -144,7 +144,7 @@ class System(ABC):
         Raises
         ------
         DimensionError
-            If the last axes are not those of a state.
+            If the last axes do not have the shape of a state.
         """
         return self._leave(self._advance(self._enter(self._checked(state))))
 
@@ -162,18 +162,18 @@ class System(ABC):
         Parameters
         ----------
         steps
-            Steps of length `dt` between the first frame and the last.
+            Number of steps of length `dt` between the first frame and the last.
         trajectories
-            Number of trajectories along a dimension ``trajectory``; None for one without that dimension, which equals
-            the first of any number.
+            Number of trajectories along the dimension ``trajectory``; None for a single one without that dimension,
+            which equals the first of any number.
         seed
-            Trajectory number i depends on the seed and on i only.
+            Trajectory number i depends only on the seed and on i.
         spinup
-            Steps before the first frame, at which time is 0. By default `default_spinup` where the start is drawn and
-            none where it is given.
+            Number of steps before the first frame, at which time is 0. By default `default_spinup` if the initial state
+            is drawn, and none if it is given.
         start
-            State or states to start from, of shape `shape` or ``(trajectories, *shape)``, or one frame of a Dataset of
-            the same system. Drawn by default.
+            Initial state or states, of shape `shape` or ``(trajectories, *shape)``, or one frame of a Dataset of the
+            same system. They are drawn by default.
 
         Returns
         -------
@@ -185,7 +185,7 @@ class System(ABC):
         OptionError
             If a number is out of range, or the integration diverges.
         DimensionError, VariableError
-            If the start is not a state of this system.
+            If the initial state is not a state of this system.
         """
         count = _count(trajectories)
         whole("steps", steps, 0)
@@ -196,7 +196,7 @@ class System(ABC):
         noise = list(_generators(seed, count, _NOISE))
         frames = np.empty((count, steps + 1, *self.shape))
         for part in [slice(None)] if self._together else [slice(i, i + 1) for i in range(count)]:
-            # What overflows is no longer finite, and an error says so below.
+            # Values that overflow are not finite, which raises an error below.
             with np.errstate(over="ignore", invalid="ignore"):
                 self._run(first[part], noise[part], spinup, frames[part])
         settings: dict[str, Any] = {"steps": steps, "trajectories": trajectories, "seed": seed, "spinup": spinup}
@@ -205,7 +205,7 @@ class System(ABC):
         return self._label(frames if trajectories is not None else frames[0], settings)
 
     def state(self, ds: xr.Dataset) -> FloatArray:
-        """Return the states in a Dataset as an array, the inverse of the labels that `simulate` gives.
+        """Return the states in a Dataset as an array, the inverse of the labelling by `simulate`.
 
         Parameters
         ----------
@@ -215,7 +215,7 @@ class System(ABC):
         Returns
         -------
         ndarray
-            Other dimensions in the order of the Dataset, then those of one state.
+            Array with the other dimensions in the order of the Dataset, then those of a state.
 
         Raises
         ------
@@ -228,12 +228,12 @@ class System(ABC):
         if missing:
             msg = (
                 f"The Dataset has the variables {', '.join(map(str, ds.data_vars)) or '(none)'}; a state of "
-                f"{type(self).__name__} needs {', '.join(self.variables)}. Take them from its simulate()."
+                f"{type(self).__name__} needs {', '.join(self.variables)}. Use a Dataset from its simulate()."
             )
             raise VariableError(msg)
         absent = [d for d in self.dims for name in self.variables if d not in ds[name].dims]
         if absent:
-            msg = f"Expected the dimensions {', '.join(self.dims)}; {', '.join(dict.fromkeys(absent))} is not there."
+            msg = f"Expected the dimensions {', '.join(self.dims)}; the data lack {', '.join(dict.fromkeys(absent))}."
             raise DimensionError(msg)
         fields = xr.broadcast(*(ds[name].transpose(..., *self.dims) for name in self.variables))
         arrays = [np.asarray(f.values, float) for f in fields]
@@ -253,20 +253,20 @@ class System(ABC):
             if not np.isfinite(inner).all():
                 msg = (
                     f"The integration of {self!r} diverged within {k + spinup} steps of the start. Use a smaller step "
-                    "(more substeps) or a start closer to what the system does."
+                    "(more substeps) or an initial state closer to the attractor."
                 )
                 raise OptionError(msg)
 
     def _kicks(self, generators: Sequence[np.random.Generator], steps: int) -> Iterator[FloatArray | None]:
-        """Yield for each step what is added after it, shape ``(count, *shape)``; None for nothing."""
+        """Yield the noise to add after each step, shape ``(count, *shape)``; None for no noise."""
         return repeat(None, steps)
 
     def _enter(self, state: FloatArray) -> npt.NDArray[Any]:
-        """Return the form in which the system is integrated."""
+        """Convert a state to the form in which the system is integrated."""
         return state
 
     def _leave(self, inner: npt.NDArray[Any]) -> FloatArray:
-        """Return the state, the inverse of `_enter`."""
+        """Convert back to a state, the inverse of `_enter`."""
         return inner
 
     @abstractmethod
@@ -298,14 +298,14 @@ class System(ABC):
         return np.broadcast_to(array, (count, *self.shape))
 
     def _fields(self, frames: FloatArray) -> dict[str, FloatArray]:
-        """Fields by name, on `dims`, of states ``(..., *shape)``."""
+        """Return the fields of states ``(..., *shape)`` by name, on `dims`."""
         if len(self.variables) == 1:
             return {self.variables[0]: frames}
         axis = -1 - len(self.dims)
         return {name: np.take(frames, i, axis=axis) for i, name in enumerate(self.variables)}
 
     def _coords(self) -> dict[str, xr.Variable]:
-        """Coordinates of one field."""
+        """Return the coordinates of one field."""
         return {}
 
     def _time(self, frames: int) -> xr.Variable:
@@ -378,7 +378,7 @@ def _count(trajectories: int | None) -> int:
 
 
 def _generators(seed: int, count: int, branch: int) -> Iterator[np.random.Generator]:
-    """Yield a generator for each trajectory, which does not depend on their number."""
+    """Yield a generator for each trajectory, independent of their number."""
     whole("seed", seed, 0)
     for i in range(count):
         yield np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(i, branch)))

@@ -1,4 +1,4 @@
-r"""Spherical harmonics on a Gaussian grid, and what differential operators are in them.
+r"""Spherical harmonics on a Gaussian grid, and differential operators acting on them.
 
 A real field is the sum
 
@@ -9,9 +9,9 @@ A real field is the sum
 
 with triangular truncation T, where :math:`f_n^{-m}` is the conjugate of :math:`f_n^m` and not stored. In this
 normalisation (without the sign :math:`(-1)^m`) the coefficient with m = n = 0 is the mean over the sphere, and the mean
-of the square is the sum of :math:`|f_n^m|^2` over all m and n.
+square is the sum of :math:`|f_n^m|^2` over all m and n.
 
-The integral over longitude is a Fourier transform, that over :math:`\mu` a Gauss-Legendre quadrature. With
+The integral over longitude is a Fourier transform; the integral over :math:`\mu` is a Gauss-Legendre quadrature. With
 :math:`N_\lambda > 3T` longitudes and :math:`N_\varphi \ge (3T + 1) / 2` latitudes, products of two fields have no
 aliases.
 
@@ -41,7 +41,7 @@ Coefficients = npt.NDArray[np.complex128]
 
 @lru_cache(maxsize=4)
 def spherical_harmonics(truncation: int) -> SphericalHarmonics:
-    """Return the transforms of a truncation, which are computed once.
+    """Return the transforms for a truncation, which are computed once.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class SphericalHarmonics:
 
     @cached_property
     def shape(self) -> tuple[int, int]:
-        """Latitudes and longitudes: the smallest grid without aliases whose Fourier transforms are fast."""
+        """Numbers of latitudes and longitudes: the smallest grid without aliases whose Fourier transforms are fast."""
         count = 3 * self.truncation + 1
         while count % 4 or not _is_smooth(count):
             count += 1
@@ -100,7 +100,7 @@ class SphericalHarmonics:
 
     @property
     def weights(self) -> FloatArray:
-        """Shares of the area of the sphere that the latitudes stand for, shape (lat,)."""
+        """Fractions of the area of the sphere by latitude, shape (lat,)."""
         return self._quadrature[1]
 
     @cached_property
@@ -134,7 +134,7 @@ class SphericalHarmonics:
     def _legendre(self) -> FloatArray:
         r"""Functions :math:`P_n^m` at the latitudes, shape (T + 1, lat, T + 2): one n more than the truncation.
 
-        By the recurrence in n, which is stable upwards from n = m:
+        They follow from the recurrence in n, which is stable upwards from n = m:
         :math:`\mu P_n^m = \epsilon_{n+1}^m P_{n+1}^m + \epsilon_n^m P_{n-1}^m`.
         """
         t, mu, eps = self.truncation, self.sin_lat, self._epsilon
@@ -158,7 +158,7 @@ class SphericalHarmonics:
 
     @cached_property
     def _forward(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Matrices (T + 1, T + 1, lat) of the quadrature: of a field; of its derivatives along lon and lat."""
+        """Quadrature matrices (T + 1, T + 1, lat) for a field and for its derivatives along longitude and latitude."""
         weights = self.weights[:, None]
         area = weights / (1 - self.sin_lat[:, None] ** 2)
         p = self._legendre[..., : self.truncation + 1]
@@ -166,18 +166,18 @@ class SphericalHarmonics:
         return matrices[0], matrices[1], matrices[2]
 
     def analyse(self, field: FloatArray) -> Coefficients:
-        """Coefficients (..., T + 1, T + 1) of fields (..., lat, lon)."""
+        """Return coefficients (..., T + 1, T + 1) of fields (..., lat, lon)."""
         return _multiply(self._forward[0], self._fourier(field))
 
     def synthesize(self, coefficients: Coefficients) -> FloatArray:
-        """Fields (..., lat, lon) of coefficients (..., T + 1, T + 1), or with n up to T + 1: (..., T + 1, T + 2)."""
+        """Return fields (..., lat, lon) of coefficients (..., T + 1, T + 1), or (..., T + 1, T + 2) up to n = T + 1."""
         waves = _multiply(self._legendre[..., : coefficients.shape[-1]], coefficients)
         return np.fft.irfft(np.swapaxes(waves, -1, -2), n=self.shape[1], axis=-1, norm="forward")
 
     def wind(self, vorticity: Coefficients, divergence: Coefficients) -> tuple[Coefficients, Coefficients]:
         r"""Return the wind times the cosine of latitude.
 
-        Of :math:`u \cos\varphi = \partial_\lambda \chi - (1 - \mu^2) \partial_\mu \psi` and
+        The components are :math:`u \cos\varphi = \partial_\lambda \chi - (1 - \mu^2) \partial_\mu \psi` and
         :math:`v \cos\varphi = \partial_\lambda \psi + (1 - \mu^2) \partial_\mu \chi`, with the stream function
         :math:`\psi = \nabla^{-2} \zeta` and the velocity potential :math:`\chi = \nabla^{-2} \delta`.
 
@@ -189,13 +189,13 @@ class SphericalHarmonics:
         Returns
         -------
         u, v : ndarray
-            Shapes (..., T + 1, T + 2): the slope of the largest wavenumber has one more.
+            Shapes (..., T + 1, T + 2), because the derivative raises the largest wavenumber by one.
         """
         psi, chi = self.inverse_laplacian * vorticity, self.inverse_laplacian * divergence
         return self._along(chi) - self._across(psi), self._along(psi) + self._across(chi)
 
     def curl_divergence(self, u: FloatArray, v: FloatArray) -> tuple[Coefficients, Coefficients]:
-        r"""Curl and divergence of a vector field, with the derivatives taken by parts inside the quadrature.
+        r"""Return curl and divergence of a vector field, with derivatives by parts inside the quadrature.
 
         Parameters
         ----------
@@ -215,12 +215,12 @@ class SphericalHarmonics:
         return dv + su, du - sv
 
     def _along(self, c: Coefficients) -> Coefficients:
-        """Differentiate along longitude, with room for n = T + 1."""
+        """Differentiate along longitude, with zeros for n = T + 1."""
         m = np.arange(self.truncation + 1.0)[:, None]
         return np.concatenate([1j * m * c, np.zeros_like(c[..., :1])], axis=-1)
 
     def _across(self, c: Coefficients) -> Coefficients:
-        r"""Coefficients of :math:`(1 - \mu^2) \partial_\mu f`."""
+        r"""Return the coefficients of :math:`(1 - \mu^2) \partial_\mu f`."""
         t, eps = self.truncation, self._epsilon
         n = np.arange(t + 2.0)
         zero = np.zeros_like(c[..., :1])
@@ -230,14 +230,14 @@ class SphericalHarmonics:
         return result
 
     def _fourier(self, field: FloatArray) -> Coefficients:
-        """Fourier coefficients (..., T + 1, lat)."""
+        """Return Fourier coefficients (..., T + 1, lat)."""
         waves = np.fft.rfft(field, axis=-1, norm="forward")[..., : self.truncation + 1]
         return np.swapaxes(waves, -1, -2)
 
 
 def _multiply(matrix: FloatArray, vectors: Coefficients) -> Coefficients:
     """Multiply vectors (..., m, b) by a real matrix (m, a, b) for each m: (..., m, a)."""
-    # As columns of a real matrix, since numpy would make the other one complex: twice the work and a copy.
+    # As columns of a real matrix, because numpy would convert the other matrix to complex: twice the work and a copy.
     leading = vectors.shape[:-2]
     columns = np.ascontiguousarray(np.moveaxis(vectors.reshape(-1, *vectors.shape[-2:]), 0, -1))
     product: Coefficients = np.matmul(matrix, columns.view(np.float64)).view(np.complex128)

@@ -1,4 +1,4 @@
-r"""Kolmogorov flow: turbulence in two dimensions on a doubly periodic square, driven by a wave in the zonal wind.
+r"""Kolmogorov flow: two-dimensional turbulence on a doubly periodic square, driven by a sinusoidal force along x.
 
 .. math::
 
@@ -6,21 +6,21 @@ r"""Kolmogorov flow: turbulence in two dimensions on a doubly periodic square, d
     = \tfrac{1}{Re} \nabla^2 \mathbf u - \alpha \mathbf u + F \sin(n y)\, \hat{\mathbf x},
     \qquad \nabla \cdot \mathbf u = 0, \qquad (x, y) \in [0, 2\pi)^2
 
-It is integrated as an equation of the vorticity :math:`\omega = \partial_x v - \partial_y u`, with no mean velocity,
+The vorticity :math:`\omega = \partial_x v - \partial_y u` is integrated, without a mean velocity,
 
 .. math::
 
     \partial_t \omega = \partial_x \partial_y (u^2 - v^2) + (\partial_y^2 - \partial_x^2)(u v)
     + \tfrac{1}{Re} \nabla^2 \omega - \alpha \omega - n F \cos(n y)
 
-by Fourier series (Basdevant 1983: four transforms for each tendency). Wavenumbers of a third of the grid size and more
-are left out (Orszag 1971), so that products have no aliases and the discrete equations conserve energy and enstrophy as
-the continuous ones do. Viscosity and drag are exact, by an integrating factor in the Runge-Kutta steps.
+by Fourier series, with four transforms for each tendency (Basdevant 1983). Wavenumbers of a third of the grid size and
+more are removed (Orszag 1971), so that products have no aliases and the discrete equations conserve energy and
+enstrophy like the continuous ones. Viscosity and drag are exact, by an integrating factor in the Runge-Kutta steps.
 
 **Step.** Explicit advection of the largest wavenumber :math:`N / 3` by speeds up to :math:`U` is stable for
-:math:`U\,\delta t\, N / 3 < 2.8`. Each `dt` is split into the least number of steps for which the Courant number
-:math:`U\,\delta t\,N / 2\pi` is at most one half, a third of that limit; U is the parameter `max_speed`, and does not
-depend on the flow, so that neither do the steps.
+:math:`U\,\delta t\, N / 3 < 2.8`. Each `dt` is split into the smallest number of steps for which the Courant number
+:math:`U\,\delta t\,N / 2\pi` is at most one half, a third of that limit. U is the parameter `max_speed`, so that the
+steps do not depend on the flow.
 
 References
 ----------
@@ -53,7 +53,7 @@ from xslams.typing import FloatArray
 __all__ = ["KolmogorovFlow"]
 
 _COURANT = 0.5
-# Starts have waves up to this number only, so that they are the same on every grid that holds them.
+# Largest wavenumber of initial states, which are therefore the same on every grid that resolves it.
 _WAVES = 10
 
 
@@ -61,15 +61,15 @@ _WAVES = 10
 class KolmogorovFlow(System):
     """Two-dimensional Navier-Stokes flow on a doubly periodic square with Kolmogorov forcing and linear drag.
 
-    Everything is nondimensional; the square has sides of 2 pi. A state is the vorticity, shape (`size`, `size`), rows
-    along y.
+    All quantities are nondimensional; the square has sides of 2 pi. A state is the vorticity, shape (`size`, `size`),
+    with rows along y.
 
     Parameters
     ----------
     size
-        Points along each side, an even number. Wavenumbers below a third of it are resolved. At a Reynolds number of
-        1000 that takes 128 points; with 64 the finest filaments are missing, and some of their enstrophy stays at the
-        smallest waves.
+        Points along each side, an even number. Wavenumbers below a third of it are resolved. A Reynolds number of 1000
+        needs 128 points; with 64 the finest filaments are missing, and some of their enstrophy accumulates in the
+        shortest waves.
     reynolds
         Reynolds number, for a unit length and a unit speed. `inf` is the inviscid flow.
     forcing, wavenumber
@@ -79,12 +79,12 @@ class KolmogorovFlow(System):
     dt
         Time between frames.
     substeps
-        Runge-Kutta steps in each `dt`; by default from `max_speed`.
+        Number of Runge-Kutta steps in each `dt`; by default derived from `max_speed`.
     max_speed
-        Speed for which the step is chosen: the Courant number is at most one half.
+        Speed for which the Courant number is at most one half.
     coarsen
-        Points along each side over which the fields of the Dataset are averaged. Rozet and Louppe (2023) integrate with
-        size 256 and coarsen by 4.
+        Points along each side of the boxes over which the fields of the Dataset are averaged. Rozet and Louppe (2023)
+        integrate with size 256 and coarsen by 4.
 
     Raises
     ------
@@ -129,7 +129,12 @@ class KolmogorovFlow(System):
         finite(forcing=self.forcing, drag=self.drag)
         whole("wavenumber", self.wavenumber, 1)
         resolved = (self.size - 1) // 3
-        check(self.wavenumber <= resolved, "wavenumber", self.wavenumber, f"at most {resolved}, what size resolves")
+        check(
+            self.wavenumber <= resolved,
+            "wavenumber",
+            self.wavenumber,
+            f"at most {resolved}, the largest that size resolves",
+        )
         positive(dt=self.dt, max_speed=self.max_speed)
         if self.substeps is not None:
             whole("substeps", self.substeps, 1)
@@ -143,7 +148,7 @@ class KolmogorovFlow(System):
 
     @property
     def steps_per_frame(self) -> int:
-        """Runge-Kutta steps in each `dt`: `substeps`, or what keeps the Courant number below one half."""
+        """Runge-Kutta steps in each `dt`: `substeps`, or enough for a Courant number of at most one half."""
         if self.substeps is not None:
             return self.substeps
         return int(np.ceil(self.dt * self.max_speed * self.size / (2 * np.pi * _COURANT)))
@@ -156,13 +161,13 @@ class KolmogorovFlow(System):
 
     @cached_property
     def _mask(self) -> npt.NDArray[np.bool_]:
-        """Which wavenumbers are resolved: all but the mean and those that products would fold back."""
+        """Resolved wavenumbers: all except the mean and those that would be aliased in products."""
         kx, ky = self._k
         return np.asarray((3 * abs(kx) < self.size) & (3 * abs(ky) < self.size) & ((kx != 0) | (ky != 0)))
 
     @cached_property
     def _inverse(self) -> FloatArray:
-        """Minus the inverse Laplacian: 1 over the squared wavenumber, 0 where nothing is resolved."""
+        """Minus the inverse Laplacian: 1 over the squared wavenumber, 0 if not resolved."""
         kx, ky = self._k
         return np.where(self._mask, 1 / np.where(self._mask, kx**2 + ky**2, 1.0), 0.0)
 
@@ -189,12 +194,12 @@ class KolmogorovFlow(System):
         return np.arange(self.size) * (2 * np.pi / self.size)
 
     def tendency(self, state: npt.ArrayLike) -> FloatArray:
-        """Time derivative of the vorticity.
+        """Return the time derivative of the vorticity.
 
         Parameters
         ----------
         state
-            Vorticity, shape (..., size, size); what is not resolved of it is left out.
+            Vorticity, shape (..., size, size); unresolved waves are removed.
 
         Returns
         -------
@@ -210,7 +215,7 @@ class KolmogorovFlow(System):
         return self._leave(self._tendency(omega) - self._damping * omega)
 
     def velocity(self, state: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """Velocities along x and y, without divergence and without a mean.
+        """Return the velocities along x and y, without divergence and mean.
 
         Parameters
         ----------
@@ -230,33 +235,33 @@ class KolmogorovFlow(System):
         return self._velocity(self._enter(self._checked(state)))
 
     def energy(self, state: npt.ArrayLike) -> FloatArray:
-        """Kinetic energy, the mean of half the squared speed; shape (...) for vorticity of shape (..., size, size)."""
+        """Return the mean kinetic energy (half the squared speed); shape (...) for vorticity (..., size, size)."""
         u, v = self.velocity(state)
         return np.asarray(0.5 * (u**2 + v**2).mean((-2, -1)))
 
     def enstrophy(self, state: npt.ArrayLike) -> FloatArray:
-        """Enstrophy, the mean of half the squared vorticity; shape (...) for vorticity of shape (..., size, size)."""
+        """Return the mean enstrophy (half the squared vorticity); shape (...) for vorticity (..., size, size)."""
         return np.asarray(0.5 * (self._checked(state) ** 2).mean((-2, -1)))
 
     def draw_one(self, generator: np.random.Generator) -> FloatArray:
-        """Draw a start: isotropic waves about wavenumber 4 with a root mean square speed of 1; shape (size, size)."""
+        """Draw an initial state, isotropic waves about wavenumber 4 with an rms speed of 1; shape (size, size)."""
         numbers = np.arange(-_WAVES, _WAVES + 1)
         noise = generator.standard_normal((2, numbers.size, numbers.size))
         kx, ky = np.meshgrid(numbers, numbers)
         k = np.hypot(kx, ky)
-        # Energy at k, shared by the 2 pi k modes there, as k^3 below the peak and with a Gaussian fall above; a mode
-        # of vorticity has k times the amplitude of one of velocity.
+        # The energy spectrum grows as k^3 below its peak and decays as a Gaussian above; 2 pi k modes share the energy
+        # at k, and vorticity has k times the amplitude of velocity.
         amplitude = k * np.sqrt(k**2 * np.exp(-3 * k**2 / 32))
         modes = amplitude * (noise[0] + 1j * noise[1])
-        # Waves that the grid does not hold are drawn, so that the others do not depend on it, and left out.
-        held = 3 * np.maximum(abs(kx), abs(ky)) < self.size
+        # Waves that the grid does not resolve are drawn and dropped, so that the others do not depend on the grid.
+        resolved = 3 * np.maximum(abs(kx), abs(ky)) < self.size
         full = np.zeros(self.shape, complex)
-        full[ky[held], kx[held]] = modes[held]
+        full[ky[resolved], kx[resolved]] = modes[resolved]
         omega = np.fft.ifft2(full).real
         return np.asarray(omega / np.sqrt(2 * self.energy(omega)))
 
     def _tendency(self, omega: npt.NDArray[np.complex128]) -> npt.NDArray[np.complex128]:
-        """Tendency of the coefficients without damping."""
+        """Return the tendency of the coefficients without damping."""
         u, v = self._velocity(omega)
         cross, difference = self._products
         result: npt.NDArray[np.complex128] = (
@@ -285,8 +290,8 @@ class KolmogorovFlow(System):
     def state(self, ds: xr.Dataset) -> FloatArray:  # noqa: D102  inherited
         if self.coarsen > 1:
             msg = (
-                f"coarsen={self.coarsen}: the Dataset has averages over boxes, from which the flow is not known. Keep "
-                "coarsen=1 and average what it gives with .coarsen()."
+                f"coarsen={self.coarsen}: the Dataset has averages over boxes, which do not determine the state. Keep "
+                "coarsen=1 and average its result with .coarsen()."
             )
             raise OptionError(msg)
         return super().state(ds)

@@ -4,18 +4,18 @@ r"""Lorenz-63: three ordinary differential equations with chaotic solutions, wit
 
     \dot x = \sigma (y - x), \qquad \dot y = x (\rho - z) - y, \qquad \dot z = x y - \beta z
 
-Lorenz (1963) derived them from thermal convection: x is the intensity of the overturning, y the difference of
-temperature between ascending and descending currents, z the distortion of the vertical profile of temperature. Volumes
-of the phase space shrink at the rate :math:`\sigma + 1 + \beta` everywhere.
+Lorenz (1963) derived them from thermal convection: x is the intensity of the overturning, y the temperature difference
+between ascending and descending currents, and z the distortion of the vertical temperature profile. Volumes in phase
+space shrink at the rate :math:`\sigma + 1 + \beta` everywhere.
 
 The stochastic system of Rozet and Louppe (2023, section 4.1) is a Markov chain. Each step of length :math:`\Delta`
-adds a Gaussian noise to the deterministic map :math:`M`,
+adds Gaussian noise to the deterministic map :math:`M`,
 
 .. math::
 
     x_0 \sim N(\mu, \Sigma), \qquad x_{k+1} \mid x_k \sim N\left(M(x_k),\ s^2 \Delta\, I\right)
 
-with :math:`s = 1` and :math:`\Delta = 0.025`, so that both densities are known exactly and a trajectory can be scored.
+with :math:`s = 1` and :math:`\Delta = 0.025`, so that both densities, and that of a trajectory, are known exactly.
 
 References
 ----------
@@ -40,7 +40,7 @@ from xslams.typing import FloatArray
 __all__ = ["Lorenz63"]
 
 _LOG_2PI = np.log(2 * np.pi)
-# Steps for which noise is drawn at once. The stream of a generator does not depend on it.
+# Number of steps for which noise is drawn at once. The stream of a generator does not depend on it.
 _BLOCK = 512
 
 
@@ -48,23 +48,23 @@ _BLOCK = 512
 class Lorenz63(System):
     """The Lorenz (1963) system, deterministic or with the noise of Rozet and Louppe (2023).
 
-    Everything is nondimensional. A state has shape (3,): x, y and z.
+    All quantities are nondimensional. A state has shape (3,): x, y and z.
 
     Parameters
     ----------
     sigma
         Prandtl number.
     rho
-        Rayleigh number over its critical value.
+        Ratio of the Rayleigh number to its critical value.
     beta
         Geometric factor of the convection cells.
     dt
         Time between frames, and between two additions of noise.
     substeps
-        Runge-Kutta steps in each `dt`.
+        Number of Runge-Kutta steps in each `dt`.
     noise
-        Standard deviation of the noise that is added after each step, over the square root of `dt`. 0 is the
-        deterministic system, 1 that of Rozet and Louppe.
+        Standard deviation of the noise that is added after each step, divided by the square root of `dt`. 0 is the
+        deterministic system, 1 the system of Rozet and Louppe.
 
     Raises
     ------
@@ -111,21 +111,21 @@ class Lorenz63(System):
 
     @property
     def mean(self) -> FloatArray:
-        """Mean of the starts, shape (3,), about that of the attractor for the default parameters."""
+        """Mean of initial states, shape (3,), close to that of the attractor for the default parameters."""
         return np.array([0.0, 0.0, 25.0])
 
     @property
     def scale(self) -> FloatArray:
-        """Standard deviations, shape (3,), by which `standardize` divides; about those of the attractor."""
+        """Standard deviations, shape (3,), by which `standardize` divides, close to those of the attractor."""
         return np.array([8.0, 9.0, 8.6])
 
     @property
     def covariance(self) -> FloatArray:
-        """Covariance of the starts, shape (3, 3), about that of the attractor for the default parameters."""
+        """Covariance of initial states, shape (3, 3), close to that of the attractor for the default parameters."""
         return np.array([[64.0, 50.0, 0.0], [50.0, 81.0, 0.0], [0.0, 0.0, 75.0]])
 
     def tendency(self, state: npt.ArrayLike) -> FloatArray:
-        """Time derivative.
+        """Return the time derivative.
 
         Parameters
         ----------
@@ -154,11 +154,11 @@ class Lorenz63(System):
         return inner
 
     def draw_one(self, generator: np.random.Generator) -> FloatArray:
-        r"""Draw a start from :math:`N(\mu, \Sigma)`, shape (3,)."""
+        r"""Draw an initial state from :math:`N(\mu, \Sigma)`, shape (3,)."""
         return self.mean + np.linalg.cholesky(self.covariance) @ generator.standard_normal(3)
 
     def transition(self, state: npt.ArrayLike, generator: np.random.Generator) -> FloatArray:
-        """Draw the next states: one step and its noise.
+        """Draw the next states by one step with noise.
 
         Parameters
         ----------
@@ -181,7 +181,7 @@ class Lorenz63(System):
         return after + self._sigma() * generator.standard_normal(after.shape)
 
     def log_start(self, state: npt.ArrayLike) -> FloatArray:
-        r"""Log-density of a start, :math:`\log N(x_0; \mu, \Sigma)`.
+        r"""Return the log-density of an initial state, :math:`\log N(x_0; \mu, \Sigma)`.
 
         Parameters
         ----------
@@ -204,7 +204,7 @@ class Lorenz63(System):
         return np.asarray(-0.5 * (white**2).sum(-1) - log_det - 1.5 * _LOG_2PI)
 
     def log_transition(self, before: npt.ArrayLike, after: npt.ArrayLike) -> FloatArray:
-        r"""Log-density of a step, :math:`\log N(x_{k+1}; M(x_k), s^2 \Delta I)`.
+        r"""Return the log-density of a step, :math:`\log N(x_{k+1}; M(x_k), s^2 \Delta I)`.
 
         Parameters
         ----------
@@ -238,15 +238,15 @@ class Lorenz63(System):
         return np.asarray(-0.5 * (white**2).sum(-1) - 3 * np.log(sigma) - 1.5 * _LOG_2PI)
 
     def log_density(self, trajectory: npt.ArrayLike, *, start: bool = True) -> FloatArray:
-        r"""Log-density of a trajectory, :math:`\log p(x_0) + \sum_k \log p(x_{k+1} | x_k)`.
+        r"""Return the log-density of a trajectory, :math:`\log p(x_0) + \sum_k \log p(x_{k+1} | x_k)`.
 
         Parameters
         ----------
         trajectory
-            Successive states, shape (..., time, 3), as `state` takes them from a Dataset.
+            Successive states, shape (..., time, 3), as `state` extracts them from a Dataset.
         start
-            Whether the first state is a start, drawn from :math:`N(\mu, \Sigma)`. False leaves out its density, which
-            is unknown after a spin-up: the score of Rozet and Louppe.
+            Whether the first state was drawn from :math:`N(\mu, \Sigma)`. False leaves out its density, which is
+            unknown after a spin-up; this is the score of Rozet and Louppe.
 
         Returns
         -------
@@ -258,7 +258,7 @@ class Lorenz63(System):
         OptionError
             If the system has no noise.
         DimensionError
-            If the last axis has another size, or there is no axis of time.
+            If the last axis has another size, or the time axis is missing.
 
         Examples
         --------

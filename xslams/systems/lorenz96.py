@@ -4,9 +4,9 @@ r"""Lorenz-96: a chaotic quantity on a circle of latitude, advected, damped and 
 
     \dot x_i = (x_{i+1} - x_{i-2})\, x_{i-1} - \gamma x_i + F, \qquad i \bmod N
 
-The quadratic term stands for advection and conserves the energy :math:`\frac12 \sum_i x_i^2`. With damping
-:math:`\gamma = 1` and :math:`F = 8` the solution is chaotic, errors double in about 0.4 units of time, and a unit of
-time is taken for five days.
+The quadratic term represents advection and conserves the energy :math:`\frac12 \sum_i x_i^2`. With damping
+:math:`\gamma = 1` and :math:`F = 8` the solution is chaotic and errors double in about 0.4 time units. A time unit
+corresponds to five days.
 
 References
 ----------
@@ -35,20 +35,20 @@ __all__ = ["Lorenz96"]
 class Lorenz96(System):
     """The Lorenz (1996) system with one scale.
 
-    Everything is nondimensional. A state has shape (`sites`,).
+    All quantities are nondimensional. A state has shape (`sites`,).
 
     Parameters
     ----------
     sites
         Number of sites, evenly spaced on a circle of latitude.
     forcing
-        The forcing F.
+        Forcing F.
     damping
         Rate of the linear damping.
     dt
-        Time between frames; 0.05 stands for six hours.
+        Time between frames; 0.05 corresponds to six hours.
     substeps
-        Runge-Kutta steps in each `dt`. One of 0.05 is customary.
+        Number of Runge-Kutta steps in each `dt`. One step of 0.05 is customary.
 
     Raises
     ------
@@ -80,7 +80,7 @@ class Lorenz96(System):
     }
 
     def __post_init__(self) -> None:
-        # With fewer than four, the neighbours of a site are not four different places.
+        # With fewer than four sites, the indices i - 2 to i + 1 are not distinct.
         whole("sites", self.sites, 4)
         finite(forcing=self.forcing, damping=self.damping)
         positive(dt=self.dt)
@@ -92,7 +92,7 @@ class Lorenz96(System):
         return (self.sites,)
 
     def tendency(self, state: npt.ArrayLike) -> FloatArray:
-        """Time derivative.
+        """Return the time derivative.
 
         Parameters
         ----------
@@ -112,13 +112,13 @@ class Lorenz96(System):
         return self._tendency(self._checked(state))
 
     def _tendency(self, state: FloatArray) -> FloatArray:
-        # One copy with two sites before and one after is faster than three rolled ones.
+        # One copy with two sites before and one after is faster than three rolled copies.
         wide = np.concatenate([state[..., -2:], state, state[..., :1]], axis=-1)
         result: FloatArray = (wide[..., 3:] - wide[..., :-3]) * wide[..., 1:-2] - self.damping * state + self.forcing
         return result
 
     def energy(self, state: npt.ArrayLike) -> FloatArray:
-        """Energy, half the sum of squares over sites.
+        """Return the energy, half the sum of squares over sites.
 
         Parameters
         ----------
@@ -138,7 +138,7 @@ class Lorenz96(System):
         return np.asarray(0.5 * (self._checked(state) ** 2).sum(-1))
 
     def draw_one(self, generator: np.random.Generator) -> FloatArray:
-        """Draw a start, the fixed point of uniform `forcing` with a standard normal noise; shape (sites,)."""
+        """Draw an initial state, uniform `forcing` (a fixed point) plus standard normal noise; shape (sites,)."""
         return self.forcing + generator.standard_normal(self.sites)
 
     def _advance(self, inner: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -152,4 +152,4 @@ class Lorenz96(System):
 
     def _time(self, frames: int) -> xr.Variable:
         time = super()._time(frames)
-        return time._replace(attrs={**time.attrs, "comment": "one unit stands for five days"})
+        return time._replace(attrs={**time.attrs, "comment": "one unit corresponds to five days"})

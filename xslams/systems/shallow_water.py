@@ -1,7 +1,7 @@
-r"""Shallow water on the rotating sphere: the simplest equations with the waves, vortices and jets of an atmosphere.
+r"""Shallow water on the rotating sphere: the simplest equations with waves, vortices and jets of an atmosphere.
 
-In terms of the vorticity :math:`\zeta`, the divergence :math:`\delta` and the depth :math:`h` of a fluid without
-orography, with :math:`f = 2 \Omega \sin\varphi` and :math:`\eta = \zeta + f`,
+The equations of the vorticity :math:`\zeta`, the divergence :math:`\delta` and the depth :math:`h` of a fluid without
+orography are, with :math:`f = 2 \Omega \sin\varphi` and :math:`\eta = \zeta + f`,
 
 .. math::
 
@@ -12,18 +12,18 @@ orography, with :math:`f = 2 \Omega \sin\varphi` and :math:`\eta = \zeta + f`,
     \partial_t h &= - \nabla \cdot (h \mathbf v)
     \end{aligned}
 
-each with a scale-selective diffusion. Fields are spherical harmonics with triangular truncation, products are taken on
-a Gaussian grid without quadratic aliases (Hack and Jakob 1992). Time steps are Runge-Kutta of fourth order with the
-diffusion in an integrating factor. The mean depth is conserved to rounding, energy and potential enstrophy but for the
-truncation.
+each with a scale-selective diffusion. Fields are expanded in spherical harmonics with triangular truncation; products
+are computed on a Gaussian grid without quadratic aliases (Hack and Jakob 1992). Time steps are Runge-Kutta of fourth
+order, with the diffusion in an integrating factor. The mean depth is conserved to rounding; energy and potential
+enstrophy are conserved up to truncation errors.
 
 **Step.** The fastest waves, of total wavenumber T, move at about :math:`U + \sqrt{g H}` and are stable for
-:math:`(U + \sqrt{g H})\, \delta t \sqrt{T (T + 1)} / a < 2.8`. Each `dt` is split into the least number of steps for
-which this is at most 1.4; H is the mean depth and U the parameter `max_speed`.
+:math:`(U + \sqrt{g H})\, \delta t \sqrt{T (T + 1)} / a < 2.8`. Each `dt` is split into the smallest number of steps for
+which this product is at most 1.4; H is the mean depth and U the parameter `max_speed`.
 
-**Starts** are balanced: given the vorticity and no divergence, the depth is the one for which the divergence does not
-begin to change (the nonlinear balance equation), which in harmonics is a division by ``n (n + 1)``. For zonal flows
-that is gradient wind balance.
+**Initial states** are balanced: for a given vorticity and no divergence, the depth solves the nonlinear balance
+equation, so that the divergence has no initial tendency. In spherical harmonics the solution is a division by
+``n (n + 1)``. For zonal flows it is gradient wind balance.
 
 References
 ----------
@@ -73,19 +73,19 @@ class ShallowWater(System):
     truncation
         Largest total wavenumber T, at least 12.
     initial
-        Flow in which trajectories start: ``"jet"``, the barotropically unstable one of Galewsky et al. (2004);
-        ``"rossby-haurwitz"``, a wave of zonal wavenumber 4 that moves to the east, case 6 of Williamson et al. (1992);
-        ``"zonal"``, a steady flow, their case 2.
+        Initial flow: ``"jet"``, the barotropically unstable jet of Galewsky et al. (2004); ``"rossby-haurwitz"``, a
+        wave of zonal wavenumber 4 that moves to the east, case 6 of Williamson et al. (1992); or ``"zonal"``, a steady
+        flow, their case 2.
     perturbation
-        Root mean square wind (m s-1) of the random waves, of total wavenumbers 4 to 12, that are added to it.
+        Root mean square wind (m s-1) of random waves of total wavenumbers 4 to 12, which are added to the flow.
     depth
-        Mean depth (m); by default that of the flow in `initial`: about 10000, 9523 and 2362.
+        Mean depth (m); by default that of the flow `initial`: about 10000, 9523 or 2362.
     dt
         Time between frames (s).
     substeps
-        Runge-Kutta steps in each `dt`; by default from `max_speed`.
+        Number of Runge-Kutta steps in each `dt`; by default derived from `max_speed`.
     max_speed
-        Wind (m s-1) for which the step is chosen.
+        Wind speed (m s-1) for which the time step is stable.
     diffusion_time
         Time (s) in which diffusion damps the largest wavenumber by a factor of e; None for no diffusion.
     diffusion_order
@@ -93,7 +93,7 @@ class ShallowWater(System):
     radius, rotation, gravity
         Radius (m), rate of rotation (s-1) and gravity (m s-2) of the planet.
     epoch
-        Date of the first frame. It is a label only.
+        Date of the first frame, which is only a label.
 
     Raises
     ------
@@ -175,7 +175,7 @@ class ShallowWater(System):
 
     @property
     def steps_per_frame(self) -> int:
-        """Runge-Kutta steps in each `dt`: `substeps`, or as many as keep the fastest waves stable."""
+        """Runge-Kutta steps in each `dt`: `substeps`, or enough to keep the fastest waves stable."""
         if self.substeps is not None:
             return self.substeps
         speed = self.max_speed + np.sqrt(self.gravity * self.mean_depth)
@@ -184,18 +184,18 @@ class ShallowWater(System):
 
     @property
     def mean_depth(self) -> float:
-        """Mean depth (m) of the starts: `depth`, or that of the flow in `initial`."""
+        """Mean depth (m) of initial states: `depth`, or that of the flow `initial`."""
         if self.depth is not None:
             return self.depth
         return {"jet": 10_000.0, "rossby-haurwitz": self._wave_depth, "zonal": self._zonal_depth}[self.initial]
 
     def tendency(self, state: npt.ArrayLike) -> FloatArray:
-        """Time derivatives of vorticity (s-2), divergence (s-2) and depth (m s-1).
+        """Return the time derivatives of vorticity (s-2), divergence (s-2) and depth (m s-1).
 
         Parameters
         ----------
         state
-            Shape (..., 3, lat, lon); what is not resolved of it is left out.
+            Shape (..., 3, lat, lon); unresolved waves are removed.
 
         Returns
         -------
@@ -211,7 +211,7 @@ class ShallowWater(System):
         return self._leave(self._tendency(inner) - self._damping * inner)
 
     def velocity(self, state: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """Winds to the east and to the north (m s-1).
+        """Return the eastward and northward wind (m s-1).
 
         Parameters
         ----------
@@ -234,13 +234,13 @@ class ShallowWater(System):
         return u, v
 
     def balanced(self, u: npt.ArrayLike, v: npt.ArrayLike = 0.0, *, depth: float | None = None) -> FloatArray:
-        """State with the vorticity of a wind, no divergence, and the depth that balances it.
+        """Return the state with the vorticity of a wind, no divergence, and the balanced depth.
 
         Parameters
         ----------
         u, v
-            Wind to the east and to the north (m s-1), shapes that broadcast to (..., lat, lon). Its divergence is left
-            out.
+            Eastward and northward wind (m s-1), with shapes that broadcast to (..., lat, lon). Its divergence is
+            ignored.
         depth
             Mean depth (m); by default `mean_depth`.
 
@@ -277,23 +277,23 @@ class ShallowWater(System):
         return self._balance(curl / self.radius, depth)
 
     def zonal(self) -> FloatArray:
-        """Steady solid rotation in 12 days, case 2 of Williamson et al. (1992); shape (3, lat, lon)."""
+        """Return steady solid rotation in 12 days, case 2 of Williamson et al. (1992); shape (3, lat, lon)."""
         return self.balanced(self._zonal_speed * self._cos_lat, depth=self.depth or self._zonal_depth)
 
     def rossby_haurwitz(self) -> FloatArray:
-        """Rossby-Haurwitz wave of zonal wavenumber 4, case 6 of Williamson et al. (1992); shape (3, lat, lon)."""
+        """Return the Rossby-Haurwitz wave number 4, case 6 of Williamson et al. (1992); shape (3, lat, lon)."""
         r, omega, k = _Wave.number, _Wave.omega, _Wave.amplitude
         sin, cos, lon = self.harmonics.sin_lat[:, None], self._cos_lat, np.deg2rad(self.harmonics.lon)
         vorticity = 2 * omega * sin - k * (r + 1) * (r + 2) * sin * cos**r * np.cos(r * lon)
         return self._balance(self.harmonics.analyse(vorticity), self.depth or self._wave_depth)
 
     def jet(self, *, bump: float = 0.0) -> FloatArray:
-        """Jet at 45 degrees north of 80 m s-1, by Galewsky et al. (2004).
+        """Return the jet of Galewsky et al. (2004), with 80 m s-1 at 45 degrees north.
 
         Parameters
         ----------
         bump
-            Height (m) of the unbalanced perturbation that starts the instability, 120 in the paper.
+            Height (m) of the unbalanced perturbation that triggers the instability, 120 in the paper.
 
         Returns
         -------
@@ -308,7 +308,7 @@ class ShallowWater(System):
         lat, lon = np.deg2rad(self.harmonics.lat)[:, None], np.deg2rad(self.harmonics.lon)
         south, north = np.pi / 7, np.pi / 2 - np.pi / 7
         inside = (lat > south) & (lat < north)
-        # 1 over a product that is negative inside the jet and goes to 0 at its edges.
+        # The reciprocal of a product that is negative inside the jet and tends to 0 at its edges.
         shape = np.exp(1 / np.where(inside, (lat - south) * (lat - north), -1.0) + 4 / (north - south) ** 2)
         state = self.balanced(np.where(inside, 80.0 * shape, 0.0), depth=self.depth or 10_000.0)
         east = (lon + np.pi) % (2 * np.pi) - np.pi
@@ -316,11 +316,11 @@ class ShallowWater(System):
         return state
 
     def draw_one(self, generator: np.random.Generator) -> FloatArray:
-        """Draw a start, the flow in `initial` with random waves, balanced; shape (3, lat, lon)."""
+        """Draw a balanced initial state, the flow `initial` with random waves; shape (3, lat, lon)."""
         vorticity = self._basic.copy()
         for n in _WAVES:
-            # Wind of the same variance at each n, which a mode of vorticity has times the wavenumber, and all 2n + 1
-            # modes in equal parts. A complex coefficient stands for two of them.
+            # The wind has the same variance at each n, shared equally by 2n + 1 modes; vorticity is wind times
+            # wavenumber. A complex coefficient represents two modes.
             share = self.perturbation**2 / (len(_WAVES) * (2 * n + 1))
             noise = np.sqrt(share * n * (n + 1)) / self.radius * generator.standard_normal((2, n + 1))
             vorticity[0, n] += noise[0, 0]
@@ -328,17 +328,17 @@ class ShallowWater(System):
         return self._balance(vorticity)
 
     def mass(self, state: npt.ArrayLike) -> FloatArray:
-        """Mean depth (m); shape (...) for states of shape (..., 3, lat, lon)."""
+        """Return the mean depth (m); shape (...) for states of shape (..., 3, lat, lon)."""
         return self._mean(self._checked(state)[..., 2, :, :])
 
     def energy(self, state: npt.ArrayLike) -> FloatArray:
-        r"""Mean of :math:`\tfrac12 h \mathbf v^2 + \tfrac12 g h^2` (m3 s-2); shape (...) for (..., 3, lat, lon)."""
+        r"""Return the mean of :math:`\tfrac12 h \mathbf v^2 + \tfrac12 g h^2` (m3 s-2), shape (...)."""
         u, v = self.velocity(state)
         h = self._checked(state)[..., 2, :, :]
         return self._mean(0.5 * h * (u**2 + v**2 + self.gravity * h))
 
     def potential_enstrophy(self, state: npt.ArrayLike) -> FloatArray:
-        r"""Mean of :math:`\tfrac12 \eta^2 / h` (m-1 s-2); shape (...) for states of shape (..., 3, lat, lon)."""
+        r"""Return the mean of :math:`\tfrac12 \eta^2 / h` (m-1 s-2); shape (...) for states (..., 3, lat, lon)."""
         fields = self._checked(state)
         return self._mean(0.5 * (fields[..., 0, :, :] + self._coriolis) ** 2 / fields[..., 2, :, :])
 
@@ -352,7 +352,7 @@ class ShallowWater(System):
 
     @cached_property
     def _damping(self) -> FloatArray:
-        """Rate of diffusion by n, shape (T + 1,)."""
+        """Rate of diffusion by total wavenumber n, shape (T + 1,)."""
         if self.diffusion_time is None:
             return np.zeros(self.truncation + 1)
         # Solid rotation (n = 1) has no strain for diffusion to act on.
@@ -366,13 +366,13 @@ class ShallowWater(System):
 
     @property
     def _zonal_depth(self) -> float:
-        """Mean depth of case 2, which has g h = 29400 m2 s-2 at the equator."""
+        """Mean depth of case 2, in which g h = 29400 m2 s-2 at the equator."""
         u = self._zonal_speed
         return (2.94e4 - (self.radius * self.rotation * u + u**2 / 2) / 3) / self.gravity
 
     @property
     def _wave_depth(self) -> float:
-        """Mean depth of case 6, which has h = 8000 m at the poles."""
+        """Mean depth of case 6, in which h = 8000 m at the poles."""
         r, omega, k = _Wave.number, _Wave.omega, _Wave.amplitude
         zonal = 0.5 * omega * (2 * self.rotation + omega) * _mean_cos(2)
         wave = (r + 1) * _mean_cos(2 * r + 2) + (2 * r**2 - r - 2) * _mean_cos(2 * r) - 2 * r**2 * _mean_cos(2 * r - 2)
@@ -380,28 +380,28 @@ class ShallowWater(System):
 
     @cached_property
     def _basic(self) -> Coefficients:
-        """Vorticity of the flow in `initial`."""
+        """Vorticity of the flow `initial`."""
         start = {"jet": self.jet, "rossby-haurwitz": self.rossby_haurwitz, "zonal": self.zonal}[self.initial]
         return self.harmonics.analyse(start()[0])
 
     def _balance(self, vorticity: Coefficients, depth: float | None = None) -> FloatArray:
-        """State with this vorticity, no divergence, and a depth for which no divergence arises."""
+        """Return the state with this vorticity, no divergence, and the depth for which no divergence arises."""
         depth = depth or self.mean_depth
         inner = np.zeros((*vorticity.shape[:-2], 3, *vorticity.shape[-2:]), complex)
         inner[..., 0, :, :] = vorticity
-        # With no depth yet, what changes the divergence is what the depth has to undo.
+        # Without depth, this is the tendency of the divergence that the depth has to balance.
         excess = self._tendency(inner)[..., 1, :, :]
         inner[..., 2, :, :] = self.radius**2 / self.gravity * self.harmonics.inverse_laplacian * excess
         inner[..., 2, 0, 0] = depth
         state = self._leave(inner)
         lowest = state[..., 2, :, :].min()
         if lowest <= 0:
-            msg = f"A balanced depth falls to {lowest:.0f} m where its mean is {depth:.0f} m. Give a larger depth."
+            msg = f"The balanced depth falls to {lowest:.0f} m with a mean of {depth:.0f} m. Give a larger depth."
             raise OptionError(msg)
         return state
 
     def _tendency(self, inner: Coefficients) -> Coefficients:
-        """Tendencies of the coefficients (..., 3, T + 1, T + 1) without diffusion."""
+        """Return the tendencies of the coefficients (..., 3, T + 1, T + 1) without diffusion."""
         harmonics, a = self.harmonics, self.radius
         zeta, delta, h = (inner[..., i, :, :] for i in range(3))
         room = np.zeros_like(zeta[..., :1])
@@ -460,5 +460,5 @@ class _Wave:
 
 
 def _mean_cos(power: int) -> float:
-    """Mean over the sphere of an even power of the cosine of latitude."""
+    """Return the mean over the sphere of an even power of the cosine of latitude."""
     return float(np.prod([2 * i / (2 * i + 1) for i in range(1, power // 2 + 1)]))

@@ -1,5 +1,6 @@
-"""Fitting an autoencoder, a Gaussian prior and a score network to arrays."""
+"""Training: a latent model of gridded fields stage by stage, and a model of trajectories of a small system."""
 
-from xslams.training.fit import fit_arrays
+from xslams.training.stages import fit_arrays
+from xslams.training.systems import fit_system
 
-__all__ = ["fit_arrays"]
+__all__ = ["fit_arrays", "fit_system"]

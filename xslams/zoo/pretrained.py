@@ -1,7 +1,7 @@
 """Pretrained models and tutorial data: embedded in the package, or fetched once and checked against a hash.
 
-Models that lie in ``xslams/data`` are found there; those that are too large for the package are fetched when they are
-first opened. `xslams.zoo.registry` knows the addresses and hashes of both, and how to use a mirror.
+Small models are part of the package (``xslams/data``); models that are too large for it are fetched when they are first
+opened. `xslams.zoo.registry` holds the addresses and hashes of both, and handles mirrors.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def list_models() -> pd.DataFrame:
     -------
     DataFrame
         One row per model, by name: ``summary``, ``variables``, ``grid``, ``size`` in MB, ``license``, ``sha256``, and
-        ``where`` it is now: "embedded", "cached", or the address that it would be fetched from.
+        ``where``: "embedded", "cached", or the address from which it would be fetched.
 
     Examples
     --------
@@ -60,10 +60,10 @@ def open_model(name_or_path: str | os.PathLike[str] | Model, *, mirror: str | No
     Parameters
     ----------
     name_or_path
-        Name of a pretrained model, or path of a ``.safetensors`` file; a Model is returned as it is.
+        Name of a pretrained model, or path of a ``.safetensors`` file; a Model is returned unchanged.
     mirror
-        Where to fetch a model from that is neither embedded nor cached: address of a folder, or of the file; by default
-        the environment variable ``XSLAMS_MIRROR``, and then the address of the registry.
+        Address from which to fetch a model that is neither embedded nor cached: a folder or the file itself. By default
+        the environment variable ``XSLAMS_MIRROR``, or else the address in the registry.
 
     Returns
     -------
@@ -73,7 +73,7 @@ def open_model(name_or_path: str | os.PathLike[str] | Model, *, mirror: str | No
     Raises
     ------
     ModelError
-        If there is no such name or file, the file is damaged, or it needs a newer xslams.
+        If no model has that name or path, the file is damaged, or it needs a newer xslams.
 
     Examples
     --------
@@ -92,7 +92,7 @@ def open_model(name_or_path: str | os.PathLike[str] | Model, *, mirror: str | No
 
 
 def fetch_model(name: str, *, mirror: str | None = None, progress: bool = False) -> Path:
-    """Bring a pretrained model onto this machine, for instance before workers without a network need it.
+    """Fetch a pretrained model, for instance before workers without a network need it.
 
     Parameters
     ----------
@@ -106,12 +106,12 @@ def fetch_model(name: str, *, mirror: str | None = None, progress: bool = False)
     Returns
     -------
     Path
-        Of its file, which is complete and has the hash of the registry.
+        Path of its file, which is complete and has the hash of the registry.
 
     Raises
     ------
     ModelError
-        If there is no such model, it needs a newer xslams, or it cannot be fetched whole.
+        If no model has that name, it needs a newer xslams, or it cannot be fetched completely.
 
     Examples
     --------
@@ -128,7 +128,7 @@ def fetch_model(name: str, *, mirror: str | None = None, progress: bool = False)
     try:
         Model.load(path)
     except ModelError as e:
-        # The right file by its hash, so fetching it again would bring the same: the registry itself is at fault.
+        # The file has the right hash, so fetching it again would not help: the registry itself is at fault.
         path.unlink(missing_ok=True)
         msg = f"The model {name!r} was fetched from {registry.address(entry, mirror)} and cannot be read. {e}"
         raise ModelError(msg) from e
@@ -136,7 +136,7 @@ def fetch_model(name: str, *, mirror: str | None = None, progress: bool = False)
 
 
 def verify_model(name: str) -> Literal["embedded", "cached", "absent"]:
-    """Compare the file of a pretrained model with the registry; a damaged one is removed from the cache.
+    """Compare the file of a pretrained model with the registry; a damaged file is removed from the cache.
 
     Parameters
     ----------
@@ -146,12 +146,12 @@ def verify_model(name: str) -> Literal["embedded", "cached", "absent"]:
     Returns
     -------
     str
-        Where the intact file is: "embedded" or "cached"; "absent" where it has not been fetched.
+        Place of the intact file, "embedded" or "cached"; "absent" if it has not been fetched.
 
     Raises
     ------
     ModelError
-        If there is no such model, or its file is not what the registry says.
+        If no model has that name, or its file does not match the registry.
 
     Examples
     --------
@@ -165,7 +165,7 @@ def verify_model(name: str) -> Literal["embedded", "cached", "absent"]:
             entry = registry.read().get(name)
             try:
                 if entry is None:
-                    msg = f"The model {name!r} lies in the package and not in its registry."
+                    msg = f"The model {name!r} is in the package, but not in its registry."
                     raise ModelError(msg)
                 registry.check(path, entry)
                 Model.load(path)
@@ -182,13 +182,13 @@ def verify_model(name: str) -> Literal["embedded", "cached", "absent"]:
         Model.load(path)
     except ModelError as e:
         path.unlink(missing_ok=True)
-        msg = f"{e} It lay in the cache, {path}, and has been removed; it is fetched again when it is next opened."
+        msg = f"{e} The file has been removed from the cache ({path}); it is fetched again when it is next opened."
         raise ModelError(msg) from e
     return "cached"
 
 
 def open_tutorial(name: str = "speedy") -> xr.Dataset:
-    """Open a small embedded data set to play with.
+    """Open a small embedded data set for examples.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ def open_tutorial(name: str = "speedy") -> xr.Dataset:
     Returns
     -------
     Dataset
-        In memory; call ``.chunk()`` on it for lazy results.
+        In memory; call ``.chunk()`` for lazy results.
 
     Examples
     --------
@@ -211,7 +211,7 @@ def open_tutorial(name: str = "speedy") -> xr.Dataset:
         msg = f"There is no tutorial data set {name!r}; choose one of {', '.join(map(repr, _TUTORIALS))}."
         raise ModelError(msg)
     with xr.open_dataset(registry.DATA / _TUTORIALS[name]) as ds:
-        # Sixteen bits on disk decode to sixty-four, which say no more than thirty-two.
+        # Values of sixteen bits on disk decode to float64, which has no more information than float32.
         return ds.load().astype("float32")
 
 

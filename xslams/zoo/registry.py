@@ -1,17 +1,18 @@
-"""The registry of pretrained models, and how a file gets from an address into the cache: whole, right, and at once.
+"""The registry of pretrained models, and the transfer of their files into the cache.
 
 ``xslams/data/registry.json`` lists every model by name: ``sha256`` and ``size`` (bytes) of its file, its ``license``,
-and ``url``, which is empty for a model that is embedded in the package. Of models to fetch it also says what
-`list_models` shows before they are there: ``summary``, ``variables``, ``grid``, and the ``format_version`` of the file.
+and ``url``, which is empty for a model that is embedded in the package. For other models it also holds what
+`list_models` shows before they are fetched: ``summary``, ``variables``, ``grid``, and the ``format_version`` of the
+file.
 
 A file is fetched under a temporary name in the cache, its size and hash are compared with the registry, and only then
-is it renamed, so that any number of processes may fetch the same model at the same time, and none ever opens a file
-that is not complete. What is not as the registry says is removed. The cache is that of pooch for this user, which the
-environment variable ``XSLAMS_CACHE`` moves.
+is it renamed. Any number of processes may therefore fetch the same model at the same time, and none opens an incomplete
+file. A file that does not match the registry is removed. The cache is that of pooch for the user; the environment
+variable ``XSLAMS_CACHE`` sets another folder.
 
-Where the registered address cannot be reached, ``mirror=`` or the environment variable ``XSLAMS_MIRROR`` names another
-place: the address of a folder that holds ``NAME.safetensors``, or of the file itself. That may be http(s), a path, or
-anything that fsspec opens. The hash stays that of the registry, so a mirror need not be trusted.
+If the registered address cannot be reached, ``mirror=`` or the environment variable ``XSLAMS_MIRROR`` sets another one:
+a folder that holds ``NAME.safetensors``, or the file itself. It may be http(s), a path, or anything that fsspec opens.
+The file is still compared with the hash of the registry, so a mirror need not be trusted.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ from xslams.spec import FORMAT_VERSION
 
 __all__ = ["DATA", "SUFFIX", "Entry", "address", "cached", "check", "fetch", "read"]
 
-#: Folder of what is embedded in the package.
+#: Folder of the embedded models and data.
 DATA = Path(__file__).parents[1] / "data"
 SUFFIX = ".safetensors"
 
 _SECONDS_OF_SILENCE = 60
-# Files that were found to be right: path, size and time of change, so that a hash is computed once per process.
+# Verified files by path, size and time of change, so that a hash is computed once per process.
 _known: set[tuple[str, int, int, str]] = set()
 
 
@@ -45,13 +46,13 @@ class Entry:
     Attributes
     ----------
     name, sha256, size, license
-        Of the file; the size is in bytes.
+        Properties of the file; the size is in bytes.
     url
-        Address of the file; empty where it is embedded in the package.
+        Address of the file; empty if it is embedded in the package.
     summary, variables, grid
-        What is shown of a model that is not here yet.
+        Description of a model that has not been fetched.
     format_version
-        Of the file, see `Spec`.
+        Format of the file, see `Spec`.
     """
 
     name: str
@@ -81,7 +82,7 @@ def read(folder: Path | None = None) -> dict[str, Entry]:
     Parameters
     ----------
     folder
-        Where ``registry.json`` lies; by default in the package.
+        Folder of ``registry.json``; by default that of the package.
 
     Returns
     -------
@@ -103,7 +104,7 @@ def read(folder: Path | None = None) -> dict[str, Entry]:
     entries = {}
     try:
         for name, record in json.loads(path.read_text()).items():
-            # A later version may say more of a model than this one understands.
+            # Later versions of the registry may have further keys.
             entry = Entry(name=name, **{k: v for k, v in record.items() if k in known})
             if len(entry.sha256) != 64 or set(entry.sha256) - set("0123456789abcdef") or entry.size <= 0:
                 msg = f"{path}: the entry {name!r} has no sha256 or size. Install xslams again."
@@ -116,17 +117,17 @@ def read(folder: Path | None = None) -> dict[str, Entry]:
 
 
 def cached(entry: Entry) -> Path:
-    """Path that a model has in the cache, whether or not it is there.
+    """Return the path of a model in the cache, whether or not the file exists.
 
     Parameters
     ----------
     entry
-        The model's.
+        Entry of the model.
 
     Returns
     -------
     Path
-        Of the file.
+        Path of the file.
     """
     import pooch
 
@@ -135,15 +136,15 @@ def cached(entry: Entry) -> Path:
 
 
 def address(entry: Entry, mirror: str | None = None) -> str:
-    """Where a model is fetched from.
+    """Return the address from which a model is fetched.
 
     Parameters
     ----------
     entry
-        The model's.
+        Entry of the model.
     mirror
-        Address of a folder that holds the file, or of the file itself; by default the value of ``XSLAMS_MIRROR`` and
-        then what the registry says.
+        Address of a folder that holds the file, or of the file itself; by default the value of ``XSLAMS_MIRROR``, or
+        else the address in the registry.
 
     Returns
     -------
@@ -170,12 +171,12 @@ def check(path: Path, entry: Entry) -> None:
     path
         The file.
     entry
-        What it should be.
+        Entry of the model.
 
     Raises
     ------
     ModelError
-        If the file is truncated, something else altogether, or has another hash.
+        If the file is truncated, of another kind, or has another hash.
     """
     status = path.stat()
     key = str(path), status.st_size, status.st_mtime_ns, entry.sha256
@@ -188,11 +189,11 @@ def check(path: Path, entry: Entry) -> None:
     if digest != entry.sha256:
         # The first eight bytes of a safetensors file are the length of its header, which opens with a brace.
         if start[8:9] != b"{":
-            fault = f"is no model file: it begins with {start[:24]!r}"
+            fault = f"is not a model file: it begins with {start[:24]!r}"
         elif status.st_size < entry.size:
             fault = f"is truncated: {status.st_size} of {entry.size} bytes"
         elif status.st_size > entry.size:
-            fault = f"is another file: {status.st_size} bytes where {entry.size} were expected"
+            fault = f"is another file: it has {status.st_size} bytes, expected {entry.size}"
         else:
             fault = f"has the wrong hash: sha256 {digest}, expected {entry.sha256}"
         msg = f"The file of the model {entry.name!r} {fault}."
@@ -201,12 +202,12 @@ def check(path: Path, entry: Entry) -> None:
 
 
 def fetch(entry: Entry, *, mirror: str | None = None, progress: bool = False) -> Path:
-    """Bring a model into the cache, unless it is there and right.
+    """Fetch a model into the cache, unless an intact copy is there.
 
     Parameters
     ----------
     entry
-        The model's.
+        Entry of the model.
     mirror
         As for `address`.
     progress
@@ -215,12 +216,12 @@ def fetch(entry: Entry, *, mirror: str | None = None, progress: bool = False) ->
     Returns
     -------
     Path
-        Of the complete and verified file.
+        Path of the complete and verified file.
 
     Raises
     ------
     ModelError
-        If the model needs a newer xslams, cannot be fetched, or is not what the registry says; nothing is left of it.
+        If the model needs a newer xslams, cannot be fetched, or does not match the registry; no file is left.
 
     Warns
     -----
@@ -237,9 +238,9 @@ def fetch(entry: Entry, *, mirror: str | None = None, progress: bool = False) ->
     try:
         check(path, entry)
     except OSError:
-        pass  # not there, or not to be read: what comes next says which
+        pass  # missing or unreadable; the download below reports which
     except ModelError as e:
-        warnings.warn(f"{e} It lay in the cache, {path}; it is fetched again.", SlamsWarning, stacklevel=2)
+        warnings.warn(f"{e} The file is in the cache ({path}) and is fetched again.", SlamsWarning, stacklevel=2)
     else:
         return path
     try:
@@ -251,7 +252,7 @@ def fetch(entry: Entry, *, mirror: str | None = None, progress: bool = False) ->
 
 
 def _remove_damaged(path: Path, entry: Entry) -> None:
-    """Remove a file that is wrong; another process may have brought the right one meanwhile."""
+    """Remove a damaged file, unless another process has replaced it meanwhile."""
     try:
         check(path, entry)
     except ModelError:
@@ -271,21 +272,21 @@ def _download(url: str, path: Path, entry: Entry, *, progress: bool) -> None:
         check(Path(temporary), entry)
 
     try:
-        # pooch writes to a temporary file next to the target, and renames it when `transfer` has not complained.
+        # pooch writes to a temporary file next to the target, and renames it if `transfer` succeeds.
         pooch.retrieve(url, known_hash=f"sha256:{entry.sha256}", fname=path.name, path=path.parent, downloader=transfer)
     except ModelError as e:
         msg = (
-            f"The model {entry.name!r} was fetched from {url} and refused. {e} What was fetched has been removed. Try "
-            "again; should it happen again, the address holds another file, or something on the way replaces it: name "
-            "another address with mirror= or XSLAMS_MIRROR."
+            f"The model {entry.name!r} was fetched from {url} and refused. {e} The fetched file has been removed. Try "
+            "again. If it happens again, the address holds another file, or a proxy replaces it: set another address "
+            "with mirror= or XSLAMS_MIRROR."
         )
         raise ModelError(msg) from e
     except (OSError, ValueError, ImportError) as e:
         msg = (
             f"The model {entry.name!r} could not be fetched from {url} to {path} ({type(e).__name__}: {e}). Check the "
-            "network and that the folder can be written (XSLAMS_CACHE names another). Without a network, fetch the "
-            f"file elsewhere, check that its sha256 is {entry.sha256}, and name its folder with mirror= or "
-            "XSLAMS_MIRROR, or pass its path instead of the name."
+            "network and that the folder is writable (XSLAMS_CACHE sets another). Without a network, fetch the file "
+            f"elsewhere, check that its sha256 is {entry.sha256}, and set its folder with mirror= or XSLAMS_MIRROR, or "
+            "pass its path instead of the name."
         )
         raise ModelError(msg) from e
 

@@ -1,0 +1,47 @@
+"""The autoencoder: what it keeps, and what its latents look like."""
+
+import pytest
+import torch
+
+from xslams.networks.autoencoder import Autoencoder
+
+
+def test_identity_autoencoder_is_the_identity() -> None:
+    autoencoder = Autoencoder((3, 5, 7), 3, 1, periodic=False, hidden=8)
+    u = torch.randn(2, 4, 3, 5, 7, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(autoencoder.decode(autoencoder.encode(u)), u)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 16), (2, 7, 9)])
+def test_autoencoder_with_room_enough_loses_nothing(shape: tuple[int, int, int]) -> None:
+    autoencoder = Autoencoder(shape, shape[0] * 4, 2, periodic=False, hidden=8)
+    u = torch.randn(50, *shape, generator=torch.Generator().manual_seed(0))
+    autoencoder.start_from_patches(u, torch.ones(shape[0]))
+    torch.testing.assert_close(autoencoder.decode(autoencoder.encode(u)), u, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("periodic", [False, True])
+def test_whitening_decorrelates_the_channels_of_every_cell(periodic: bool) -> None:
+    torch.manual_seed(0)
+    autoencoder = Autoencoder((2, 8, 16), 8, 2, periodic=periodic, hidden=0)
+    u = torch.randn(2000, 2, 8, 16)
+    u[:, 1, :, 8:] += 2 * u[:, 0, :, 8:]  # over half of the longitudes the two fields go together
+    autoencoder.start_from_patches(u, torch.ones(2))
+    before = autoencoder.encode(u[:5])
+    autoencoder.whiten(u.split(500), shrinkage=0.0)
+    z = autoencoder.encode(u).permute(2, 3, 1, 0)
+    torch.testing.assert_close(z @ z.mT / 2000, torch.eye(8).expand(4, 8, 8, 8), atol=2e-3, rtol=0)
+    torch.testing.assert_close(autoencoder.decode(autoencoder.encode(u)), u, atol=1e-3, rtol=1e-3)
+    # Channels keep their meaning: each is still most like itself.
+    likeness = torch.einsum("bcij,bdij->cd", autoencoder.encode(u[:5]), before).abs()
+    assert (likeness.argmax(1) == torch.arange(8)).all()
+    if periodic:
+        autoencoder.whiten(u.split(500), shrinkage=1.0)
+        assert torch.allclose(autoencoder.mixing, autoencoder.mixing[:, :1].expand_as(autoencoder.mixing), atol=1e-5)
+
+
+def test_some_channels_decode_as_all_do() -> None:
+    torch.manual_seed(0)
+    autoencoder = Autoencoder((3, 8, 16), 5, 4, periodic=True, hidden=0)
+    z = torch.randn(2, 5, 2, 4)
+    torch.testing.assert_close(autoencoder.decode(z, [0, 2]), autoencoder.decode(z)[:, [0, 2]])

@@ -1,0 +1,107 @@
+"""Sizes of the networks of each kind of model, as the header of a model file holds them. No torch here."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass
+from typing import Any, Self
+
+from xslams.errors import ModelError
+
+__all__ = ["LatentArchitecture", "MarkovArchitecture"]
+
+
+@dataclass(frozen=True)
+class _Architecture:
+    """What all architectures have in common: the way to the header of a model file and back."""
+
+    @classmethod
+    def from_header(cls, header: Mapping[str, Any]) -> Self:
+        """Read the sizes from the record in the header of a model file.
+
+        Raises
+        ------
+        ModelError
+            If a size is missing or unknown.
+
+        Examples
+        --------
+        >>> MarkovArchitecture.from_header({"memory": 4, "hidden": 8, "reach": 0, "blocks": True, "products": 4})
+        Traceback (most recent call last):
+        xslams.errors.ModelError: The architecture in the model's header lacks 'step_reach'; the file is damaged ...
+        """
+        fields = dataclasses.fields(cls)
+        missing = [f.name for f in fields if f.default is MISSING and f.name not in header]
+        if missing:
+            msg = (
+                f"The architecture in the model's header lacks {', '.join(map(repr, missing))}; the file is damaged or "
+                "of another version of xslams. Fetch or train the model again."
+            )
+            raise ModelError(msg)
+        unknown = sorted(set(header) - {f.name for f in fields})
+        if unknown:
+            msg = (
+                f"The architecture in the model's header has {', '.join(map(repr, unknown))}, which this xslams does "
+                "not know; the file is of a newer version. Update xslams (pip install --upgrade xslams)."
+            )
+            raise ModelError(msg)
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in header.items()})
+
+    def to_header(self) -> dict[str, Any]:
+        """Return the record for the header of a model file, of types that JSON gives back unchanged."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class LatentArchitecture(_Architecture):
+    """Sizes of a model with a latent space: normalisation, autoencoder, Gaussian prior and score network.
+
+    Attributes
+    ----------
+    latent_channels, patch, hidden
+        Channels of a latent frame, factor by which its grid is coarser, and width of the encoder's nonlinear branch,
+        see `xslams.networks.autoencoder.Autoencoder`.
+    modes, lags
+        Modes and largest lag of the Gaussian prior, see `xslams.priors.gaussian.StationaryGaussian`.
+    mean_order, std_order
+        Annual harmonics, see `xslams.networks.normalization.Normalization`.
+    width, blocks, location, dropout
+        See `xslams.networks.unet.ScoreNetwork`; without any width there is no score network.
+    """
+
+    latent_channels: int
+    patch: int
+    hidden: int
+    modes: int
+    lags: int
+    mean_order: int
+    std_order: int
+    width: tuple[int, ...]
+    blocks: int
+    location: int
+    # Matters to training alone; files may lack it.
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class MarkovArchitecture(_Architecture):
+    """Sizes of a model of trajectories of a small system: two filters, and the step from frame to frame.
+
+    Attributes
+    ----------
+    memory, hidden, reach, blocks
+        See `xslams.networks.two_filter.TwoFilter`.
+    products, step_reach, substeps
+        Width of the layers, sites that they see on both sides, and number of applications, see
+        `xslams.networks.transition.Transition`.
+    """
+
+    memory: int
+    hidden: int
+    reach: int
+    blocks: bool
+    products: int
+    step_reach: int
+    # Files of models with a single step may lack it.
+    substeps: int = 1

@@ -1,0 +1,76 @@
+"""Layers that several networks share: convolutions on grids, maps of sites on a circle, features of a noise level."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["NOISE_FEATURES", "PadConv2d", "Periodic", "Sites", "noise_features"]
+
+#: Whether a grid is periodic: nowhere, in longitude, or also across its rows (the square of a system).
+Periodic = bool | Literal["both"]
+
+#: Number of features of a noise level.
+NOISE_FEATURES = 32
+
+
+class PadConv2d(nn.Conv2d):
+    """Convolution that keeps the grid: periodic where the grid is, edge values elsewhere."""
+
+    def __init__(self, inputs: int, outputs: int, *, periodic: Periodic, kernel: int = 3) -> None:
+        super().__init__(inputs, outputs, kernel)
+        self.periodic = periodic
+        self.margin = kernel // 2
+
+    def extend(self, x: Tensor) -> Tensor:
+        """Add the margin that the kernel needs to ``(B, inputs, lat, lon)``."""
+        m = self.margin
+        if not m:
+            return x
+        x = F.pad(x, (m, m, 0, 0), mode="circular" if self.periodic else "replicate")
+        return F.pad(x, (0, 0, m, m), mode="circular" if self.periodic == "both" else "replicate")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, inputs, lat, lon)`` to ``(B, outputs, lat, lon)``."""
+        return super().forward(self.extend(x))
+
+
+class Sites(nn.Module):
+    """Linear map of the channels of a site and of its neighbours on the circle, over tensors ``(*, site, channel)``."""
+
+    def __init__(self, inputs: int, outputs: int, reach: int = 0, *, bias: bool = True) -> None:
+        super().__init__()
+        self.reach = reach
+        self.linear = nn.Linear((2 * reach + 1) * inputs, outputs, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(*, site, inputs)`` to ``(*, site, outputs)``."""
+        return self.linear(self._gather(x))
+
+    def _gather(self, x: Tensor) -> Tensor:
+        if not self.reach:
+            return x
+        return torch.cat([x.roll(-k, dims=-2) for k in range(-self.reach, self.reach + 1)], dim=-1)
+
+
+def noise_features(log_sigma: Tensor) -> list[Tensor]:
+    """Cosines and sines of a logarithm of noise over signal, of wavelengths from three to sixty.
+
+    Parameters
+    ----------
+    log_sigma
+        Shape ``(B,)``.
+
+    Returns
+    -------
+    list
+        Cosines and sines, ``(B, NOISE_FEATURES / 2)`` each.
+    """
+    count = NOISE_FEATURES // 2
+    k = torch.arange(count, device=log_sigma.device, dtype=log_sigma.dtype)
+    phase = log_sigma[:, None] * torch.exp(-k * math.log(20.0) / (count - 1)) * 2
+    return [torch.cos(phase), torch.sin(phase)]

@@ -1,0 +1,155 @@
+"""Train a latent model: normalisation, autoencoder, Gaussian prior, score network, one after the other."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from xslams.errors import ModelError, OptionError
+from xslams.model import Model
+from xslams.networks.architecture import LatentArchitecture
+from xslams.options import TrainingOptions
+from xslams.priors.latent import LatentPrior
+from xslams.training.autoencoder import encode_runs, fit_autoencoder
+from xslams.training.calibration import calibrate
+from xslams.training.score import fit_score
+from xslams.training.taper import taper_of
+from xslams.training.windows import Windows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from xslams.spec import Spec
+    from xslams.typing import FloatArray
+
+__all__ = ["fit_arrays"]
+
+
+def fit_arrays(
+    spec: Spec,
+    runs: Sequence[tuple[FloatArray, FloatArray]],
+    options: TrainingOptions | None = None,
+    *,
+    device: str | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Model:
+    """Train a model on arrays.
+
+    Parameters
+    ----------
+    spec
+        Variables, grid, time step and window; its architecture is filled in.
+    runs
+        Contiguous stretches: fields ``(T, channel, lat, lon)`` in physical units and fractions of the year ``(T,)``.
+        Windows never cross from one stretch to the next.
+    options
+        Sizes of the networks and settings of their training; the defaults where None.
+    device
+        Torch device; by default the GPU where there is one.
+    seed
+        Seed of initial weights, noise and order.
+    progress
+        Whether to show progress bars.
+
+    Returns
+    -------
+    Model
+        The trained model, in memory.
+
+    Raises
+    ------
+    ModelError
+        If the data are too short for one window.
+    OptionError
+        If there are more latent channels than a patch has values.
+    """
+    options = options or TrainingOptions()
+    _require_window(runs, spec.window)
+    spec = dataclasses.replace(spec, architecture=_architecture(spec, options).to_header())
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    # The caller's random state is not ours to change.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        networks = LatentPrior(spec).to(device)
+        seasons = [_tensor(season, device) for _, season in runs]
+        latents = _fit_latent_space(networks, spec, [f for f, _ in runs], seasons, options, progress=progress)
+        _fit_gaussian(networks, spec, latents, options)
+        if networks.score is not None:
+            windows = Windows(latents, seasons, spec.window)
+            training, unseen = windows.split(options.holdout)
+            fit_score(networks, training, options, progress=progress)
+            calibrate(networks, unseen if len(unseen) else windows, options.trust)
+    networks = networks.eval().requires_grad_(requires_grad=False)
+    networks.round_to_storage()
+    return Model(spec, prior=networks)
+
+
+def _tensor(values: FloatArray, device: str | torch.device) -> Tensor:
+    return torch.as_tensor(np.asarray(values, dtype=np.float32), device=device)
+
+
+def _require_window(runs: Sequence[tuple[FloatArray, FloatArray]], window: int) -> None:
+    longest = max((len(fields) for fields, _ in runs), default=0)
+    if longest < window:
+        msg = f"Training needs at least {window} consecutive frames (the window); the longest stretch has {longest}."
+        raise ModelError(msg)
+
+
+def _architecture(spec: Spec, options: TrainingOptions) -> LatentArchitecture:
+    """Sizes of the networks: those that the options name, and those that follow from the variables."""
+    most = spec.channels * options.patch**2
+    channels = options.latent_channels
+    if channels is None:
+        channels = spec.channels if options.patch == 1 else max(most * 3 // 10, 4)
+    if channels > most:
+        msg = (
+            f"latent_channels={channels}; expected at most {most}, the number of values of a patch of "
+            f"{options.patch} x {options.patch} cells with {spec.channels} channels. Take fewer, or a larger patch."
+        )
+        raise OptionError(msg)
+    return LatentArchitecture(
+        latent_channels=channels,
+        patch=options.patch,
+        hidden=options.hidden,
+        modes=options.modes,
+        lags=options.lags,
+        mean_order=options.mean_order,
+        std_order=options.std_order,
+        width=options.width if options.epochs else (),
+        blocks=options.blocks,
+        location=options.location,
+        dropout=options.dropout,
+    )
+
+
+def _fit_latent_space(
+    networks: LatentPrior,
+    spec: Spec,
+    runs: Sequence[FloatArray],
+    seasons: list[Tensor],
+    options: TrainingOptions,
+    *,
+    progress: bool,
+) -> list[Tensor]:
+    """Train normalisation and autoencoder; return the latents of each stretch."""
+    fields = [_tensor(run, seasons[0].device) for run in runs]
+    networks.normalization.fit(torch.cat(fields), torch.cat(seasons))
+    frames = [networks.normalization.normalize(f, s) for f, s in zip(fields, seasons, strict=True)]
+    del fields  # as large as the data
+    fit_autoencoder(networks.autoencoder, spec, torch.cat(frames), options, progress=progress)
+    return encode_runs(networks.autoencoder, frames)
+
+
+def _fit_gaussian(networks: LatentPrior, spec: Spec, latents: list[Tensor], options: TrainingOptions) -> None:
+    taper = None
+    if options.localization is not None and not spec.periodic:
+        taper = taper_of(networks.autoencoder, spec, options.localization).to(latents[0].device)
+    networks.gaussian.fit(
+        latents, shrinkage=options.shrinkage, taper=taper, smoothing=options.smoothing, folds=options.folds
+    )
