@@ -104,6 +104,12 @@ def test_torch_side_imports_no_labels(path: Path) -> None:
     assert not {name.split(".")[0] for name in imports(path, lazy=True)} & banned
 
 
+@pytest.mark.parametrize("path", [p for p in modules() if "likelihood" in p.relative_to(PACKAGE).parts], ids=ids)
+def test_the_likelihood_is_numpy_and_scipy_only(path: Path) -> None:
+    outside = {name.split(".")[0] for name in imports(path, lazy=True)} - set(sys.stdlib_module_names)
+    assert outside <= {"numpy", "scipy", "xslams"}
+
+
 @pytest.mark.parametrize("path", [p for p in modules() if not is_torch_side(p)], ids=ids)
 def test_xarray_side_imports_nothing_heavy_at_module_level(path: Path) -> None:
     assert not {name.split(".")[0] for name in imports(path, lazy=False)} & set(HEAVY)

@@ -104,7 +104,7 @@ def cost(count: int, kind: str) -> list[str]:
     for _ in range(3):
         adjoint(forward(z))
     product = watch.read(1e3 / 3, 0)
-    size = sum(a.nbytes for a in (arrays.operator.data, arrays.operator.indices, arrays.operator.indptr)) / 2**20
+    size = sum(a.nbytes for a in (arrays.matrix.data, arrays.matrix.indices, arrays.matrix.indptr)) / 2**20
     return [f"{arrays.values.size:,}", built, f"{memory:.2f}", f"{size:.0f}", product]
 
 
@@ -150,7 +150,7 @@ def errors(count: int, kind: str) -> list[str]:
         },
     )  # fmt: skip
     arrays = xslams.Observation(data, error=3.0, qc={"superob": True}).to_arrays(spec, frames())
-    return [f"{np.sqrt(arrays.variance.mean()):.3f}", f"{arrays.values.std():.3f}", f"{3 / n**0.5:.3f}"]
+    return [f"{np.sqrt(arrays.errors.variance.mean()):.3f}", f"{arrays.values.std():.3f}", f"{3 / n**0.5:.3f}"]
 
 
 LIKELIHOODS: dict[str, dict[str, object] | None] = {

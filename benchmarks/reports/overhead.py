@@ -56,7 +56,7 @@ def main() -> None:
     prepared = []
     for segment in cut:
         frames = truth["time"][segment.start : segment.stop]
-        arrays = [s.to_arrays(model.spec, frames, strict=False) for s in observations.as_observations(sources)]
+        arrays = [s.bind(model.spec, frames).likelihood() for s in observations.as_observations(sources)]
         prepared.append((year_fraction(frames), time_labels(frames), arrays))
 
     def bare() -> None:

@@ -556,7 +556,7 @@ def test_stations_and_reanalysis_go_into_an_analysis(server, shared_data):
     arrays = source.to_arrays(xslams.open_model("ncep-na").spec, daily["time"])
     # Two whole local days of each of two stations lie within three days of the state.
     np.testing.assert_allclose(sorted(arrays.values), [273.15, 273.15, 273.25, 273.25])
-    np.testing.assert_allclose(arrays.operator.sum(axis=1), 1.0)
+    np.testing.assert_allclose(arrays.matrix.sum(axis=1), 1.0)
     # As the documentation has it, for a model with levels.
     leveled = xslams.Observation(datasets.uscrn(2014).assign_coords(sigma=0.995), {"tavg": "t"}, error=3.0)
     low = leveled.to_arrays(xslams.open_model("speedy-t30").spec, daily["time"])

@@ -39,7 +39,7 @@ def swath(across=60.0):
 
 def operator(data, method, **options):
     source = Observation(data, error=1.0, method=method, **options)
-    return source.to_arrays(SPEC, TIME).operator
+    return source.to_arrays(SPEC, TIME).matrix
 
 
 @pytest.mark.parametrize("method", ["bilinear", "conservative", "nearest"])

@@ -9,36 +9,14 @@ import scipy.sparse as sp
 import xarray as xr
 
 from xslams.errors import DimensionError, ObservationError
-from xslams.geometry import Grid
-from xslams.labels.coordinates import coordinate, listed, match_axis
+from xslams.labels.coordinates import coordinate, listed
 from xslams.labels.grid import grid_of
+from xslams.observations.footprints import BoxMeans
 from xslams.observations.observation import Observation
 from xslams.typing import Method
 from xslams.weights import point_weights
 
 __all__ = ["simulate_observations"]
-
-
-class _BoxMeans(Observation):
-    """Means over boxes of cells of a known grid; exact on that grid, area means on any other.
-
-    The mean is over cells, each with the same weight, as `xarray.DataArray.coarsen` computes it.
-    """
-
-    _grid: Grid
-    _boxes: sp.csr_array
-
-    def _cells(self, ds: xr.Dataset, da: xr.DataArray, grid: Grid) -> tuple[sp.csr_array, xr.DataArray]:
-        weights, place = super()._cells(ds, da, grid)
-        # Where the cells that were averaged are among those of the model, which may have more.
-        lat, lon = match_axis(grid.lat, self._grid.lat), match_axis(grid.lon, self._grid.lon, period=360.0)
-        if lat is None or lon is None or weights.shape[0] != self._boxes.shape[0]:
-            return weights, place
-        columns = (lat[:, None] * len(grid.lon) + lon[None, :]).ravel()
-        select = sp.csr_array(
-            (np.ones(columns.size), (np.arange(columns.size), columns)), shape=(columns.size, weights.shape[1])
-        )
-        return sp.csr_array(self._boxes @ select), place
 
 
 def simulate_observations(
@@ -76,7 +54,7 @@ def simulate_observations(
     Returns
     -------
     Observation
-        Observations with their error, whose operator is exact for a model on the grid of the field.
+        Observations with their error, whose rows are exact for a model on the grid of the field.
 
     Raises
     ------
@@ -146,9 +124,7 @@ def simulate_observations(
     data = (data + noise * sigma).transpose(*data.dims).assign_attrs(truth.attrs).rename(truth.name)
     if boxes is None:
         return Observation(data, error=error, method=method)
-    source = _BoxMeans(data, error=error, method="conservative")
-    source._grid, source._boxes = grid, boxes
-    return source
+    return Observation(data, error=error, method="conservative").replace(footprints=BoxMeans(grid, boxes))
 
 
 def _thin(truth: xr.DataArray, every: int | Mapping[str, int] | None) -> xr.DataArray:
@@ -165,8 +141,7 @@ def _thin(truth: xr.DataArray, every: int | Mapping[str, int] | None) -> xr.Data
 
 
 def _known(truth: xr.DataArray, sizes: Mapping[str, int], what: str) -> None:
-    wrong = [d for d, n in sizes.items() if d not in truth.dims or int(n) != n or n < 1]
-    if wrong:
+    if any(d not in truth.dims or int(n) != n or n < 1 for d, n in sizes.items()):
         msg = (
             f"{what}={dict(sizes)!r} needs whole numbers of at least 1 along dimensions of the field, "
             f"{listed(truth.dims)}."
@@ -188,7 +163,7 @@ def _coarsen(
             "Average those before."
         )
         raise ObservationError(msg)
-    # A box with a missing cell has no value: the mean of the others would not be what the operator computes.
+    # A box with a missing cell has no value: the mean of the others would not be what the rows compute.
     out: xr.DataArray = data.coarsen(dict(sizes), boundary="trim").reduce(np.mean)
     parts = []
     for dim, name, axis in ((grid.lat_dim, lat, grid.lat), (grid.lon_dim, lon, np.unwrap(grid.lon, period=360.0))):

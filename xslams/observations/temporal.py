@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,12 +52,16 @@ class TimeMatch:
         Number of observation times that lie within the period of the frames but match none.
     undated
         Number of observation times whose date the calendar of the frames does not have.
+    straddling
+        Whether averages begin between frames, so that they see each frame by its share of their period, and none where
+        the frames do not cover all of it.
     """
 
     weights: sp.csr_array
     averages: bool
     missed: int
     undated: int = 0
+    straddling: bool = False
 
     @property
     def matched(self) -> npt.NDArray[np.bool_]:
@@ -65,11 +69,42 @@ class TimeMatch:
         return np.asarray(np.diff(self.weights.indptr) > 0)
 
     @property
+    def first(self) -> npt.NDArray[np.intp]:
+        """First frame that each observation time matches; 0 where it matches none."""
+        first, matched = np.zeros(self.weights.shape[0], np.intp), self.matched
+        first[matched] = self.weights.indices[self.weights.indptr[:-1][matched]]
+        return first
+
+    @property
     def crowding(self) -> int:
         """Largest number of observation times that match the same frame, one for averages."""
         if self.averages:
             return 1
         return int(np.bincount(self.weights.indices, minlength=1).max())
+
+    def keep(self, chosen: npt.NDArray[Any]) -> TimeMatch:
+        """Match of some of the observation times, given as a mask or as positions."""
+        return replace(self, weights=sp.csr_array(self.weights[chosen]))
+
+    def within(self, first: int, last: int) -> TimeMatch:
+        """Match with some of the frames, from `first` to before `last`.
+
+        An average of which these frames cover a part is the mean of that part; one that straddles frames needs all of
+        its period.
+
+        Examples
+        --------
+        >>> mean = TimeMatch(sp.csr_array([[0.25, 0.25, 0.25, 0.25]]), averages=True, missed=0)
+        >>> mean.within(2, 4).weights.toarray()
+        array([[0.5, 0.5]])
+        """
+        weights = sp.csr_array(self.weights[:, first:last])
+        if self.straddling:
+            weights = _covered(weights)
+        elif self.averages:
+            counts = np.diff(weights.indptr)
+            weights.data = np.repeat(1.0 / np.maximum(counts, 1), counts)
+        return replace(self, weights=weights)
 
 
 def match_times(
@@ -125,7 +160,7 @@ def match_times(
     windows = _windows(time, step, attrs or {}, bounds, clock) if straddling is None else None
     if straddling is not None:
         # A period that the frames cover in part lies at an end of the analysis, as others lie beyond it.
-        return TimeMatch(_shares(straddling, frame, step), averages=True, missed=0, undated=undated)
+        return TimeMatch(_shares(straddling, frame, step), averages=True, missed=0, undated=undated, straddling=True)
     if windows is not None:
         first = np.searchsorted(frame, windows[:, 0] - _SECOND)
         last = np.searchsorted(frame, windows[:, 1] - _SECOND)
@@ -137,7 +172,7 @@ def match_times(
         first = np.where(np.abs(at - frame[before]) <= np.abs(frame[after] - at), before, after)
         last = first + (np.abs(at - frame[first]) <= reach + _SECOND)
         if tolerance is None:
-            # Half a step before the first frame lies a value that belongs to the frame before, which is not here.
+            # Half a step before the first frame lies a value that belongs to the frame before, which is not among them.
             last -= (last > first) & (frame[first] - at >= reach - _SECOND)
     counts = np.maximum(last - first, 0)
     indptr = np.concatenate([[0], np.cumsum(counts)])
@@ -191,7 +226,7 @@ def _straddling(
 
 
 def _shares(pairs: FloatArray, frame: FloatArray, step: float) -> sp.csr_array:
-    """Share of each period that lies in each frame; no row where the frames at hand do not cover it all."""
+    """Share of each period that lies in each frame; no row where the frames do not cover all of it."""
     first = np.searchsorted(frame, pairs[:, 0] - step + _SECOND)
     rows, columns, data = [], [], []
     for reach in range(3):
@@ -204,8 +239,13 @@ def _shares(pairs: FloatArray, frame: FloatArray, step: float) -> sp.csr_array:
     weights = sp.csr_array(
         (np.concatenate(data), (np.concatenate(rows), np.concatenate(columns))), shape=(len(pairs), len(frame))
     )
+    return _covered(weights)
+
+
+def _covered(weights: sp.csr_array) -> sp.csr_array:
+    """Leave out rows of shares that do not add up to one."""
     covered = np.asarray(weights.sum(axis=1)) > 1 - 1e-3
-    weights.data *= covered[np.repeat(np.arange(len(pairs)), np.diff(weights.indptr))]
+    weights.data *= covered[np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr))]
     weights.eliminate_zeros()
     return weights
 

@@ -22,10 +22,10 @@ def choose(
     models = {v.name: v for v in spec.variables}
     about = f"the data have {listed(ds.data_vars)}, the model has {listed(models)}"
     if isinstance(variable, Mapping):
-        wrong = [f"{a} -> {b}" for a, b in variable.items() if a not in ds.data_vars or b not in models]
-        if wrong:
+        unknown = [f"{a} -> {b}" for a, b in variable.items() if a not in ds.data_vars or b not in models]
+        if unknown:
             msg = (
-                f"Source {source!r}: variable= maps names in the data to names in the model; got {', '.join(wrong)}, "
+                f"Source {source!r}: variable= maps names in the data to names in the model; got {', '.join(unknown)}, "
                 f"but {about}."
             )
             raise VariableError(msg)
@@ -54,7 +54,7 @@ def choose(
             f"Say what observes what: variable={{{str(next(iter(ds.data_vars), 'name'))!r}: {next(iter(models))!r}}}."
         )
         raise VariableError(msg)
-    return {here: models[there] for there, here in found.items()}
+    return {given: models[known] for known, given in found.items()}
 
 
 def _observed(da: xr.DataArray, models: Mapping[str, VariableSpec], source: str) -> VariableSpec:

@@ -16,7 +16,7 @@ from xslams.labels.domain import domain_of
 from xslams.options import ComputeOptions, SamplerOptions, require
 from xslams.pipeline import graph, provenance, segment, windows
 from xslams.pipeline import report as reports
-from xslams.pipeline.check import backgrounds, check_operators
+from xslams.pipeline.check import bound_background, check_operators
 from xslams.spec import Spec
 from xslams.typing import Precision
 from xslams.zoo.pretrained import open_model
@@ -78,24 +78,26 @@ def assimilate(
     domain.check(ds)
     template = domain.template(ds)
     time = domain.label(domain.adopt(template))
-    sources = observations.as_observations(obs)
+    given = observations.as_observations(obs)
     cut = windows.cut(time, spec, spec.window - 1 if overlap == "auto" else overlap)
-    background = backgrounds(ds, spec, time, cut, background_error)
-    check_operators(model, sources, time)
+    check_operators(model, given, time)
+    sources = [source.bind(spec, time) for source in given]
+    background = bound_background(ds, spec, time, background_error)
     lazy = graph.is_lazy(ds)
     # One window checks as it goes; of several, each sees too little to tell what is missing.
     for source in sources if len(cut) > 1 or lazy else ():
-        source.check(spec, time)
+        source.check()
     run = segment.Run(tuple(range(members)), sampling, compute_options, seed)
     shape = (members, time.size, spec.state_channels, len(spec.lat), len(spec.lon))
     if lazy:
         values, tables = graph.lazy_analysis(model, sources, background, time, cut, run, shape, report=report)
     else:
         values, each = np.empty(shape, np.float32), []
-        for window, one in zip(cut, background, strict=True):
-            near = segment.visible(sources, time, window, spec, len(cut), report=report)
+        for window in cut:
+            near = [source.within(window) for source in sources]
+            own = None if background is None else background.within(window)
             values[:, window.first : window.last], table = segment.analyse(
-                model, near, one, time, window, run, progress=progress, strict=len(cut) == 1, report=report
+                model, near, own, time, window, run, progress=progress, strict=len(cut) == 1, report=report
             )
             each.append(table)
         tables = np.stack(each)
@@ -114,8 +116,8 @@ def assimilate(
         precision=precision,
         compile=compile,
         overlap=overlap,
-        observations=", ".join(source.name for source in sources),
-        inputs=provenance.input_hashes(ds, sources, background_error),
+        observations=", ".join(source.name for source in given),
+        inputs=provenance.input_hashes(ds, given, background_error),
     )
     if report:
         analysis = reports.carry(
