@@ -96,11 +96,11 @@ def test_graph_carries_no_weights(kind, method):
         got = regrid(big, target, method, "embedded")
         assert got.chunks[0] == (1,) * chunks
         sizes.append(graph_bytes(got.data, big.data))
-    # The weights take 90 * 180 * 4 * 12 bytes, about 800 kB; coordinates are there once, 5 kB or 260 kB.
+    # The weights take 90 * 180 * 4 * 12 bytes, about 800 kB; the graph holds coordinates once, 5 kB or 260 kB.
     once = 400_000 if kind == "curvilinear" else 20_000
     assert all(layers < once for layers, _ in sizes)
     assert all(task < 4_000 for _, task in sizes)
-    # A task and its key are there for every chunk, and no more.
+    # Every chunk has a task and its key, and no more.
     assert (sizes[1][0] - sizes[0][0]) / 30 < 500
 
 
@@ -241,10 +241,10 @@ def test_meshgrids_are_grids():
         got = regrid(turned, TARGET, method).t
         assert got.dims == ("lon", "latitude", "time")
         xr.testing.assert_identical(got.transpose("time", "latitude", "lon"), expected)
-        there = regrid(ds, wide.drop_vars("t"), method).t
-        assert there.dims == ("time", "y", "x")
-        np.testing.assert_array_equal(there, regrid(ds, ds, method).t)
-        assert there.lat.dims == ("y", "x")
+        given = regrid(ds, wide.drop_vars("t"), method).t
+        assert given.dims == ("time", "y", "x")
+        np.testing.assert_array_equal(given, regrid(ds, ds, method).t)
+        assert given.lat.dims == ("y", "x")
 
 
 def test_swath_and_stations():

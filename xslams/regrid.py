@@ -34,7 +34,7 @@ from xslams.weights.store import build_weights, key_of, stored
 
 __all__ = ["Engine", "Target", "regrid"]
 
-Engine = Literal["auto", "xesmf", "embedded"]
+Engine = Literal["auto", "embedded", "xesmf"]
 Target = xr.Dataset | xr.DataArray | Model | Spec
 """What names a grid: data with latitudes and longitudes, or a model."""
 

@@ -47,32 +47,39 @@ def check_time(ds: xr.Dataset, spec: Spec) -> None:
     if name is None:
         msg = f"Found no time coordinate among {listed(ds.coords)}. Assign one: ds.assign_coords(time=...)."
         raise DimensionError(msg)
-    time = ds[name]
-    check_order(time)
+    check_order(ds[name])
+    _check_steps(ds[name], spec.time_step)
+    _check_chunks(ds)
+
+
+def _check_steps(time: xr.DataArray, step: float) -> None:
+    """Raise unless frames are whole steps apart, most of them one."""
     steps = np.diff(hours(time))
-    if steps.size:
-        off = np.abs(steps / spec.time_step - np.rint(steps / spec.time_step)) > 1e-3
-        if off.any() or steps.min() < 0.999 * spec.time_step:
-            i = int(np.flatnonzero(off | (steps < 0.999 * spec.time_step))[0])
-            how = _resample(spec.time_step)
-            msg = (
-                f"The frames at {stamp(time.values[i])} and {stamp(time.values[i + 1])} are {steps[i]:g} h apart; "
-                "the model's frames are "
-                f"{spec.time_step:g} h apart. Average or select: {how}."
-            )
-            raise DimensionError(msg)
-        if np.median(steps) > 1.5 * spec.time_step:
-            msg = (
-                f"The step is {np.median(steps):g} h; the model's frames are {spec.time_step:g} h apart. "
-                "Give a time axis with that step "
-                "(with background_error=None the values are not used: ds.resample(time=...).asfreq())."
-            )
-            raise DimensionError(msg)
+    if not steps.size:
+        return
+    off = np.abs(steps / step - np.rint(steps / step)) > 1e-3
+    if off.any() or steps.min() < 0.999 * step:
+        i = int(np.flatnonzero(off | (steps < 0.999 * step))[0])
+        msg = (
+            f"The frames at {stamp(time.values[i])} and {stamp(time.values[i + 1])} are {steps[i]:g} h apart; "
+            f"the model's frames are {step:g} h apart. Average or select: {_resample(step)}."
+        )
+        raise DimensionError(msg)
+    if np.median(steps) > 1.5 * step:
+        msg = (
+            f"The step is {np.median(steps):g} h; the model's frames are {step:g} h apart. "
+            "Give a time axis with that step "
+            "(with background_error=None the values are not used: ds.resample(time=...).asfreq())."
+        )
+        raise DimensionError(msg)
+
+
+def _check_chunks(ds: xr.Dataset) -> None:
+    """Raise where a frame lies in several chunks."""
     core = {coordinate(ds, kind) for kind in ("lat", "lon", "level")} - {None}
-    split: set[str] = set()
-    for da in ds.data_vars.values():
-        sizes = da.chunksizes
-        split |= {str(d) for d, c in sizes.items() if str(d) in core and len(c) > 1}
+    split = {
+        str(d) for da in ds.data_vars.values() for d, c in da.chunksizes.items() if str(d) in core and len(c) > 1
+    }  # fmt: skip
     if split:
         fix = ", ".join(f"{d!r}: -1" for d in sorted(split))
         msg = (
@@ -118,38 +125,11 @@ def to_channels(
     if not names and variables:
         match_variables(ds, variables)
     check_time(ds[list(names.values())], spec)
-    positions = grid_positions(ds, spec)
-    grid, time = grid_of(ds), coordinate(ds, "time")
-    parts: list[xr.DataArray] = []
-    for variable in variables:
-        if variable.name not in names:
-            continue
-        da = convert_units(ds[names[variable.name]], variable.units)
-        da = _take_levels(da, variable).rename(
-            {
-                d: n
-                for d, n in ((time, "time"), (grid.lat_dim, "lat"), (grid.lon_dim, "lon"))
-                if d is not None and d != n and d in da.dims
-            }
-        )
-        extra = [d for d in da.dims if d not in ("time", "channel", "lat", "lon")]
-        lacking = [d for d in ("time", "lat", "lon") if d not in da.dims]
-        if extra or lacking:
-            msg = (
-                f"{names[variable.name]!r} has dimensions {ds[names[variable.name]].dims}; expected time, "
-                f"{'level, ' if variable.levels else ''}lat and lon. "
-                + (f"Select along {listed(extra)} with .isel(). " if extra else "")
-                + (f"Add {listed(lacking)} with .expand_dims()." if lacking else "")
-            )
-            raise DimensionError(msg)
-        da = da.transpose("time", "channel", "lat", "lon")
-        for dim, index in zip(("lat", "lon"), positions, strict=True):
-            if not np.array_equal(index, np.arange(da.sizes[dim])):
-                da = da.isel({dim: index})
-        parts.append(da.reset_coords(drop=True).drop_vars([c for c in da.coords if c != "time"], errors="ignore"))
-    by_name = dict(zip([v.name for v in variables if v.name in names], parts, strict=True))
+    positions = dict(zip(("lat", "lon"), grid_positions(ds, spec), strict=True))
+    parts = {v.name: _reordered(_field(ds, names[v.name], v), positions) for v in variables if v.name in names}
+    first = next(iter(parts.values()))
     stack = [
-        by_name[v.name] if v.name in by_name else xr.full_like(parts[0].isel(channel=[0] * v.channels), np.nan)
+        parts[v.name] if v.name in parts else xr.full_like(first.isel(channel=[0] * v.channels), np.nan)
         for v in variables
     ]
     out = xr.concat(stack, "channel", coords="minimal", compat="override", combine_attrs="drop")
@@ -157,6 +137,32 @@ def to_channels(
         # The channel dimension is ours, so joining its pieces is no rechunking of the user's.
         out = out.chunk({"channel": -1})
     return out.assign_coords(lat=np.asarray(spec.lat), lon=np.asarray(spec.lon)).rename("channels")
+
+
+def _field(ds: xr.Dataset, name: str, variable: VariableSpec) -> xr.DataArray:
+    """Variable of a Dataset in the units of the model, with dimensions (time, channel, lat, lon) and time alone."""
+    grid, time = grid_of(ds), coordinate(ds, "time")
+    da = _take_levels(convert_units(ds[name], variable.units), variable)
+    named = ((time, "time"), (grid.lat_dim, "lat"), (grid.lon_dim, "lon"))
+    da = da.rename({d: n for d, n in named if d is not None and d != n and d in da.dims})
+    extra = [d for d in da.dims if d not in ("time", "channel", "lat", "lon")]
+    lacking = [d for d in ("time", "lat", "lon") if d not in da.dims]
+    if extra or lacking:
+        msg = (
+            f"{name!r} has dimensions {ds[name].dims}; expected time, "
+            f"{'level, ' if variable.levels else ''}lat and lon. "
+            + (f"Select along {listed(extra)} with .isel(). " if extra else "")
+            + (f"Add {listed(lacking)} with .expand_dims()." if lacking else "")
+        )
+        raise DimensionError(msg)
+    da = da.transpose("time", "channel", "lat", "lon")
+    return da.reset_coords(drop=True).drop_vars([c for c in da.coords if c != "time"], errors="ignore")
+
+
+def _reordered(da: xr.DataArray, positions: Mapping[str, npt.NDArray[np.intp]]) -> xr.DataArray:
+    """Take positions along some dimensions; leave the data as they are where the positions are in order."""
+    moved = {d: index for d, index in positions.items() if not np.array_equal(index, np.arange(da.sizes[d]))}
+    return da.isel(moved) if moved else da
 
 
 def grid_positions(ds: xr.Dataset | xr.DataArray, spec: Spec) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
@@ -260,24 +266,11 @@ def from_channels(
         raise DimensionError(msg)
     variables = spec.state if count == spec.state_channels else spec.variables
     # Position p of the data holds row i of the model; its inverse puts the rows back in the order of the data.
-    for dim, index in zip(("lat", "lon"), positions, strict=True):
-        if not np.array_equal(index, np.arange(values.sizes[dim])):
-            values = values.isel({dim: np.argsort(index)})
+    values = _reordered(values, {d: np.argsort(index) for d, index in zip(("lat", "lon"), positions, strict=True)})
     values = values.drop_vars([c for c in values.coords if c != "member"])
     names = {"time": str(time), "lat": grid.lat_dim, "lon": grid.lon_dim}
     values = values.rename({k: v for k, v in names.items() if k != v})
-    out: dict[str, xr.DataArray] = {}
-    for variable in variables:
-        part = values.isel(channel=spec.channel_slice(variable.name))
-        if variable.levels:
-            level = variable.level_dim or "level"
-            part = part.rename(channel=level).assign_coords(
-                {level: (level, list(variable.levels), variable.level_attrs)}
-            )
-        else:
-            part = part.isel(channel=0)
-        given = {"standard_name": variable.standard_name, "long_name": variable.long_name, "units": variable.units}
-        out[variable.name] = part.assign_attrs({k: v for k, v in given.items() if v})
+    out = {v.name: _labelled(values.isel(channel=spec.channel_slice(v.name)), v) for v in variables}
     coords: Mapping[str, xr.DataArray] = {str(n): template[n].reset_coords(drop=True) for n in (time, lat, lon)}
     ds = xr.Dataset(out).assign_coords(coords)
     if member is not None:
@@ -285,3 +278,15 @@ def from_channels(
     if "member" in ds.dims and "member" in ds.coords:
         ds["member"].attrs.update(standard_name="realization", units="1")
     return ds
+
+
+def _labelled(da: xr.DataArray, variable: VariableSpec) -> xr.DataArray:
+    """Channels of one variable with its levels and attributes."""
+    if variable.levels:
+        level = variable.level_dim or "level"
+        coords = {level: (level, list(variable.levels), variable.level_attrs)}
+        da = da.rename(channel=level).assign_coords(coords)
+    else:
+        da = da.isel(channel=0)
+    given = {"standard_name": variable.standard_name, "long_name": variable.long_name, "units": variable.units}
+    return da.assign_attrs({k: v for k, v in given.items() if v})

@@ -230,7 +230,7 @@ class FlatDomain:
             msg = f"The Dataset has none of the variables of {self._name}: {wanted}. Take them from its simulate()."
             raise VariableError(msg)
         self.check(ds[list(names.values())])
-        parts = {n: self._field(ds[here]) for n, here in names.items()}
+        parts = {wanted: self._field(ds[given]) for wanted, given in names.items()}
         blank = xr.full_like(next(iter(parts.values())), np.nan)
         stacked = xr.concat(
             [parts.get(v.name, blank) for v in self.spec.variables], "channel", coords="minimal", compat="override"
@@ -292,9 +292,9 @@ class FlatDomain:
             have = np.asarray(ds[dim].values, float) if dim in ds.coords else np.empty(0)
             index = match_axis(have, wanted)
             if index is None or have.size != wanted.size:
-                said = f"{have.size} values of {dim!r}" if dim in ds.coords else f"no {dim!r}"
+                held = f"{have.size} values of {dim!r}" if dim in ds.coords else f"no {dim!r}"
                 msg = (
-                    f"The data have {said}; {self._name} has {wanted.size}, from {wanted[0]:g} to {wanted[-1]:g}. "
+                    f"The data have {held}; {self._name} has {wanted.size}, from {wanted[0]:g} to {wanted[-1]:g}. "
                     f"Simulate it with the parameters of the model: {self.spec.system}."
                 )
                 raise GridError(msg)

@@ -175,54 +175,92 @@ def rectilinear_overlaps(source: Grid, target: Grid, edges: Edges = "great_circl
     >>> bool(np.allclose(rectilinear_overlaps(grid, grid).toarray(), np.pi / 2 * np.eye(8)))
     True
     """
-    rows = [np.deg2rad(g.lat_intervals) for g in (source, target)]
-    columns = [g.lon_intervals for g in (source, target)]
-    tj, sj, turn, overlap = _column_pairs(*columns)
-    width = overlap[:, 1] - overlap[:, 0]
-    halves = [np.deg2rad(0.5 * np.ptp(c, axis=1)) for c in columns]
-    # Great circles rise towards the poles between the corners.
-    reach = []
-    for row, half in zip(rows, halves, strict=True):
-        bulge = np.arctan2(np.sin(row), np.cos(row) * np.cos(half.max())) if edges == "great_circle" else row
-        reach.append(np.stack([np.minimum(row[:, 0], bulge[:, 0]), np.maximum(row[:, 1], bulge[:, 1])], axis=1))
-    low = np.maximum(reach[0][None, :, 0], reach[1][:, None, 0])
-    ti, si = np.nonzero(np.minimum(reach[0][None, :, 1], reach[1][:, None, 1]) - low > 1e-11)
-    shape = (len(rows[1]) * len(columns[1]), len(rows[0]) * len(columns[0]))
+    pairs = _Pairs(source, target)
+    shape = (target.size, source.size)
     integer = np.int32 if max(shape) < 2**31 else np.int64
-    sines = [_sine_difference(r) for r in rows]
+    ti, si = _rows_that_meet(pairs, edges)
     parts: list[tuple[npt.NDArray[Any], npt.NDArray[Any], FloatArray]] = []
-    size = max(1, _BLOCK // max(1, len(tj)))
+    size = max(1, _BLOCK // max(1, len(pairs.target)))
     for start in range(0, len(ti), size):
         i, k = si[start : start + size], ti[start : start + size]
-        if edges == "parallel":
-            shared = np.clip(
-                np.stack([np.maximum(rows[0][i, 0], rows[1][k, 0]), np.minimum(rows[0][i, 1], rows[1][k, 1])], axis=1),
-                -0.5 * np.pi,
-                0.5 * np.pi,
-            )
-            area = np.outer(np.where(shared[:, 1] > shared[:, 0], _sine_difference(shared), 0.0), width)
-        else:
-            sign = np.where(rows[0][i].sum(axis=1) + rows[1][k].sum(axis=1) >= 0, 1.0, -1.0)
-            u, v = overlap[:, 0], overlap[:, 1]
-            middles = (
-                np.deg2rad(columns[0].mean(axis=1)[sj] + 360.0 * turn),
-                np.deg2rad(columns[1].mean(axis=1)[tj]),
-            )
-            ours = [_Arcs(e, halves[0][sj], u, v, middles[0]) for e in _ordered(rows[0][i], sign)]
-            theirs = [_Arcs(e, halves[1][tj], u, v, middles[1]) for e in _ordered(rows[1][k], sign)]
-            area = (
-                _northern(ours[0], theirs[0], u, v)
-                - _northern(ours[0], theirs[1], u, v)
-                - _northern(ours[1], theirs[0], u, v)
-                + _northern(ours[1], theirs[1], u, v)
-            )
-        smaller = np.minimum(sines[0][i], sines[1][k])[:, None] * width
-        keep = area > _NOISE * smaller
-        row = (k[:, None] * integer(len(columns[1])) + tj).astype(integer)
-        column = (i[:, None] * integer(len(columns[0])) + sj).astype(integer)
+        area = _between_parallels(pairs, i, k) if edges == "parallel" else _between_arcs(pairs, i, k)
+        keep = area > _NOISE * np.minimum(pairs.sines[0][i], pairs.sines[1][k])[:, None] * pairs.width
+        row = (k[:, None] * integer(target.shape[1]) + pairs.target).astype(integer)
+        column = (i[:, None] * integer(source.shape[1]) + pairs.source).astype(integer)
         parts.append((row[keep], column[keep], area[keep]))
     if not parts:
         return sp.csr_array(shape)
     row, column, area = (np.concatenate(p) for p in zip(*parts, strict=True))
     parts.clear()
     return sp.csr_array(sp.coo_array((area, (row, column)), shape=shape))
+
+
+class _Pairs:
+    """Columns of a source and a target grid that overlap, and the rows of both.
+
+    Attributes
+    ----------
+    rows
+        Edges of rows of source and target in radians, shapes (lat, 2).
+    sines
+        Differences of the sines of these edges.
+    source, target
+        Columns that overlap, shape (pairs,).
+    halves
+        Half widths of all columns of source and target in radians.
+    middles
+        Middles of the columns of each pair in radians, of source and target.
+    low, high, width
+        Ends and lengths of the overlaps in radians, shape (pairs,).
+    """
+
+    def __init__(self, source: Grid, target: Grid) -> None:
+        columns = [g.lon_intervals for g in (source, target)]
+        self.rows = [np.deg2rad(g.lat_intervals) for g in (source, target)]
+        self.sines = [_sine_difference(r) for r in self.rows]
+        self.target, self.source, turn, overlap = _column_pairs(*columns)
+        self.low, self.high = overlap[:, 0], overlap[:, 1]
+        self.width = self.high - self.low
+        self.halves = [np.deg2rad(0.5 * np.ptp(c, axis=1)) for c in columns]
+        self.middles = (
+            np.deg2rad(columns[0].mean(axis=1)[self.source] + 360.0 * turn),
+            np.deg2rad(columns[1].mean(axis=1)[self.target]),
+        )
+
+
+def _rows_that_meet(pairs: _Pairs, edges: Edges) -> tuple[_Indices, _Indices]:
+    """Rows of target and source that may share an area."""
+    reach = []
+    for row, half in zip(pairs.rows, pairs.halves, strict=True):
+        # Great circles rise towards the poles between the corners.
+        bulge = np.arctan2(np.sin(row), np.cos(row) * np.cos(half.max())) if edges == "great_circle" else row
+        reach.append(np.stack([np.minimum(row[:, 0], bulge[:, 0]), np.maximum(row[:, 1], bulge[:, 1])], axis=1))
+    low = np.maximum(reach[0][None, :, 0], reach[1][:, None, 0])
+    target, source = np.nonzero(np.minimum(reach[0][None, :, 1], reach[1][:, None, 1]) - low > 1e-11)
+    return target, source
+
+
+def _between_parallels(pairs: _Pairs, i: _Indices, k: _Indices) -> FloatArray:
+    """Areas that rows `i` of the source and `k` of the target share, shape (rows, pairs of columns)."""
+    ours, theirs = pairs.rows[0][i], pairs.rows[1][k]
+    shared = np.stack([np.maximum(ours[:, 0], theirs[:, 0]), np.minimum(ours[:, 1], theirs[:, 1])], axis=1)
+    shared = np.clip(shared, -0.5 * np.pi, 0.5 * np.pi)
+    return np.outer(np.where(shared[:, 1] > shared[:, 0], _sine_difference(shared), 0.0), pairs.width)
+
+
+def _between_arcs(pairs: _Pairs, i: _Indices, k: _Indices) -> FloatArray:
+    """Areas as `_between_parallels` has them, where great circles bound the cells."""
+    rows, u, v = (pairs.rows[0][i], pairs.rows[1][k]), pairs.low, pairs.high
+    sign = np.where(rows[0].sum(axis=1) + rows[1].sum(axis=1) >= 0, 1.0, -1.0)
+    ours, theirs = (
+        [_Arcs(edge, half[column], u, v, middle) for edge in _ordered(row, sign)]
+        for row, half, column, middle in zip(
+            rows, pairs.halves, (pairs.source, pairs.target), pairs.middles, strict=True
+        )
+    )
+    return (
+        _northern(ours[0], theirs[0], u, v)
+        - _northern(ours[0], theirs[1], u, v)
+        - _northern(ours[1], theirs[0], u, v)
+        + _northern(ours[1], theirs[1], u, v)
+    )

@@ -1,48 +1,14 @@
-"""Where data lie, and how large their cells are."""
+"""From coordinates to a geometry."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given
-from hypothesis import strategies as st
 
 from xslams.errors import DimensionError, GridError
-from xslams.geometry import Curvilinear, Grid, Points, cell_edges, gaussian_edges
+from xslams.geometry import Curvilinear, Grid, Points
 from xslams.labels.grid import geometry_of
-
-
-def gaussian(n):
-    return np.rad2deg(np.arcsin(np.polynomial.legendre.leggauss(n)[0]))
-
-
-@given(n=st.integers(2, 160), digits=st.sampled_from([3, 6, 15]), descending=st.booleans())
-def test_rows_of_a_gaussian_grid_have_the_weights_of_the_quadrature(n, digits, descending):
-    lat, weights = gaussian(n), np.polynomial.legendre.leggauss(n)[1]
-    lat, weights = (lat[::-1], weights[::-1]) if descending else (lat, weights)
-    edges = gaussian_edges(np.round(lat, digits))
-    np.testing.assert_allclose(np.abs(np.diff(np.sin(np.deg2rad(edges)))), weights, rtol=1e-9)
-    assert np.abs(edges[[0, -1]]).tolist() == [90, 90]
-    np.testing.assert_array_equal(cell_edges(lat.astype("f4"), latitude=True), edges)
-
-
-@given(n=st.integers(20, 120), start=st.integers(0, 6), size=st.integers(8, 12), descending=st.booleans())
-def test_a_part_of_a_gaussian_grid_is_one_too(n, start, size, descending):
-    lat = gaussian(n)
-    edges = gaussian_edges(lat)
-    part, expected = lat[start : start + size], edges[start : start + size + 1]
-    if descending:
-        part, expected = part[::-1], expected[::-1]
-    np.testing.assert_allclose(gaussian_edges(part), expected)
-
-
-@given(n=st.integers(3, 2000), offset=st.sampled_from([0.0, 0.5]), regional=st.booleans())
-def test_even_latitudes_are_not_gaussian(n, offset, regional):
-    lat = np.linspace(-90, 90, n + 1) if offset == 0 else np.linspace(-90, 90, 2 * n + 1)[1::2]
-    lat = lat[: max(2, n // 2)] if regional else lat
-    assert gaussian_edges(lat) is None
-    assert gaussian_edges(lat.astype("f4")) is None
 
 
 def bounded(lat, lon, lat_bounds, lon_bounds):
@@ -160,11 +126,3 @@ def test_a_rotated_pole_is_no_latitude():
     geometry = geometry_of(ds)
     assert isinstance(geometry, Curvilinear)
     np.testing.assert_array_equal(geometry.lon, lon)
-
-
-def test_cell_edges_close_at_the_poles():
-    gauss = np.rad2deg(np.arcsin(np.polynomial.legendre.leggauss(48)[0]))
-    for lat in (gauss, np.linspace(-87.2, 87.2, 48), np.linspace(-90, 90, 19)):
-        edges = cell_edges(lat, latitude=True)
-        assert edges[0] == -90
-        assert edges[-1] == 90
