@@ -32,3 +32,9 @@ def test_arrays_and_tensors_agree() -> None:
     np.testing.assert_allclose(found.numpy(), gaspari_cohn(distance, 0.7), atol=1e-14)
     single = gaspari_cohn(distance.astype(np.float32), 0.7)
     assert single.dtype == np.float32
+
+
+def test_falls_with_distance_through_the_value_of_equation_4_10() -> None:
+    taper = gaspari_cohn(np.linspace(0.0, 2.0, 501), 1.0)
+    assert (np.diff(taper) < 0).all()
+    assert np.isclose(taper[250], 5 / 24)

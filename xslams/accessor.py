@@ -368,7 +368,7 @@ class SlamsAccessor:
         truth
             Fields on the same grid; times are matched.
         dims
-            Dimensions to average over; by default time, latitude and longitude, so that levels stay.
+            Dimensions to average over; by default time and the horizontal ones, so that levels stay.
 
         Returns
         -------
@@ -388,8 +388,9 @@ class SlamsAccessor:
         variable: Hashable | None = None,
         time: Any = None,
         level: float | None = None,
+        kind: str = "auto",
     ) -> Figure:
-        """Draw maps of truth, observations, analysis mean, spread and error at one time and level.
+        """Draw truth, observations, analysis mean, error and spread: maps of one time, or series of a small system.
 
         Parameters
         ----------
@@ -398,11 +399,14 @@ class SlamsAccessor:
         obs
             What was assimilated, if it is to be shown.
         variable
-            What to draw; by default the first variable.
+            What to draw; by default the first variable, and in series all of them.
         time
-            Time to draw, the nearest one there is; by default the middle.
+            Time to draw, the nearest one there is; by default the middle. Plots over time mark it.
         level
             Level to draw, the nearest one there is; by default the first.
+        kind
+            "maps", "hovmoeller", "series", "rank_histogram", or what others have registered; "auto" takes what suits
+            the dimensions, see `xslams.plot.panels`.
 
         Returns
         -------
@@ -411,7 +415,7 @@ class SlamsAccessor:
         """
         from xslams import plot
 
-        return plot.panels(self._ds, truth, obs, variable=variable, time=time, level=level)
+        return plot.panels(self._ds, truth, obs, variable=variable, time=time, level=level, kind=kind)
 
     def __repr__(self) -> str:
         rows = self._recognised()

@@ -125,10 +125,8 @@ def row(
     values = (float(scores[k]) for k in ("rmse", "crps", "spread", "spread_skill"))
     windows = sum(days.stop - days.start for days, _ in months(truth["time"], model.spec.window - 1)) * options.members
     print(line(name, *values), flush=True)
-    print(
-        f"{'':<34} {seconds:.0f} s, {calls.samples / max(windows, 1):.0f} network calls per member and window",
-        flush=True,
-    )
+    each = calls.samples / max(windows, 1)
+    print(f"{'':<34} {seconds:.0f} s, {each:.0f} network calls per member and window", flush=True)
 
 
 def without(fields: xr.Dataset, hidden: slice) -> xr.Dataset:

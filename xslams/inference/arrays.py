@@ -21,12 +21,11 @@ from xslams.inference.operators import (
     FunctionOperator,
     fields_by_name,
 )
-from xslams.inference.posterior import draw
+from xslams.inference.posterior import draw, initial_noise
 from xslams.inference.robust import observation_errors
 from xslams.inference.stacked import StackedOperator
 from xslams.linalg.autodiff import jacobian_product
 from xslams.options import ComputeOptions, SamplerOptions
-from xslams.priors.denoiser import SIGMA_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -189,7 +188,7 @@ class _Draw:
         noise = self._noise(batch, self.prior.shape)
         observed = None if self.observed is None else self.observed.all
         alone = self.progress and len(self.members) == 1
-        z = draw(denoiser, SIGMA_MAX * noise(0), noise, observed, self.options, progress=alone)
+        z = draw(denoiser, initial_noise(denoiser.schedule) * noise(0), noise, observed, self.options, progress=alone)
         rows = slice(first, first + len(batch))
         with torch.no_grad():
             if self.predicted is not None and self.observed is not None:

@@ -17,7 +17,7 @@ from xslams.networks.unet import ScoreNetwork
 from xslams.priors.base import PRIORS, Prior
 from xslams.priors.denoiser import TrajectoryDenoiser
 from xslams.priors.fields import AffineFields
-from xslams.priors.gaussian import GaussianPrior
+from xslams.priors.gaussian import StationaryGaussian
 
 if TYPE_CHECKING:
     from xslams.spec import Spec
@@ -50,7 +50,7 @@ class Networks(nn.Module, Prior):
             spec.frame_shape, sizes.latent_channels, sizes.patch, periodic=periodic, hidden=sizes.hidden
         )
         latent_shape = self.autoencoder.latent_shape
-        self.gaussian = GaussianPrior(latent_shape, periodic=spec.periodic, modes=sizes.modes, lags=sizes.lags)
+        self.gaussian = StationaryGaussian(latent_shape, periodic=spec.periodic, modes=sizes.modes, lags=sizes.lags)
         # Posterior variance of the corrected denoiser over that of the Gaussian prior, at these logarithms of noise.
         self.register_buffer("calibration", torch.ones(len(CALIBRATION_LEVELS)))
         self.score: ScoreNetwork | None = None

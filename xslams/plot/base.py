@@ -1,0 +1,319 @@
+"""The registry of plots, and what they share: choices of variable, time and level, scales, and words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import numpy as np
+import xarray as xr
+
+from xslams import scores
+from xslams.errors import DimensionError, VariableError
+from xslams.labels import schema
+from xslams.registries import Registry
+from xslams.scores.dimensions import MEMBER
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from xslams.observations.observation import ObservationsLike
+
+__all__ = [
+    "ERROR_COLOURS",
+    "PLOTS",
+    "SPREAD_COLOURS",
+    "Panel",
+    "Plot",
+    "PlotFunction",
+    "at_level",
+    "at_time",
+    "colours_of",
+    "compared",
+    "east",
+    "extension",
+    "in_words",
+    "limits",
+    "panels",
+    "pick",
+    "register_plot",
+    "time_of",
+    "unit_text",
+]
+
+SEQUENTIAL_COLOURS, ERROR_COLOURS, SPREAD_COLOURS = "viridis", "RdBu_r", "magma_r"
+# Whole words: "terrain" is dry.
+_WET = re.compile(r"\b(precipitation|rain|rainfall|snowfall|humidity)\b")
+
+_Function = TypeVar("_Function", bound="PlotFunction")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Registry
+# ---------------------------------------------------------------------------------------------------------------------
+class PlotFunction(Protocol):
+    """What draws an analysis; arguments are those of `panels`."""
+
+    def __call__(
+        self,
+        analysis: xr.Dataset,
+        truth: xr.Dataset | xr.DataArray | None = None,
+        obs: ObservationsLike | None = None,
+        *,
+        variable: Hashable | None = None,
+        time: Any = None,
+        level: float | None = None,
+    ) -> Figure:
+        """Return a matplotlib figure."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A kind of plot.
+
+    Attributes
+    ----------
+    draw
+        What draws it.
+    suits
+        Whether it suits a field, given with all its dimensions; ``kind="auto"`` asks for it.
+    """
+
+    draw: PlotFunction
+    suits: Callable[[xr.DataArray], bool]
+
+
+PLOTS: Registry[Plot] = Registry("kind of plot")
+
+
+def _never(field: xr.DataArray) -> bool:
+    return False
+
+
+def register_plot(name: str, *, suits: Callable[[xr.DataArray], bool] = _never) -> Callable[[_Function], _Function]:
+    """Return a decorator that makes a function a kind of plot: ``analysis.slams.plot(truth, kind=name)``.
+
+    Parameters
+    ----------
+    name
+        Name of the kind.
+    suits
+        For which fields ``kind="auto"`` takes it; by default for none. The kinds registered last are asked first.
+    """
+
+    def decorate(function: _Function) -> _Function:
+        PLOTS.register(name)(Plot(function, suits))
+        return function
+
+    return decorate
+
+
+def panels(
+    analysis: xr.Dataset,
+    truth: xr.Dataset | xr.DataArray | None = None,
+    obs: ObservationsLike | None = None,
+    *,
+    variable: Hashable | None = None,
+    time: Any = None,
+    level: float | None = None,
+    kind: str = "auto",
+) -> Figure:
+    """Draw an analysis: maps of one time, or for a small system its course in time.
+
+    Parameters
+    ----------
+    analysis
+        Result of ``ds.slams.assimilate``; without a dimension ``member`` there is no panel of the spread.
+    truth
+        Fields to compare with, on the grid of the analysis; without them nothing is said of errors.
+    obs
+        What was assimilated.
+    variable
+        What to draw; by default the first variable of the analysis, and in series all of them.
+    time
+        Time to draw, the nearest one there is; by default the middle of the analysis. Plots over time mark it.
+    level
+        Value of the vertical coordinate, the nearest one there is; by default the first level.
+    kind
+        "maps" of fields on a globe or a plane at one time; "hovmoeller" for one horizontal dimension and time; "series"
+        where there is nothing but time; "rank_histogram"; or what others have registered, see `register_plot`.
+        "auto" takes what suits the field.
+
+    Returns
+    -------
+    Figure
+        A matplotlib figure; ``figure.savefig(path)`` writes it.
+
+    Raises
+    ------
+    VariableError
+        If there is no such variable.
+    DimensionError
+        If no plot suits the dimensions of the field.
+    OptionError
+        If there is no such kind.
+    """
+    if kind == "auto":
+        kind = _suitable(pick(analysis, variable, "analysis"))
+    return PLOTS[kind].draw(analysis, truth, obs, variable=variable, time=time, level=level)
+
+
+def _suitable(field: xr.DataArray) -> str:
+    for name, plot in reversed(PLOTS.items()):
+        if plot.suits(field):
+            return name
+    msg = (
+        f"No plot suits {field.name!r} with dimensions {field.dims}: a map needs latitude and longitude, or axes X and "
+        "Y; a series needs one dimension beside 'member'. Select along the others with .isel or .sel first."
+    )
+    raise DimensionError(msg)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Choices
+# ---------------------------------------------------------------------------------------------------------------------
+def pick(fields: xr.Dataset | xr.DataArray, variable: Hashable | None, what: str) -> xr.DataArray:
+    """Return a variable, by default the first; `what` names the fields in the message.
+
+    Raises
+    ------
+    VariableError
+        If there is no such variable.
+    """
+    if isinstance(fields, xr.DataArray):
+        return fields
+    if variable is None and fields.data_vars:
+        variable = next(iter(fields.data_vars))
+    if variable not in fields.data_vars:
+        msg = f"The {what} has no variable {variable!r} to plot; it has {sorted(map(str, fields.data_vars))}."
+        raise VariableError(msg)
+    return fields[variable]
+
+
+def time_of(field: xr.DataArray) -> Hashable | None:
+    """Name of the time coordinate: dates, or the numbers of a small system."""
+    return schema.coordinate(field, "time") or ("time" if "time" in field.coords else None)
+
+
+def at_time(field: xr.DataArray, time: Any) -> xr.DataArray:
+    """Select the frame nearest to a time, by default that in the middle; a field without time stays as it is."""
+    name = time_of(field)
+    if name is None or name not in field.dims:
+        return field
+    labels = field.indexes[name]
+    if time is None:
+        return field.isel({name: len(labels) // 2})
+    return field.isel({name: labels.get_indexer([np.asarray(time)[()]], method="nearest")[0]})
+
+
+def at_level(field: xr.DataArray, level: float | None) -> xr.DataArray:
+    """Select the level nearest to a value, by default the first; a field without levels stays as it is."""
+    name = schema.coordinate(field, "level")
+    if name is None or name not in field.dims:
+        return field
+    values = field[name].values
+    return field.isel({name: 0 if level is None else int(np.argmin(abs(values - level)))})
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Truth, analysis, error and spread, with scales that make them comparable
+# ---------------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Panel:
+    """A field to draw in colours.
+
+    Attributes
+    ----------
+    title
+        What it shows.
+    field
+        Without members.
+    colours
+        Name of a colour map.
+    low, high
+        Ends of the scale.
+    """
+
+    title: str
+    field: xr.DataArray
+    colours: str
+    low: float
+    high: float
+
+
+def compared(ensemble: xr.DataArray, truth: xr.DataArray | None) -> list[Panel]:
+    """Truth, mean, error of the mean and spread, as far as they are there.
+
+    Truth and mean share one scale, and so do the size of the error and the spread.
+
+    Parameters
+    ----------
+    ensemble
+        Field with or without members.
+    truth
+        The same field, without members.
+    """
+    name, unit = ensemble.name, unit_text(ensemble.attrs.get("units"))
+    members = ensemble.sizes.get(MEMBER, 0)
+    mean = ensemble.mean(MEMBER) if MEMBER in ensemble.dims else ensemble
+    low, high = limits(mean) if truth is None else limits(mean, truth)
+    label = f"Analysis, mean of {members} members" if MEMBER in ensemble.dims else "Analysis"
+    found = [] if truth is None else [Panel("Truth", truth, colours_of(ensemble), low, high)]
+    found.append(Panel(label, mean, colours_of(ensemble), low, high))
+    error = None if truth is None else scores.bias(mean, truth, dims=[]).rename(name)
+    deviation = ensemble.std(MEMBER, ddof=1) if members > 1 else None
+    top = max((float(np.nanquantile(abs(f), 0.995)) for f in (error, deviation) if f is not None), default=1.0) or 1.0
+    if truth is not None and error is not None:
+        size = float(scores.rmse(mean, truth))
+        found.append(Panel(f"Error of the mean (RMSE {size:.2f}{unit})", error, ERROR_COLOURS, -top, top))
+    if deviation is not None:
+        size = float(scores.spread(ensemble, mean))
+        found.append(Panel(f"Spread of the members ({size:.2f}{unit})", deviation, SPREAD_COLOURS, 0.0, top))
+    return found
+
+
+def limits(*fields: xr.DataArray) -> tuple[float, float]:
+    """Colour limits that a few extreme cells do not dictate."""
+    values = np.concatenate([np.ravel(f.values) for f in fields])
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        return 0.0, 1.0
+    low, high = np.quantile(values, [0.002, 0.998])
+    return (float(low), float(high)) if high > low else (float(low) - 0.5, float(low) + 0.5)
+
+
+def extension(field: xr.DataArray, low: float, high: float) -> str:
+    """Return the ends at which a colour bar is open, as values lie beyond: "neither", "min", "max" or "both"."""
+    values = field.values[np.isfinite(field.values)]
+    over, under = bool((values > high).any()), bool((values < low).any())
+    return "both" if over and under else "max" if over else "min" if under else "neither"
+
+
+def colours_of(field: xr.DataArray) -> str:
+    """Colour map of a variable: greens and blues for water, else perceptually uniform."""
+    text = " ".join(str(field.attrs.get(k, "")) for k in ("standard_name", "long_name")).lower().replace("_", " ")
+    return "YlGnBu" if _WET.search(text) else SEQUENTIAL_COLOURS
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Words
+# ---------------------------------------------------------------------------------------------------------------------
+def in_words(field: xr.DataArray) -> str:
+    """Name of a variable for a title, and that of the data where it is another."""
+    name = str(field.attrs.get("long_name") or field.attrs.get("standard_name") or field.name).replace("_", " ")
+    text = name if name == field.name else f"{name} ({field.name})"
+    return text[0].upper() + text[1:]
+
+
+def unit_text(units: str | None) -> str:
+    """Units after a number, with a space; nothing for a pure number."""
+    return f" {units}" if units and units != "1" else ""
+
+
+def east(longitude: float) -> str:
+    """Format a longitude in degrees east or west."""
+    x = (longitude + 180) % 360 - 180
+    return f"{abs(x):g}°{'' if x in (0, -180) else 'E' if x > 0 else 'W'}"

@@ -1,0 +1,91 @@
+"""Rank histograms: whether the truth is one of the members, as far as one can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from xslams import scores
+from xslams.errors import DimensionError, VariableError
+from xslams.plot.base import at_level, in_words, pick, register_plot
+from xslams.scores.dimensions import MEMBER
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from xslams.observations.observation import ObservationsLike
+
+__all__ = ["rank_histogram", "rank_histograms"]
+
+
+@register_plot("rank_histogram")
+def rank_histograms(
+    analysis: xr.Dataset,
+    truth: xr.Dataset | xr.DataArray | None = None,
+    obs: ObservationsLike | None = None,
+    *,
+    variable: Hashable | None = None,
+    time: Any = None,
+    level: float | None = None,
+) -> Figure:
+    """Draw the rank histogram of one variable over all times, at one level; see `xslams.plot.panels`.
+
+    Observations and a time have no part in it.
+
+    Raises
+    ------
+    VariableError
+        If there is no truth.
+    DimensionError
+        If there are fewer than two members.
+    """
+    from matplotlib import pyplot as plt
+
+    field = at_level(pick(analysis, variable, "analysis"), level)
+    if truth is None:
+        msg = "A rank histogram needs the truth: analysis.slams.plot(truth, kind='rank_histogram')."
+        raise VariableError(msg)
+    if field.sizes.get(MEMBER, 0) < 2:
+        msg = f"A rank histogram needs two members or more; {field.name!r} has dimensions {field.dims}."
+        raise DimensionError(msg)
+    figure, ax = plt.subplots(figsize=(5, 3), layout="constrained")
+    true = at_level(pick(truth, field.name, "truth"), level)
+    rank_histogram(scores.rank_histogram(field, true), ax)
+    ax.set_title(in_words(field))
+    return figure
+
+
+def rank_histogram(histogram: xr.DataArray, ax: Axes | None = None) -> Axes:
+    """Draw a rank histogram, with the flat line of a calibrated ensemble.
+
+    Parameters
+    ----------
+    histogram
+        ``rank_histogram`` of `xslams.scores.score`; dimensions other than ``rank`` are averaged.
+    ax
+        Axes to draw in; by default new ones.
+
+    Returns
+    -------
+    Axes
+        Where it was drawn.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    if "rank" not in histogram.dims:
+        msg = f"A rank histogram has a dimension 'rank'; got {histogram.dims}. Pass score(truth)['rank_histogram']."
+        raise DimensionError(msg)
+    if ax is None:
+        from matplotlib import pyplot as plt
+
+        _, ax = plt.subplots(figsize=(5, 3), layout="constrained")
+    share = histogram.mean([d for d in histogram.dims if d != "rank"])
+    ax.bar(share["rank"], share, width=0.9, color="tab:blue")
+    ax.axhline(1 / share.sizes["rank"], color="black", linewidth=1, linestyle="--", label="calibrated")
+    ax.set(xlabel="members below the truth", ylabel="share of the area", title="Rank histogram")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.legend(frameon=False)
+    return ax

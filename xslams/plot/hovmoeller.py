@@ -1,0 +1,162 @@
+"""Hovmoeller diagrams of a system on a line or circle: place and time of every panel, and series of a few sites."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from xslams.errors import DimensionError
+from xslams.labels import schema
+from xslams.plot import observed
+from xslams.plot.base import (
+    Panel,
+    at_level,
+    colours_of,
+    compared,
+    east,
+    extension,
+    in_words,
+    limits,
+    pick,
+    register_plot,
+    time_of,
+    unit_text,
+)
+from xslams.plot.series import draw_observations, draw_series, legend, mark
+from xslams.scores.dimensions import MEMBER, space
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from xslams.observations.observation import ObservationsLike
+
+__all__ = ["hovmoeller"]
+
+#: Sites whose series are drawn.
+_SITES = 3
+
+
+def _suits(field: xr.DataArray) -> bool:
+    field = at_level(field, None)
+    site = space(field)
+    return len(site) == 1 and set(field.dims) - {MEMBER} == {time_of(field), *site} and site[0] in field.coords
+
+
+@register_plot("hovmoeller", suits=_suits)
+def hovmoeller(
+    analysis: xr.Dataset,
+    truth: xr.Dataset | xr.DataArray | None = None,
+    obs: ObservationsLike | None = None,
+    *,
+    variable: Hashable | None = None,
+    time: Any = None,
+    level: float | None = None,
+) -> Figure:
+    """Draw truth, observations, mean, error and spread over time and place, and below them the series of a few sites.
+
+    Arguments are those of `xslams.plot.panels`.
+
+    Raises
+    ------
+    DimensionError
+        If the variable has other dimensions than time, place and members.
+    """
+    from matplotlib import pyplot as plt
+
+    ensemble = at_level(pick(analysis, variable, "analysis"), level)
+    if not _suits(ensemble):
+        msg = (
+            f"A Hovmoeller diagram needs time and one horizontal dimension; {ensemble.name!r} has {ensemble.dims}. "
+            "Select along the others with .isel or .sel first."
+        )
+        raise DimensionError(msg)
+    ensemble = ensemble.load()
+    (site,) = space(ensemble)
+    when = time_of(ensemble)
+    assert when is not None
+    true = None if truth is None else at_level(pick(truth, ensemble.name, "truth"), level).load()
+    drawings = compared(ensemble, true)
+    mean = drawings[0 if true is None else 1]
+    seen = [(name, field) for name, field in observed.fields(obs) if observed.points(field, site) is not None]
+    rows: list[Panel] = [*drawings[: 0 if true is None else 1], *(_source(*s, mean) for s in seen)]
+    rows += drawings[0 if true is None else 1 :]
+
+    # Every panel has the same axis of time; colour bars stand in a column of their own, so that the axes align.
+    figure, axes = plt.subplots(
+        len(rows) + _SITES, 2, figsize=(10.0, 1.55 * len(rows) + 1.35 * _SITES + 0.6), sharex="col",
+        width_ratios=[1, 0.02], height_ratios=[1.2] * len(rows) + [1] * _SITES, layout="constrained",
+    )  # fmt: skip
+    for (ax, scale), panel in zip(axes, rows, strict=False):
+        _draw(ax, scale, panel, site, when)
+        mark(ax, time)
+    sites = [round((k + 0.5) * ensemble.sizes[site] / _SITES) for k in range(_SITES)]
+    for (ax, unused), index in zip(axes[len(rows) :], sites, strict=True):
+        unused.set_visible(False)
+        one = ensemble.isel({site: index})
+        draw_series(ax, one, None if true is None else true.isel({site: index}), when)
+        ax.set_title(f"Series at {_label(ensemble[site], float(one[site]))}", fontsize="medium", loc="left")
+        for _, field in seen:
+            if field.name == ensemble.name:
+                _observations_at(ax, field, ensemble[site], index)
+        mark(ax, time)
+    axes[-1, 0].set_xlabel(str(when))
+    legend(figure, axes[len(rows) :, 0], "lower")
+    figure.suptitle(in_words(ensemble))
+    return figure
+
+
+def _source(name: str, field: xr.DataArray, drawn: Panel) -> Panel:
+    """Observations on the scale of the analysis, if they are of the same variable."""
+    title = f"Observed by {name}: {field.name} ({int(field.notnull().sum())} values)"
+    bounds = (drawn.low, drawn.high) if field.name == drawn.field.name else limits(field)
+    return Panel(title, field, colours_of(field), *bounds)
+
+
+def _draw(ax: Axes, scale: Axes, panel: Panel, site: Hashable, when: Hashable) -> None:
+    """Colours over time and place: a mesh for fields, dots for observations."""
+    from matplotlib.ticker import MultipleLocator
+
+    field = panel.field
+    options: dict[str, Any] = {"cmap": panel.colours, "vmin": panel.low, "vmax": panel.high}
+    if panel.title.startswith("Observed"):
+        points = observed.points(field, site)
+        assert points is not None
+        times, places, values = points
+        drawn: Any = ax.scatter(times, places, c=values, s=7, **options)
+    else:
+        x, y = field[when].values, field[site].values
+        drawn = ax.pcolormesh(x, y, field.transpose(site, when).values, shading="nearest", rasterized=True, **options)
+        ax.set_ylim(y.min() - _half(y), y.max() + _half(y))
+    ax.set_facecolor("0.85")
+    ax.set_title(panel.title, fontsize="medium", loc="left")
+    ax.set_ylabel(str(site), fontsize="small")
+    ax.tick_params(labelsize="small")
+    if _is_circle(field[site]):
+        ax.yaxis.set_major_locator(MultipleLocator(90))
+        ax.yaxis.set_major_formatter(lambda y, _: east(y))
+    bar = ax.figure.colorbar(drawn, cax=scale, extend=extension(field, panel.low, panel.high))
+    bar.ax.tick_params(labelsize="small")
+    bar.set_label(unit_text(field.attrs.get("units")), fontsize="small")
+
+
+def _observations_at(ax: Axes, field: xr.DataArray, sites: xr.DataArray, index: int) -> None:
+    period = 360.0 if _is_circle(sites) else np.inf
+    draw_observations(ax, observed.points(field, sites.name), float(sites[index]), _half(sites.values) * 1.001, period)
+
+
+def _half(places: np.ndarray[Any, Any]) -> float:
+    """Half of the distance between sites."""
+    return float(np.ptp(places)) / max(places.size - 1, 1) / 2
+
+
+def _label(sites: xr.DataArray, value: float) -> str:
+    return f"{sites.name} {east(value) if _is_circle(sites) else f'{value:g}'}"
+
+
+def _is_circle(sites: xr.DataArray) -> bool:
+    """Whether places are longitudes."""
+    return sites.name == schema.coordinate(sites, "lon")

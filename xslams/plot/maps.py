@@ -1,0 +1,183 @@
+"""Maps of an analysis: truth, ensemble mean, error, spread, and what was observed, at one time and level."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from xslams.errors import DimensionError
+from xslams.labels import schema
+from xslams.plot import observed
+from xslams.plot.base import (
+    Panel,
+    at_level,
+    at_time,
+    colours_of,
+    compared,
+    extension,
+    in_words,
+    limits,
+    pick,
+    register_plot,
+    time_of,
+    unit_text,
+)
+from xslams.plot.surfaces import Surface, surface_of
+from xslams.scores.dimensions import MEMBER
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from xslams.observations.observation import ObservationsLike
+
+__all__ = ["maps"]
+
+_COLUMNS = 4
+
+
+@register_plot("maps", suits=lambda field: surface_of(field) is not None)
+def maps(
+    analysis: xr.Dataset,
+    truth: xr.Dataset | xr.DataArray | None = None,
+    obs: ObservationsLike | None = None,
+    *,
+    variable: Hashable | None = None,
+    time: Any = None,
+    level: float | None = None,
+) -> Figure:
+    """Draw one time and level of an analysis on a globe or a plane; see `xslams.plot.panels`.
+
+    Raises
+    ------
+    DimensionError
+        If there are other dimensions than those of a map, time, level and members.
+    """
+    field = pick(analysis, variable, "analysis")
+    ensemble, where = _select(field, time, level)
+    true = None
+    if truth is not None:
+        true, _ = _select(pick(truth, ensemble.name, "truth"), where.get("time"), level)
+    surface = surface_of(ensemble)
+    assert surface is not None  # `_select` has found it
+    drawings = compared(ensemble, true)
+    mean = drawings[0 if true is None else 1]
+    sources = [_observed_panel(source, seen, mean, where) for source, seen in _observed(obs, surface, where)]
+
+    # Observations begin a row of their own.
+    rows = 1 + -(-len(sources) // _COLUMNS)
+    columns = max(len(drawings), min(len(sources), _COLUMNS))
+    figure, grid = _figure(rows, columns, mean.field, surface)
+    axes = iter([*grid[0, : len(drawings)], *grid[1:].flat, *grid[0, len(drawings) :]])
+    for panel in drawings:
+        _map(next(axes), panel, surface, ensemble.attrs.get("units"))
+    for panel in sources:
+        ax = next(axes)
+        _map(ax, panel, surface, panel.field.attrs.get("units"))
+        surface.decorate(ax, mean.field)
+    for ax in axes:
+        ax.set_visible(False)
+    figure.suptitle(_headline(ensemble, where))
+    return figure
+
+
+def _select(field: xr.DataArray, time: Any, level: float | None) -> tuple[xr.DataArray, dict[str, Any]]:
+    """One time and level of a field, loaded, and the labels of what was selected."""
+    where: dict[str, Any] = {}
+    when, height = time_of(field), schema.coordinate(field, "level")
+    if when in field.dims:
+        field = at_time(field, time)
+        where["time"] = field[when].values
+    if height in field.dims:
+        field = at_level(field, level)
+        where["level"] = field[height]
+    rest = [d for d in field.dims if d != MEMBER]
+    surface = surface_of(field)
+    place = None if surface is None else surface.coordinates(field)
+    if place is None or len(rest) != 2:
+        msg = (
+            f"A map needs latitude and longitude and nothing else; {field.name!r} has {rest} left after time and level "
+            "were selected. Select along the others with .isel or .sel first."
+        )
+        raise DimensionError(msg)
+    return field.transpose(..., *(c.name for c in place if c.name in field.dims)).load(), where
+
+
+def _observed(
+    obs: ObservationsLike | None, surface: Surface, where: dict[str, Any]
+) -> Iterator[tuple[str, xr.DataArray]]:
+    """Source and values of every variable at one time, and at the level nearest to the one drawn."""
+    for source, field in observed.fields(obs):
+        if surface.coordinates(field) is None:
+            continue
+        if "time" in where:
+            field = at_time(field, where["time"])
+        yield source, at_level(field, float(where["level"]) if "level" in where else None).load()
+
+
+def _observed_panel(source: str, field: xr.DataArray, drawn: Panel, where: dict[str, Any]) -> Panel:
+    height = schema.coordinate(field, "level")
+    label = f" at {_label(field[height])}" if height is not None and field[height].ndim == 0 else ""
+    title = f"Observed by {source}: {field.name}{label} ({int(field.notnull().sum())} values)"
+    # What is drawn is compared with its observations on the same scale.
+    same = field.name == drawn.field.name and ("level" not in where or _level(field, where) == float(where["level"]))
+    return Panel(title, field, colours_of(field), *((drawn.low, drawn.high) if same else limits(field)))
+
+
+def _level(field: xr.DataArray, where: dict[str, Any]) -> float | None:
+    name = where["level"].name
+    return float(field.coords[name]) if name in field.coords and field.coords[name].ndim == 0 else None
+
+
+def _figure(rows: int, columns: int, field: xr.DataArray, surface: Surface) -> tuple[Figure, Any]:
+    from matplotlib import pyplot as plt
+
+    vertical, horizontal = (field[d] for d in field.dims[-2:])
+    shape = np.ptp(vertical.values) / max(float(np.ptp(horizontal.values)), 1e-9) * surface.aspect(vertical)
+    height = 4.0 * np.clip(shape, 0.35, 1.4) + 1.0
+    figure, axes = plt.subplots(rows, columns, figsize=(4.6 * columns, height * rows + 0.4), squeeze=False)
+    figure.set_layout_engine("constrained", h_pad=0.1)
+    return figure, axes
+
+
+def _map(ax: Axes, panel: Panel, surface: Surface, units: str | None) -> None:
+    field = panel.field
+    place = surface.coordinates(field)
+    assert place is not None
+    y, x = place
+    options: dict[str, Any] = {"cmap": panel.colours, "vmin": panel.low, "vmax": panel.high}
+    if y.dims == x.dims:
+        known = field.notnull().values
+        drawn: Any = ax.scatter(x.values[known], y.values[known], c=field.values[known], s=9, **options)
+    else:
+        values = field.transpose(*y.dims, *x.dims).values
+        drawn = ax.pcolormesh(x.values, y.values, values, shading="nearest", rasterized=True, **options)
+    ax.set_facecolor("0.8")
+    ax.set_title(panel.title, fontsize="medium")
+    surface.decorate(ax, field)
+    bar = ax.figure.colorbar(
+        drawn, ax=ax, orientation="horizontal", extend=extension(field, panel.low, panel.high), pad=0.02, aspect=40
+    )
+    bar.set_label(f"{field.name} [{units}]" if unit_text(units) else str(field.name))
+
+
+def _label(level: xr.DataArray) -> str:
+    return f"{level.name} {float(level):g}{unit_text(level.attrs.get('units'))}"
+
+
+def _headline(field: xr.DataArray, where: dict[str, Any]) -> str:
+    text = in_words(field)
+    if "level" in where:
+        text += f" at {_label(where['level'])}"
+    if "time" in where:
+        text += f", {_when(where['time'])}"
+    return text
+
+
+def _when(time: Any) -> str:
+    if np.issubdtype(time.dtype, np.datetime64):
+        return str(np.datetime_as_string(time, "m")).replace("T", " ").removesuffix(" 00:00")
+    return f"time {time[()]:g}" if np.issubdtype(time.dtype, np.number) else str(time)

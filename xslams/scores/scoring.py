@@ -1,0 +1,69 @@
+"""All scores of all variables in one Dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import xarray as xr
+
+from xslams.scores.base import SCORES
+from xslams.scores.dimensions import MEMBER
+from xslams.scores.matching import pairs
+
+__all__ = ["score"]
+
+
+def score(
+    analysis: xr.Dataset | xr.DataArray,
+    truth: xr.Dataset | xr.DataArray,
+    *,
+    dims: Sequence[Hashable] | None = None,
+) -> xr.Dataset:
+    """Score every variable that analysis and truth share.
+
+    Parameters
+    ----------
+    analysis
+        Fields with or without a dimension ``member``.
+    truth
+        Fields on the same grid, in any order of latitudes; times that only one of the two has are left out.
+    dims
+        Dimensions to average over; by default time and the horizontal ones, so that levels stay.
+
+    Returns
+    -------
+    Dataset
+        ``rmse``, ``bias`` and ``crps``, which is the mean absolute error where there are no members; for an ensemble
+        also ``spread``, ``spread_skill`` and ``rank_histogram``; for fields in space also ``wasserstein``; and scores
+        that others have registered, see `register_score`. Where several variables are scored, each name is preceded by
+        that of its variable: ``t_rmse``. Lazy where an input is.
+
+    Raises
+    ------
+    VariableError
+        If no variable is in both.
+    GridError
+        If grids or levels differ.
+    CoverageError
+        If no time is in both.
+    """
+    scored = {name: _score_variable(a, t, dims) for name, (a, t) in pairs(analysis, truth).items()}
+    if len(scored) == 1:
+        (result,) = scored.values()
+    else:
+        result = xr.merge(
+            [part.rename({k: f"{name}_{k}" for k in part.data_vars}) for name, part in scored.items()],
+            compat="override", join="outer", combine_attrs="drop",
+        )  # fmt: skip
+    result.attrs = {
+        "Conventions": "CF-1.11",
+        "title": "Area-weighted scores of " + ", ".join(str(name) for name in scored),
+    }
+    return result
+
+
+def _score_variable(analysis: xr.DataArray, truth: xr.DataArray, dims: Sequence[Hashable] | None) -> xr.Dataset:
+    chosen = {name: s.function for name, s in SCORES.items() if s.suits(analysis, truth, dims)}
+    if analysis.sizes.get(MEMBER) == 1:
+        analysis = analysis.isel({MEMBER: 0}, drop=True)
+    return xr.Dataset({name: function(analysis, truth, dims) for name, function in chosen.items()})
