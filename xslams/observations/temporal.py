@@ -23,10 +23,11 @@ import numpy.typing as npt
 import scipy.sparse as sp
 import xarray as xr
 
-from xslams.labels.coordinates import hours, is_time
+from xslams.errors import DimensionError
+from xslams.labels.coordinates import coordinate, hours, is_time, listed
 from xslams.typing import FloatArray
 
-__all__ = ["TimeMatch", "averaging_period", "bounds_of", "calendar_of", "is_sum", "match_times", "period_lengths"]
+__all__ = ["TimeMatch", "bounds_of", "is_sum", "match_times", "matched", "period_lengths", "time_of"]
 
 _PERIOD = re.compile(r"(\d+)-(\d+)-(\d+)(?:[ T](\d+):(\d+)(?::(\d+))?)?")
 _SECOND = 1.0 / 3600.0
@@ -106,6 +107,62 @@ class TimeMatch:
         return replace(self, weights=weights)
 
 
+def time_of(da: xr.DataArray, source: str) -> str:
+    """Name of the time coordinate of some data."""
+    at = coordinate(da, "time")
+    if at is None:
+        called = f" ({'time'!r} is of type {da['time'].dtype}, which is no time)" if "time" in da.coords else ""
+        msg = (
+            f"Source {source!r}: {str(da.name)!r} has no time coordinate among {listed(da.coords)}{called}. "
+            "Assign one: .assign_coords(time=pandas.to_datetime(...))."
+        )
+        raise DimensionError(msg)
+    return at
+
+
+def matched(
+    ds: xr.Dataset,
+    da: xr.DataArray,
+    at: str,
+    frames: xr.DataArray,
+    step: float,
+    tolerance: float | None,
+    source: str,
+) -> TimeMatch:
+    """Match the time stamps of some data with frames.
+
+    Parameters
+    ----------
+    ds, da
+        Dataset that may hold the bounds of times, and the data.
+    at
+        Name of the time coordinate of the data.
+    frames, step, tolerance
+        As for `match_times`.
+    source
+        Name of the source, for messages.
+
+    Raises
+    ------
+    DimensionError
+        If times repeat, are missing or are not understood.
+    """
+    stamps = da[at]
+    if stamps.dims == (at,) and (repeated := int(stamps.to_index().duplicated().sum())):
+        msg = (
+            f"Source {source!r}: {repeated} of {stamps.size} times repeat an earlier one. "
+            f"Drop or average them: .drop_duplicates({at!r}) or .groupby({at!r}).mean()."
+        )
+        raise DimensionError(msg)
+    try:
+        hours(stamps)
+    except DimensionError as e:
+        msg = f"Source {source!r}: {e}"
+        raise DimensionError(msg) from e
+    limits = bounds_of(ds, stamps)
+    return match_times(stamps, frames, step, tolerance=tolerance, attrs=da.attrs, bounds=limits)
+
+
 def match_times(
     time: xr.DataArray,
     frames: xr.DataArray,
@@ -151,7 +208,7 @@ def match_times(
     array([[0., 1., 0.],
            [0., 0., 1.]])
     """
-    calendars = [calendar_of(time), calendar_of(frames)]
+    calendars = [_calendar_of(time), _calendar_of(frames)]
     clock: Clock = hours if calendars[0] == calendars[1] else lambda stamps: _translated(stamps, calendars[1])
     at, frame = clock(time).ravel(), hours(frames)
     undated = int(np.isnan(at).sum())
@@ -283,7 +340,7 @@ def _methods(attrs: Mapping[Any, Any]) -> str:
     return str(attrs.get("cell_methods", "")).replace(" ", "")
 
 
-def averaging_period(text: object) -> tuple[int, float] | None:
+def _averaging_period(text: object) -> tuple[int, float] | None:
     """Months and hours of a period as NOAA writes it, ``0000-00-01 00:00:00``; None where this is none."""
     found = _PERIOD.match(str(text)) if text is not None else None
     if found is None:
@@ -292,7 +349,7 @@ def averaging_period(text: object) -> tuple[int, float] | None:
     return 12 * years + months, 24.0 * days + hour + minute / 60.0 + second / 3600.0
 
 
-def calendar_of(time: xr.DataArray) -> str:
+def _calendar_of(time: xr.DataArray) -> str:
     """Name of the calendar of times, one for all that are the same today."""
     hours(time.isel(dict.fromkeys(time.dims, slice(1))))  # raises where these are no times
     name = str(time.dt.calendar)
@@ -311,7 +368,7 @@ def _windows(
     if "time:point" in methods:
         return None
     for text in (time.attrs.get("avg_period"), time.attrs.get("delta_t"), attrs.get("avg_period")):
-        period = averaging_period(text)
+        period = _averaging_period(text)
         if period is None:
             continue
         months, length = period
