@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xslams.errors import ChunkError, DimensionError, GridError, SlamsError, SlamsWarning, VariableError
+from xslams.errors import ChunkError, DimensionError, GridError, OptionError, SlamsError, SlamsWarning, VariableError
 from xslams.regrid import regrid
 from xslams.spec import Spec, VariableSpec
 
@@ -301,11 +301,11 @@ def test_edges():
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda: regrid(example(), TARGET, "cubic"), GridError, "'cubic'"),
-        (lambda: regrid(example(), TARGET, engine="cdo"), GridError, "'cdo'"),
-        (lambda: regrid(example(), TARGET, edges="straight"), GridError, "'straight'"),
+        (lambda: regrid(example(), TARGET, "cubic"), OptionError, "'cubic'"),
+        (lambda: regrid(example(), TARGET, engine="cdo"), OptionError, "'cdo'"),
+        (lambda: regrid(example(), TARGET, edges="straight"), OptionError, "'straight'"),
         (lambda: regrid(example().drop_vars("lat"), TARGET), DimensionError, "no latitude"),
-        (lambda: regrid(example(), xr.Dataset()), DimensionError, "target has no latitude"),
+        (lambda: regrid(example(), xr.Dataset()), DimensionError, "target is not understood. Found no latitude"),
         (lambda: regrid(example(), 2.5), DimensionError, "target of type float; expected a Dataset"),
         (lambda: regrid(example(), "speedy-t30"), DimensionError, r"open_model\('speedy-t30'\)"),
         (lambda: regrid(example(lat=3)["t"], TARGET), ChunkError, "'lat' of 't' is split"),

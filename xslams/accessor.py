@@ -430,10 +430,10 @@ class SlamsAccessor:
 
     def _recognised(self) -> list[tuple[str, str]]:
         """Rows of the repr; the coordinates alone are read."""
-        from xslams.labels import schema
+        from xslams.labels.recognise import inspect
 
         ds = self._ds
-        found = schema.inspect(ds)
+        found = inspect(ds)
         rows = [("variables", ", ".join(f"{n} ({ds[n].attrs.get('units', 'no units')})" for n in found.variables))]
         if found.time is not None:
             step = f" every {found.time_step:g} h" if found.time_step else ""

@@ -87,7 +87,7 @@ def cost(count: int, kind: str) -> list[str]:
     import torch
 
     from xslams.inference.operators import FieldOperator
-    from xslams.labels.schema import year_fraction
+    from xslams.labels.calendar import year_fraction
 
     model = xslams.open_model("speedy-t30")
     data = reports(count)

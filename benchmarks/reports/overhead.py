@@ -23,7 +23,7 @@ import xslams
 from benchmarks.references.enoi import observe
 from xslams import observations
 from xslams.inference.arrays import assimilate_arrays
-from xslams.labels import schema
+from xslams.labels.calendar import time_labels, year_fraction
 from xslams.options import ComputeOptions, SamplerOptions
 from xslams.pipeline.windows import analysis_windows
 
@@ -57,7 +57,7 @@ def main() -> None:
     for segment in cut:
         frames = truth["time"][segment.start : segment.stop]
         arrays = [s.bind(model.spec, frames).likelihood() for s in observations.as_observations(sources)]
-        prepared.append((schema.year_fraction(frames), schema.time_labels(frames), arrays))
+        prepared.append((year_fraction(frames), time_labels(frames), arrays))
 
     def bare() -> None:
         for fraction, labels, arrays in prepared:

@@ -25,7 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import xarray as xr
 
-from xslams.geometry import geometry_of
+from xslams.labels.grid import geometry_of
 from xslams.regrid import regrid
 from xslams.weights import grid_weights, store
 

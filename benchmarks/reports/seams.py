@@ -20,7 +20,7 @@ import xarray as xr
 import xslams
 from benchmarks.references.enoi import observe
 from xslams.inference.arrays import climatology_arrays
-from xslams.labels.schema import year_fraction
+from xslams.labels.calendar import year_fraction
 from xslams.pipeline import windows
 
 

@@ -10,7 +10,7 @@ import xarray as xr
 import xslams
 from benchmarks.cases import ncep as case
 from xslams.inference.arrays import climatology_arrays
-from xslams.labels.schema import year_fraction
+from xslams.labels.calendar import year_fraction
 
 
 def test_calibration_recovers_bias_and_error() -> None:

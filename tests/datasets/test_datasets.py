@@ -31,7 +31,7 @@ from xslams.datasets import arguments, cache, chaosbench, stations
 from xslams.datasets.netcdf import Field, check_file, clean, join, open_file
 from xslams.datasets.stations import utc_offset
 from xslams.errors import DatasetError, OptionError, SlamsWarning
-from xslams.labels.coordinates import grid_of
+from xslams.labels.grid import grid_of
 from xslams.labels.units import unit_factors
 from xslams.observations.temporal import match_times
 

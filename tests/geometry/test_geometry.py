@@ -9,16 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xslams.errors import DimensionError, GridError
-from xslams.geometry import (
-    Curvilinear,
-    Points,
-    cell_edges,
-    gaussian_edges,
-    geometry_of,
-    lat_intervals,
-    lon_intervals,
-)
-from xslams.labels.coordinates import Grid
+from xslams.geometry import Curvilinear, Grid, Points, cell_edges, gaussian_edges
+from xslams.labels.grid import geometry_of
 
 
 def gaussian(n):
@@ -63,13 +55,13 @@ def bounded(lat, lon, lat_bounds, lon_bounds):
 def test_bounds_in_any_order_and_convention():
     ds = bounded([10.0, -10.0], [0.0, 90.0, 240.0], [[20, 0], [-20, 0]], [[350, 20], [100, 80], [-125, -115]])
     grid = geometry_of(ds)
-    assert lat_intervals(grid).tolist() == [[0, 20], [-20, 0]]
-    assert lon_intervals(grid).tolist() == [[-10, 20], [80, 100], [235, 245]]
+    assert grid.lat_intervals.tolist() == [[0, 20], [-20, 0]]
+    assert grid.lon_intervals.tolist() == [[-10, 20], [80, 100], [235, 245]]
     # Bounds may have gone from the attributes to the encoding when the file was decoded.
     ds.lon.encoding["bounds"] = ds.lon.attrs.pop("bounds")
-    assert lon_intervals(geometry_of(ds)).tolist() == [[-10, 20], [80, 100], [235, 245]]
+    assert geometry_of(ds).lon_intervals.tolist() == [[-10, 20], [80, 100], [235, 245]]
     wide = bounded([0.0], [180.0], [[-90, 90]], [[0, 360]])
-    assert lon_intervals(geometry_of(wide)).tolist() == [[0, 360]]
+    assert geometry_of(wide).lon_intervals.tolist() == [[0, 360]]
 
 
 @pytest.mark.parametrize(
@@ -168,3 +160,11 @@ def test_a_rotated_pole_is_no_latitude():
     geometry = geometry_of(ds)
     assert isinstance(geometry, Curvilinear)
     np.testing.assert_array_equal(geometry.lon, lon)
+
+
+def test_cell_edges_close_at_the_poles():
+    gauss = np.rad2deg(np.arcsin(np.polynomial.legendre.leggauss(48)[0]))
+    for lat in (gauss, np.linspace(-87.2, 87.2, 48), np.linspace(-90, 90, 19)):
+        edges = cell_edges(lat, latitude=True)
+        assert edges[0] == -90
+        assert edges[-1] == 90

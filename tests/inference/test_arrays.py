@@ -19,7 +19,7 @@ from xslams.inference.samplers import sample
 from xslams.likelihood import ErrorModel, SourceLikelihood
 from xslams.linalg.covariances import error_covariance
 from xslams.model import Model
-from xslams.priors.denoiser import TrajectoryDenoiser
+from xslams.priors.latent_denoiser import TrajectoryDenoiser
 
 LENGTH = 5
 SEASON = np.arange(LENGTH) / 365.25

@@ -18,7 +18,7 @@ from xslams.inference.decoder_errors import completed
 from xslams.inference.observation_operator import linearize
 from xslams.inference.operator_checks import check_function
 from xslams.inference.operators import FieldOperator, FunctionOperator
-from xslams.labels.schema import time_labels, year_fraction
+from xslams.labels.calendar import time_labels, year_fraction
 from xslams.likelihood import ErrorModel, SourceLikelihood
 from xslams.linalg.autodiff import jacobian_product
 from xslams.testing import check_adjoint, example_fields

@@ -13,8 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xslams.errors import ChunkError, DimensionError, GridError, UnitError, VariableError
-from xslams.labels import schema
+from xslams.geometry import is_periodic
+from xslams.labels.calendar import time_labels, year_fraction
+from xslams.labels.channels import check_time, from_channels, to_channels
+from xslams.labels.coordinates import coordinate
+from xslams.labels.recognise import inspect
 from xslams.labels.units import convert_units, unit_factors
+from xslams.labels.variables import match_variables
 from xslams.spec import Spec, VariableSpec
 
 LAT = np.array([-60.0, -20.0, 20.0, 60.0])
@@ -77,7 +82,7 @@ def never(*args, **kwargs):
 )
 def test_inspect_real_grids(shared_data: Path, file, level, variables, shape):
     with xr.open_dataset(shared_data / file) as ds:
-        found = schema.inspect(ds)
+        found = inspect(ds)
     assert (found.time, found.level, set(found.variables)) == ("time", level, variables)
     assert found.grid is not None
     assert found.grid.shape == shape
@@ -85,7 +90,7 @@ def test_inspect_real_grids(shared_data: Path, file, level, variables, shape):
 
 def test_inspect_real_stations(shared_data: Path):
     with xr.open_dataset(shared_data / "uscrn_daily_2013_2015.nc") as ds:
-        found = schema.inspect(ds)
+        found = inspect(ds)
     assert (found.lat, found.lon, found.time, found.grid) == ("lat", "lon", "time", None)
     assert "Points" in " ".join(found.problems)
 
@@ -103,18 +108,18 @@ def test_inspect_real_stations(shared_data: Path):
     ],
 )
 def test_inspect_never_raises(ds):
-    assert schema.inspect(ds).problems
+    assert inspect(ds).problems
 
 
 @pytest.mark.parametrize("name", ["latitude", "lat", "nav_lat", "breite"])
 def test_coordinates_by_attributes_or_name(name):
     ds = xr.Dataset(coords={name: (name, [1.0, 2.0], {"standard_name": "latitude"} if name == "breite" else {})})
-    assert schema.coordinate(ds, "lat") == name
+    assert coordinate(ds, "lat") == name
 
 
 def test_projection_axes_are_no_longitudes():
     ds = xr.Dataset(coords={"x": ("x", [0.0, 1e6], {"axis": "X", "units": "m"})})
-    assert schema.coordinate(ds, "lon") is None
+    assert coordinate(ds, "lon") is None
 
 
 @pytest.mark.parametrize(
@@ -129,7 +134,7 @@ def test_projection_axes_are_no_longitudes():
     ],
 )
 def test_periodic(lon, periodic):
-    assert schema.is_periodic(lon) is periodic
+    assert is_periodic(lon) is periodic
 
 
 # --- variables and units -----------------------------------------------------------------------------------------
@@ -137,25 +142,25 @@ def test_periodic(lon, periodic):
 
 def test_match_by_name_then_standard_name():
     ds = state().rename(ps="pressure")
-    assert schema.match_variables(ds, SPEC.variables) == {"t": "t", "ps": "pressure", "pr": "pr"}
+    assert match_variables(ds, SPEC.variables) == {"t": "t", "ps": "pressure", "pr": "pr"}
 
 
 def test_levels_tell_two_temperatures_apart():
     ds = state().rename(t="ta")
     ds["tas"] = ds.ta.isel(plev=0, drop=True)
-    assert schema.match_variables(ds, SPEC.variables[:1]) == {"t": "ta"}
+    assert match_variables(ds, SPEC.variables[:1]) == {"t": "ta"}
 
 
 def test_same_name_of_another_quantity_does_not_match():
     ds = state()
     ds["pr"].attrs["standard_name"] = "air_pressure"
     with pytest.raises(VariableError, match="the one of this name is 'air_pressure'"):
-        schema.match_variables(ds, SPEC.variables)
+        match_variables(ds, SPEC.variables)
 
 
 def test_every_missing_variable_is_listed():
     with pytest.raises(VariableError, match=r"(?s)'t' \(K\).*'ps' \(hPa\)") as caught:
-        schema.match_variables(state()[["pr"]], SPEC.variables)
+        match_variables(state()[["pr"]], SPEC.variables)
     assert "ds.rename" in str(caught.value)
 
 
@@ -163,7 +168,7 @@ def test_ambiguous_variables_are_an_error_even_where_missing_ones_are_not():
     ds = state().rename(ps="a")
     ds["b"] = ds.a
     with pytest.raises(VariableError, match="shared by 'a', 'b'"):
-        schema.match_variables(ds, SPEC.variables, allow_missing=True)
+        match_variables(ds, SPEC.variables, allow_missing=True)
 
 
 @pytest.mark.parametrize(
@@ -201,16 +206,16 @@ def test_units_that_do_not_convert(units, words):
 def test_year_fraction_and_labels_agree_between_kinds_of_time():
     numpy_time = xr.Dataset(coords={"time": pd.date_range("1999-12-30", periods=400, freq="36h")}).time
     cf_time = xr.Dataset(coords={"time": numpy_time}).convert_calendar("standard", use_cftime=True).time
-    assert (schema.time_labels(numpy_time) == schema.time_labels(cf_time)).all()
-    assert np.allclose(schema.year_fraction(numpy_time), schema.year_fraction(cf_time))
-    fraction = schema.year_fraction(numpy_time)
+    assert (time_labels(numpy_time) == time_labels(cf_time)).all()
+    assert np.allclose(year_fraction(numpy_time), year_fraction(cf_time))
+    fraction = year_fraction(numpy_time)
     assert ((fraction >= 0) & (fraction < 1)).all()
 
 
 def test_times_before_the_epoch_and_beyond_nanoseconds():
     time = xr.DataArray(np.array(["0850-01-01T06", "1969-12-31T23"], "M8[s]"), dims="time")
-    assert schema.time_labels(time)[1] == -1
-    assert schema.time_labels(time)[0] % 24 == 6
+    assert time_labels(time)[1] == -1
+    assert time_labels(time)[0] % 24 == 6
 
 
 @pytest.mark.parametrize(
@@ -238,11 +243,11 @@ def test_times_before_the_epoch_and_beyond_nanoseconds():
 )
 def test_bad_input(change, error, words):
     with pytest.raises(error, match=words):
-        schema.to_channels(change(state()), SPEC)
+        to_channels(change(state()), SPEC)
 
 
 def test_gaps_in_time_are_allowed():
-    schema.check_time(state(6).isel(time=[0, 1, 4, 5]), SPEC)
+    check_time(state(6).isel(time=[0, 1, 4, 5]), SPEC)
 
 
 # --- channels ----------------------------------------------------------------------------------------------------
@@ -258,7 +263,7 @@ def test_gaps_in_time_are_allowed():
 )
 def test_channels_do_not_depend_on_the_layout_of_the_data(flip_lat, west, flip_levels, order, kelvin, lazy):
     ds = state()
-    expected = schema.to_channels(ds, SPEC)
+    expected = to_channels(ds, SPEC)
     assert expected.dims == ("time", "channel", "lat", "lon")
     assert np.array_equal(expected[:, :2], ds.t)
     other = ds.transpose(*order)
@@ -273,8 +278,8 @@ def test_channels_do_not_depend_on_the_layout_of_the_data(flip_lat, west, flip_l
     if lazy:
         other = other.chunk(time=1)
     with dask.config.set(scheduler=never):
-        got = schema.to_channels(other, SPEC)
-        back = schema.from_channels(got, SPEC, other)
+        got = to_channels(other, SPEC)
+        back = from_channels(got, SPEC, other)
     assert (got.chunks is not None) is lazy
     np.testing.assert_allclose(got, expected, rtol=1e-13)
     for name in ds:
@@ -288,21 +293,21 @@ def test_channels_do_not_depend_on_the_layout_of_the_data(flip_lat, west, flip_l
 def test_level_units_are_converted():
     ds = state()
     ds = ds.assign_coords(plev=("plev", [850.0, 500.0], {"units": "hPa", "axis": "Z"}))
-    assert np.array_equal(schema.to_channels(ds, SPEC), schema.to_channels(state(), SPEC))
+    assert np.array_equal(to_channels(ds, SPEC), to_channels(state(), SPEC))
 
 
 def test_missing_variables_are_nan_where_allowed():
-    got = schema.to_channels(state().drop_vars("ps"), SPEC, allow_missing=True)
+    got = to_channels(state().drop_vars("ps"), SPEC, allow_missing=True)
     assert got.isnull().any(("time", "lat", "lon")).values.tolist() == [False, False, True, False]
 
 
 def test_roles():
-    assert schema.to_channels(state().drop_vars("pr"), SPEC, roles=("state",)).sizes["channel"] == 3
+    assert to_channels(state().drop_vars("pr"), SPEC, roles=("state",)).sizes["channel"] == 3
 
 
 def test_from_channels_makes_members_realizations():
     values = np.zeros((5, 3, SPEC.state_channels, 4, 6))
-    ds = schema.from_channels(values, SPEC, state(), member=range(5))
+    ds = from_channels(values, SPEC, state(), member=range(5))
     assert ds.t.dims == ("member", "time", "plev", "lat", "lon")
     assert ds.member.attrs["standard_name"] == "realization"
     assert set(ds) == {"t", "ps"}
@@ -311,4 +316,4 @@ def test_from_channels_makes_members_realizations():
 
 def test_from_channels_counts_channels():
     with pytest.raises(DimensionError, match="3 state channels and 4 in all"):
-        schema.from_channels(np.zeros((3, 2, 4, 6)), SPEC, state())
+        from_channels(np.zeros((3, 2, 4, 6)), SPEC, state())

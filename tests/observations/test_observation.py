@@ -25,7 +25,7 @@ from xslams.errors import (
     UnitError,
     VariableError,
 )
-from xslams.labels.schema import to_channels
+from xslams.labels.channels import to_channels
 from xslams.observations import Observation, as_observations, background_observation, simulate_observations
 from xslams.spec import Spec, VariableSpec
 
@@ -381,7 +381,7 @@ def test_cftime_of_the_same_calendar():
             ObservationError,
             "which month is which.*assign_coords",
         ),
-        (lambda: Observation(stations().drop_vars("lat"), error=1.0), DimensionError, "no latitude and longitude"),
+        (lambda: Observation(stations().drop_vars("lat"), error=1.0), DimensionError, "Found no latitude coordinate"),
         (lambda: Observation(stations().drop_vars("level"), error=1.0), ObservationError, "at which level"),
         (lambda: Observation(stations(level=5.0), error=1.0), CoverageError, "levels lie outside.*1000, 850, 500 hPa"),
         (lambda: Observation(stations().expand_dims(member=2), error=1.0), DimensionError, "varies along 'member'"),

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tests.problems.observed import LAT, LON, SPEC, audited, field, reports, state
 from xslams.errors import CoverageError, ObservationError, SlamsWarning
-from xslams.labels.coordinates import Grid
+from xslams.geometry import Grid
+from xslams.labels.grid import grid_of_spec
 from xslams.likelihood import StudentT
 from xslams.observations import REASONS, Observation, QualityControl, reduced
 from xslams.observations.flags import accepted, passes
@@ -203,7 +204,7 @@ def test_variance_within_a_square_is_that_of_random_fields():
     rng = np.random.default_rng(0)
     a, b = rng.random((2, 400_000, 2))
     data = reports([[1.0]])
-    constant = within_cell(data, Grid.of_spec(SPEC), "bilinear")
+    constant = within_cell(data, grid_of_spec(SPEC), "bilinear")
     assert constant == pytest.approx(np.mean(np.sum((a - b) ** 2, axis=1) ** (1 / 3)), rel=2e-3)
 
 

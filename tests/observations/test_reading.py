@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from tests.problems.observed import LAT, LEVELS, LON, SPEC, audited, field, reports, state
 from xslams.errors import CoverageError, ObservationError, SlamsWarning, UnitError, VariableError
-from xslams.labels.schema import match_variables
 from xslams.labels.units import unit_factors
+from xslams.labels.variables import match_variables
 from xslams.observations import Observation
 from xslams.observations.temporal import match_times
 from xslams.spec import Spec, VariableSpec

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import xslams
 from xslams.errors import SlamsWarning, VariableError
 from xslams.inference.arrays import climatology_arrays, complete_errors, observe_arrays, variogram_arrays
-from xslams.labels.schema import year_fraction
+from xslams.labels.calendar import year_fraction
 from xslams.likelihood import ErrorModel, Huber, SharedBias, SourceLikelihood
 from xslams.observations import (
     COLUMNS,

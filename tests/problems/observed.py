@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xslams.labels.schema import to_channels
+from xslams.labels.channels import to_channels
 from xslams.observations import AuditedLikelihood, Observation, reduced
 from xslams.spec import Spec, VariableSpec
 

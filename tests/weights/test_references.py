@@ -10,8 +10,8 @@ import xarray as xr
 
 from tests.problems import cdo as reference
 from tests.problems import esmf as reference_esmf
-from xslams.geometry import geometry_of
-from xslams.labels.coordinates import Grid
+from xslams.geometry import Grid
+from xslams.labels.grid import geometry_of
 from xslams.regrid import regrid
 from xslams.weights import grid_weights, overlaps, point_weights
 

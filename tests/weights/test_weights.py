@@ -11,18 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xslams.errors import GridError
-from xslams.geometry import Curvilinear, Points
-from xslams.labels.coordinates import Grid
+from xslams.geometry import Curvilinear, Grid, Points, unit_vectors
 from xslams.weights import (
     cell_areas,
-    cell_edges,
-    cell_weights,
     grid_weights,
     overlaps,
     point_weights,
     row_kron,
 )
-from xslams.weights.curvilinear import polygons_of, unit_vectors
 from xslams.weights.polygons import areas
 from xslams.weights.polygons import overlaps as shared_areas
 
@@ -352,7 +348,7 @@ def test_curvilinear_cells_conserve(source, seed):
 def test_two_ways_to_the_same_areas(source, target):
     """Arcs in closed form, and polygons that are cut."""
     a, area = overlaps(source, target)
-    b, other = shared_areas(polygons_of(source), polygons_of(target))
+    b, other = shared_areas(source.cells(), target.cells())
     np.testing.assert_allclose(area, other, rtol=1e-9)
     np.testing.assert_allclose(a.toarray(), b.toarray(), atol=1e-10 * area.max())
 
@@ -377,8 +373,11 @@ def test_cells_half_covered_count():
         lon = np.stack([edges[:-1], edges[1:]], axis=1)
         return Grid(np.array([15.0]), lon.mean(axis=1), lat_bounds=np.array([[5.0, 25.0]]), lon_bounds=lon)
 
-    assert (np.diff(cell_weights(grid, target(-15.0, 5.0, 25.0), "parallel").indptr) > 0).tolist() == [True, True]
-    assert np.diff(cell_weights(grid, target(-25.0, -4.0)).indptr).tolist() == [0]
+    assert (np.diff(grid_weights(grid, target(-15.0, 5.0, 25.0), "conservative", "parallel").indptr) > 0).tolist() == [
+        True,
+        True,
+    ]
+    assert np.diff(grid_weights(grid, target(-25.0, -4.0), "conservative").indptr).tolist() == [0]
 
 
 def test_a_cell_may_go_round_the_globe():
@@ -389,9 +388,11 @@ def test_a_cell_may_go_round_the_globe():
         lat_bounds=np.array([[-90.0, 0.0], [0.0, 90.0]]),
         lon_bounds=np.array([[0.0, 360.0]]),
     )
-    np.testing.assert_allclose(cell_weights(source, rings).toarray()[1], np.repeat([0, 1 / 12], 12), atol=1e-12)
+    np.testing.assert_allclose(
+        grid_weights(source, rings, "conservative").toarray()[1], np.repeat([0, 1 / 12], 12), atol=1e-12
+    )
     with pytest.raises(GridError, match="half a circle"):
-        cell_weights(mesh(source), rings)
+        grid_weights(mesh(source), rings, "conservative")
 
 
 def test_cells_that_are_not_convex():
@@ -483,11 +484,3 @@ LINE = Curvilinear(np.zeros((1, 3)), np.arange(3.0)[None])
 def test_what_has_no_weights(source, target, method, edges, words):
     with pytest.raises(GridError, match=words):
         grid_weights(source, target, method, edges)
-
-
-def test_cell_edges_close_at_the_poles():
-    gauss = np.rad2deg(np.arcsin(np.polynomial.legendre.leggauss(48)[0]))
-    for lat in (gauss, np.linspace(-87.2, 87.2, 48), np.linspace(-90, 90, 19)):
-        edges = cell_edges(lat, latitude=True)
-        assert edges[0] == -90
-        assert edges[-1] == 90

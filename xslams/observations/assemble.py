@@ -18,7 +18,8 @@ import scipy.sparse as sp
 import xarray as xr
 
 from xslams.errors import DimensionError, ObservationError, warn
-from xslams.labels.coordinates import coordinate, hours, listed, stamp
+from xslams.labels.calendar import hours, stamp
+from xslams.labels.coordinates import coordinate, listed
 from xslams.likelihood import Boxes, ErrorModel, SharedBias, SourceLikelihood
 from xslams.likelihood.errors import IntArray
 from xslams.observations.audit import AuditedLikelihood, Tally

@@ -8,7 +8,7 @@ import xarray as xr
 
 from xslams.errors import ObservationError
 from xslams.labels.coordinates import listed
-from xslams.labels.schema import match_variables
+from xslams.labels.variables import match_variables
 from xslams.observations.observation import Observation
 from xslams.observations.stated_errors import Error
 from xslams.spec import Spec

@@ -17,7 +17,9 @@ import scipy.sparse as sp
 import xarray as xr
 
 from xslams.errors import CoverageError, ObservationError, warn
-from xslams.labels.coordinates import Grid, check_order
+from xslams.geometry import Grid
+from xslams.labels.calendar import check_order
+from xslams.labels.grid import grid_of_spec
 from xslams.likelihood import SourceLikelihood
 from xslams.observations.assemble import assemble
 from xslams.observations.audit import AuditedLikelihood
@@ -140,7 +142,7 @@ class BoundVariable:
     @property
     def grid(self) -> Grid:
         """Grid of the model."""
-        return Grid.of_spec(self.spec)
+        return grid_of_spec(self.spec)
 
     @property
     def width(self) -> int:

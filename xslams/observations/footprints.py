@@ -8,7 +8,8 @@ from typing import Protocol
 import numpy as np
 import scipy.sparse as sp
 
-from xslams.labels.coordinates import Grid, match_axis
+from xslams.geometry import Grid
+from xslams.labels.coordinates import match_axis
 
 __all__ = ["BoxMeans", "Footprints"]
 

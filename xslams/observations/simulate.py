@@ -9,7 +9,8 @@ import scipy.sparse as sp
 import xarray as xr
 
 from xslams.errors import DimensionError, ObservationError
-from xslams.labels.coordinates import coordinate, grid_of, listed
+from xslams.labels.coordinates import coordinate, listed
+from xslams.labels.grid import grid_of
 from xslams.observations.footprints import BoxMeans
 from xslams.observations.observation import Observation
 from xslams.typing import Method

@@ -16,7 +16,9 @@ import numpy.typing as npt
 import scipy.sparse as sp
 import xarray as xr
 
-from xslams.labels.coordinates import Grid, coordinate
+from xslams.geometry import Grid
+from xslams.labels.coordinates import coordinate
+from xslams.labels.grid import grid_of_spec
 from xslams.likelihood.errors import IntArray
 from xslams.observations.audit import AuditedLikelihood
 from xslams.spec import Spec
@@ -179,7 +181,7 @@ def positions(da: xr.DataArray, place: xr.DataArray) -> tuple[FloatArray, FloatA
 
 def model_cells(spec: Spec, lat: FloatArray, lon: FloatArray) -> IntArray:
     """Cell of the model that holds each place; a number of its own for places outside."""
-    nearest = point_weights(Grid.of_spec(spec), lat, lon, "nearest")
+    nearest = point_weights(grid_of_spec(spec), lat, lon, "nearest")
     cell = -1 - np.arange(lat.size)
     inside = np.diff(nearest.indptr) > 0
     cell[inside] = nearest.indices[nearest.indptr[:-1][inside]]

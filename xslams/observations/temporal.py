@@ -24,7 +24,8 @@ import scipy.sparse as sp
 import xarray as xr
 
 from xslams.errors import DimensionError
-from xslams.labels.coordinates import coordinate, hours, is_time, listed
+from xslams.labels.calendar import calendar_of, hours, hours_in
+from xslams.labels.coordinates import coordinate, is_time, listed
 from xslams.typing import FloatArray
 
 __all__ = ["TimeMatch", "bounds_of", "is_sum", "match_times", "matched", "period_lengths", "time_of"]
@@ -208,8 +209,8 @@ def match_times(
     array([[0., 1., 0.],
            [0., 0., 1.]])
     """
-    calendars = [_calendar_of(time), _calendar_of(frames)]
-    clock: Clock = hours if calendars[0] == calendars[1] else lambda stamps: _translated(stamps, calendars[1])
+    calendars = [calendar_of(time), calendar_of(frames)]
+    clock: Clock = hours if calendars[0] == calendars[1] else lambda stamps: hours_in(calendars[1], stamps)
     at, frame = clock(time).ravel(), hours(frames)
     undated = int(np.isnan(at).sum())
     straddling = _straddling(time, frame, step, bounds, clock)
@@ -265,25 +266,6 @@ def period_lengths(time: xr.DataArray, attrs: Mapping[Any, Any], bounds: xr.Data
     """
     windows = _windows(time, 0.0, {**attrs, "cell_methods": "time: sum"}, bounds, hours)
     return None if windows is None else (windows[:, 1] - windows[:, 0]).reshape(time.shape)
-
-
-def _translated(time: xr.DataArray, calendar: str) -> FloatArray:
-    """Hours since 1970 in another calendar of the same dates; NaN for dates that it does not have."""
-    import cftime  # type: ignore[import-untyped]
-
-    flat = xr.DataArray(time.values.ravel(), dims="time")
-    hours(flat)  # raises where some are missing
-    year, month, day = (np.asarray(getattr(flat.dt, part)) for part in ("year", "month", "day"))
-    dates, inverse = np.unique(np.stack([year, month, day]), axis=1, return_inverse=True)
-    midnights = np.full(dates.shape[1], np.nan)
-    for i, (y, m, d) in enumerate(dates.T.tolist()):
-        try:
-            date = cftime.datetime(y, m, d, calendar=calendar)
-        except ValueError:
-            continue
-        midnights[i] = cftime.date2num(date, "hours since 1970-01-01", calendar=calendar)
-    clock = flat.dt.hour.values + flat.dt.minute.values / 60.0 + flat.dt.second.values / 3600.0
-    return np.asarray(midnights[inverse.ravel()] + clock, float).reshape(time.shape)
 
 
 def _straddling(
@@ -347,13 +329,6 @@ def _averaging_period(text: object) -> tuple[int, float] | None:
         return None
     years, months, days, hour, minute, second = (int(g or 0) for g in found.groups())
     return 12 * years + months, 24.0 * days + hour + minute / 60.0 + second / 3600.0
-
-
-def _calendar_of(time: xr.DataArray) -> str:
-    """Name of the calendar of times, one for all that are the same today."""
-    hours(time.isel(dict.fromkeys(time.dims, slice(1))))  # raises where these are no times
-    name = str(time.dt.calendar)
-    return "standard" if name in ("gregorian", "proleptic_gregorian") else name
 
 
 def _windows(

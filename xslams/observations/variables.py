@@ -8,8 +8,8 @@ import xarray as xr
 
 from xslams.errors import ObservationError, UnitError, VariableError
 from xslams.labels.coordinates import listed
-from xslams.labels.schema import match_variables, same_quantity
 from xslams.labels.units import unit_factors
+from xslams.labels.variables import match_variables, same_quantity
 from xslams.observations.temporal import bounds_of, is_sum, period_lengths
 from xslams.spec import Spec, VariableSpec
 from xslams.typing import FieldFunction, FloatArray

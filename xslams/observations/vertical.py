@@ -18,8 +18,8 @@ import xarray as xr
 
 from xslams.errors import DimensionError, ObservationError, UnitError
 from xslams.labels.coordinates import coordinate, listed
-from xslams.labels.schema import align_levels
 from xslams.labels.units import unit_factors
+from xslams.labels.variables import align_levels
 from xslams.likelihood.errors import IntArray
 from xslams.spec import Spec, VariableSpec
 from xslams.typing import FloatArray, Method

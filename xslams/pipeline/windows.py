@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from xslams.labels import schema
+from xslams.labels.calendar import hours
 from xslams.spec import Spec
 from xslams.typing import FloatArray
 
@@ -85,7 +85,7 @@ def cut(time: xr.DataArray, spec: Spec, overlap: int) -> list[AnalysisWindow]:
     """
     return [
         AnalysisWindow(w.start + run.start, w.stop + run.start, w.first + run.start, w.last + run.start)
-        for run in contiguous(schema.hours(time), spec.time_step)
+        for run in contiguous(hours(time), spec.time_step)
         for w in analysis_windows(run.stop - run.start, overlap)
     ]
 

@@ -1,4 +1,4 @@
-r"""Conservative weights: the area that source and target cells share.
+r"""Areas that cells of two rectilinear grids share.
 
 Meridians are great circles, parallels are not. By default the edges of a cell along a parallel are great circles
 between its corners, as they are in ESMF: the arc between two corners at latitude :math:`\varphi` and longitudes
@@ -21,25 +21,17 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from xslams.geometry import lat_intervals, lon_intervals
-from xslams.labels.coordinates import Grid
+from xslams.geometry import Grid
 from xslams.typing import Edges, FloatArray
 
-__all__ = ["is_wide", "normalised", "rectilinear_areas", "rectilinear_overlaps"]
+__all__ = ["rectilinear_areas", "rectilinear_overlaps"]
 
-# A target cell of which less is covered is outside: its mean is not that of what lies within.
-_MIN_COVER = 0.5 - 1e-9
 # Areas that are smaller than this share of a cell are rounding at edges that touch.
 _NOISE = 1e-11
 # Pairs of cells that are treated at once; twenty arrays of this size are in use at a time.
 _BLOCK = 400_000
 
 _Indices = npt.NDArray[np.intp]
-
-
-def is_wide(grid: Grid) -> bool:
-    """Whether a cell spans half a circle or more, so that no great circle joins its corners along its parallel."""
-    return bool(np.ptp(lon_intervals(grid), axis=1).max() >= 180.0 - 1e-6)
 
 
 def rectilinear_areas(grid: Grid, edges: Edges = "great_circle") -> FloatArray:
@@ -64,7 +56,7 @@ def rectilinear_areas(grid: Grid, edges: Edges = "great_circle") -> FloatArray:
     >>> float(rectilinear_areas(grid).sum() / np.pi)
     4.0
     """
-    rows, columns = np.deg2rad(lat_intervals(grid)), np.deg2rad(lon_intervals(grid))
+    rows, columns = np.deg2rad(grid.lat_intervals), np.deg2rad(grid.lon_intervals)
     width = np.diff(columns, axis=1)[:, 0]
     if edges == "parallel":
         return np.outer(_sine_difference(rows), width)
@@ -183,8 +175,8 @@ def rectilinear_overlaps(source: Grid, target: Grid, edges: Edges = "great_circl
     >>> bool(np.allclose(rectilinear_overlaps(grid, grid).toarray(), np.pi / 2 * np.eye(8)))
     True
     """
-    rows = [np.deg2rad(lat_intervals(g)) for g in (source, target)]
-    columns = [lon_intervals(g) for g in (source, target)]
+    rows = [np.deg2rad(g.lat_intervals) for g in (source, target)]
+    columns = [g.lon_intervals for g in (source, target)]
     tj, sj, turn, overlap = _column_pairs(*columns)
     width = overlap[:, 1] - overlap[:, 0]
     halves = [np.deg2rad(0.5 * np.ptp(c, axis=1)) for c in columns]
@@ -234,28 +226,3 @@ def rectilinear_overlaps(source: Grid, target: Grid, edges: Edges = "great_circl
     row, column, area = (np.concatenate(p) for p in zip(*parts, strict=True))
     parts.clear()
     return sp.csr_array(sp.coo_array((area, (row, column)), shape=shape))
-
-
-def normalised(shared: sp.csr_array, areas: FloatArray) -> sp.csr_array:
-    """Weights from shared areas: shares of what is covered of each target cell.
-
-    Parameters
-    ----------
-    shared
-        Shared areas, shape (target, source).
-    areas
-        Areas of the target cells, shape (target,).
-
-    Returns
-    -------
-    scipy.sparse.csr_array
-        Rows sum to one, or are empty where less than half of the target cell is covered.
-    """
-    total = np.asarray(shared.sum(axis=1)).ravel()
-    inside = total >= _MIN_COVER * areas
-    factor = np.divide(1.0, total, out=np.zeros_like(total), where=inside & (total > 0))
-    weights = sp.csr_array(
-        (shared.data * np.repeat(factor, np.diff(shared.indptr)), shared.indices, shared.indptr), shape=shared.shape
-    )
-    weights.eliminate_zeros()
-    return weights

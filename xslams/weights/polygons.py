@@ -2,7 +2,8 @@
 
 Pairs that may touch are found with a k-d tree. A half-space through the centre of the sphere bounds each edge of the
 larger polygon; the smaller ones are cut by them one after the other (Sutherland and Hodgman 1974), all pairs at once.
-Only pairs that an edge comes near are cut at all. Larger cells that are not convex are divided into two triangles.
+Only pairs that an edge comes near are cut at all. Larger cells of four corners that are not convex are divided into two
+triangles; cells of any other number of corners must be convex.
 """
 
 from __future__ import annotations
@@ -108,9 +109,9 @@ def _convex_parts(polygons: _Vectors) -> tuple[_Vectors, _Indices]:
     size = np.abs(turns).max(axis=0)
     bent = np.flatnonzero((turns < -1e-9 * size).any(axis=0))
     owner = np.arange(polygons.shape[2])
-    if not len(bent):
+    if len(polygons) != 4 or not len(bent):
         return polygons, owner
-    # From the corner that turns the wrong way to the one across.
+    # From the corner that turns to the other side to the one across.
     start = turns[:, bent].argmin(axis=0)
     corner = [polygons[(start + k) % 4, :, bent].T for k in range(4)]
     halves = [np.stack([corner[0], corner[k], corner[k + 1], corner[k + 1]]) for k in (1, 2)]
@@ -140,7 +141,7 @@ def _uncrossed(p: _Vectors) -> _Vectors:
 
 
 class _Cells:
-    """Polygons that are there, anticlockwise, with their areas and the discs that hold them."""
+    """Polygons that are not missing, anticlockwise, with their areas and the discs that hold them."""
 
     def __init__(self, polygons: _Vectors) -> None:
         p = _by_corner(polygons)
@@ -155,7 +156,7 @@ class _Cells:
             p[:, :, clockwise] = p[::-1, :, clockwise]
         self.corners, self.areas = p, np.abs(signed)
         # In a cell that is convex both triangles turn alike.
-        odd = np.flatnonzero(triangles[0][1] * triangles[1][1] < 0)
+        odd = np.flatnonzero(triangles[0][1] * triangles[1][1] < 0) if len(p) == 4 else np.zeros(0, np.intp)
         if len(odd):
             p[:, :, odd] = _uncrossed(p[:, :, odd])
             self.areas[odd] = _areas(p[:, :, odd])
@@ -222,12 +223,12 @@ def _cut(p: _Vectors, height: FloatArray) -> Iterator[tuple[_Indices, _Vectors]]
         corners = []
         for k in range(count):
             after = (k + 1) % count
-            here, there = pattern >> k & 1, pattern >> after & 1
-            if here:
+            above, next_above = pattern >> k & 1, pattern >> after & 1
+            if above:
                 corners.append(q[k])
-            if here != there:
+            if above != next_above:
                 # From either end the same point: the sign makes it lie on the arc.
-                x = (h[k] * q[after] - h[after] * q[k]) * (1.0 if here else -1.0)
+                x = (h[k] * q[after] - h[after] * q[k]) * (1.0 if above else -1.0)
                 corners.append(x / _length(x))
         yield which, np.stack(corners)
 
@@ -238,7 +239,7 @@ def cell_areas(polygons: _Vectors) -> FloatArray:
     Parameters
     ----------
     polygons
-        Corners of cells of four corners on the unit sphere, shape (n, 4, 3), in either order around the cell.
+        Corners of cells on the unit sphere, shape (n, corners, 3), in either order around the cell.
 
     Returns
     -------
@@ -264,7 +265,7 @@ def overlaps(source: _Vectors, target: _Vectors) -> tuple[sp.csr_array, FloatArr
     Parameters
     ----------
     source, target
-        Corners of cells of four corners on the unit sphere, shapes (m, 4, 3) and (n, 4, 3), in either order around the
+        Corners of cells on the unit sphere, shapes (m, corners, 3) and (n, corners, 3), in either order around the
         cell; NaN where there is no cell.
 
     Returns
@@ -299,7 +300,7 @@ def _overlaps(ours: _Cells, theirs: _Cells, shape: tuple[int, int]) -> sp.csr_ar
     pieces, owner = _convex_parts(theirs.corners)
     sizes = _areas(pieces)
     # The planes of the edges; an edge of no length has none, and bounds nothing.
-    normals = np.stack([_cross(pieces[k], pieces[(k + 1) % 4] - pieces[k]) for k in range(4)])
+    normals = np.stack([_cross(pieces[k], pieces[(k + 1) % len(pieces)] - pieces[k]) for k in range(len(pieces))])
     length = np.stack([_length(n) for n in normals])[:, None]
     normals = np.where(length > 1e-14, normals / np.maximum(length, 1e-300), 0.0)
 

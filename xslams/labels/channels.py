@@ -1,247 +1,27 @@
-"""What a Dataset holds in the terms of CF, and its exchange with the (time, channel, lat, lon) arrays of a model.
+"""Exchange of a Dataset with the (time, channel, lat, lon) arrays of a model.
 
-Everything here works on labels and attributes: data that are lazy stay lazy, and nothing is ever rechunked along a
-dimension of the user.
+Only labels and attributes are read: data that are lazy stay lazy, and nothing is ever rechunked along a dimension of
+the user.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xslams.errors import ChunkError, DimensionError, GridError, VariableError
-from xslams.labels.coordinates import (
-    Grid,
-    check_order,
-    coordinate,
-    grid_of,
-    hours,
-    is_periodic,
-    listed,
-    match_axis,
-    stamp,
-    time_labels,
-    time_step,
-    year_fraction,
-)
-from xslams.labels.units import convert_units, unit_factors
+from xslams.errors import ChunkError, DimensionError, GridError
+from xslams.labels.calendar import check_order, hours, stamp
+from xslams.labels.coordinates import coordinate, listed, match_axis
+from xslams.labels.grid import grid_of, grid_of_spec
+from xslams.labels.units import convert_units
+from xslams.labels.variables import align_levels, match_variables
 from xslams.spec import Spec, VariableSpec
-from xslams.typing import FloatArray
 
-__all__ = [
-    "Grid",
-    "Schema",
-    "align_levels",
-    "check_time",
-    "convert_units",
-    "coordinate",
-    "from_channels",
-    "grid_of",
-    "grid_positions",
-    "hours",
-    "inspect",
-    "is_periodic",
-    "match_axis",
-    "match_variables",
-    "same_quantity",
-    "time_labels",
-    "to_channels",
-    "year_fraction",
-]
-
-
-# Total precipitation, as rate or amount, of mass or of depth.
-_PRECIPITATION = frozenset(
-    ("precipitation_flux", "lwe_precipitation_rate", "precipitation_amount", "lwe_thickness_of_precipitation_amount")
-)
-
-
-@dataclass(frozen=True)
-class Schema:
-    """What was recognised in a Dataset.
-
-    Attributes
-    ----------
-    time, lat, lon, level
-        Names of the coordinates, None where there is none.
-    variables
-        Names of the data variables that hold fields (at least one of time, lat and lon among their coordinates).
-    grid
-        The rectilinear grid; None for points or curvilinear grids.
-    time_step
-        Hours between frames; None where there is no regular step.
-    problems
-        What keeps the Dataset from being a state, each as a sentence.
-    """
-
-    time: str | None
-    lat: str | None
-    lon: str | None
-    level: str | None
-    variables: tuple[str, ...]
-    grid: Grid | None
-    time_step: float | None
-    problems: tuple[str, ...]
-
-
-def inspect(ds: xr.Dataset) -> Schema:
-    """Say what is recognised in a Dataset; never raises.
-
-    Parameters
-    ----------
-    ds
-        Any Dataset.
-
-    Returns
-    -------
-    Schema
-        Names of the coordinates, the variables, the grid and step, and the problems.
-
-    Examples
-    --------
-    >>> import xarray as xr
-    >>> inspect(xr.Dataset()).problems[0]
-    'no time coordinate'
-    """
-    names: dict[str, str | None] = dict.fromkeys(("time", "lat", "lon", "level"))
-    problems: list[str] = []
-    for kind in names:
-        try:
-            names[kind] = coordinate(ds, kind)
-        except Exception as e:  # a repr must not fail on odd attributes
-            problems.append(f"{kind}: {e}")
-        if names[kind] is None and kind != "level":
-            problems.append(f"no {kind} coordinate")
-    grid, step = None, None
-    if names["lat"] is not None and names["lon"] is not None:
-        try:
-            grid = grid_of(ds)
-        except Exception as e:  # as above
-            problems.append(str(e))
-    if names["time"] is not None:
-        try:
-            step = time_step(ds[names["time"]])
-            check_order(ds[names["time"]])
-            if step is None and ds[names["time"]].size > 1:
-                problems.append("the time step is not constant")
-        except Exception as e:  # as above
-            problems.append(str(e))
-    located = {names["lat"], names["lon"]} - {None} or {names["time"]}
-    fields = tuple(str(n) for n, da in ds.data_vars.items() if _is_field(da) and located <= {str(c) for c in da.coords})
-    problems += [f"{n!r} has no units" for n in fields if "units" not in ds[n].attrs]
-    if not fields:
-        problems.append("no variable with time, lat and lon")
-    return Schema(**names, variables=fields, grid=grid, time_step=step, problems=tuple(problems))
-
-
-def _is_field(da: xr.DataArray) -> bool:
-    return da.dtype.kind in "fiu" and not any(str(d) in ("bnds", "nv", "bounds", "nbnds") for d in da.dims)
-
-
-def match_variables(
-    ds: xr.Dataset,
-    variables: Sequence[VariableSpec],
-    *,
-    allow_missing: bool = False,
-    instead: str = "rename the right one",
-) -> dict[str, str]:
-    """Find the variables of a model in a Dataset.
-
-    The variable with the same standard name is taken, with levels where the model has levels and without where it has
-    none; where several have it, the one of the same name. A variable of the same name without a standard name comes
-    second. Rates and amounts of precipitation stand for each other, as units tell how they are measured.
-
-    Parameters
-    ----------
-    ds
-        Dataset to search.
-    variables
-        Variables of the model that are wanted.
-    allow_missing
-        Leave out what is not found instead of raising.
-    instead
-        What the message advises where several variables match.
-
-    Returns
-    -------
-    dict
-        Name in the model to name in the Dataset.
-
-    Raises
-    ------
-    VariableError
-        Listing every variable that is missing or ambiguous.
-
-    Examples
-    --------
-    >>> import xarray as xr
-    >>> ds = xr.Dataset({"tas": ("x", [280.0], {"standard_name": "air_temperature"})})
-    >>> match_variables(ds, [VariableSpec("t2m", "K", standard_name="air_temperature")])
-    {'t2m': 'tas'}
-    """
-    found: dict[str, str] = {}
-    troubles: list[str] = []
-    for variable in variables:
-        wanted = variable.standard_name
-        here = ds[variable.name].attrs.get("standard_name") if variable.name in ds.data_vars else None
-        if variable.name in ds.data_vars and (wanted is None or same_quantity(here, wanted)):
-            found[variable.name] = variable.name
-            continue
-        names = [
-            str(n)
-            for n, da in ds.data_vars.items()
-            if wanted is not None and same_quantity(da.attrs.get("standard_name"), wanted)
-        ]
-        level = coordinate(ds, "level") if names else None
-        fitting = [n for n in names if (level in ds[n].dims) == (len(variable.levels) > 1)]
-        if variable.name in ds.data_vars and here is None and len(fitting) != 1:
-            found[variable.name] = variable.name
-            continue
-        names = (fitting or names) if len(names) > 1 else names
-        if len(names) == 1:
-            found[variable.name] = names[0]
-        elif names:
-            troubles.append(f"{variable.name!r}: standard_name {wanted!r} is shared by {listed(names)}; {instead}")
-        else:
-            but = f" (the one of this name is {here!r})" if here is not None else ""
-            called = f" or standard_name {wanted!r}" if wanted is not None else ""
-            troubles.append(f"{variable.name!r} ({variable.units}): no variable of this name{called}{but}")
-    ambiguous = [t for t in troubles if "is shared by" in t]
-    if ambiguous or (troubles and not allow_missing):
-        bad = ambiguous if allow_missing else troubles
-        missing = len(bad) > len(ambiguous)
-        msg = (
-            f"{len(bad)} of the {len(variables)} variables of the model {'are missing or ' if missing else ''}"
-            f"cannot be told among {listed(ds.data_vars)}:\n" + "\n".join(f"  {t}" for t in bad)
-        ) + ("\nRename those of other names: ds.rename({...})." if missing else "")
-        raise VariableError(msg)
-    return found
-
-
-def same_quantity(first: str | None, second: str | None) -> bool:
-    """Whether two standard names mean the same, but for the units.
-
-    Examples
-    --------
-    >>> same_quantity("precipitation_flux", "lwe_precipitation_rate"), same_quantity(None, "precipitation_flux")
-    (True, False)
-    """
-    return first is not None and (first == second or {first, second} <= _PRECIPITATION)
-
-
-def align_levels(level: xr.DataArray, variable: VariableSpec) -> FloatArray:
-    """Values of a vertical coordinate in the units of a variable of the model (hPa to Pa, say)."""
-    values = np.asarray(level.values, float)
-    here, there = level.attrs.get("units"), variable.level_attrs.get("units")
-    if here is None or there is None:
-        return values
-    factor, offset = unit_factors(str(here), str(there))
-    return factor * values + offset
+__all__ = ["check_time", "from_channels", "grid_positions", "to_channels"]
 
 
 def check_time(ds: xr.Dataset, spec: Spec) -> None:
@@ -387,7 +167,7 @@ def grid_positions(ds: xr.Dataset | xr.DataArray, spec: Spec) -> tuple[npt.NDArr
     GridError
         If the grid is not the model's.
     """
-    grid, wanted = grid_of(ds), Grid.of_spec(spec)
+    grid, wanted = grid_of(ds), grid_of_spec(spec)
     positions = match_axis(grid.lat, wanted.lat), match_axis(grid.lon, wanted.lon, period=360.0)
     if positions[0] is None or positions[1] is None or grid.shape != wanted.shape:
         inside = positions[0] is not None and positions[1] is not None
@@ -427,10 +207,10 @@ def _take_levels(da: xr.DataArray, variable: VariableSpec) -> xr.DataArray:
     want = np.asarray(variable.levels)
     index = match_axis(have, want)
     if index is None:
-        there = ", ".join(f"{v:g}" for v in want)
+        levels = ", ".join(f"{v:g}" for v in want)
         msg = (
-            f"{da.name!r} has levels {', '.join(f'{v:g}' for v in have)}; the model needs {there} "
-            f"({variable.level_attrs.get('units', 'no units')}). Interpolate: ds.interp({dim}=[{there}])."
+            f"{da.name!r} has levels {', '.join(f'{v:g}' for v in have)}; the model needs {levels} "
+            f"({variable.level_attrs.get('units', 'no units')}). Interpolate: ds.interp({dim}=[{levels}])."
         )
         raise DimensionError(msg)
     if not np.array_equal(index, np.arange(da.sizes[dim])):
