@@ -14,7 +14,7 @@ import dataclasses
 import warnings
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -27,14 +27,13 @@ from xslams.labels.coordinates import coordinate, listed
 from xslams.labels.grid import geometry_of, geometry_of_spec, grid_of_spec
 from xslams.model import Model
 from xslams.spec import Spec
-from xslams.typing import Edges, FloatArray, Method
+from xslams.typing import Edges, Engine, FloatArray, Method
 from xslams.weights import ENGINES, METHODS
 from xslams.weights.engines import engine_of
 from xslams.weights.store import build_weights, key_of, stored
 
 __all__ = ["Engine", "Target", "regrid"]
 
-Engine = Literal["auto", "embedded", "xesmf"]
 Target = xr.Dataset | xr.DataArray | Model | Spec
 """What names a grid: data with latitudes and longitudes, or a model."""
 

@@ -11,15 +11,20 @@ import numpy.typing as npt
 __all__ = [
     "PRECISIONS",
     "Edges",
+    "Engine",
     "FieldFunction",
     "FloatArray",
-    "Guidance",
+    "GuidanceName",
     "Method",
     "Precision",
+    "SamplerName",
 ]
 
 FloatArray = npt.NDArray[np.floating]
-Guidance = Literal["mmps", "sda", "dps"]
+# Names of the parts that the package registers itself; a test compares them with the registries.
+GuidanceName = Literal["dps", "mmps", "sda"]
+SamplerName = Literal["auto", "ab2", "ddim", "ddpm", "dpmpp2m", "heun", "unipc"]
+Engine = Literal["auto", "embedded", "xesmf"]
 Method = Literal["bilinear", "conservative", "nearest"]
 Edges = Literal["great_circle", "parallel"]
 Precision = Literal["float32", "bf16"]

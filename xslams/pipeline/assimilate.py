@@ -24,6 +24,8 @@ from xslams.zoo.pretrained import open_model
 if TYPE_CHECKING:
     import os
 
+    from xslams.inference.guidance import Guidance
+    from xslams.inference.samplers import Sampler
     from xslams.model import Model
     from xslams.observations.observation import ObservationsLike
 
@@ -37,18 +39,18 @@ def assimilate(
     *,
     members: int = 16,
     background_error: float | Mapping[str, Any] | xr.DataArray | None = None,
-    guidance: str = "mmps",
-    sampler: str = "auto",
-    steps: int = 32,
-    corrections: int = 0,
-    antithetic: bool = False,
+    guidance: str | Guidance = SamplerOptions.guidance,
+    sampler: str | Sampler = SamplerOptions.sampler,
+    steps: int = SamplerOptions.steps,
+    corrections: int = SamplerOptions.corrections,
+    antithetic: bool = SamplerOptions.antithetic,
     overlap: int | Literal["auto"] = "auto",
     variables: Sequence[str] | None = None,
     seed: int = 0,
-    device: str | None = None,
-    batch_size: int | Literal["auto"] = "auto",
-    precision: Precision = "float32",
-    compile: bool = False,
+    device: str | None = ComputeOptions.device,
+    batch_size: int | Literal["auto"] = ComputeOptions.batch_size,
+    precision: Precision = ComputeOptions.precision,
+    compile: bool = ComputeOptions.compile,
     progress: bool = False,
     report: bool = False,
 ) -> xr.Dataset:
@@ -74,6 +76,7 @@ def assimilate(
     require(overlap == "auto" or _is_count(overlap), "overlap", overlap, "'auto' or frames, 0 or more")
     sampling = SamplerOptions(guidance, sampler, steps, corrections, antithetic)
     compute_options = ComputeOptions(device, batch_size, precision, compile)
+    _check_names(sampling)
     chosen = _choose(spec, variables)
     domain.check(ds)
     template = domain.template(ds)
@@ -139,3 +142,10 @@ def _choose(spec: Spec, variables: Sequence[str] | None) -> list[str]:
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and int(value) >= 0
+
+
+def _check_names(sampling: SamplerOptions) -> None:
+    """Refuse a guidance or a sampler that no registry has, before anything is computed."""
+    from xslams.inference.posterior import check_options
+
+    check_options(sampling)
