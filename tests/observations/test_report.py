@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import xslams
 from xslams.errors import SlamsWarning, VariableError
-from xslams.inference.arrays import climatology_arrays, observe_arrays, variogram_arrays
+from xslams.inference.arrays import climatology_arrays, complete_errors, observe_arrays, variogram_arrays
 from xslams.labels.calendar import year_fraction
 from xslams.likelihood import ErrorModel, Huber, SharedBias, SourceLikelihood
 from xslams.observations import (
@@ -275,6 +275,22 @@ def test_report_of_an_analysis(grid, observed, tiny_model):
     cell = {"lat": 3, "lon": 3}
     pulled = float((gauss["t"].sel(level=500) - analysis["t"].sel(level=500)).isel(cell).mean())
     assert pulled > 5
+
+
+def test_the_report_reads_the_errors_of_the_likelihood(grid, tiny_model):
+    """Rain is assimilated through a transform: its errors are inflated, and the decoder adds to them."""
+    values = np.random.default_rng(0).gamma(2, 2, (4, 8, 16))
+    attrs = {"units": "mm/day", "standard_name": "precipitation_flux"}
+    rain = xr.DataArray(values, dims=("time", "lat", "lon"), coords=grid.coords, name="pr", attrs=attrs)
+    obs = xslams.Observation(rain, error=1.0, method="nearest")
+    table = grid.slams.assimilate(obs, tiny_model, members=3, steps=4, report=True).slams.report().isel(source=0)
+    (made,) = complete_errors(tiny_model, [obs.to_arrays(tiny_model.spec, grid.time)], year_fraction(grid.time), "cpu")
+    taken = made.errors.variance.astype(float).mean()
+    assert taken > 2.0
+    before, after = (table.sel(stage=s) for s in ("before", "after"))
+    assert float(table.error) == pytest.approx(1.0)
+    assert float(before.expected_std**2) == pytest.approx(1.0 + float(before.spread**2))
+    assert float(after.expected_std**2) == pytest.approx(taken - float(after.spread**2))
 
 
 def test_report_comes_with_a_lazy_analysis_and_survives_a_file(grid, observed, tiny_model, tmp_path, monkeypatch):

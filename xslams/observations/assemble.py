@@ -26,7 +26,8 @@ from xslams.observations.audit import AuditedLikelihood, Tally
 from xslams.observations.flags import Flag, ancillary, flags_of
 from xslams.observations.horizontal import cells, expand
 from xslams.observations.stated_errors import Error, spread_over, standard_error
-from xslams.observations.superob import boxes, combined, model_cells, positions, row_keys, within_cell
+from xslams.observations.superob import boxes as boxes_of
+from xslams.observations.superob import combined, model_cells, positions, row_keys, within_cell
 from xslams.observations.vertical import channels, listed_levels
 from xslams.typing import FloatArray
 from xslams.weights import row_kron
@@ -43,10 +44,12 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 class _NothingLeft(Exception):
-    """No value is left; the message tells the user why, and is empty where values have not been read."""
+    """No value is left; the message tells the user why, and is empty where a check ends."""
 
 
-def assemble(variable: BoundVariable, *, strict: bool, read: bool) -> tuple[AuditedLikelihood, str]:
+def assemble(
+    variable: BoundVariable, *, strict: bool, read: bool = True, rows: bool = True
+) -> tuple[AuditedLikelihood, str]:
     """Likelihood of one variable, and why it is empty.
 
     Parameters
@@ -57,11 +60,14 @@ def assemble(variable: BoundVariable, *, strict: bool, read: bool) -> tuple[Audi
         Whether to warn about what is dropped.
     read
         Whether to read values; else only what can be told without them is checked.
+    rows
+        Whether to build the rows; else values and errors are only checked.
 
     Returns
     -------
     tuple
-        Likelihood and audit, and a text for the user that is empty where there are values or none were read.
+        Likelihood and audit, and a text for the user that is empty where there are values. Of a check the likelihood is
+        empty.
 
     Raises
     ------
@@ -70,14 +76,16 @@ def assemble(variable: BoundVariable, *, strict: bool, read: bool) -> tuple[Audi
     """
     tally = Tally(variable.given, variable.rejected, variable.owned)
     try:
-        return _assemble(variable, tally, strict=strict, read=read), ""
+        return _assemble(variable, tally, strict=strict, read=read, rows=rows), ""
     except _NothingLeft as e:
-        rows, none = sp.csr_array((0, variable.width)), np.zeros(0)
-        empty = SourceLikelihood(variable.label, rows, none, ErrorModel(none), variable.function)
+        none = np.zeros(0)
+        empty = SourceLikelihood(
+            variable.label, sp.csr_array((0, variable.width)), none, ErrorModel(none), variable.function
+        )
         return AuditedLikelihood(empty, tally.audit(np.zeros(0, np.intp))), str(e)
 
 
-def _assemble(variable: BoundVariable, tally: Tally, *, strict: bool, read: bool) -> AuditedLikelihood:
+def _assemble(variable: BoundVariable, tally: Tally, *, strict: bool, read: bool, rows: bool) -> AuditedLikelihood:
     """Go through the steps; raise where nothing is left."""
     _require_a_time(variable, strict=strict)
     places = _Places.of(variable, read=read)
@@ -99,15 +107,14 @@ def _assemble(variable: BoundVariable, tally: Tally, *, strict: bool, read: bool
     y = factor * values[valid] + variable.offset
     scale = np.abs(factor)
     sigma = _without_zeros(scale * error[valid], y)
+    errors = _errors(variable, sigma, scale, valid, frame)
+    boxes = _boxes(variable, places, frame, level, place)
+    if not rows:
+        raise _NothingLeft
     weights = row_kron(variable.match.weights, places.vertical, frame, level)
+    matrix = row_kron(weights, places.horizontal, rows_b=place)
     likelihood = SourceLikelihood(
-        variable.label,
-        row_kron(weights, places.horizontal, rows_b=place),
-        y,
-        _errors(variable, sigma, scale, valid, frame),
-        variable.function,
-        variable.qc.background_check,
-        _boxes(variable, places, frame, level, place),
+        variable.label, matrix, y, errors, variable.function, variable.qc.background_check, boxes
     )
     return AuditedLikelihood(likelihood, tally.audit(frame))
 
@@ -194,9 +201,9 @@ class _Places:
     def of(cls, variable: BoundVariable, *, read: bool) -> _Places:
         """Find places and levels of a variable; a lazy surface pressure is read where `read`."""
         values, stamps = variable.values, variable.stamps
-        horizontal, place = cells(variable.data, values, variable.grid, variable.method, variable.source)
+        horizontal, place = cells(variable.data, values, variable.geometry, variable.method, variable.source)
         if variable.footprints is not None:
-            known = variable.footprints.weights(variable.grid)
+            known = variable.footprints.weights(variable.geometry)
             horizontal = horizontal if known is None or known.shape != horizontal.shape else known
         vertical, level = channels(
             variable.data, values, variable.observed, variable.spec, variable.method, variable.source, read=read
@@ -228,7 +235,7 @@ class _Places:
     def warn_of_outside(self, variable: BoundVariable) -> None:
         """Warn of places and levels that are dropped, where some are left."""
         parts = (
-            (self.in_domain, "places", "model's domain", str(variable.grid)),
+            (self.in_domain, "places", "model's domain", str(variable.geometry)),
             (self.in_levels, "levels", "model's", listed_levels(variable.observed)),
         )
         for inside, what, domain, extent in parts:
@@ -246,7 +253,7 @@ class _Places:
         levels = "" if self.in_levels.any() else f", levels {listed_levels(variable.observed)}"
         msg = (
             f"Source {variable.source!r}: all {len(self.in_domain) if places else len(self.in_levels)} "
-            f"{'places' if places else 'levels'} lie outside of the model's domain, {variable.grid}{levels}. "
+            f"{'places' if places else 'levels'} lie outside of the model's domain, {variable.geometry}{levels}. "
             "Check latitude, longitude and level."
         )
         raise _NothingLeft(msg)
@@ -340,7 +347,7 @@ def _errors(
             raise ObservationError(msg)
         # Errors of places are taken to be independent from frame to frame.
         squares = np.asarray(variable.match.weights.power(2).sum(axis=1)).ravel()
-        subgrid = within_cell(variable.values, variable.grid, variable.method) * squares[frame]
+        subgrid = within_cell(variable.values, variable.geometry, variable.method) * squares[frame]
     elif qc.representativeness is not None:
         local = spread(qc.representativeness, "representativeness") ** 2
     if qc.bias_error is not None:
@@ -374,11 +381,11 @@ def _boxes(variable: BoundVariable, places: _Places, frame: IntArray, level: Int
     frames = row_keys(variable.match.weights)[frame]
     thin = distance = mean = None
     if qc.thin is not None:
-        box, apart = boxes(lat, lon, qc.thin)
+        box, apart = boxes_of(lat, lon, qc.thin)
         thin, distance = combined(frames, level, box[place]), apart[place]
     if qc.superob:
         whole = qc.superob is True
-        box = model_cells(variable.spec, lat, lon) if whole else boxes(lat, lon, float(qc.superob))[0]
+        box = model_cells(variable.spec, lat, lon) if whole else boxes_of(lat, lon, float(qc.superob))[0]
         mean = combined(frames, level, box[place])
     return Boxes(combined(lat, lon)[place], thin, distance, mean)
 

@@ -16,21 +16,22 @@ import numpy.typing as npt
 import scipy.sparse as sp
 import xarray as xr
 
-from xslams.errors import CoverageError, DimensionError, ObservationError, UnitError, warn
-from xslams.geometry import Grid
-from xslams.labels.calendar import check_order, hours
-from xslams.labels.coordinates import coordinate, listed
-from xslams.labels.grid import grid_of_spec
+from xslams.errors import CoverageError, ObservationError, warn
+from xslams.geometry import Geometry
+from xslams.labels.calendar import check_order
+from xslams.labels.domain import domain_of
+from xslams.labels.grid import geometry_of_spec
 from xslams.likelihood import SourceLikelihood
 from xslams.observations.assemble import assemble
 from xslams.observations.audit import AuditedLikelihood
+from xslams.observations.cuts import Cuts
 from xslams.observations.footprints import Footprints
 from xslams.observations.quality import QualityControl
 from xslams.observations.reading import drop_padding, read
 from xslams.observations.stated_errors import Error
 from xslams.observations.superob import reduced
-from xslams.observations.temporal import TimeMatch, bounds_of, is_sum, match_times, period_lengths
-from xslams.observations.variables import choose, factors
+from xslams.observations.temporal import TimeMatch, matched, time_of
+from xslams.observations.variables import choose, conversion, made_by
 from xslams.spec import Spec, VariableSpec
 from xslams.typing import FieldFunction, FloatArray, Method
 
@@ -65,39 +66,6 @@ class Segment(Protocol):
     def last(self) -> int:
         """Frame after the last whose observations are counted."""
         ...
-
-
-class _Cuts:
-    """Parts of data along a dimension; what several variables share is cut once, and stays shared."""
-
-    def __init__(self) -> None:
-        self._parts: dict[tuple[int, str, bytes], Any] = {}
-
-    def __call__(self, value: Any, data: xr.Dataset, dim: str, rows: npt.NDArray[np.intp]) -> Any:
-        """Restrict what goes with the data by position; what has labels of its own finds its place by them.
-
-        Parameters
-        ----------
-        value
-            The data themselves, or a DataArray, Dataset or mapping that may vary along with them; anything else is
-            returned as it is.
-        data
-            The data.
-        dim, rows
-            Dimension, and positions along it.
-        """
-        if isinstance(value, Mapping) and not isinstance(value, xr.Dataset):
-            return {k: self(v, data, dim, rows) for k, v in value.items()}
-        if not isinstance(value, xr.DataArray | xr.Dataset) or value.sizes.get(dim) != data.sizes[dim]:
-            return value
-        if dim in value.indexes and dim in data.indexes and not value.indexes[dim].equals(data.indexes[dim]):
-            return value
-        key = id(value), dim, rows.tobytes()
-        if key not in self._parts:
-            # A slice of what is lazy costs less than a list of positions.
-            run = rows.size and rows[-1] - rows[0] + 1 == rows.size
-            self._parts[key] = value.isel({dim: slice(int(rows[0]), int(rows[-1]) + 1) if run else rows})
-        return self._parts[key]
 
 
 @dataclass(frozen=True)
@@ -173,9 +141,9 @@ class BoundVariable:
         return self.name, self.observed.name
 
     @property
-    def grid(self) -> Grid:
-        """Grid of the model."""
-        return grid_of_spec(self.spec)
+    def geometry(self) -> Geometry:
+        """Geometry of the model."""
+        return geometry_of_spec(self.spec)
 
     @property
     def width(self) -> int:
@@ -187,7 +155,7 @@ class BoundVariable:
         """Number of elements for each time stamp."""
         return int(self.values.size // max(self.stamps.size, 1))
 
-    def within(self, segment: Segment, cut: _Cuts) -> BoundVariable:
+    def within(self, segment: Segment, cut: Cuts) -> BoundVariable:
         """Return what a segment of the time axis sees, and counts."""
         match, first = self.match.within(segment.start, segment.stop), self.match.first
         owned = self.owned & (first >= segment.first) & (first < segment.last)
@@ -205,7 +173,7 @@ class BoundVariable:
         )  # fmt: skip
         return part._seen(cut)
 
-    def _seen(self, cut: _Cuts) -> BoundVariable:
+    def _seen(self, cut: Cuts) -> BoundVariable:
         """Leave out values that observe no frame, where time has a dimension of its own: they are not even read."""
         stamps = self.stamps
         if stamps.ndim != 1 or self.match.matched.all():
@@ -268,9 +236,12 @@ class BoundSource:
             If the data cannot be understood as observations of the model's variables.
         """
         check_order(frames)
-        ds = read(source.data, source.name)
-        chosen = _chosen(source, ds, spec)
-        cut = _Cuts()
+        ds = domain_of(spec).adopt(read(source.data, source.name))
+        if source.operator is None:
+            chosen = choose(ds, source.variable, spec, source.name)
+        else:
+            chosen = made_by(source.operator, ds, source.variable, source.name)
+        cut = Cuts()
         variables = []
         for name, observed in chosen.items():
             label = source.name if len(chosen) == 1 else f"{source.name}:{name}"
@@ -302,7 +273,7 @@ class BoundSource:
         """
         if segment.start == segment.first == 0 and segment.stop == segment.last == self.frames.size:
             return self
-        cut = _Cuts()
+        cut = Cuts()
         frames = self.frames[segment.start : segment.stop]
         return replace(self, frames=frames, variables=tuple(v.within(segment, cut) for v in self.variables))
 
@@ -343,7 +314,7 @@ class BoundSource:
         VariableError, UnitError, ObservationError, DimensionError, CoverageError
             As `audited`.
         """
-        self._assembled(strict=True, read=not self.lazy)
+        self._assembled(strict=True, read=not self.lazy, rows=False)
 
     def audited(self, *, strict: bool = False) -> list[AuditedLikelihood]:
         """Likelihood of each variable, not yet thinned and averaged, and what became of its values.
@@ -367,7 +338,7 @@ class BoundSource:
         CoverageError
             If no value lies in the period and domain of the model, or all are missing.
         """
-        return self._assembled(strict=strict, read=True)
+        return self._assembled(strict=strict)
 
     def likelihood(self, *, strict: bool = False) -> SourceLikelihood:
         """Likelihood of all variables together, thinned and averaged; see `audited`."""
@@ -375,11 +346,11 @@ class BoundSource:
         some = [p for p in parts if p.size]
         return SourceLikelihood.joined(self.name, some or parts[:1])
 
-    def _assembled(self, *, strict: bool, read: bool) -> list[AuditedLikelihood]:
+    def _assembled(self, *, strict: bool, read: bool = True, rows: bool = True) -> list[AuditedLikelihood]:
         parts: list[AuditedLikelihood] = []
         empty: list[str] = []
         for variable in self.variables:
-            part, why = assemble(variable, strict=strict, read=read)
+            part, why = assemble(variable, strict=strict, read=read, rows=rows)
             parts.append(part)
             if why:
                 empty.append(why)
@@ -399,25 +370,10 @@ class _Missing:
 
 
 def _is_lazy(part: Any) -> bool:
-    """Whether this is a DataArray or Dataset that is backed by dask."""
-    return isinstance(part, xr.DataArray | xr.Dataset) and bool(part.chunks)
-
-
-def _chosen(source: Observation, ds: xr.Dataset, spec: Spec) -> dict[str, VariableSpec]:
-    """Variables of the data and what they observe."""
-    if source.operator is None:
-        return choose(ds, source.variable, spec, source.name)
-    asked = [source.variable] if isinstance(source.variable, str) else list(source.variable or ds.data_vars)
-    if len(asked) != 1 or asked[0] not in ds.data_vars:
-        msg = (
-            f"Source {source.name!r}: an operator= makes one variable; the data have {listed(ds.data_vars)}"
-            f"{f', and variable= names {listed(asked)}' if source.variable is not None else ''}. "
-            "Choose one of them: variable='name'."
-        )
-        raise ObservationError(msg)
-    name = str(asked[0])
-    units = getattr(source.operator, "units", None) or ds[name].attrs.get("units", "1")
-    return {name: VariableSpec(name, str(units))}
+    """Whether this is a DataArray or Dataset with something in it that has yet to be computed."""
+    if isinstance(part, xr.DataArray):
+        part = part.coords.to_dataset().assign(values=part.variable)
+    return isinstance(part, xr.Dataset) and any(v.chunks is not None for v in part.variables.values())
 
 
 def _bound(
@@ -428,19 +384,19 @@ def _bound(
     label: str,
     spec: Spec,
     frames: xr.DataArray,
-    cut: _Cuts,
+    cut: Cuts,
 ) -> BoundVariable:
     """Match one variable with a variable and the frames of a model."""
     ds, padding = drop_padding(ds, name)
     da = ds[name]
-    at = _time_of(da, source.name)
+    at = time_of(da, source.name)
     if da.dtype.kind not in "fiub":
         msg = f"Source {source.name!r}: {name!r} is of type {da.dtype}; expected numbers. Convert it: .astype(float)."
         raise ObservationError(msg)
     times = da[at].size
     if da.size:
-        factor, offset = _conversion(ds, da, at, observed, source.name)
-        match = _match(source, ds, da, at, spec, frames)
+        factor, offset = conversion(ds, da, at, observed, source.name)
+        match = matched(ds, da, at, frames, spec.time_step, source.tolerance, source.name)
     else:
         factor, offset = 1.0, 0.0
         match = TimeMatch(sp.csr_array((times, frames.size)), averages=False, missed=0)
@@ -459,7 +415,7 @@ def _bound(
         match=match,
         factor=factor,
         offset=offset,
-        error=source.error,
+        error=_adopted(source.error, spec),
         qc=source.qc,
         method=source.method,
         function=source.operator,
@@ -471,51 +427,13 @@ def _bound(
     return variable._seen(cut) if match.matched.any() else variable
 
 
-def _time_of(da: xr.DataArray, source: str) -> str:
-    """Name of the time coordinate of some data."""
-    at = coordinate(da, "time")
-    if at is None:
-        called = f" ({'time'!r} is of type {da['time'].dtype}, which is no time)" if "time" in da.coords else ""
-        msg = (
-            f"Source {source!r}: {str(da.name)!r} has no time coordinate among {listed(da.coords)}{called}. "
-            "Assign one: .assign_coords(time=pandas.to_datetime(...))."
-        )
-        raise DimensionError(msg)
-    return at
-
-
-def _conversion(
-    ds: xr.Dataset, da: xr.DataArray, at: str, observed: VariableSpec, source: str
-) -> tuple[float | FloatArray, float]:
-    """Factor and offset to the units of the model; a factor for each time where amounts become rates."""
-    try:
-        return factors(da, observed, source)
-    except UnitError:
-        if not is_sum(da.attrs):
-            raise
-        lengths = period_lengths(da[at], da.attrs, bounds_of(ds, da[at]))
-        if lengths is None:
-            raise
-        rate = da.assign_attrs(units=f"{da.attrs['units']} day-1")
-        daily, offset = factors(rate, observed, source)
-        return daily * 24.0 / lengths.ravel(), offset
-
-
-def _match(
-    source: Observation, ds: xr.Dataset, da: xr.DataArray, at: str, spec: Spec, frames: xr.DataArray
-) -> TimeMatch:
-    """Match time stamps with frames."""
-    stamps = da[at]
-    if stamps.dims == (at,) and (repeated := int(stamps.to_index().duplicated().sum())):
-        msg = (
-            f"Source {source.name!r}: {repeated} of {stamps.size} times repeat an earlier one. "
-            f"Drop or average them: .drop_duplicates({at!r}) or .groupby({at!r}).mean()."
-        )
-        raise DimensionError(msg)
-    try:
-        hours(stamps)
-    except DimensionError as e:
-        msg = f"Source {source.name!r}: {e}"
-        raise DimensionError(msg) from e
-    limits = bounds_of(ds, stamps)
-    return match_times(stamps, frames, spec.time_step, tolerance=source.tolerance, attrs=da.attrs, bounds=limits)
+def _adopted(error: Error | None, spec: Spec) -> Error | None:
+    """Error with the times of the model, where it varies with time."""
+    domain = domain_of(spec)
+    if isinstance(error, xr.DataArray):
+        return domain.adopt(error)
+    if isinstance(error, xr.Dataset):
+        return domain.adopt(error)
+    if isinstance(error, Mapping):
+        return {str(k): domain.adopt(v) if isinstance(v, xr.DataArray) else v for k, v in error.items()}
+    return error

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import scipy.sparse as sp
 
-from xslams.geometry import Grid
+from xslams.geometry import Geometry, Grid
 from xslams.labels.coordinates import match_axis
 
 __all__ = ["BoxMeans", "Footprints"]
@@ -17,8 +17,8 @@ __all__ = ["BoxMeans", "Footprints"]
 class Footprints(Protocol):
     """What the places of a source are means of."""
 
-    def weights(self, grid: Grid) -> sp.csr_array | None:
-        """Weights of the cells of a grid, shape (place, lat * lon); None where coordinates have to tell them."""
+    def weights(self, geometry: Geometry) -> sp.csr_array | None:
+        """Weights of the cells of a model, shape (place, cell); None where coordinates have to tell them."""
         ...
 
 
@@ -39,8 +39,11 @@ class BoxMeans:
     grid: Grid
     boxes: sp.csr_array
 
-    def weights(self, grid: Grid) -> sp.csr_array | None:
+    def weights(self, geometry: Geometry) -> sp.csr_array | None:
         """Weights of the cells of a grid that has those which were averaged, and may have more; None elsewhere."""
+        grid = geometry.rectilinear
+        if grid is None:
+            return None
         lat, lon = match_axis(grid.lat, self.grid.lat), match_axis(grid.lon, self.grid.lon, period=360.0)
         if lat is None or lon is None:
             return None

@@ -16,7 +16,8 @@ import numpy.typing as npt
 import scipy.sparse as sp
 import xarray as xr
 
-from xslams.geometry import Grid
+from xslams.errors import ObservationError
+from xslams.geometry import Geometry
 from xslams.labels.coordinates import coordinate
 from xslams.labels.grid import grid_of_spec
 from xslams.likelihood.errors import IntArray
@@ -206,8 +207,21 @@ def combined(*parts: npt.NDArray[Any]) -> IntArray:
     return key
 
 
-def within_cell(da: xr.DataArray, grid: Grid, method: Method) -> float:
-    """Variance of values of the data's resolution within a cell of the model, in units of that one cell apart."""
+def within_cell(da: xr.DataArray, geometry: Geometry, method: Method) -> float:
+    """Variance of values of the data's resolution within a cell of the model, in units of that one cell apart.
+
+    Raises
+    ------
+    ObservationError
+        If the model has no grid on the globe.
+    """
+    grid = geometry.rectilinear
+    if grid is None:
+        msg = (
+            f"representativeness='auto' is known on grids of latitudes and longitudes; the model has {geometry}. Give "
+            "its standard deviation."
+        )
+        raise ObservationError(msg)
     lat, lon = (da[str(coordinate(da, kind))] for kind in ("lat", "lon"))
     ratio = 0.0
     cell = _step(grid.lat) * _step(grid.lon)

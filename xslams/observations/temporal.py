@@ -23,11 +23,12 @@ import numpy.typing as npt
 import scipy.sparse as sp
 import xarray as xr
 
+from xslams.errors import DimensionError
 from xslams.labels.calendar import calendar_of, hours, hours_in
-from xslams.labels.coordinates import is_time
+from xslams.labels.coordinates import coordinate, is_time, listed
 from xslams.typing import FloatArray
 
-__all__ = ["TimeMatch", "averaging_period", "bounds_of", "is_sum", "match_times", "period_lengths"]
+__all__ = ["TimeMatch", "bounds_of", "is_sum", "match_times", "matched", "period_lengths", "time_of"]
 
 _PERIOD = re.compile(r"(\d+)-(\d+)-(\d+)(?:[ T](\d+):(\d+)(?::(\d+))?)?")
 _SECOND = 1.0 / 3600.0
@@ -105,6 +106,62 @@ class TimeMatch:
             counts = np.diff(weights.indptr)
             weights.data = np.repeat(1.0 / np.maximum(counts, 1), counts)
         return replace(self, weights=weights)
+
+
+def time_of(da: xr.DataArray, source: str) -> str:
+    """Name of the time coordinate of some data."""
+    at = coordinate(da, "time")
+    if at is None:
+        called = f" ({'time'!r} is of type {da['time'].dtype}, which is no time)" if "time" in da.coords else ""
+        msg = (
+            f"Source {source!r}: {str(da.name)!r} has no time coordinate among {listed(da.coords)}{called}. "
+            "Assign one: .assign_coords(time=pandas.to_datetime(...))."
+        )
+        raise DimensionError(msg)
+    return at
+
+
+def matched(
+    ds: xr.Dataset,
+    da: xr.DataArray,
+    at: str,
+    frames: xr.DataArray,
+    step: float,
+    tolerance: float | None,
+    source: str,
+) -> TimeMatch:
+    """Match the time stamps of some data with frames.
+
+    Parameters
+    ----------
+    ds, da
+        Dataset that may hold the bounds of times, and the data.
+    at
+        Name of the time coordinate of the data.
+    frames, step, tolerance
+        As for `match_times`.
+    source
+        Name of the source, for messages.
+
+    Raises
+    ------
+    DimensionError
+        If times repeat, are missing or are not understood.
+    """
+    stamps = da[at]
+    if stamps.dims == (at,) and (repeated := int(stamps.to_index().duplicated().sum())):
+        msg = (
+            f"Source {source!r}: {repeated} of {stamps.size} times repeat an earlier one. "
+            f"Drop or average them: .drop_duplicates({at!r}) or .groupby({at!r}).mean()."
+        )
+        raise DimensionError(msg)
+    try:
+        hours(stamps)
+    except DimensionError as e:
+        msg = f"Source {source!r}: {e}"
+        raise DimensionError(msg) from e
+    limits = bounds_of(ds, stamps)
+    return match_times(stamps, frames, step, tolerance=tolerance, attrs=da.attrs, bounds=limits)
 
 
 def match_times(
@@ -265,7 +322,7 @@ def _methods(attrs: Mapping[Any, Any]) -> str:
     return str(attrs.get("cell_methods", "")).replace(" ", "")
 
 
-def averaging_period(text: object) -> tuple[int, float] | None:
+def _averaging_period(text: object) -> tuple[int, float] | None:
     """Months and hours of a period as NOAA writes it, ``0000-00-01 00:00:00``; None where this is none."""
     found = _PERIOD.match(str(text)) if text is not None else None
     if found is None:
@@ -286,7 +343,7 @@ def _windows(
     if "time:point" in methods:
         return None
     for text in (time.attrs.get("avg_period"), time.attrs.get("delta_t"), attrs.get("avg_period")):
-        period = averaging_period(text)
+        period = _averaging_period(text)
         if period is None:
             continue
         months, length = period

@@ -79,7 +79,7 @@ def assimilate(
     template = domain.template(ds)
     time = domain.label(domain.adopt(template))
     given = observations.as_observations(obs)
-    cut = windows.cut(time, spec, spec.window - 1 if overlap == "auto" else overlap)
+    cut = windows.cut(time, spec, overlap)
     check_operators(model, given, time)
     sources = [source.bind(spec, time) for source in given]
     background = bound_background(ds, spec, time, background_error)

@@ -49,7 +49,7 @@ def check(
     domain.check(ds)
     time = domain.label(domain.adopt(domain.template(ds)))
     given = observations.as_observations(obs)
-    cut = windows.cut(time, spec, spec.window - 1)
+    cut = windows.cut(time, spec)
     check_operators(model, given, time)
     sources = [source.bind(spec, time) for source in given]
     background = bound_background(ds, spec, time, background_error)

@@ -66,7 +66,7 @@ _BATCH = 256
 # Noise, relative to the signal, beyond which trajectories within reach are bent.
 _FAR = 0.5
 # Noise up to which one linearisation about an estimate from nearby is as good as several: within two thousandths of the
-# noise, where the estimate itself is wrong by a tenth of it (measured on Lorenz-63 and 96).
+# noise, where the estimate itself errs by a tenth of it (measured on Lorenz-63 and 96).
 _STRAIGHT = 0.15
 
 
