@@ -163,7 +163,7 @@ def test_fields_are_treated_apart(monkeypatch):
     rng = np.random.default_rng(0)
     ds = ds.where(rng.random(ds.shape) > 0.1)
     whole = regrid(ds, TARGET, "conservative")
-    monkeypatch.setattr("xslams.regrid._SLAB", 200)
+    monkeypatch.setattr("xslams.weights.recipe._SLAB", 200)
     xr.testing.assert_identical(regrid(ds, TARGET, "conservative"), whole)
     for i in range(3):
         xr.testing.assert_allclose(regrid(ds[i], TARGET, "conservative"), whole[i])

@@ -13,16 +13,13 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
 
 import numpy as np
-import numpy.typing as npt
-import scipy.sparse as sp
 import xarray as xr
 
 from xslams.errors import ChunkError, DimensionError, OptionError, SlamsWarning, VariableError
-from xslams.geometry import Geometry, Packed
+from xslams.geometry import Geometry
 from xslams.labels.coordinates import coordinate, listed
 from xslams.labels.grid import geometry_of, geometry_of_spec, grid_of_spec
 from xslams.model import Model
@@ -30,7 +27,7 @@ from xslams.spec import Spec
 from xslams.typing import Edges, Engine, FloatArray, Method
 from xslams.weights import ENGINES, METHODS
 from xslams.weights.engines import engine_of
-from xslams.weights.store import build_weights, key_of, stored
+from xslams.weights.recipe import Recipe, float_type, regridded
 
 __all__ = ["Engine", "Target", "regrid"]
 
@@ -38,69 +35,6 @@ Target = xr.Dataset | xr.DataArray | Model | Spec
 """What names a grid: data with latitudes and longitudes, or a model."""
 
 _Data = TypeVar("_Data", xr.Dataset, xr.DataArray)
-# Values that are converted to double precision and multiplied at once.
-_SLAB = 4_000_000
-
-
-@dataclass(frozen=True)
-class _Recipe:
-    """What determines the weights, but for the coordinates; small, so that it may be in every task of a graph."""
-
-    key: str
-    source: Packed
-    target: Packed
-    method: Method
-    edges: Edges
-    engine: str
-
-    @classmethod
-    def of(
-        cls, source: Geometry, target: Geometry, method: Method, edges: Edges, engine: str
-    ) -> tuple[_Recipe, FloatArray]:
-        """Recipe, and the coordinates of source and target as one array."""
-        (source_header, source_array), (target_header, target_array) = source.pack(), target.pack()
-        key = key_of(source, target, method, edges, engine)
-        recipe = cls(key, source_header, target_header, method, edges, engine)
-        return recipe, np.concatenate([source_array, target_array])
-
-    def build(self, coordinates: FloatArray) -> sp.csr_array:
-        """Weights, from the coordinates."""
-        cut = self.source.length
-        source, target = self.source.unpack(coordinates[:cut]), self.target.unpack(coordinates[cut:])
-        return build_weights(source, target, self.method, self.edges, self.engine)
-
-    def __dask_tokenize__(self) -> tuple[str, str]:
-        return type(self).__name__, self.key
-
-
-def _apply(field: npt.NDArray[Any], coordinates: FloatArray, *, recipe: _Recipe) -> npt.NDArray[Any]:
-    """Regrid an array, shape (..., *source) to (..., *target)."""
-    weights = stored(recipe.key, lambda: recipe.build(coordinates))
-    cover = np.asarray(weights.sum(axis=1)).reshape(-1, 1)
-    loop = field.shape[: field.ndim - len(recipe.source.shape)]
-    flat = field.reshape(-1, weights.shape[1])
-    out = np.empty((len(flat), weights.shape[0]), _float_type(field.dtype))
-    step = max(1, _SLAB // max(weights.shape))
-    for start in range(0, len(flat), step):
-        slab = slice(start, start + step)
-        out[slab] = _product(weights, cover, flat[slab].T.astype(float), METHODS[recipe.method].cover).T
-    return out.reshape(*loop, *recipe.target.shape)
-
-
-def _product(weights: sp.csr_array, cover: FloatArray, fields: FloatArray, enough: float) -> FloatArray:
-    """Weights times fields, shape (source, n) to (target, n), where enough of the weights fall on values."""
-    valid = np.isfinite(fields)
-    share = cover
-    if not valid.all():
-        share = weights @ valid.astype(float)
-        fields = np.where(valid, fields, 0.0)
-    total = weights @ fields
-    where = np.broadcast_to(share >= enough, total.shape)
-    return np.asarray(np.divide(total, share, out=np.full(total.shape, np.nan), where=where))
-
-
-def _float_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    return dtype if dtype.kind == "f" else np.dtype(float)
 
 
 def regrid(
@@ -180,7 +114,7 @@ def _regrid(ds: xr.Dataset, target: Target, method: Method, engine: str, edges: 
     wanted, coords = _target(ds, target)
     source = geometry_of(ds, like=wanted)
     ENGINES[engine].check(source, wanted, method, edges)
-    recipe, coordinates = _Recipe.of(source, wanted, method, edges, engine)
+    recipe, coordinates = Recipe.of(source, wanted, method, edges, engine)
     core = source.dims
     out: dict[Hashable, xr.DataArray] = {}
     left: list[Hashable] = []
@@ -209,26 +143,12 @@ def _regrid(ds: xr.Dataset, target: Target, method: Method, engine: str, edges: 
 
 
 def _regrid_one(
-    da: xr.DataArray, core: tuple[str, ...], dims: tuple[str, ...], recipe: _Recipe, coordinates: FloatArray
+    da: xr.DataArray, core: tuple[str, ...], dims: tuple[str, ...], recipe: Recipe, coordinates: FloatArray
 ) -> xr.DataArray:
-    split = [d for d in core if len(da.chunksizes.get(d, (0,))) > 1]
-    if split:
-        fix = ", ".join(f"{d!r}: -1" for d in split)
-        msg = (
-            f"{listed(split)} of {da.name!r} is split into several dask chunks; "
-            "a field must lie in one to be regridded. "
-            f"Rechunk: ds.chunk({{{fix}}})."
-        )
-        raise ChunkError(msg)
+    _check_whole(da, core)
     _check_dims(da, core, dims)
-    packing = [a for a in ("scale_factor", "add_offset", "_FillValue", "missing_value") if a in da.attrs]
-    if packing and da.dtype.kind in "iu":
-        msg = (
-            f"{da.name!r} is packed ({listed(packing)} among its attributes), and a mean of packed values and fill "
-            "values is wrong. Decode it: xr.decode_cf(ds)."
-        )
-        raise VariableError(msg)
-    dtype = _float_type(da.dtype)
+    _check_decoded(da)
+    dtype = float_type(da.dtype)
     # Under names of our own, since source and target often call dimensions of different sizes alike.
     inner = [f"__source_{i}" for i in range(len(core))]
     outer = [f"__target_{i}" for i in range(len(dims))]
@@ -243,7 +163,7 @@ def _regrid_one(
         )
         shared = shared.copy(data=lazy)
     result = xr.apply_ufunc(
-        _apply,
+        regridded,
         bare.rename(dict(zip(core, inner, strict=True))),
         shared,
         kwargs={"recipe": recipe},
@@ -263,8 +183,32 @@ def _regrid_one(
         first = next(str(d) for d in da.dims if d in core)
         places = {d: outer if d == first else [] for d in core}
     order = [n for d in da.dims for n in places.get(str(d), [str(d)])]
-    regridded: xr.DataArray = result.transpose(*order).rename(dict(zip(outer, dims, strict=True)))
-    return regridded
+    out: xr.DataArray = result.transpose(*order).rename(dict(zip(outer, dims, strict=True)))
+    return out
+
+
+def _check_whole(da: xr.DataArray, core: tuple[str, ...]) -> None:
+    """Raise where a field lies in several chunks."""
+    split = [d for d in core if len(da.chunksizes.get(d, (0,))) > 1]
+    if split:
+        fix = ", ".join(f"{d!r}: -1" for d in split)
+        msg = (
+            f"{listed(split)} of {da.name!r} is split into several dask chunks; "
+            "a field must lie in one to be regridded. "
+            f"Rechunk: ds.chunk({{{fix}}})."
+        )
+        raise ChunkError(msg)
+
+
+def _check_decoded(da: xr.DataArray) -> None:
+    """Raise where integers are packed."""
+    packing = [a for a in ("scale_factor", "add_offset", "_FillValue", "missing_value") if a in da.attrs]
+    if packing and da.dtype.kind in "iu":
+        msg = (
+            f"{da.name!r} is packed ({listed(packing)} among its attributes), and a mean of packed values and fill "
+            "values is wrong. Decode it: xr.decode_cf(ds)."
+        )
+        raise VariableError(msg)
 
 
 def _check_dims(da: xr.DataArray, core: tuple[str, ...], dims: tuple[str, ...]) -> None:

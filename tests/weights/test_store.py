@@ -175,7 +175,7 @@ def test_regrid_keeps_its_weights(folder, monkeypatch):
     lazy.compute()
     assert len(list(folder.iterdir())) == 1
     forget()
-    monkeypatch.setattr("xslams.regrid.build_weights", lambda *_: pytest.fail("built again"))
+    monkeypatch.setattr("xslams.weights.recipe.build_weights", lambda *_: pytest.fail("built again"))
     regrid(ds, target, "conservative").compute()
 
 
