@@ -20,7 +20,7 @@ import xslams
 from tests.pipeline.test_assimilate import FAST, gauges, waves
 from xslams.errors import ModelError
 from xslams.pipeline import graph, store, workers
-from xslams.priors import latent as networks
+from xslams.priors import loading
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,8 +40,8 @@ def forgotten(monkeypatch):
     """A process that has loaded no model yet; counts how often one is."""
     monkeypatch.setattr(workers, "_RESIDENT", type(workers._RESIDENT)())
     calls = []
-    load = networks.load_networks
-    monkeypatch.setattr(networks, "load_networks", lambda spec, path: calls.append(path) or load(spec, path))
+    load = loading.load_prior
+    monkeypatch.setattr(loading, "load_prior", lambda spec, path: calls.append(path) or load(spec, path))
     return calls
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,18 +16,17 @@ import numpy.typing as npt
 import scipy.sparse as sp
 import xarray as xr
 
-from xslams.errors import DimensionError, ObservationError, warn
+from xslams.errors import ObservationError, warn
 from xslams.labels.calendar import hours, stamp
 from xslams.labels.coordinates import coordinate, listed
 from xslams.likelihood import Boxes, ErrorModel, SharedBias, SourceLikelihood
 from xslams.likelihood.errors import IntArray
-from xslams.observations.audit import AuditedLikelihood, Tally
+from xslams.observations.audit import AuditedLikelihood, NothingLeft, Tally
 from xslams.observations.flags import Flag, ancillary, flags_of
-from xslams.observations.horizontal import cells, expand
+from xslams.observations.places import Places
 from xslams.observations.stated_errors import Error, spread_over, standard_error
 from xslams.observations.superob import boxes as boxes_of
 from xslams.observations.superob import combined, model_cells, positions, row_keys, within_cell
-from xslams.observations.vertical import channels, listed_levels
 from xslams.typing import FloatArray
 from xslams.weights import row_kron
 
@@ -41,10 +39,6 @@ __all__ = ["assemble"]
 _EXACT = 1e-3
 
 BoolArray = npt.NDArray[np.bool_]
-
-
-class _NothingLeft(Exception):
-    """No value is left; the message tells the user why, and is empty where a check ends."""
 
 
 def assemble(
@@ -77,7 +71,7 @@ def assemble(
     tally = Tally(variable.given, variable.rejected, variable.owned)
     try:
         return _assemble(variable, tally, strict=strict, read=read, rows=rows), ""
-    except _NothingLeft as e:
+    except NothingLeft as e:
         none = np.zeros(0)
         empty = SourceLikelihood(
             variable.label, sp.csr_array((0, variable.width)), none, ErrorModel(none), variable.function
@@ -88,7 +82,7 @@ def assemble(
 def _assemble(variable: BoundVariable, tally: Tally, *, strict: bool, read: bool, rows: bool) -> AuditedLikelihood:
     """Go through the steps; raise where nothing is left."""
     _require_a_time(variable, strict=strict)
-    places = _Places.of(variable, read=read)
+    places = Places.of(variable, read=read)
     if strict:
         places.warn_of_outside(variable)
     error, flags = _stated_quality(variable)
@@ -99,7 +93,7 @@ def _assemble(variable: BoundVariable, tally: Tally, *, strict: bool, read: bool
         tally.reject("level", places.in_levels[places.channels], places.times)
     places.require_some(variable)
     if not read:
-        raise _NothingLeft
+        raise NothingLeft
     values, known, stated = _read(variable, error)
     valid = _usable(variable, values, known, stated, flags, places, tally, strict=strict)
     frame, level, place = places.times[valid], places.channels[valid], places.cells[valid]
@@ -110,7 +104,7 @@ def _assemble(variable: BoundVariable, tally: Tally, *, strict: bool, read: bool
     errors = _errors(variable, sigma, scale, valid, frame)
     boxes = _boxes(variable, places, frame, level, place)
     if not rows:
-        raise _NothingLeft
+        raise NothingLeft
     weights = row_kron(variable.match.weights, places.vertical, frame, level)
     matrix = row_kron(weights, places.horizontal, rows_b=place)
     likelihood = SourceLikelihood(
@@ -127,7 +121,7 @@ def _require_a_time(variable: BoundVariable, *, strict: bool) -> None:
     values, source, name = variable.values, variable.source, variable.name
     if not values.size:
         msg = f"Source {source!r}: {name!r} is empty, {dict(values.sizes)}. Check the selection."
-        raise _NothingLeft(msg)
+        raise NothingLeft(msg)
     if strict:
         _warn_of_times(variable)
     if not variable.match.matched.any():
@@ -135,7 +129,7 @@ def _require_a_time(variable: BoundVariable, *, strict: bool) -> None:
             f"Source {source!r} covers {_period(variable.stamps)}; the state covers {_period(variable.frames)}. No "
             "time overlaps. Select the same period, or check the years and the calendar."
         )
-        raise _NothingLeft(msg)
+        raise NothingLeft(msg)
 
 
 def _warn_of_times(variable: BoundVariable) -> None:
@@ -173,92 +167,6 @@ def _period(time: xr.DataArray) -> str:
     return f"{stamp(stamps[at.argmin()])} to {stamp(stamps[at.argmax()])}"
 
 
-# --- places and levels -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Places:
-    """Where the values of a variable are.
-
-    Attributes
-    ----------
-    horizontal, vertical
-        Weights of the model's cells, shape (place, lat * lon), and of its channels, shape (level, channel).
-    place
-        Place of each element, with the dimensions that it depends on.
-    times, channels, cells
-        Positions of the time, level and place of each element, each with the shape of the data.
-    """
-
-    horizontal: sp.csr_array
-    vertical: sp.csr_array
-    place: xr.DataArray
-    times: IntArray
-    channels: IntArray
-    cells: IntArray
-
-    @classmethod
-    def of(cls, variable: BoundVariable, *, read: bool) -> _Places:
-        """Find places and levels of a variable; a lazy surface pressure is read where `read`."""
-        values, stamps = variable.values, variable.stamps
-        horizontal, place = cells(variable.data, values, variable.geometry, variable.method, variable.source)
-        if variable.footprints is not None:
-            known = variable.footprints.weights(variable.geometry)
-            horizontal = horizontal if known is None or known.shape != horizontal.shape else known
-        vertical, level = channels(
-            variable.data, values, variable.observed, variable.spec, variable.method, variable.source, read=read
-        )
-        time = xr.DataArray(np.arange(stamps.size).reshape(stamps.shape), dims=stamps.dims)
-        if extra := [d for d in values.dims if d not in {*place.dims, *level.dims, *time.dims}]:
-            msg = (
-                f"Source {variable.source!r}: {variable.name!r} varies along {listed(extra)}, on which neither time, "
-                f"place nor level depend. Select along it with .isel(), or give latitude and longitude that dimension."
-            )
-            raise DimensionError(msg)
-        return cls(horizontal, vertical, place, *(expand(index, values) for index in (time, level, place)))
-
-    @property
-    def in_domain(self) -> BoolArray:
-        """Which places lie within the model's domain."""
-        return np.asarray(np.diff(self.horizontal.indptr) > 0)
-
-    @property
-    def in_levels(self) -> BoolArray:
-        """Which levels lie within the model's."""
-        return np.asarray(np.diff(self.vertical.indptr) > 0)
-
-    @property
-    def inside(self) -> int:
-        """Number of elements that lie within both."""
-        return int((self.in_domain[self.cells] & self.in_levels[self.channels]).sum())
-
-    def warn_of_outside(self, variable: BoundVariable) -> None:
-        """Warn of places and levels that are dropped, where some are left."""
-        parts = (
-            (self.in_domain, "places", "model's domain", str(variable.geometry)),
-            (self.in_levels, "levels", "model's", listed_levels(variable.observed)),
-        )
-        for inside, what, domain, extent in parts:
-            if inside.any() and (out := int((~inside).sum())):
-                warn(
-                    f"Source {variable.source!r}: {out} of {len(inside)} {what} lie outside of the {domain}, "
-                    f"{extent}, and are dropped."
-                )
-
-    def require_some(self, variable: BoundVariable) -> None:
-        """Raise where no place or no level lies within the model's domain."""
-        if self.in_domain.any() and self.in_levels.any():
-            return
-        places = not self.in_domain.any()
-        levels = "" if self.in_levels.any() else f", levels {listed_levels(variable.observed)}"
-        msg = (
-            f"Source {variable.source!r}: all {len(self.in_domain) if places else len(self.in_levels)} "
-            f"{'places' if places else 'levels'} lie outside of the model's domain, {variable.geometry}{levels}. "
-            "Check latitude, longitude and level."
-        )
-        raise _NothingLeft(msg)
-
-
 # --- values and errors -----------------------------------------------------------------------------------------------
 
 
@@ -290,7 +198,7 @@ def _usable(
     known: BoolArray,
     stated: str,
     flags: list[Flag],
-    places: _Places,
+    places: Places,
     tally: Tally,
     *,
     strict: bool,
@@ -312,7 +220,7 @@ def _usable(
             f"Source {variable.source!r}: {variable.name!r} {why} {places.inside} elements in the period and domain of "
             "the state. Check missing_value and the selection."
         )
-        raise _NothingLeft(msg)
+        raise NothingLeft(msg)
     if strict and (lost := int((measured & ~valid).sum())):
         warn(
             f"Source {variable.source!r}: {lost} of {int(measured.sum())} values of {variable.name!r} have no finite "
@@ -372,7 +280,7 @@ def _bias_groups(variable: BoundVariable, valid: BoolArray) -> IntArray:
     return combined(*(w.values[valid] for w in whole))
 
 
-def _boxes(variable: BoundVariable, places: _Places, frame: IntArray, level: IntArray, place: IntArray) -> Boxes | None:
+def _boxes(variable: BoundVariable, places: Places, frame: IntArray, level: IntArray, place: IntArray) -> Boxes | None:
     """Boxes in which values of the same frames and level are thinned or averaged."""
     qc = variable.qc
     if qc.thin is None and not qc.superob:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from xslams.likelihood import SourceLikelihood
 from xslams.likelihood.errors import IntArray
 
-__all__ = ["REASONS", "Audit", "AuditedLikelihood", "Tally"]
+__all__ = ["REASONS", "Audit", "AuditedLikelihood", "NothingLeft", "Tally"]
 
 #: Why a value takes no part, in the order in which it is found out.
 REASONS = ("time", "place", "level", "missing", "flag", "error", "background", "thinned")
@@ -98,6 +98,10 @@ class AuditedLikelihood(NamedTuple):
             Why the others are left out.
         """
         return AuditedLikelihood(self.likelihood.keep(chosen), self.audit.keep(chosen, reason))
+
+
+class NothingLeft(Exception):
+    """No value is left; the message tells the user why, and is empty where a check ends."""
 
 
 class Tally:

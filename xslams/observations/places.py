@@ -1,0 +1,106 @@
+"""Where the values of a bound variable are: places and levels, and which of them the model has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+import xarray as xr
+
+from xslams.errors import DimensionError, warn
+from xslams.labels.coordinates import listed
+from xslams.likelihood.errors import IntArray
+from xslams.observations.audit import NothingLeft
+from xslams.observations.horizontal import cells, expand
+from xslams.observations.vertical import channels, listed_levels
+
+if TYPE_CHECKING:
+    from xslams.observations.bound import BoundVariable
+
+__all__ = ["Places"]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the values of a variable are.
+
+    Attributes
+    ----------
+    horizontal, vertical
+        Weights of the model's cells, shape (place, lat * lon), and of its channels, shape (level, channel).
+    place
+        Place of each element, with the dimensions that it depends on.
+    times, channels, cells
+        Positions of the time, level and place of each element, each with the shape of the data.
+    """
+
+    horizontal: sp.csr_array
+    vertical: sp.csr_array
+    place: xr.DataArray
+    times: IntArray
+    channels: IntArray
+    cells: IntArray
+
+    @classmethod
+    def of(cls, variable: BoundVariable, *, read: bool) -> Places:
+        """Find places and levels of a variable; a lazy surface pressure is read where `read`."""
+        values, stamps = variable.values, variable.stamps
+        horizontal, place = cells(variable.data, values, variable.geometry, variable.method, variable.source)
+        if variable.footprints is not None:
+            known = variable.footprints.weights(variable.geometry)
+            horizontal = horizontal if known is None or known.shape != horizontal.shape else known
+        vertical, level = channels(
+            variable.data, values, variable.observed, variable.spec, variable.method, variable.source, read=read
+        )
+        time = xr.DataArray(np.arange(stamps.size).reshape(stamps.shape), dims=stamps.dims)
+        if extra := [d for d in values.dims if d not in {*place.dims, *level.dims, *time.dims}]:
+            msg = (
+                f"Source {variable.source!r}: {variable.name!r} varies along {listed(extra)}, on which neither time, "
+                f"place nor level depend. Select along it with .isel(), or give latitude and longitude that dimension."
+            )
+            raise DimensionError(msg)
+        return cls(horizontal, vertical, place, *(expand(index, values) for index in (time, level, place)))
+
+    @property
+    def in_domain(self) -> npt.NDArray[np.bool_]:
+        """Which places lie within the model's domain."""
+        return np.asarray(np.diff(self.horizontal.indptr) > 0)
+
+    @property
+    def in_levels(self) -> npt.NDArray[np.bool_]:
+        """Which levels lie within the model's."""
+        return np.asarray(np.diff(self.vertical.indptr) > 0)
+
+    @property
+    def inside(self) -> int:
+        """Number of elements that lie within both."""
+        return int((self.in_domain[self.cells] & self.in_levels[self.channels]).sum())
+
+    def warn_of_outside(self, variable: BoundVariable) -> None:
+        """Warn of places and levels that are dropped, where some are left."""
+        parts = (
+            (self.in_domain, "places", "model's domain", str(variable.geometry)),
+            (self.in_levels, "levels", "model's", listed_levels(variable.observed)),
+        )
+        for inside, what, domain, extent in parts:
+            if inside.any() and (out := int((~inside).sum())):
+                warn(
+                    f"Source {variable.source!r}: {out} of {len(inside)} {what} lie outside of the {domain}, "
+                    f"{extent}, and are dropped."
+                )
+
+    def require_some(self, variable: BoundVariable) -> None:
+        """Raise where no place or no level lies within the model's domain."""
+        if self.in_domain.any() and self.in_levels.any():
+            return
+        places = not self.in_domain.any()
+        levels = "" if self.in_levels.any() else f", levels {listed_levels(variable.observed)}"
+        msg = (
+            f"Source {variable.source!r}: all {len(self.in_domain) if places else len(self.in_levels)} "
+            f"{'places' if places else 'levels'} lie outside of the model's domain, {variable.geometry}{levels}. "
+            "Check latitude, longitude and level."
+        )
+        raise NothingLeft(msg)
