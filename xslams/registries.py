@@ -73,7 +73,8 @@ class Registry(Generic[_Part]):
         except (KeyError, TypeError):
             near = difflib.get_close_matches(str(name), self._parts, n=1)
             meant = f" Did you mean {near[0]!r}?" if near else ""
-            msg = f"Unknown {self.kind} {name!r}.{meant} Choose one of {', '.join(map(repr, self._parts))}."
+            known = f"Choose one of {', '.join(map(repr, self._parts))}." if self._parts else "None is registered."
+            msg = f"Unknown {self.kind} {name!r}.{meant} {known}"
             raise OptionError(msg) from None
 
     def __contains__(self, name: object) -> bool:
