@@ -13,7 +13,6 @@ its place the difference between stations and fields is 2.4 K, so 1.95 K.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,7 @@ import numpy.typing as npt
 import xarray as xr
 
 import xslams
+from benchmarks.cases.seasons import annual_phase, harmonics
 
 Array = npt.NDArray[np.float64]
 
@@ -46,12 +46,6 @@ _BUOY_ERROR = 3.0
 _BUOY_SHRINKAGE = 4
 #: Least error of a monthly mean of air temperature as estimated from SST, K.
 _SST_FLOOR = 0.5
-
-
-def shared_data(folder: str | None = None) -> Path:
-    """Folder of the public data, which are not part of the repository."""
-    root = Path(__file__).resolve().parents[2]
-    return Path(folder or os.environ.get("XSLAMS_SHARED") or root.parent / "shared") / "data"
 
 
 def open_fields(data: Path) -> xr.Dataset:
@@ -84,12 +78,6 @@ def open_stations(data: Path, fields: xr.Dataset) -> xr.Dataset:
     return ds.assign_coords(zone=("station", np.round(ds["lon"].values / 15).astype(int)))
 
 
-def _annual(time: xr.DataArray) -> Array:
-    """Constant and annual harmonic, shape (time, 3)."""
-    phase = 2 * np.pi * (time.dt.dayofyear.values - 1) / 365.25
-    return np.stack([np.ones(phase.size), np.cos(phase), np.sin(phase)], axis=1)
-
-
 @dataclass(frozen=True)
 class Calibration:
     """Bias and error of every place of a source, from the time when the truth was known.
@@ -108,7 +96,7 @@ class Calibration:
     @classmethod
     def estimate(cls, difference: Array, time: xr.DataArray, ridge: float, least: int) -> Calibration:
         """From differences between source and truth, shape (time, place), NaN where one of them is missing."""
-        basis = _annual(time)
+        basis = harmonics(annual_phase(time), 1)
         coefficients = np.zeros((3, difference.shape[1]))
         error = np.full(difference.shape[1], np.nan)
         for n, column in enumerate(difference.T):
@@ -123,7 +111,7 @@ class Calibration:
 
     def bias(self, time: xr.DataArray) -> Array:
         """Bias at some times, shape (time, place)."""
-        return _annual(time) @ self.coefficients
+        return harmonics(annual_phase(time), 1) @ self.coefficients
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -16,13 +16,9 @@ the processor in brackets, as machines may be shared.
 
 from __future__ import annotations
 
-import argparse
-import multiprocessing
 import os
-import resource
-import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -30,6 +26,9 @@ import numpy as np
 import xarray as xr
 
 import xslams
+from benchmarks.command import Command
+from benchmarks.tables import head, row
+from benchmarks.timing import Stopwatch, alone, peak_memory
 
 FRAMES = 5
 QC: dict[str, dict[str, object] | None] = {
@@ -63,25 +62,6 @@ def reports(count: int, seed: int = 0) -> xr.DataArray:
     )  # fmt: skip
 
 
-def peak() -> float:
-    """Largest memory of this process so far, GiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-class Stopwatch:
-    """Time of a clock and of the processor since it was made."""
-
-    def __init__(self) -> None:
-        self.start = time.perf_counter(), time.process_time()
-
-    def read(self, scale: float = 1.0, digits: int = 1) -> str:
-        """Both, for a table."""
-        clock, cpu = (
-            (b - a) * scale for a, b in zip(self.start, (time.perf_counter(), time.process_time()), strict=True)
-        )
-        return f"{clock:.{digits}f} ({cpu:.{digits}f})"
-
-
 def cost(count: int, kind: str) -> list[str]:
     """Build and apply the likelihood."""
     import torch
@@ -91,11 +71,11 @@ def cost(count: int, kind: str) -> list[str]:
 
     model = xslams.open_model("speedy-t30")
     data = reports(count)
-    base = peak()
+    base = peak_memory()
     obs = xslams.Observation(data, error=10.0, qc=QC[kind])
     watch = Stopwatch()
     arrays = obs.to_arrays(model.spec, frames())
-    built, memory = watch.read(), peak() - base
+    built, memory = watch.read().text(), (peak_memory() - base) / 2**30
     season = torch.as_tensor(year_fraction(frames()), dtype=torch.float32)
     operator = FieldOperator(model.prior().fields(season), [arrays])
     z = torch.zeros((1, FRAMES, *model.prior().shape))
@@ -103,7 +83,7 @@ def cost(count: int, kind: str) -> list[str]:
     watch = Stopwatch()
     for _ in range(3):
         adjoint(forward(z))
-    product = watch.read(1e3 / 3, 0)
+    product = watch.read().text(1e3 / 3, 0)
     size = sum(a.nbytes for a in (arrays.operator.data, arrays.operator.indices, arrays.operator.indptr)) / 2**20
     return [f"{arrays.values.size:,}", built, f"{memory:.2f}", f"{size:.0f}", product]
 
@@ -118,16 +98,16 @@ def analysis(count: int, kind: str) -> list[str]:
     data = reports(count)
     truth = xslams.open_tutorial().isel(time=slice(0, FRAMES)).load()
     grid = truth[["t"]]
-    base = peak()
+    base = peak_memory()
     watch = Stopwatch()
     obs = xslams.Observation(data, error=10.0, qc=QC[kind])
     result = grid.slams.assimilate(obs, "speedy-t30", members=1, steps=12, report=True)
-    took = watch.read(digits=0)
+    took = watch.read().text(digits=0)
     table = result.slams.report().isel(source=0)
     rmse = float(result.slams.score(truth["t"])["rmse"].mean())
     std = table["innovation_std"].values
     return [
-        f"{int(table['used']):,}", f"{int(table['likelihood']):,}", took, f"{peak() - base:.2f}",
+        f"{int(table['used']):,}", f"{int(table['likelihood']):,}", took, f"{(peak_memory() - base) / 2**30:.2f}",
         f"{std[0]:.1f}", f"{std[1]:.1f}", f"{rmse:.2f}",
     ]  # fmt: skip
 
@@ -198,21 +178,16 @@ def _row(name: str, count: int, kind: str) -> list[str]:
     return TABLES[name][0](count, kind)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tables", nargs="+", choices=list(TABLES), default=list(TABLES))
-    parser.add_argument("--count", type=int, default=1_000_000, help="number of reports")
-    options = parser.parse_args()
-    context = multiprocessing.get_context("spawn")
+    command = Command(__name__, __doc__)
+    command.add_argument("--tables", nargs="+", choices=list(TABLES), default=list(TABLES))
+    command.add_argument("--count", type=int, default=1_000_000, help="number of reports")
+    command.add_argument("--rows", type=int, default=None, help="only the first rows of each table")
+    command.quick(tables=["cost", "errors"], count=1000, rows=1)
+    options = command.read(arguments)
     for name in options.tables:
         _, rows, columns = TABLES[name]
-        print(f"\n| {name} | " + " | ".join(columns) + " |")
-        print("|---|" + "---:|" * len(columns), flush=True)
-        for kind in rows:
-            with context.Pool(1) as pool:
-                print(f"| {kind} | " + " | ".join(pool.apply(_row, (name, options.count, kind))) + " |", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+        head([name, *columns])
+        for kind in rows[: options.rows]:
+            row([kind, *alone(_row, name, options.count, kind)])
