@@ -64,7 +64,7 @@ def _dapper(module: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != "dapper":
             raise
-        message = "this benchmark needs DAPPER: pip install 'xslams[bench]' (see the head of this file)"
+        message = "This benchmark needs DAPPER: pip install 'xslams[bench]', see python -m benchmarks classical --help."
         raise SystemExit(message) from error
     config.rc.liveplotting = False
     config.rc.comps["max_spectral"] = 0

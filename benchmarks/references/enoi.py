@@ -52,7 +52,7 @@ HARMONICS = 4
 # ---------------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Source:
-    """What one network measures: `sample` gives values (time, n), untransformed, of the fields of a Dataset."""
+    """Measurements of one network: `sample` gives values (time, n), untransformed, of the fields of a Dataset."""
 
     sample: Callable[[xr.Dataset], Array]
     error: float
@@ -150,7 +150,7 @@ class Climatology:
 # ---------------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Tuning:
-    """What is tuned: radius in km at which the localisation is zero, inflations, damping of the increment by level."""
+    """Tuned settings: radius in km at which the localisation is zero, inflations, damping of increments by level."""
 
     radius: float = 8000.0
     error_inflation: float = 2.0

@@ -8,9 +8,9 @@ analysis enter with the lagged covariances.
     analysis = climatology + B_gs (B_ss + R)^-1 (y - climatology at the stations),
     variance = diag(B_gg - B_gs (B_ss + R)^-1 B_sg)
 
-Two kinds are printed. One takes the station's day for a UTC day, as is usual. The other knows of the local day (see
+Two kinds are printed. One takes the day of a station for a UTC day, as is usual. The other observes the local day (see
 `benchmarks.cases.ncep`), is localised at 3000 km and takes the harmonics that cross-validation in the training period
-prefers: everything that we learned about the case which a classical method can use as well.
+prefers: everything that we learned about the case and that a classical method can use as well.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class OptimalInterpolation:
         """Mean and variance for each day of `testing`, in K; shape (time, lat, lon) each."""
         reach = self.days // 2
         lat, lon = (c.ravel() for c in np.meshgrid(training["lat"].values, training["lon"].values, indexing="ij"))
-        # Interpolated as observations are, so that the reference and what it is compared with differ in nothing else.
+        # Interpolated as observations are, so that the reference and xslams differ in nothing else.
         place = xr.Dataset(coords={c: ("station", stations[c].values) for c in ("lat", "lon")})
         late = shares(stations["zone"].values) * self.local_day
 
@@ -118,10 +118,10 @@ class OptimalInterpolation:
                 for lag in range(-reach, reach + 1)
                 if 0 <= t + lag < frames
             ]
-            y = np.concatenate([innovation[t + lag, here] for lag, here in blocks])
-            gain = np.concatenate([to_grid[lag][:, here] for lag, here in blocks], axis=1)
+            y = np.concatenate([innovation[t + lag, used_now] for lag, used_now in blocks])
+            gain = np.concatenate([to_grid[lag][:, used_now] for lag, used_now in blocks], axis=1)
             system = np.block([[among[m - lag][np.ix_(a, b)] for m, b in blocks] for lag, a in blocks])
-            system[np.diag_indices(len(y))] += np.concatenate([error[here] for _, here in blocks])
+            system[np.diag_indices(len(y))] += np.concatenate([error[used_now] for _, used_now in blocks])
             factor = cho_factor((system + system.T) / 2)
             analysis[t] = mean[len(basis) + t] + gain @ cho_solve(factor, y)
             variance[t] = prior - (gain * cho_solve(factor, gain.T).T).sum(axis=1)

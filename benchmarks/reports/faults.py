@@ -38,7 +38,7 @@ KINDS = ["client", "worker", "client", "lost store", "client", "full disk", "cli
 
 
 def run(model: Path, store: str, days: int, workers: int, limit: int | None) -> None:
-    """Do what a user would do."""
+    """Analyse the waves from stations, and write the analysis, as a user would."""
     truth = waves(days)
     stations = xslams.simulate_observations(truth["t"], stations=30, error=0.5, seed=1)
     analysis = truth.chunk(time=30).slams.assimilate([stations], model, members=2, steps=2, device="cpu")
@@ -129,14 +129,14 @@ def regions(store: Path) -> int:
 
 
 def disturb(process: Process, kind: str, store: Path, rng: random.Random, total: int) -> int:
-    """Do to a run what `kind` says, at a random time; return how often it was done."""
+    """Disturb a run in the way that `kind` names, at a random time; return how often that was done."""
     if regions(store) >= total:
         return 0
     if rng.random() < 0.25:
         # While the graph is built and the store made.
         time.sleep(rng.uniform(0, 3))
     else:
-        # By what is there, since machines differ in speed.
+        # By the regions that are complete, since machines differ in speed.
         goal = rng.randrange(regions(store), total)
         while regions(store) < goal and process.poll() is None:
             time.sleep(0.001)
@@ -183,7 +183,7 @@ def trial(
 
 def campaign(faults: int, seed: int, days: int, kinds: list[str]) -> list[dict[str, Any]]:
     """Trials of all kinds in turn until there were enough faults."""
-    # Imported before the processes are forked, what they need is there at once.
+    # Modules that are imported before the processes are forked need not be imported by them.
     for name in ("distributed", "torch", "zarr", "xslams.inference.arrays", "xslams.pipeline.store"):
         importlib.import_module(name)
     rng = random.Random(seed)

@@ -4,14 +4,14 @@
     python -m benchmarks ncep --rows stations          # stations alone
     python -m benchmarks ncep --days 31                # the first month of the test period
 
-The model has seen NCEP fields from 2013-01-01 to 2014-06-30. Judged are the daily fields of 2014-07-01 to 2014-12-31,
-analysed from observations alone (`background_error=None`): USCRN stations, and monthly ERSST where `sst` is in the row.
-Biases and errors of the instruments are estimated in the training period. The fields of the test period are used for
-scores and nothing else.
+The model has seen NCEP fields from 2013-01-01 to 2014-06-30. The daily fields of 2014-07-01 to 2014-12-31 are judged.
+They are analysed from observations alone (`background_error=None`): USCRN stations, and monthly ERSST where `sst` is in
+the row. Biases and errors of the instruments are estimated in the training period. The fields of the test period are
+used for scores and nothing else.
 
-Marine stations are there for May 2013 only, which lies in the training period, where scores of the shipped model would
-be too good. The rows of that month therefore come from a Gaussian prior, and from calibrations, that have not seen
-2013-05-16 to 2013-06-07, and are judged on the last half of May, the first half giving the biases of the buoys. They
+Data of marine stations exist for May 2013 only, which lies in the training period, where scores of the shipped model
+would be too good. The rows of that month therefore come from a Gaussian prior, and from calibrations, that have not
+seen 2013-05-16 to 2013-06-07, and are judged on the last half of May, the first half giving the biases of the buoys. They
 show what buoys add, and are not comparable with the other rows.
 
 Columns: RMSE of the mean and CRPS, weighted by area over the whole domain, and spread, in K; spread over error. Members

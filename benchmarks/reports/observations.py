@@ -1,4 +1,4 @@
-"""What observations cost and what quality control is worth. Prints the tables of docs/observations.md.
+"""Costs of observations and benefits of quality control. Prints the tables of docs/observations.md.
 
     python -m benchmarks observations                        # all; about five minutes on one idle core
     python -m benchmarks observations --tables cost errors   # a few minutes
@@ -7,7 +7,7 @@
               likelihood, to apply it, and its size, for several kinds of quality control.
 ``analysis``  the same reports in an analysis with the embedded model: time and memory.
 ``errors``    a mean of n reports in one cell: its error as stated, and as it is.
-``gross``     temperature at 300 stations of which one in twenty reports nonsense: RMSE and CRPS of the analysis with a
+``gross``     temperature at 300 stations, of whose values one in twenty has a gross error: RMSE and CRPS of the analysis with a
               Gaussian likelihood, a background check, and robust likelihoods.
 
 Every row runs in a process of its own, so that the peak of its memory is its own. Times are those of a clock, and of
@@ -119,14 +119,14 @@ def errors(count: int, kind: str) -> list[str]:
     rng = np.random.default_rng(0)
     cells = 2000
     lat, lon = rng.choice(np.asarray(spec.lat)[4:-4], cells), rng.choice(np.asarray(spec.lon), cells)
-    where = np.unique(np.stack([lat, lon]), axis=1)
-    cells = where.shape[1]
+    places = np.unique(np.stack([lat, lon]), axis=1)
+    cells = places.shape[1]
     data = xr.DataArray(
         rng.normal(0, 3.0, (1, cells * n)) + 240.0, dims=("time", "report"), name="olr", attrs={"units": "W m-2"},
         coords={
             "time": frames().values[:1],
-            "lat": ("report", np.tile(where[0], n)),
-            "lon": ("report", np.tile(where[1], n)),
+            "lat": ("report", np.tile(places[0], n)),
+            "lon": ("report", np.tile(places[1], n)),
         },
     )  # fmt: skip
     arrays = xslams.Observation(data, error=3.0, qc={"superob": True}).to_arrays(spec, frames())
@@ -143,21 +143,22 @@ LIKELIHOODS: dict[str, dict[str, object] | None] = {
 
 
 def gross(count: int, kind: str) -> list[str]:
-    """Analysis of temperature with stations of which some report nonsense."""
+    """Analysis of temperature with stations, some of whose values have gross errors."""
     truth = xslams.open_tutorial().isel(time=slice(10, 13)).load()
     levels = truth["t"].sel(sigma=[0.95, 0.51, 0.2], method="nearest")
     obs = xslams.simulate_observations(levels, stations=300, error=1.0)
     rng = np.random.default_rng(1)
-    wrong = rng.random(obs.data.shape) < (0.0 if kind.startswith("Gaussian,") else 0.05)
-    nonsense = wrong * rng.choice([-1, 1], wrong.shape) * rng.uniform(8, 30, wrong.shape)
-    data = obs.data + xr.DataArray(nonsense, dims=obs.data.dims)
+    gross_errors = rng.random(obs.data.shape) < (0.0 if kind.startswith("Gaussian,") else 0.05)
+    shape = gross_errors.shape
+    added = gross_errors * rng.choice([-1, 1], shape) * rng.uniform(8, 30, shape)
+    data = obs.data + xr.DataArray(added, dims=obs.data.dims)
     obs = obs.replace(data=data.assign_attrs(obs.data.attrs), qc=LIKELIHOODS[kind])
     result = truth[["t"]].slams.assimilate(obs, "speedy-t30", members=4, steps=12, antithetic=True, report=True)
     scores = result.slams.score(truth["t"])
     table = result.slams.report().isel(source=0)
     rejected, down = int(table["rejected"].sel(reason="background")), int(table["downweighted"])
     return [f"{float(scores[s].mean()):.3f}" for s in ("rmse", "crps", "spread_skill")] + [
-        str(int(wrong.sum())), str(rejected), str(down),
+        str(int(gross_errors.sum())), str(rejected), str(down),
     ]  # fmt: skip
 
 
@@ -169,7 +170,11 @@ TABLES: dict[str, tuple[Callable[[int, str], list[str]], list[str], list[str]]] 
         ["used", "in the likelihood", "s", "memory, GiB", "innovation before", "after", "RMSE of t, K"],
     ),
     "errors": (errors, ["1", "4", "25", "100"], ["stated", "actual", "3 / sqrt(n)"]),
-    "gross": (gross, list(LIKELIHOODS), ["RMSE, K", "CRPS, K", "spread/error", "wrong", "rejected", "down-weighted"]),
+    "gross": (
+        gross,
+        list(LIKELIHOODS),
+        ["RMSE, K", "CRPS, K", "spread/error", "gross errors", "rejected", "down-weighted"],
+    ),
 }
 
 

@@ -1,7 +1,7 @@
-"""What the labels and dask cost on top of the bare arithmetic: assimilation through xarray, and on arrays.
+"""Costs of labels and dask on top of the bare arithmetic: assimilation through xarray, and on arrays.
 
-The bare loop calls `assimilate_arrays` with matrices and vectors that are there already, segment by segment. The other
-way is what users do: a dask-backed Dataset, ``.slams.assimilate`` and ``.compute()``, and with writing to zarr,
+The bare loop calls `assimilate_arrays` with matrices and vectors that were made before, segment by segment. The other
+way is that of users: a dask-backed Dataset, ``.slams.assimilate`` and ``.compute()``, and with writing to zarr,
 ``.slams.to_zarr``. Times are of the processor, of all threads together, so that the table does not depend on what else
 runs on the machine; wall times stand beside them.
 

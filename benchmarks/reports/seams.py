@@ -1,4 +1,4 @@
-"""Roughness in time of the analysis increment at the seams between segments, against elsewhere.
+"""Roughness in time of the analysis increment at the seams between analysis windows, and elsewhere.
 
 The time axis is cut into segments that are sampled separately, each with an overlap that is thrown away. If the overlap
 were too short, the increment (analysis less the climatological mean of the prior) would jump where two segments meet.

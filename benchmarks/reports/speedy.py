@@ -3,9 +3,10 @@
     python -m benchmarks speedy                               # 12 stretches of 10 days, spread over the validation year
     python -m benchmarks speedy --days 365 --stride 365       # the whole year
 
-The truth is the fourth year of a global simulation, the model has seen the first three. Every row adds a source; the
+The truth is the fourth year of a global simulation; the model has seen the first three. Every row adds a source. The
 analysis is made with the public API and the shipped weights, from observations alone (`background_error=None`). The
-classical reference (`enoi.py`) has the same observations, and is judged on the same days, and on the whole year.
+classical reference (`benchmarks.references.enoi`) has the same observations, and is judged on the same days, and on the
+whole year.
 
 Columns: RMSE of the mean and CRPS, both weighted by area, pooled over days, averaged over levels, in K; spread over
 error; then RMSE/CRPS by level, lowest first. Members are antithetic, since the mean of the reference has no sampling

@@ -8,10 +8,10 @@ from the posterior of windows of the series, without a background: it knows the 
 of those before it. Members that fell into a wrong valley of the posterior are replaced by copies of others
 (`xslams.inference.importance_weights`). Where observations are so sparse that members do not find the right valley of a
 whole window at once, the window grows from three observation times, one more at a time, and then moves on: sampling
-begins with the members of the window before, the learned forecast of them, and noise. Scored are the last state of each
-window (filtering: DAPPER's analysis at that time) and the one in the middle (smoothing: DAPPER's fixed-lag smoothers
-with a lag of half the window), at the same times for all methods. RMSE over components, then mean over times; spread
-likewise.
+begins with the members of the window before, the learned forecast of them, and noise. The last state of each window
+(filtering: DAPPER's analysis at that time) and the one in the middle (smoothing: DAPPER's fixed-lag smoothers with a lag
+of half the window) are scored, at the same times for all methods. The RMSE is taken over components, then averaged over
+times; the spread likewise.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Array = npt.NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Setting:
-    """How xslams goes about a case.
+    """Settings of xslams for a case.
 
     Attributes
     ----------
