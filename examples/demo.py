@@ -16,7 +16,8 @@ import xarray as xr
 
 import xslams
 from xslams.inference.arrays import climatology_arrays
-from xslams.labels.schema import from_channels, year_fraction
+from xslams.labels.calendar import year_fraction
+from xslams.labels.channels import from_channels
 
 ROOT = Path(__file__).resolve().parents[1]
 DAYS, MEMBERS = 10, 8

@@ -33,6 +33,7 @@ def spec_of(system: System, **about: Any) -> Spec:
     return Spec(
         variables=tuple(VariableSpec(name, "1", long_name=frame[name].attrs["long_name"]) for name in system.variables),
         time_step=system.dt,
+        dims=system.dims,
         system={"name": type(system).__name__, **parameters},
         license="MIT",
         **about,

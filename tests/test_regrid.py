@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xslams.errors import ChunkError, DimensionError, GridError, SlamsError, SlamsWarning, VariableError
+from xslams.errors import ChunkError, DimensionError, GridError, OptionError, SlamsError, SlamsWarning, VariableError
 from xslams.regrid import regrid
 from xslams.spec import Spec, VariableSpec
 
@@ -96,11 +96,11 @@ def test_graph_carries_no_weights(kind, method):
         got = regrid(big, target, method, "embedded")
         assert got.chunks[0] == (1,) * chunks
         sizes.append(graph_bytes(got.data, big.data))
-    # The weights take 90 * 180 * 4 * 12 bytes, about 800 kB; coordinates are there once, 5 kB or 260 kB.
+    # The weights take 90 * 180 * 4 * 12 bytes, about 800 kB; the graph holds coordinates once, 5 kB or 260 kB.
     once = 400_000 if kind == "curvilinear" else 20_000
     assert all(layers < once for layers, _ in sizes)
     assert all(task < 4_000 for _, task in sizes)
-    # A task and its key are there for every chunk, and no more.
+    # Every chunk has a task and its key, and no more.
     assert (sizes[1][0] - sizes[0][0]) / 30 < 500
 
 
@@ -163,7 +163,7 @@ def test_fields_are_treated_apart(monkeypatch):
     rng = np.random.default_rng(0)
     ds = ds.where(rng.random(ds.shape) > 0.1)
     whole = regrid(ds, TARGET, "conservative")
-    monkeypatch.setattr("xslams.regrid._SLAB", 200)
+    monkeypatch.setattr("xslams.weights.recipe._SLAB", 200)
     xr.testing.assert_identical(regrid(ds, TARGET, "conservative"), whole)
     for i in range(3):
         xr.testing.assert_allclose(regrid(ds[i], TARGET, "conservative"), whole[i])
@@ -241,10 +241,10 @@ def test_meshgrids_are_grids():
         got = regrid(turned, TARGET, method).t
         assert got.dims == ("lon", "latitude", "time")
         xr.testing.assert_identical(got.transpose("time", "latitude", "lon"), expected)
-        there = regrid(ds, wide.drop_vars("t"), method).t
-        assert there.dims == ("time", "y", "x")
-        np.testing.assert_array_equal(there, regrid(ds, ds, method).t)
-        assert there.lat.dims == ("y", "x")
+        given = regrid(ds, wide.drop_vars("t"), method).t
+        assert given.dims == ("time", "y", "x")
+        np.testing.assert_array_equal(given, regrid(ds, ds, method).t)
+        assert given.lat.dims == ("y", "x")
 
 
 def test_swath_and_stations():
@@ -301,11 +301,11 @@ def test_edges():
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda: regrid(example(), TARGET, "cubic"), GridError, "'cubic'"),
-        (lambda: regrid(example(), TARGET, engine="cdo"), GridError, "'cdo'"),
-        (lambda: regrid(example(), TARGET, edges="straight"), GridError, "'straight'"),
+        (lambda: regrid(example(), TARGET, "cubic"), OptionError, "'cubic'"),
+        (lambda: regrid(example(), TARGET, engine="cdo"), OptionError, "'cdo'"),
+        (lambda: regrid(example(), TARGET, edges="straight"), OptionError, "'straight'"),
         (lambda: regrid(example().drop_vars("lat"), TARGET), DimensionError, "no latitude"),
-        (lambda: regrid(example(), xr.Dataset()), DimensionError, "target has no latitude"),
+        (lambda: regrid(example(), xr.Dataset()), DimensionError, "target is not understood. Found no latitude"),
         (lambda: regrid(example(), 2.5), DimensionError, "target of type float; expected a Dataset"),
         (lambda: regrid(example(), "speedy-t30"), DimensionError, r"open_model\('speedy-t30'\)"),
         (lambda: regrid(example(lat=3)["t"], TARGET), ChunkError, "'lat' of 't' is split"),

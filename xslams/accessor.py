@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
+from xslams.options import ComputeOptions, SamplerOptions
+
 if TYPE_CHECKING:
     import os
 
     from matplotlib.figure import Figure
 
+    from xslams.inference.guidance import Guidance
+    from xslams.inference.samplers import Sampler
     from xslams.model import Model
     from xslams.observations.observation import ObservationsLike
     from xslams.regrid import Target
-    from xslams.typing import Edges, Guidance, Method, Precision
+    from xslams.typing import Edges, GuidanceName, Method, Precision, SamplerName
 
 __all__ = ["SlamsAccessor"]
 
@@ -181,18 +185,18 @@ class SlamsAccessor:
         *,
         members: int = 16,
         background_error: float | Mapping[str, Any] | xr.DataArray | None = None,
-        guidance: Guidance = "mmps",
-        sampler: str = "auto",
-        steps: int = 32,
-        corrections: int = 0,
-        antithetic: bool = False,
+        guidance: GuidanceName | str | Guidance = SamplerOptions.guidance,
+        sampler: SamplerName | str | Sampler = SamplerOptions.sampler,
+        steps: int = SamplerOptions.steps,
+        corrections: int = SamplerOptions.corrections,
+        antithetic: bool = SamplerOptions.antithetic,
         overlap: int | Literal["auto"] = "auto",
         variables: Sequence[str] | None = None,
         seed: int = 0,
-        device: str | None = None,
-        batch_size: int | Literal["auto"] = "auto",
-        precision: Precision = "float32",
-        compile: bool = False,
+        device: str | None = ComputeOptions.device,
+        batch_size: int | Literal["auto"] = ComputeOptions.batch_size,
+        precision: Precision = ComputeOptions.precision,
+        compile: bool = ComputeOptions.compile,
         progress: bool = False,
         report: bool = False,
     ) -> xr.Dataset:
@@ -210,9 +214,10 @@ class SlamsAccessor:
             None: this Dataset gives grid and times only, and its values are not used. A number, a mapping from variable
             to number, or a DataArray, as standard deviation in physical units: its values are one more source.
         guidance
-            "mmps", "sda" or "dps": how observations steer the sampler.
+            "mmps", "sda" or "dps": how observations steer the sampler; or a guidance with its settings.
         sampler
-            How the reverse diffusion is integrated; "auto" takes what is best calibrated at this number of steps.
+            How the reverse diffusion is integrated; "auto" takes what is best calibrated at this number of steps. Or a
+            sampler with its settings.
         steps
             Steps from noise to state; the score network is called once in each ("heun" takes half as many steps of two
             calls).
@@ -430,10 +435,10 @@ class SlamsAccessor:
 
     def _recognised(self) -> list[tuple[str, str]]:
         """Rows of the repr; the coordinates alone are read."""
-        from xslams.labels import schema
+        from xslams.labels.recognise import inspect
 
         ds = self._ds
-        found = schema.inspect(ds)
+        found = inspect(ds)
         rows = [("variables", ", ".join(f"{n} ({ds[n].attrs.get('units', 'no units')})" for n in found.variables))]
         if found.time is not None:
             step = f" every {found.time_step:g} h" if found.time_step else ""

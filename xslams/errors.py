@@ -4,6 +4,9 @@ Every message says what was got, what was expected and what to do. All errors de
 the built-in class that a caller would guess, so that ``except ValueError`` works as it does elsewhere in xarray.
 """
 
+import sys
+import warnings
+
 __all__ = [
     "AdjointError",
     "ChunkError",
@@ -20,6 +23,7 @@ __all__ = [
     "StoreError",
     "UnitError",
     "VariableError",
+    "warn",
 ]
 
 
@@ -85,3 +89,17 @@ class ModelError(SlamsError, ValueError):
 
 class StoreError(SlamsError, OSError):
     """A store exists already, belongs to another run, is incomplete, or cannot be written."""
+
+
+def warn(text: str) -> None:
+    """Warn of what a user can change, at the user's line.
+
+    Parameters
+    ----------
+    text
+        What was dropped or assumed, and how to change that.
+    """
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "xslams":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, SlamsWarning, stacklevel=level)

@@ -38,8 +38,8 @@ def gaspari_cohn(distance: _Array, length: float) -> _Array:
     Examples
     --------
     >>> import numpy as np
-    >>> gaspari_cohn(np.array([0.0, 1000.0, 2000.0, 3000.0]), 1000.0).round(3)
-    array([1.   , 0.208, 0.   , 0.   ])
+    >>> gaspari_cohn(np.array([0.0, 500.0, 1000.0, 1500.0]), 1000.0).round(3)
+    array([1.   , 0.685, 0.208, 0.016])
     """
     r = distance / length
     near = -0.25 * r**5 + 0.5 * r**4 + 0.625 * r**3 - 5 / 3 * r**2 + 1

@@ -11,8 +11,8 @@ used for scores and nothing else.
 
 Data of marine stations exist for May 2013 only, which lies in the training period, where scores of the shipped model
 would be too good. The rows of that month therefore come from a Gaussian prior, and from calibrations, that have not
-seen 2013-05-16 to 2013-06-07, and are judged on the last half of May, the first half giving the biases of the buoys. They
-show what buoys add, and are not comparable with the other rows.
+seen 2013-05-16 to 2013-06-07, and are judged on the last half of May; the first half gives the biases of the buoys.
+They show what buoys add, and are not comparable with the other rows.
 
 Columns: RMSE of the mean and CRPS, weighted by area over the whole domain, and spread, in K; spread over error. Members
 are antithetic, since the mean of the reference has no sampling error either; with `--independent` that of M members has
@@ -125,10 +125,8 @@ def row(
     values = (float(scores[k]) for k in ("rmse", "crps", "spread", "spread_skill"))
     windows = sum(days.stop - days.start for days, _ in months(truth["time"], model.spec.window - 1)) * options.members
     print(line(name, *values), flush=True)
-    print(
-        f"{'':<34} {seconds:.0f} s, {calls.samples / max(windows, 1):.0f} network calls per member and window",
-        flush=True,
-    )
+    each = calls.samples / max(windows, 1)
+    print(f"{'':<34} {seconds:.0f} s, {each:.0f} network calls per member and window", flush=True)
 
 
 def without(fields: xr.Dataset, hidden: slice) -> xr.Dataset:

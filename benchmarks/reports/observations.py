@@ -7,8 +7,8 @@
               likelihood, to apply it, and its size, for several kinds of quality control.
 ``analysis``  the same reports in an analysis with the embedded model: time and memory.
 ``errors``    a mean of n reports in one cell: its error as stated, and as it is.
-``gross``     temperature at 300 stations, of whose values one in twenty has a gross error: RMSE and CRPS of the analysis with a
-              Gaussian likelihood, a background check, and robust likelihoods.
+``gross``     temperature at 300 stations, of whose values one in twenty has a gross error: RMSE and CRPS of the
+              analysis with a Gaussian likelihood, a background check, and robust likelihoods.
 
 Every row runs in a process of its own, so that the peak of its memory is its own. Times are those of a clock, and of
 the processor in brackets, as machines may be shared.
@@ -67,7 +67,7 @@ def cost(count: int, kind: str) -> list[str]:
     import torch
 
     from xslams.inference.operators import FieldOperator
-    from xslams.labels.schema import year_fraction
+    from xslams.labels.calendar import year_fraction
 
     model = xslams.open_model("speedy-t30")
     data = reports(count)
@@ -84,7 +84,7 @@ def cost(count: int, kind: str) -> list[str]:
     for _ in range(3):
         adjoint(forward(z))
     product = watch.read().text(1e3 / 3, 0)
-    size = sum(a.nbytes for a in (arrays.operator.data, arrays.operator.indices, arrays.operator.indptr)) / 2**20
+    size = sum(a.nbytes for a in (arrays.matrix.data, arrays.matrix.indices, arrays.matrix.indptr)) / 2**20
     return [f"{arrays.values.size:,}", built, f"{memory:.2f}", f"{size:.0f}", product]
 
 
@@ -130,7 +130,7 @@ def errors(count: int, kind: str) -> list[str]:
         },
     )  # fmt: skip
     arrays = xslams.Observation(data, error=3.0, qc={"superob": True}).to_arrays(spec, frames())
-    return [f"{np.sqrt(arrays.variance.mean()):.3f}", f"{arrays.values.std():.3f}", f"{3 / n**0.5:.3f}"]
+    return [f"{np.sqrt(arrays.errors.variance.mean()):.3f}", f"{arrays.values.std():.3f}", f"{3 / n**0.5:.3f}"]
 
 
 LIKELIHOODS: dict[str, dict[str, object] | None] = {

@@ -24,7 +24,7 @@ from benchmarks.tables import table
 from benchmarks.timing import least
 from xslams import observations
 from xslams.inference.arrays import assimilate_arrays
-from xslams.labels import schema
+from xslams.labels.calendar import time_labels, year_fraction
 from xslams.options import ComputeOptions, SamplerOptions
 from xslams.pipeline.windows import analysis_windows
 
@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prepared = []
     for segment in cut:
         frames = truth["time"][segment.start : segment.stop]
-        arrays = [s.to_arrays(model.spec, frames, strict=False) for s in observations.as_observations(sources)]
-        prepared.append((schema.year_fraction(frames), schema.time_labels(frames), arrays))
+        arrays = [s.bind(model.spec, frames).likelihood() for s in observations.as_observations(sources)]
+        prepared.append((year_fraction(frames), time_labels(frames), arrays))
 
     def bare() -> None:
         for fraction, labels, arrays in prepared:

@@ -23,7 +23,7 @@ import xarray as xr
 from benchmarks.command import Command
 from benchmarks.tables import table
 from benchmarks.timing import Stopwatch, Times, alone, peak_memory
-from xslams.geometry import geometry_of
+from xslams.labels.grid import geometry_of
 from xslams.regrid import regrid
 from xslams.weights import grid_weights, store
 

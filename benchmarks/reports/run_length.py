@@ -68,11 +68,11 @@ def without_network(folder: Path) -> Path:
     """Write the global model with its Gaussian prior alone."""
     from dataclasses import replace
 
-    from xslams.priors.latent import Networks
+    from xslams.priors.latent import LatentPrior
 
     model = xslams.open_model("speedy-t30")
     spec = replace(model.spec, architecture=model.spec.architecture | {"width": []})
-    networks = Networks(spec)
+    networks = LatentPrior(spec)
     networks.load_state_dict({k: v for k, v in model.prior().state_dict().items() if not k.startswith("score.")})
     return Model(spec, prior=networks.eval().requires_grad_(False)).save(folder / "gaussian.safetensors")
 

@@ -32,7 +32,7 @@ from benchmarks.tables import head, row
 from benchmarks.timing import least
 from xslams.pipeline import windows
 from xslams.priors.gaussian import TrajectoryGaussian
-from xslams.priors.latent import Networks
+from xslams.priors.latent import LatentPrior
 
 GRIDS = {"T30": (48, 96), "1.5 degrees": (120, 240), "0.25 degrees": (720, 1440)}
 
@@ -53,7 +53,7 @@ def needs(lat: int, lon: int, length: int) -> dict[str, float]:
         spec, lat=tuple(np.linspace(-89, 89, lat).tolist()), lon=tuple((np.arange(lon) * 360 / lon).tolist())
     )
     with torch.device("meta"):
-        networks = Networks(spec)
+        networks = LatentPrior(spec)
         shape = (1, spec.window, *networks.autoencoder.latent_shape)
         windows = torch.empty(shape)
         assert networks.score is not None

@@ -22,7 +22,7 @@ from benchmarks.cases.speedy import observe
 from benchmarks.command import Command
 from benchmarks.tables import table
 from xslams.inference.arrays import climatology_arrays
-from xslams.labels.schema import year_fraction
+from xslams.labels.calendar import year_fraction
 from xslams.pipeline import windows
 
 

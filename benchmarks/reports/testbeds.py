@@ -9,9 +9,9 @@ of those before it. Members that fell into a wrong valley of the posterior are r
 (`xslams.inference.importance_weights`). Where observations are so sparse that members do not find the right valley of a
 whole window at once, the window grows from three observation times, one more at a time, and then moves on: sampling
 begins with the members of the window before, the learned forecast of them, and noise. The last state of each window
-(filtering: DAPPER's analysis at that time) and the one in the middle (smoothing: DAPPER's fixed-lag smoothers with a lag
-of half the window) are scored, at the same times for all methods. The RMSE is taken over components, then averaged over
-times; the spread likewise.
+(filtering: DAPPER's analysis at that time) and the one in the middle (smoothing: DAPPER's fixed-lag smoothers with a
+lag of half the window) are scored, at the same times for all methods. The RMSE is taken over components, then averaged
+over times; the spread likewise.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import xarray as xr
 import xslams
 from benchmarks.cases import ncep as case
 from xslams.inference.arrays import climatology_arrays
-from xslams.labels.schema import year_fraction
+from xslams.labels.calendar import year_fraction
 
 
 def test_calibration_recovers_bias_and_error() -> None:
@@ -35,7 +35,7 @@ def test_stations_observe_the_mixture_of_two_days_that_calibration_assumes(share
     source = next(s for s in sources if s.name.endswith("-7"))
     arrays = source.to_arrays(xslams.open_model("ncep-na").spec, week["time"])
     same = case.station_equivalent(week, stations.sel(time=week["time"]))[:, stations["zone"].values == -7]
-    seen = arrays.operator @ week["air"].values.ravel() - 273.15
+    seen = arrays.matrix @ week["air"].values.ravel() - 273.15
     # Stations with gaps make fewer rows; every value that is seen must be among the expected ones.
     expected = same[np.isfinite(same)]
     assert all(np.abs(expected - value).min() < 1e-3 for value in seen)

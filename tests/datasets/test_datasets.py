@@ -31,7 +31,7 @@ from xslams.datasets import arguments, cache, chaosbench, stations
 from xslams.datasets.netcdf import Field, check_file, clean, join, open_file
 from xslams.datasets.stations import utc_offset
 from xslams.errors import DatasetError, OptionError, SlamsWarning
-from xslams.labels.coordinates import grid_of
+from xslams.labels.grid import grid_of
 from xslams.labels.units import unit_factors
 from xslams.observations.temporal import match_times
 
@@ -556,7 +556,7 @@ def test_stations_and_reanalysis_go_into_an_analysis(server, shared_data):
     arrays = source.to_arrays(xslams.open_model("ncep-na").spec, daily["time"])
     # Two whole local days of each of two stations lie within three days of the state.
     np.testing.assert_allclose(sorted(arrays.values), [273.15, 273.15, 273.25, 273.25])
-    np.testing.assert_allclose(arrays.operator.sum(axis=1), 1.0)
+    np.testing.assert_allclose(arrays.matrix.sum(axis=1), 1.0)
     # As the documentation has it, for a model with levels.
     leveled = xslams.Observation(datasets.uscrn(2014).assign_coords(sigma=0.995), {"tavg": "t"}, error=3.0)
     low = leveled.to_arrays(xslams.open_model("speedy-t30").spec, daily["time"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -14,17 +16,17 @@ from xslams.inference.guidance import guide
 from xslams.inference.noise import KeyedNoise
 from xslams.inference.operators import FieldOperator
 from xslams.inference.samplers import sample
+from xslams.likelihood import ErrorModel, SourceLikelihood
 from xslams.linalg.covariances import error_covariance
 from xslams.model import Model
-from xslams.priors.denoiser import TrajectoryDenoiser
-from xslams.typing import SourceArrays
+from xslams.priors.latent_denoiser import TrajectoryDenoiser
 
 LENGTH = 5
 SEASON = np.arange(LENGTH) / 365.25
 LABELS = np.arange(LENGTH) * 24
 
 
-def station_source(model: Model, value: float, error: float = 0.1) -> SourceArrays:
+def station_source(model: Model, value: float, error: float = 0.1) -> SourceLikelihood:
     """Every fourth cell of the first channel is `value`, at all times."""
     channels, lat, lon = model.spec.frame_shape
     cells = np.arange(0, lat * lon, 4)
@@ -32,10 +34,11 @@ def station_source(model: Model, value: float, error: float = 0.1) -> SourceArra
     matrix = sp.csr_array(
         (np.ones(len(columns)), (np.arange(len(columns)), columns)), shape=(len(columns), LENGTH * channels * lat * lon)
     )
-    return SourceArrays("stations", matrix, np.full(len(columns), value), np.full(len(columns), error**2))
+    errors = ErrorModel(np.full(len(columns), error**2))
+    return SourceLikelihood("stations", matrix, np.full(len(columns), value), errors)
 
 
-def assimilate(model: Model, sources: list[SourceArrays], **options) -> np.ndarray:
+def assimilate(model: Model, sources: list[SourceLikelihood], **options) -> np.ndarray:
     settings = {"members": [0, 1, 2], "steps": 8, "seed": 0, "device": "cpu"} | options
     return draw(model, year_fraction=SEASON, labels=LABELS, sources=sources, **settings)
 
@@ -45,7 +48,7 @@ def test_members_follow_the_observations(tiny_model: Model) -> None:
     truths = assimilate(tiny_model, [], members=[96, 97, 98, 99], steps=16)[:, None, :, 0]
     template = station_source(tiny_model, 0.0, error=0.5)
     values = truths.reshape(4, LENGTH, -1)[:, :, ::4].reshape(4, -1)
-    sources = [SourceArrays("stations", template.operator, v, template.variance) for v in values]
+    sources = [replace(template, values=v) for v in values]
     free = assimilate(tiny_model, [], steps=16)[:, :, 0]
     guided = np.stack([assimilate(tiny_model, [source], steps=16)[:, :, 0] for source in sources])
     assert guided.shape == (4, 3, LENGTH, 8, 16)
@@ -92,7 +95,7 @@ def test_observation_operator_has_its_adjoint_and_jacobian(tiny_model: Model, tr
     if not transformed:
         dense.reshape(50, LENGTH, channels, lat, lon)[:, :, 2] = 0  # no precipitation
     matrix = sp.csr_array(dense)
-    source = SourceArrays("random", sp.csr_array(matrix), np.zeros(50), np.ones(50))
+    source = SourceLikelihood("random", matrix, np.zeros(50), ErrorModel(np.ones(50)))
     operator = FieldOperator(prior.fields(torch.as_tensor(SEASON, dtype=torch.float32)), [source])
     generator = torch.Generator().manual_seed(0)
     shape = (2, LENGTH, *prior.shape)

@@ -47,7 +47,7 @@ def test_names_and_options_are_the_same_thing() -> None:
 
 
 def test_unknown_names_and_bad_errors_are_reported() -> None:
-    with pytest.raises(OptionError, match="guidance 'magic'. Choose one of 'dps', 'mmps', 'sda'"):
+    with pytest.raises(OptionError, match=r"guidance 'magic'\. Choose one of 'dps', 'mmps', 'sda'"):
         draw(PROBLEM, 2, guidance="magic")
     with pytest.raises(SlamsError, match="positive; got a smallest value of 0"):
         sample_posterior(PROBLEM.denoiser(), PROBLEM.y, PROBLEM.observe, 0.0, shape=(32,), members=2)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import xslams
 from xslams.errors import OptionError
 from xslams.inference import importance_weights, prior_of, resample
-from xslams.priors.markov import MarkovDenoiser
+from xslams.priors.markov_denoiser import MarkovDenoiser
 from xslams.systems import Lorenz63, Lorenz96
 
 #: Step and variance of its noise of a chain with unit variance.

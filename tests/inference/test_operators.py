@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,13 +12,16 @@ import torch
 import xarray as xr
 
 import xslams
+from tests.problems.arrays import draw
 from xslams.errors import AdjointError, CoverageError, ObservationError, UnitError
+from xslams.inference.decoder_errors import completed
 from xslams.inference.observation_operator import linearize
 from xslams.inference.operator_checks import check_function
 from xslams.inference.operators import FieldOperator, FunctionOperator
+from xslams.labels.calendar import time_labels, year_fraction
+from xslams.likelihood import ErrorModel, SourceLikelihood
 from xslams.linalg.autodiff import jacobian_product
 from xslams.testing import check_adjoint, example_fields
-from xslams.typing import SourceArrays
 
 SEASON = np.arange(4) / 365.25
 
@@ -33,7 +38,7 @@ def skin(fields):
 skin.units = "W m-2"
 
 
-def source(model, function=None, *, n=30, seed=0, **more) -> SourceArrays:
+def source(model, function=None, *, n=30, seed=0, **more) -> SourceLikelihood:
     """Random cells and frames of the column mean, by way of a function or without."""
     rng = np.random.default_rng(seed)
     lat, lon = len(model.spec.lat), len(model.spec.lon)
@@ -43,15 +48,14 @@ def source(model, function=None, *, n=30, seed=0, **more) -> SourceArrays:
         matrix = sp.csr_array((np.full(2 * n, 0.5), (np.tile(np.arange(n), 2), columns)), shape=(n, 4 * 3 * lat * lon))
     else:
         matrix = sp.csr_array((np.ones(n), (np.arange(n), frame * lat * lon + cell)), shape=(n, 4 * lat * lon))
-    return SourceArrays("mean", matrix, rng.normal(268, 3, n), np.full(n, 0.25), function, **more)
+    return SourceLikelihood("mean", matrix, rng.normal(268, 3, n), ErrorModel(np.full(n, 0.25)), function, **more)
 
 
 def operators(model, function):
     season = torch.as_tensor(SEASON, dtype=torch.float32)
     fields = model.prior().fields(season)
-    return FieldOperator(fields, [source(model)]), FunctionOperator(
-        fields, source(model, function), model.spec.variables
-    )
+    plain, made = completed(fields, [source(model), source(model, function)], model.spec.variables)
+    return FieldOperator(fields, [plain]), FunctionOperator(fields, made, model.spec.variables)
 
 
 def latents(model, batch=2, seed=0):
@@ -85,27 +89,22 @@ def test_an_analysis_by_a_function_is_that_of_the_matrix(tiny_model, guidance):
     settings = {"members": 1, "steps": 4, "guidance": guidance}
     obs = xslams.Observation(data, error=0.5, method="nearest", operator=column_mean)
     made = grid.slams.assimilate(obs, tiny_model, **settings)
-
-    class Mean(xslams.Observation):
-        """The same as a matrix: each level with half of the weight."""
-
-        def to_parts(self, spec, time, **options):
-            (part,) = super().to_parts(spec, time, **options)
-            size = len(spec.lat) * len(spec.lon)
-            half = sp.kron(sp.eye_array(len(time)), np.array([[0.5, 0.5, 0.0]]))
-            spread = sp.kron(half, sp.eye_array(size))
-            matrix = sp.csr_array(part.operator @ spread)
-            return [SourceArrays(part.name, matrix, part.values, part.variance)]
-
-    expected = grid.slams.assimilate(
-        Mean(data, error=0.5, method="nearest", operator=column_mean), tiny_model, **settings
+    # The same as a matrix: each level with half of the weight.
+    likelihood = obs.to_arrays(tiny_model.spec, data.time)
+    half = sp.kron(sp.eye_array(4), np.array([[0.5, 0.5, 0.0]]))
+    spread = sp.kron(half, sp.eye_array(8 * 16))
+    linear = replace(likelihood, matrix=sp.csr_array(likelihood.matrix @ spread), function=None)
+    expected = draw(
+        tiny_model, year_fraction=year_fraction(data.time), labels=time_labels(data.time), sources=[linear],
+        **settings | {"members": (0,)},
+    )  # fmt: skip
+    np.testing.assert_allclose(
+        made["t"].transpose("member", "time", "level", "lat", "lon"), expected, atol=2e-2 if guidance == "sda" else 5e-3
     )
-    np.testing.assert_allclose(made["t"], expected["t"], atol=2e-2 if guidance == "sda" else 5e-3)
 
 
 def test_functions_and_matrices_go_together(tiny_model):
     """The order of sources of both kinds does not matter, and each keeps its rows."""
-    from tests.problems.arrays import draw
 
     stations = source(tiny_model, seed=5, n=7)
     means = source(tiny_model, column_mean, seed=6, n=5)
@@ -119,7 +118,7 @@ def test_functions_and_matrices_go_together(tiny_model):
     np.testing.assert_array_equal(results[0][1][:, :7], results[1][1][:, 5:])
     np.testing.assert_array_equal(results[0][1][:, 7:], results[1][1][:, :5])
     # What members predict is close to what they return: the decoder leaves little out.
-    seen = np.stack([stations.operator @ np.pad(v, ((0, 0), (0, 1), (0, 0), (0, 0))).ravel() for v in results[0][0]])
+    seen = np.stack([stations.matrix @ np.pad(v, ((0, 0), (0, 1), (0, 0), (0, 0))).ravel() for v in results[0][0]])
     assert abs(seen - results[0][1][:, :7]).mean() < 2
 
 
@@ -275,14 +274,14 @@ def reports(values, name="flux", units="W m-2"):
 def test_an_operator_makes_the_only_variable_of_a_model(tiny_model):
     data = reports(np.full((4, 3), 200.0))
     arrays = xslams.Observation(data, error=5.0, operator=skin).to_arrays(tiny_model.spec, data.time)
-    assert arrays.operator.shape == (12, 4 * 8 * 16)
+    assert arrays.matrix.shape == (12, 4 * 8 * 16)
     assert arrays.function is skin
-    np.testing.assert_allclose(np.asarray(arrays.operator.sum(axis=1)), 1.0)
+    np.testing.assert_allclose(np.asarray(arrays.matrix.sum(axis=1)), 1.0)
     # Data are converted to the units that the operator names; without any they are what it returns.
     kilo = (data / 1000).assign_attrs(units="kW m-2")
     arrays = xslams.Observation(kilo, error=0.005, operator=skin).to_arrays(tiny_model.spec, data.time)
     np.testing.assert_allclose(arrays.values, 200)
-    np.testing.assert_allclose(arrays.variance, 25)
+    np.testing.assert_allclose(arrays.errors.variance, 25)
     kelvin = data.assign_attrs(units="K")
     with pytest.raises(UnitError, match="Cannot convert"):
         xslams.Observation(kelvin, error=1.0, operator=skin).to_arrays(tiny_model.spec, data.time)

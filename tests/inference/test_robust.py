@@ -18,8 +18,8 @@ from xslams.inference.guidance import SDA, GuidedDenoiser, guide
 from xslams.inference.noise import GeneratorNoise
 from xslams.inference.robust import RobustErrors, observation_errors
 from xslams.inference.samplers import sample
+from xslams.likelihood import ErrorModel, Huber, SharedBias, SourceLikelihood, StudentT
 from xslams.linalg.covariances import GroupCovariance
-from xslams.typing import SourceArrays
 
 
 def covariance(n: int, groups: int, seed: int, batch: int | None = None) -> tuple[GroupCovariance, torch.Tensor]:
@@ -110,11 +110,11 @@ def exact(y, prior_std, sigma, kind):
     e = (np.asarray(y)[:, None] - x) / sigma
     if kind is None:
         log = -(e**2) / 2
-    elif kind[0] == "huber":
-        k = kind[1]
+    elif isinstance(kind, Huber):
+        k = kind.shape
         log = -np.where(abs(e) <= k, e**2 / 2, k * abs(e) - k**2 / 2)
     else:
-        log = -(kind[1] + 1) / 2 * np.log1p(e**2 / kind[1])
+        log = -(kind.shape + 1) / 2 * np.log1p(e**2 / kind.shape)
     p = np.exp(log.sum(0) - x**2 / 2 / prior_std**2 - (log.sum(0) - x**2 / 2 / prior_std**2).max())
     p /= p.sum()
     mean = (p * x).sum()
@@ -122,7 +122,7 @@ def exact(y, prior_std, sigma, kind):
 
 
 @pytest.mark.parametrize("guidance", ["mmps", "sda"])
-@pytest.mark.parametrize("kind", [("huber", 1.345), ("student-t", 4.0)])
+@pytest.mark.parametrize("kind", [Huber(1.345), StudentT(4.0)])
 def test_one_gross_error_among_good_values_is_seen_through(kind, guidance):
     good = [1.2, 0.8, 1.1, 0.9]
     y = torch.tensor([*good, 25.0])
@@ -133,7 +133,7 @@ def test_one_gross_error_among_good_values_is_seen_through(kind, guidance):
     assert float(z.mean()) == pytest.approx(mean, abs=0.3)
 
 
-@pytest.mark.parametrize("kind", [("huber", 1.345), ("student-t", 4.0)])
+@pytest.mark.parametrize("kind", [Huber(1.345), StudentT(4.0)])
 def test_an_isolated_gross_error_is_drawn_to_as_the_exact_posterior_is(kind):
     mean, std = exact([10.0], 1.0, 1.0, kind)
     z = robust_sample(torch.tensor([10.0]), 1.0, 1.0, kind)
@@ -142,7 +142,7 @@ def test_an_isolated_gross_error_is_drawn_to_as_the_exact_posterior_is(kind):
     assert float(robust_sample(torch.tensor([10.0]), 1.0, 1.0, None).mean()) == pytest.approx(5.0, abs=0.15)
 
 
-@pytest.mark.parametrize("kind", [("huber", 1.345), ("student-t", 4.0)])
+@pytest.mark.parametrize("kind", [Huber(1.345), StudentT(4.0)])
 def test_without_gross_errors_the_posterior_is_nearly_gaussian(kind):
     y = torch.tensor([0.9, 1.1, 1.0, 1.3, 0.7])
     mean, std = exact(y, 1.0, 0.5, kind)
@@ -154,8 +154,8 @@ def test_without_gross_errors_the_posterior_is_nearly_gaussian(kind):
 def test_a_huge_shape_is_the_gaussian_likelihood():
     y = torch.tensor([3.0, -1.0])
     plain = robust_sample(y, 1.0, 0.5, None)
-    torch.testing.assert_close(robust_sample(y, 1.0, 0.5, ("huber", 1e6)), plain)
-    torch.testing.assert_close(robust_sample(y, 1.0, 0.5, ("student-t", 1e9)), plain, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(robust_sample(y, 1.0, 0.5, Huber(1e6)), plain)
+    torch.testing.assert_close(robust_sample(y, 1.0, 0.5, StudentT(1e9)), plain, atol=1e-4, rtol=1e-4)
 
 
 def test_members_do_not_depend_on_their_company():
@@ -165,7 +165,7 @@ def test_members_do_not_depend_on_their_company():
     x = 100 * torch.randn((4, 2), generator=torch.Generator().manual_seed(1))
 
     def estimates(x):
-        guided = guide(prior, y, lambda z: z, errors, reweight=RobustErrors(errors, [(2, ("huber", 1.0))]))
+        guided = guide(prior, y, lambda z: z, errors, reweight=RobustErrors(errors, [(2, Huber(1.0))]))
         return torch.stack(descend(guided, x, 1.0, 0.5, 0.3, 0.1))
 
     together = estimates(x)
@@ -185,7 +185,7 @@ def descend(guided: GuidedDenoiser, x: torch.Tensor, *times: float) -> list[torc
 def test_weights_are_handed_on_and_a_new_sample_starts_without():
     y, errors = torch.tensor([9.0]), DiagonalCovariance(torch.ones(1))
     prior = GaussianDenoiser(torch.zeros(1), DiagonalCovariance(torch.ones(1)), VESchedule(0.01, 100.0))
-    guided = guide(prior, y, lambda z: z, errors, reweight=RobustErrors(errors, [(1, ("huber", 1.0))]))
+    guided = guide(prior, y, lambda z: z, errors, reweight=RobustErrors(errors, [(1, Huber(1.0))]))
     x = torch.ones((1, 1))
     first, again = (descend(guided, x, 0.8, 0.4, 0.2) for _ in range(2))
     assert torch.equal(torch.stack(first), torch.stack(again))
@@ -201,7 +201,7 @@ def test_a_shared_bias_is_no_gross_error(bias, size):
     """Values of a station that all differ by the same are biased, not wrong."""
     n = 12
     cov = GroupCovariance(torch.ones(n), torch.full((n,), 100.0), torch.zeros(n, dtype=torch.int64))
-    robust = RobustErrors(cov, [(n, ("student-t", 4.0))])
+    robust = RobustErrors(cov, [(n, StudentT(4.0))])
     residual = torch.full((1, n), bias)
     assert float(robust.weights(residual).min()) > 1.0
     residual[0, 0] += size * 10
@@ -211,10 +211,10 @@ def test_a_shared_bias_is_no_gross_error(bias, size):
 
 def test_sources_keep_their_own_likelihood_and_groups():
     def source(n, **more):
-        return SourceArrays("s", sp.csr_array((n, 4)), np.zeros(n), np.ones(n), **more)
+        return SourceLikelihood("s", sp.csr_array((n, 4)), np.zeros(n), ErrorModel(np.ones(n), **more))
 
-    plain, robust = source(2), source(3, robust=("huber", 2.0))
-    biased = source(4, group=np.array([0, 0, 1, 1]), bias_error=np.full(4, 2.0))
+    plain, robust = source(2), source(3, robust=Huber(2.0))
+    biased = source(4, bias=SharedBias(std=np.full(4, 2.0), group=np.array([0, 0, 1, 1])))
     errors, weights = observation_errors([plain], torch.ones(2))
     assert type(errors) is DiagonalCovariance and weights is None
     errors, weights = observation_errors([plain, robust, biased, biased], torch.ones(13))

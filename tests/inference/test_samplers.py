@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import pytest
 import torch
@@ -15,10 +16,11 @@ from torch import Tensor
 from tests.problems.posteriors import SCHEDULE, UnitNoise, gaussian, moments
 from xslams.errors import OptionError
 from xslams.inference import sample_posterior
-from xslams.inference.guidance import MMPS, guide
+from xslams.inference.guidance import GUIDANCE, MMPS, guide
 from xslams.inference.noise import GeneratorNoise, KeyedNoise
 from xslams.inference.noise_levels import GRIDS, time_at, time_grid
 from xslams.inference.samplers import SAMPLERS, sample
+from xslams.typing import GuidanceName, SamplerName
 
 PROBLEM = gaussian(12, 5, "ar", operator="sparse", error=0.2, dtype=torch.float64)
 
@@ -284,3 +286,8 @@ def test_levels_need_not_be_those_of_the_default() -> None:
         z = sample(guided, 100 * noise(0), noise, t=time_grid(SCHEDULE, 256, grid))
         assert PROBLEM.errors(*moments(z))["std"] < 0.02, grid
     assert math.isclose(float(time_grid(SCHEDULE, 4, "rho", rho=1e9)[2]), 0.5, abs_tol=1e-3)
+
+
+def test_types_list_what_registers_itself() -> None:
+    assert set(get_args(GuidanceName)) == set(GUIDANCE.names)
+    assert set(get_args(SamplerName)) == set(SAMPLERS.names)

@@ -10,7 +10,7 @@ import xarray as xr
 from xslams import Observation
 from xslams.errors import CoverageError, ObservationError, SlamsWarning
 from xslams.geometry import Curvilinear
-from xslams.labels.coordinates import Grid
+from xslams.labels.grid import grid_of_spec
 from xslams.spec import Spec, VariableSpec
 from xslams.weights import grid_weights, overlaps
 
@@ -20,7 +20,7 @@ SPEC = Spec(
     lon=tuple(np.arange(0.0, 360.0, 10.0).tolist()),
     periodic=True,
 )
-MODEL = Grid.of_spec(SPEC)
+MODEL = grid_of_spec(SPEC)
 TIME = xr.DataArray(pd.date_range("2000-01-01", periods=1), dims="time", name="time")
 
 
@@ -39,7 +39,7 @@ def swath(across=60.0):
 
 def operator(data, method, **options):
     source = Observation(data, error=1.0, method=method, **options)
-    return source.to_arrays(SPEC, TIME).operator
+    return source.to_arrays(SPEC, TIME).matrix
 
 
 @pytest.mark.parametrize("method", ["bilinear", "conservative", "nearest"])

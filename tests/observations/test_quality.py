@@ -11,14 +11,15 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.problems.observed import LAT, LON, SPEC, field, reports, state
+from tests.problems.observed import LAT, LON, SPEC, audited, field, reports, state
 from xslams.errors import CoverageError, ObservationError, SlamsWarning
-from xslams.labels.coordinates import Grid
-from xslams.observations import Observation, QualityControl
+from xslams.geometry import Grid
+from xslams.labels.grid import grid_of_spec
+from xslams.likelihood import StudentT
+from xslams.observations import REASONS, Observation, QualityControl, reduced
 from xslams.observations.flags import accepted, passes
-from xslams.observations.observation import Owner
-from xslams.observations.quality import REASONS
-from xslams.observations.superob import average, boxes, reduced, shared, thinned, within_cell
+from xslams.observations.superob import boxes, thinned, within_cell
+from xslams.pipeline.windows import AnalysisWindow
 
 # --- flags and errors of CF ----------------------------------------------------------------------------------------
 
@@ -40,21 +41,25 @@ def arrays(data: xr.Dataset | xr.DataArray, error: object = 1.0, times: int = 1,
     return Observation(data, error=error, **options).to_arrays(SPEC, state(times).time)
 
 
+def counted(data: xr.Dataset | xr.DataArray, error: object = 1.0, times: int = 1, **options: object):
+    return audited(Observation(data, error=error, **options), state(times).time)
+
+
 def test_flags_and_standard_errors_are_found_by_themselves():
-    made = arrays(flagged(), None)
+    made, audit = counted(flagged(), None)
     np.testing.assert_array_equal(made.values, [1, 2])
-    np.testing.assert_array_equal(np.sqrt(made.variance), [1, 2])
-    assert made.rejected["flag"] == 2
+    np.testing.assert_array_equal(np.sqrt(made.errors.variance), [1, 2])
+    assert audit.rejected["flag"] == 2
     # What is given wins over what the data say, variable by variable.
-    np.testing.assert_array_equal(arrays(flagged(), 5.0).variance, 25)
-    np.testing.assert_array_equal(np.sqrt(arrays(flagged(), {"t": 5.0}).variance), [1, 2])
+    np.testing.assert_array_equal(arrays(flagged(), 5.0).errors.variance, 25)
+    np.testing.assert_array_equal(np.sqrt(arrays(flagged(), {"t": 5.0}).errors.variance), [1, 2])
     assert arrays(flagged(), qc={"flags": False}).values.size == 4
 
 
 def test_errors_of_cf_are_converted():
     ds = flagged()
     ds["pr_error"] = (ds.pr_error / 86400).assign_attrs(ds.pr_error.attrs, units="kg m-2 s-1")
-    np.testing.assert_allclose(np.sqrt(arrays(ds, None).variance), [1, 2])
+    np.testing.assert_allclose(np.sqrt(arrays(ds, None).errors.variance), [1, 2])
 
 
 @pytest.mark.parametrize(
@@ -137,31 +142,31 @@ def test_values_whose_bias_is_unknown_are_reported():
     data = reports(np.full((2, 3), 5.0))
     bias = xr.DataArray([1.0, 2.0], dims="station", coords={"station": ["s0", "s2"]})
     with pytest.warns(SlamsWarning, match="2 of 6 values of 'pr' have no finite error or bias"):
-        made = arrays(data, times=2, qc={"bias": bias})
+        made, audit = counted(data, times=2, qc={"bias": bias})
     np.testing.assert_array_equal(made.values, [4, 3, 4, 3])
-    assert made.rejected["error"] == 2 and not made.rejected["missing"]
+    assert audit.rejected["error"] == 2 and not audit.rejected["missing"]
 
 
 @pytest.mark.parametrize(("per", "groups"), [("source", 1), ("station", 3), ("zone", 2)])
 def test_groups_that_share_a_bias(per, groups):
     data = reports(np.arange(12.0).reshape(4, 3)).assign_coords(zone=("station", [5, 5, 7]))
     made = arrays(data, times=4, qc={"bias_error": 2.0, "bias_per": per})
-    assert len(set(made.group)) == groups
+    assert len(set(made.errors.bias.group)) == groups
     station = np.tile([0, 1, 2], 4)
     expected = {"source": station * 0, "station": station, "zone": station // 2}[per]
-    for g in set(made.group):
-        assert len(set(expected[made.group == g])) == 1
-    np.testing.assert_array_equal(made.bias_error, 2.0)
+    for g in set(made.errors.bias.group):
+        assert len(set(expected[made.errors.bias.group == g])) == 1
+    np.testing.assert_array_equal(made.errors.bias.std, 2.0)
 
 
 def test_groups_of_several_variables_are_their_own():
     ds = state(2).isel(lat=[1], lon=[2])
     made = Observation(ds, error=1.0, qc={"bias_error": 1.0}).to_arrays(SPEC, ds.time)
-    assert np.unique(made.group, return_counts=True)[1].tolist() == [6, 2]
+    assert np.unique(made.errors.bias.group, return_counts=True)[1].tolist() == [6, 2]
 
 
 def test_representativeness_adds_to_the_error():
-    np.testing.assert_allclose(arrays(reports([[1.0, 2.0]]), 3.0, qc={"representativeness": 4.0}).variance, 25)
+    np.testing.assert_allclose(arrays(reports([[1.0, 2.0]]), 3.0, qc={"representativeness": 4.0}).errors.variance, 25)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +183,7 @@ def test_what_is_finer_than_the_model_has_a_life_of_its_own(cells, method, expec
             coords={"time": state(1).time, "lat": lat, "lon": lon},
         )  # fmt: skip
     made = arrays(data, qc={"representativeness": "auto"}, method=method)
-    np.testing.assert_allclose(made.subgrid, 0.62929 * expected, atol=1e-12)
+    np.testing.assert_allclose(made.errors.subgrid, 0.62929 * expected, atol=1e-12)
 
 
 def test_footprints_of_a_swath_have_a_size_of_their_own():
@@ -199,7 +204,7 @@ def test_variance_within_a_square_is_that_of_random_fields():
     rng = np.random.default_rng(0)
     a, b = rng.random((2, 400_000, 2))
     data = reports([[1.0]])
-    constant = within_cell(data, Grid.of_spec(SPEC), "bilinear")
+    constant = within_cell(data, grid_of_spec(SPEC), "bilinear")
     assert constant == pytest.approx(np.mean(np.sum((a - b) ** 2, axis=1) ** (1 / 3)), rel=2e-3)
 
 
@@ -223,12 +228,12 @@ def crowd(n: int, seed: int = 0) -> xr.DataArray:
 def test_repeated_observations_have_an_error_that_shrinks_by_the_root_of_n():
     n = 25
     data = reports(np.random.default_rng(0).normal(5, 1, (1, n)), lat=np.full(n, LAT[3]), lon=np.full(n, LON[2]))
-    made = arrays(data, 2.0, qc={"superob": True})
+    made, audit = counted(data, 2.0, qc={"superob": True})
     assert made.values.size == 1
     np.testing.assert_allclose(made.values, data.mean())
-    np.testing.assert_allclose(np.sqrt(made.variance), 2.0 / np.sqrt(n))
-    np.testing.assert_array_equal(made.merged, [n])
-    assert made.operator.toarray().sum() == pytest.approx(1.0)
+    np.testing.assert_allclose(np.sqrt(made.errors.variance), 2.0 / np.sqrt(n))
+    np.testing.assert_array_equal(audit.merged, [n])
+    assert made.matrix.toarray().sum() == pytest.approx(1.0)
 
 
 @given(seed=st.integers(0, 100), superob=st.sampled_from([True, 500.0, 3000.0]))
@@ -237,56 +242,43 @@ def test_an_average_is_as_good_as_its_values(seed, superob):
     data = crowd(60, seed)
     error = xr.DataArray(np.random.default_rng(seed).uniform(0.5, 3, 60), dims="obs")
     one = arrays(data, error, times=4, method="nearest")
-    many = arrays(data, error, times=4, method="nearest", qc={"superob": superob})
-    assert many.merged.sum() == one.values.size == 60
+    many, audit = counted(data, error, times=4, method="nearest", qc={"superob": superob})
+    assert audit.merged.sum() == one.values.size == 60
     assert many.values.size <= (59 if superob is True else 60)
     # The sum of precisions and of precision times value is kept, whatever the boxes.
-    assert (1 / many.variance).sum() == pytest.approx((1 / one.variance).sum())
-    assert (many.values / many.variance).sum() == pytest.approx((one.values / one.variance).sum())
+    assert (1 / many.errors.variance).sum() == pytest.approx((1 / one.errors.variance).sum())
+    assert (many.values / many.errors.variance).sum() == pytest.approx((one.values / one.errors.variance).sum())
     if superob is True:
         # Values of one cell and frame see the same: information matrices agree.
-        information = [m.operator.T @ (m.operator / m.variance[:, None]) for m in (one, many)]
+        information = [m.matrix.T @ (m.matrix / m.errors.variance[:, None]) for m in (one, many)]
         assert abs(information[0] - information[1]).max() < 1e-10
-        seen = [m.operator.T @ (m.values / m.variance) for m in (one, many)]
+        seen = [m.matrix.T @ (m.values / m.errors.variance) for m in (one, many)]
         np.testing.assert_allclose(*seen, atol=1e-10)
 
 
 def test_what_a_place_has_of_its_own_does_not_average_out():
     lat, lon = np.full(4, LAT[3]), np.full(4, LON[2])
     same = arrays(reports([[1.0, 2, 3, 4]], lat=lat, lon=lon), 2.0, qc={"superob": True, "representativeness": 1.0})
-    np.testing.assert_allclose(same.variance, 2.0**2 / 4 + 1.0)
+    np.testing.assert_allclose(same.errors.variance, 2.0**2 / 4 + 1.0)
     apart = reports([[1.0, 2, 3, 4]], lat=lat + np.arange(4), lon=lon)
     apart = arrays(apart, 2.0, qc={"superob": True, "representativeness": 1.0})
-    np.testing.assert_allclose(apart.variance, (2.0**2 + 1.0) / 4)
-
-
-@given(n=st.integers(1, 40), groups=st.integers(1, 6), places=st.integers(1, 6), seed=st.integers(0, 99))
-def test_variance_of_averages_is_that_of_their_errors(n, groups, places, seed):
-    rng = np.random.default_rng(seed)
-    key, place = rng.integers(0, groups, n), rng.integers(0, places, n)
-    sigma, rho = rng.uniform(0.5, 2, n), rng.uniform(0.5, 2, places)[place]
-    mean, member = average(key, sigma**2)
-    np.testing.assert_allclose(mean.sum(axis=1), 1.0)
-    covariance = np.diag(sigma**2) + np.where(place[:, None] == place, rho[:, None] * rho, 0.0)
-    expected = np.diag(mean.toarray() @ covariance @ mean.toarray().T)
-    made = mean.power(2) @ sigma**2 + shared(mean, member, place, rho)
-    np.testing.assert_allclose(made, expected)
+    np.testing.assert_allclose(apart.errors.variance, (2.0**2 + 1.0) / 4)
 
 
 def test_values_of_different_frames_levels_and_cells_are_not_averaged():
     ds = state()
     made = Observation(ds, error=1.0, method="nearest", qc={"superob": True}).to_arrays(SPEC, ds.time)
     assert made.values.size == 4 * 96 * 4
-    np.testing.assert_allclose(made.operator @ field(ds), made.values)
+    np.testing.assert_allclose(made.matrix @ field(ds), made.values)
 
 
 def test_reports_of_one_day_are_averaged_without_a_warning():
     data = reports(np.arange(48.0).reshape(24, 2)).assign_coords(
         time=pd.date_range("2001-01-02", periods=24, freq="1h")
     )
-    made = arrays(data, 3.0, times=4, tolerance="24h", qc={"superob": True})
-    assert sorted(made.merged.tolist()) in ([11, 11, 13, 13], [12, 12, 12, 12])
-    np.testing.assert_allclose(made.variance, 9.0 / made.merged)
+    made, audit = counted(data, 3.0, times=4, tolerance="24h", qc={"superob": True})
+    assert sorted(audit.merged.tolist()) in ([11, 11, 13, 13], [12, 12, 12, 12])
+    np.testing.assert_allclose(made.errors.variance, 9.0 / audit.merged)
 
 
 @given(side=st.floats(50, 5000), seed=st.integers(0, 99))
@@ -306,13 +298,13 @@ def test_boxes_cover_the_sphere_once_and_are_about_as_large_as_asked_for(side, s
 @given(seed=st.integers(0, 99))
 def test_thinning_keeps_the_best_of_each_box(seed):
     data = crowd(80, seed)
-    made = arrays(data, 1.0, times=4, qc={"thin": 2000.0})
+    made, audit = counted(data, 1.0, times=4, qc={"thin": 2000.0})
     box, distance = boxes(data.lat.values, data.lon.values, 2000.0)
     frame = data.time.dt.day.values
     table = pd.DataFrame({"box": box, "frame": frame, "distance": distance, "y": data.values})
     best = table.sort_values("distance").groupby(["box", "frame"]).first()
     assert sorted(made.values) == pytest.approx(sorted(best.y))
-    assert made.rejected["thinned"] == 80 - len(best)
+    assert audit.rejected["thinned"] == 80 - len(best)
 
 
 def test_thinning_decides_by_distance_then_error_then_order():
@@ -337,33 +329,31 @@ def test_every_value_is_used_or_has_a_reason(seed, thin, superob):
     time = state(6).time
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SlamsWarning)
-        part = reduced(*obs.to_parts(SPEC, time))
-        used = part.values.size if part.merged is None else int(part.merged.sum())
-        assert set(part.rejected) <= set(REASONS)
-        assert part.given == 108
-        assert used + sum(part.rejected.values()) == 108
-        # Segments count each value once.
-        pieces = []
-        for start, first, last, stop in ((0, 0, 3, 4), (2, 3, 6, 6)):
-            some = obs.to_parts(SPEC, time[start:stop], strict=False, owner=Owner(time, first, last))
-            pieces += [reduced(p) for p in some]
+        part, audit = audited(obs, time)
+        assert audit.used == (part.size if audit.merged is None else int(audit.merged.sum()))
+        assert set(audit.rejected) <= set(REASONS)
+        assert audit.given == 108
+        assert audit.used + sum(audit.rejected.values()) == 108
+        # Windows count each value once.
+        bound = obs.bind(SPEC, time)
+        windows = AnalysisWindow(0, 4, 0, 3), AnalysisWindow(2, 6, 3, 6)
+        pieces = [reduced(p).audit for window in windows for p in bound.within(window).audited()]
     assert sum(p.given for p in pieces) == 108
     totals = {r: sum(p.rejected.get(r, 0) for p in pieces) for r in REASONS}
-    assert totals == {r: part.rejected.get(r, 0) for r in REASONS}
-    counts = [p.owned.sum() if p.merged is None else p.merged[p.owned].sum() for p in pieces if p.owned is not None]
-    assert sum(counts) == used
+    assert totals == {r: audit.rejected.get(r, 0) for r in REASONS}
+    assert sum(p.used for p in pieces) == audit.used
 
 
 def test_places_and_levels_outside_are_counted():
     data = state(2).t.isel(lat=slice(2)).assign_coords(level=[1000.0, 500.0, 10.0], lat=[-70.0, -89.0])
     small = SPEC.__class__(SPEC.variables, tuple(LAT), tuple(LON[:5]), periodic=False)
     with pytest.warns(SlamsWarning, match="lie outside"):
-        (part,) = Observation(data, error=1.0, method="nearest").to_parts(small, data.time)
+        part, audit = audited(Observation(data, error=1.0, method="nearest"), data.time, small)
     outside = int((~(np.isin(data.lon, LON[:5]))).sum())
-    assert part.given == 2 * 3 * 2 * 12
-    assert part.rejected["place"] >= 2 * 3 * 2 * outside
-    assert part.rejected["level"] > 0
-    assert part.given == part.values.size + sum(part.rejected.values())
+    assert audit.given == 2 * 3 * 2 * 12
+    assert audit.rejected["place"] >= 2 * 3 * 2 * outside
+    assert audit.rejected["level"] > 0
+    assert audit.given == part.values.size + sum(audit.rejected.values())
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------
@@ -408,4 +398,4 @@ def test_quality_control_is_kept_and_can_be_replaced():
     obs = Observation(reports([[1.0]]), error=1.0, qc={"thin": 100})
     assert obs.qc == QualityControl(thin=100)
     assert obs.replace(error=2.0).qc.thin == 100
-    assert obs.replace(qc={"robust": "student-t"}).qc.likelihood == ("student-t", 4.0)
+    assert obs.replace(qc={"robust": "student-t"}).qc.likelihood == StudentT(4.0)

@@ -12,10 +12,10 @@ import xarray as xr
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.problems.observed import LAT, LEVELS, LON, SPEC, field, reports, state
+from tests.problems.observed import LAT, LEVELS, LON, SPEC, audited, field, reports, state
 from xslams.errors import CoverageError, ObservationError, SlamsWarning, UnitError, VariableError
-from xslams.labels.schema import match_variables
 from xslams.labels.units import unit_factors
+from xslams.labels.variables import match_variables
 from xslams.observations import Observation
 from xslams.observations.temporal import match_times
 from xslams.spec import Spec, VariableSpec
@@ -43,7 +43,7 @@ def test_rain_is_rain_in_mass_or_depth(name):
     data.attrs = {"units": "kg m-2 s-1", "standard_name": name}
     arrays = Observation(data, error=1.0 / 86400).to_arrays(SPEC, state(1).time)
     np.testing.assert_allclose(arrays.values, [2.0, 4.0])
-    np.testing.assert_allclose(arrays.variance, 1.0)
+    np.testing.assert_allclose(arrays.errors.variance, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,8 @@ def test_packed_integers_and_raw_times(tmp_path: Path):
         a, b = (Observation(d.load(), error=1.0, method="nearest").to_arrays(SPEC, ds.time) for d in (raw, decoded))
     assert a.values.size == data.pr.size - 1
     np.testing.assert_array_equal(a.values, b.values)
-    assert (a.operator != b.operator).nnz == 0
-    np.testing.assert_allclose(a.operator @ field(ds), a.values, atol=0.0051)
+    assert (a.matrix != b.matrix).nnz == 0
+    np.testing.assert_allclose(a.matrix @ field(ds), a.values, atol=0.0051)
 
 
 def test_descending_latitudes_and_both_conventions_of_longitude():
@@ -110,7 +110,7 @@ def test_descending_latitudes_and_both_conventions_of_longitude():
     turned = ds.pr.isel(lat=slice(None, None, -1)).assign_coords(lon=(ds.lon + 180) % 360 - 180).sortby("lon")
     for method in ("nearest", "bilinear", "conservative"):
         arrays = Observation(turned, error=1.0, method=method).to_arrays(SPEC, ds.time)
-        np.testing.assert_allclose(arrays.operator @ field(ds), arrays.values)
+        np.testing.assert_allclose(arrays.matrix @ field(ds), arrays.values)
 
 
 def test_coordinates_by_cf_attributes_alone():
@@ -121,7 +121,7 @@ def test_coordinates_by_cf_attributes_alone():
         column=data["column"].assign_attrs(axis="X", units="degrees_east"),
     )
     arrays = Observation(data, error=1.0, method="nearest").to_arrays(SPEC, ds.time)
-    np.testing.assert_allclose(arrays.operator @ field(ds), arrays.values)
+    np.testing.assert_allclose(arrays.matrix @ field(ds), arrays.values)
 
 
 def test_a_flux_with_a_direction_is_no_coordinate():
@@ -129,7 +129,7 @@ def test_a_flux_with_a_direction_is_no_coordinate():
     ds = state()
     data = ds[["pr"]].assign(pr=ds.pr.assign_attrs(positive="down"))
     arrays = Observation(data, error=1.0, method="nearest").to_arrays(SPEC, ds.time)
-    np.testing.assert_allclose(arrays.operator @ field(ds), arrays.values)
+    np.testing.assert_allclose(arrays.matrix @ field(ds), arrays.values)
 
 
 @pytest.mark.parametrize("names", [("Latitude", "Longitude"), ("LAT", "LON"), ("latitude", "lon"), ("NAV_LAT", "Lon")])
@@ -137,7 +137,7 @@ def test_coordinates_by_name_in_any_case(names):
     ds = state()
     data = ds.pr.drop_attrs(deep=True).assign_attrs(ds.pr.attrs).rename(lat=names[0], lon=names[1])
     arrays = Observation(data, error=1.0, method="nearest").to_arrays(SPEC, ds.time)
-    np.testing.assert_allclose(arrays.operator @ field(ds), arrays.values)
+    np.testing.assert_allclose(arrays.matrix @ field(ds), arrays.values)
 
 
 def test_radians_are_not_taken_for_degrees():
@@ -178,11 +178,11 @@ def test_ragged_arrays(kind):
         data["stationIndex"] = ("obs", station, {"instance_dimension": "station"})
     arrays = Observation(data, error=1.0).to_arrays(SPEC, ds.time)
     assert arrays.values.size == 7
-    np.testing.assert_allclose(arrays.operator @ field(ds), arrays.values)
+    np.testing.assert_allclose(arrays.matrix @ field(ds), arrays.values)
     # An error per station finds its reports.
     by_station = xr.DataArray([1.0, 2.0, 3.0], dims="station", coords={"station": [7, 8, 9]})
     arrays = Observation(data, error=by_station).to_arrays(SPEC, ds.time)
-    np.testing.assert_allclose(np.sqrt(arrays.variance), station + 1.0)
+    np.testing.assert_allclose(np.sqrt(arrays.errors.variance), station + 1.0)
 
 
 def test_ragged_arrays_that_were_cut_are_refused():
@@ -206,9 +206,9 @@ def test_incomplete_arrays_are_padded_with_missing_times():
         coords={"time": (("station", "obs"), time), "lat": ("station", LAT[[1, 6]]), "lon": ("station", LON[[0, 4]])},
         attrs={"featureType": "timeSeries"},
     )
-    arrays = Observation(data, error=1.0).to_arrays(SPEC, ds.time)
-    np.testing.assert_allclose(arrays.operator @ field(ds), values.ravel()[:5])
-    assert (arrays.given, arrays.rejected["missing"]) == (6, 1)
+    arrays, audit = audited(Observation(data, error=1.0), ds.time)
+    np.testing.assert_allclose(arrays.matrix @ field(ds), values.ravel()[:5])
+    assert (audit.given, audit.rejected["missing"]) == (6, 1)
 
 
 def test_times_of_a_swath_that_match_no_frame_make_no_row():
@@ -222,10 +222,10 @@ def test_times_of_a_swath_that_match_no_frame_make_no_row():
             "lon": (("y", "x"), np.full((2, 2), LON[2])),
         },
     )  # fmt: skip
-    arrays = Observation(data, error=1.0).to_arrays(SPEC, ds.time)
+    arrays, audit = audited(Observation(data, error=1.0), ds.time)
     assert arrays.values.size == 2
-    np.testing.assert_allclose(np.asarray(arrays.operator.sum(axis=1)), 1.0)
-    assert arrays.rejected["time"] == 2
+    np.testing.assert_allclose(np.asarray(arrays.matrix.sum(axis=1)), 1.0)
+    assert audit.rejected["time"] == 2
 
 
 @given(seed=st.integers(0, 1000), trajectory=st.booleans())
@@ -247,7 +247,7 @@ def test_points_and_trajectories_see_the_field_where_they_are(seed, trajectory):
         attrs={"units": "degC", "standard_name": "air_temperature"},
     )  # fmt: skip
     arrays = Observation(data, error=1.0).to_arrays(SPEC, ds.time)
-    np.testing.assert_allclose(arrays.operator @ field(ds), arrays.values)
+    np.testing.assert_allclose(arrays.matrix @ field(ds), arrays.values)
 
 
 # --- calendars -----------------------------------------------------------------------------------------------------
@@ -282,9 +282,9 @@ def test_dates_that_the_state_does_not_have_are_reported():
     frames = xr.DataArray(daily("2004-02-26", 5, "noleap"), dims="time")
     data = reports(np.ones((5, 2))).assign_coords(time=pd.date_range("2004-02-26", periods=5))
     with pytest.warns(SlamsWarning, match="1 of 5 dates are not in the calendar of the state, 'noleap'"):
-        arrays = Observation(data, error=1.0).to_arrays(SPEC, frames)
+        arrays, audit = audited(Observation(data, error=1.0), frames)
     assert arrays.values.size == 8
-    assert arrays.rejected["time"] == 2
+    assert audit.rejected["time"] == 2
     with pytest.raises(CoverageError, match="No time overlaps"):
         with pytest.warns(SlamsWarning, match="not in the calendar"):
             Observation(data.isel(time=[3]), error=1.0).to_arrays(SPEC, frames)
@@ -296,8 +296,8 @@ def test_months_of_one_calendar_observe_those_of_another(calendar):
     data = reports(np.ones((3, 1))).assign_coords(time=pd.date_range("2004-01-01", periods=3, freq="MS"))
     arrays = Observation(data, error=1.0, method="nearest").to_arrays(SPEC, frames)
     days = {"noleap": [31, 28, 31], "360_day": [30, 30, 30]}[calendar]
-    assert np.diff(arrays.operator.indptr).tolist() == days
-    first = [int(i) // (4 * 96) for i in arrays.operator.indices[arrays.operator.indptr[:-1]]]
+    assert np.diff(arrays.matrix.indptr).tolist() == days
+    first = [int(i) // (4 * 96) for i in arrays.matrix.indices[arrays.matrix.indptr[:-1]]]
     assert first == [0, days[0], days[0] + days[1]]
 
 
@@ -306,7 +306,7 @@ def test_months_of_360_days_observe_real_months():
     stamps = [cftime.Datetime360Day(2004, m, 16) for m in (1, 2, 3)]
     data = reports(np.ones((3, 1))).assign_coords(time=stamps)
     arrays = Observation(data, error=1.0, method="nearest").to_arrays(SPEC, frames)
-    assert np.diff(arrays.operator.indptr).tolist() == [31, 29, 31]
+    assert np.diff(arrays.matrix.indptr).tolist() == [31, 29, 31]
 
 
 # --- amounts and local days ------------------------------------------------------------------------------------------
@@ -327,7 +327,7 @@ def test_amounts_become_rates(told):
         data["pr"].attrs["avg_period"] = "0000-00-01 00:00:00"
     arrays = Observation(data, error=3.0).to_arrays(SPEC, state().time)
     np.testing.assert_allclose(arrays.values, 6.0 * 24 / hours)
-    np.testing.assert_allclose(np.sqrt(arrays.variance), 3.0 * 24 / hours)
+    np.testing.assert_allclose(np.sqrt(arrays.errors.variance), 3.0 * 24 / hours)
 
 
 def test_amounts_without_a_period_are_an_error():
@@ -346,10 +346,10 @@ def test_local_days_are_shares_of_two_frames(zone):
     data["time_bnds"] = (("time", "bnds"), np.stack([start, start + np.timedelta64(24, "h")], axis=1))
     data.time.attrs["bounds"] = "time_bnds"
     arrays = Observation(data, error=1.0, method="nearest").to_arrays(SPEC, ds.time)
-    shares = arrays.operator.data.reshape(-1, 2)
+    shares = arrays.matrix.data.reshape(-1, 2)
     late = (-zone) % 24 / 24
     np.testing.assert_allclose(shares, [[1 - late, late]] * 4)
-    frame = arrays.operator.indices.reshape(-1, 2) // (4 * 96)
+    frame = arrays.matrix.indices.reshape(-1, 2) // (4 * 96)
     first = [1, 2, 3, 4] if zone < 0 else [0, 1, 2, 3]
     np.testing.assert_array_equal(frame, np.stack([first, np.array(first) + 1], axis=1))
 
@@ -375,7 +375,7 @@ def test_ncep_descends_runs_to_360_and_is_in_degK(shared_data: Path):
     )
     arrays = Observation(daily_air, error=1.0, method="nearest").to_arrays(spec, daily_air.time)
     turned = daily_air.isel(lat=slice(None, None, -1))
-    np.testing.assert_allclose(arrays.operator @ turned.values.ravel(), arrays.values)
+    np.testing.assert_allclose(arrays.matrix @ turned.values.ravel(), arrays.values)
     np.testing.assert_allclose(arrays.values, daily_air.values.ravel())
 
 
@@ -390,7 +390,7 @@ def test_ncep_levels_are_in_millibar(shared_data: Path):
     with pytest.warns(SlamsWarning, match="1 of 3 levels lie outside"):
         arrays = Observation(air.sel(level=[500, 850, 10]), error=1.0, method="nearest").to_arrays(spec, air.time)
     truth = air.air.sel(level=[850, 500])
-    np.testing.assert_allclose(arrays.operator @ truth.values.ravel(), arrays.values)
+    np.testing.assert_allclose(arrays.matrix @ truth.values.ravel(), arrays.values)
     assert arrays.values.size == truth.size
 
 
@@ -401,11 +401,11 @@ def test_uscrn_counts_change_from_year_to_year_and_longitudes_are_negative(share
     inside = (data.lat >= 15) & (data.lat <= 75) & (data.lon % 360 >= 200) & (data.lon % 360 <= 330)
     data = data.isel(station=np.flatnonzero(inside))
     assert float(data.lon.min()) < 0
-    arrays = Observation(data, "tavg", error=2.0).to_arrays(REGION, time)
+    arrays, audit = audited(Observation(data, "tavg", error=2.0), time, REGION)
     assert arrays.values.size == int(data.tavg.notnull().sum())
-    assert arrays.given == data.tavg.size
-    assert arrays.rejected == {"time": 0, "missing": int(data.tavg.isnull().sum())}
-    by_frame = np.bincount(arrays.operator.indices[arrays.operator.indptr[:-1]] // (25 * 53), minlength=time.size)
+    assert audit.given == data.tavg.size
+    assert audit.rejected == {"time": 0, "missing": int(data.tavg.isnull().sum())}
+    by_frame = np.bincount(arrays.matrix.indices[arrays.matrix.indptr[:-1]] // (25 * 53), minlength=time.size)
     np.testing.assert_array_equal(by_frame, data.tavg.notnull().sum("station"))
     years = pd.Series(by_frame, index=time.values).groupby(time.dt.year.values).sum()
     assert years.nunique() == 3
@@ -420,7 +420,7 @@ def test_uscrn_days_are_local(shared_data: Path):
     data.time.attrs["bounds"] = "time_bnds"
     time = xr.DataArray(pd.date_range("2013-01-01", periods=31), dims="time")
     arrays = Observation(data, "tavg", error=2.0, method="nearest").to_arrays(REGION, time)
-    np.testing.assert_allclose(arrays.operator.data.reshape(-1, 2), [[0.75, 0.25]] * arrays.values.size)
+    np.testing.assert_allclose(arrays.matrix.data.reshape(-1, 2), [[0.75, 0.25]] * arrays.values.size)
 
 
 def test_ersst_is_monthly_and_missing_over_land(shared_data: Path):
@@ -428,13 +428,13 @@ def test_ersst_is_monthly_and_missing_over_land(shared_data: Path):
         sst = ds["sst"].sel(time=slice("2014-07", "2014-08")).load()
     time = xr.DataArray(pd.date_range("2014-07-01", "2014-08-31"), dims="time")
     with pytest.warns(SlamsWarning, match="places lie outside"):
-        arrays = Observation(sst, {"sst": "air"}, error=1.0, method="nearest").to_arrays(REGION, time)
-    assert set(np.diff(arrays.operator.indptr)) == {31}
-    assert arrays.given == sst.size
-    assert arrays.values.size == sst.size - sum(arrays.rejected.values())
+        arrays, audit = audited(Observation(sst, {"sst": "air"}, error=1.0, method="nearest"), time, REGION)
+    assert set(np.diff(arrays.matrix.indptr)) == {31}
+    assert audit.given == sst.size
+    assert arrays.values.size == sst.size - sum(audit.rejected.values())
     # Land is missing, and is told apart from what lies outside.
     box = sst.sel(lat=slice(76, 14), lon=slice(199, 331))
-    assert 0 < arrays.rejected["missing"] <= int(box.isnull().sum())
+    assert 0 < audit.rejected["missing"] <= int(box.isnull().sum())
 
 
 def test_buoys_come_and_go(shared_data: Path):
@@ -443,9 +443,9 @@ def test_buoys_come_and_go(shared_data: Path):
         data = ds[["air_temperature"]].transpose("time", "station").load()
     with pytest.warns(SlamsWarning, match="places lie outside"):
         hourly = Observation(data, error=1.5, qc={"superob": True})
-        arrays = hourly.to_arrays(REGION, time)
-    used = int(arrays.merged.sum())
-    assert used == data.air_temperature.size - sum(arrays.rejected.values()) > 50_000
+        arrays, audit = audited(hourly, time, REGION)
+    used = audit.used
+    assert used == data.air_temperature.size - sum(audit.rejected.values()) > 50_000
     # A mean of n reports of the same accuracy has an error of 1.5 over the root of n.
-    np.testing.assert_allclose(arrays.variance, 1.5**2 / arrays.merged)
+    np.testing.assert_allclose(arrays.errors.variance, 1.5**2 / audit.merged)
     assert arrays.values.size < used / 20

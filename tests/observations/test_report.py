@@ -15,12 +15,23 @@ from hypothesis import strategies as st
 
 import xslams
 from xslams.errors import SlamsWarning, VariableError
-from xslams.inference.arrays import climatology_arrays, observe_arrays, variogram_arrays
-from xslams.labels.schema import year_fraction
-from xslams.observations import first_guess, innovations, reduced, statistics, subgrid
-from xslams.observations.background_check import background_check, estimated_bias
-from xslams.observations.quality import REASONS
-from xslams.typing import SourceArrays
+from xslams.inference.arrays import climatology_arrays, complete_errors, observe_arrays, variogram_arrays
+from xslams.labels.calendar import year_fraction
+from xslams.likelihood import ErrorModel, Huber, SharedBias, SourceLikelihood
+from xslams.observations import (
+    COLUMNS,
+    REASONS,
+    Audit,
+    AuditedLikelihood,
+    Expectation,
+    background_check,
+    expectation,
+    first_guess,
+    reduced,
+    statistics,
+    with_variability,
+)
+from xslams.observations.report import estimated_bias
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +63,11 @@ def refuse(*args, **kwargs):
 
 
 def test_gross_errors_are_rejected_and_counted(grid, normal, tiny_model):
-    wrong = normal.copy()
-    wrong[1, 2, 3] += 300
-    wrong[3, 4, 5] = -9999.0
-    wrong[0, 0, 0] = np.nan
-    obs = xslams.Observation(wrong, error=1.0, method="nearest", qc={"background_check": 5})
+    off = normal.copy()
+    off[1, 2, 3] += 300
+    off[3, 4, 5] = -9999.0
+    off[0, 0, 0] = np.nan
+    obs = xslams.Observation(off, error=1.0, method="nearest", qc={"background_check": 5})
     table = grid.slams.check(obs, tiny_model)
     assert table.source.values.tolist() == ["t"]
     assert table.reason.values.tolist() == list(REASONS)
@@ -76,10 +87,10 @@ def test_gross_errors_are_rejected_and_counted(grid, normal, tiny_model):
 def test_bad_values_are_rejected_before_they_are_averaged(grid, normal, tiny_model):
     twice = xr.concat([normal, normal], "sensor").stack(report=("sensor", "time", "lat", "lon"), create_index=False)
     twice = twice.drop_vars("level").assign_coords(level=500.0).assign_attrs(normal.attrs)
-    wrong = twice.copy()
-    wrong[5] += 300
+    off = twice.copy()
+    off[5] += 300
     for qc in ({"superob": True}, {"thin": 1000.0}):
-        obs = xslams.Observation(wrong, error=1.0, method="nearest", qc={**qc, "background_check": 5})
+        obs = xslams.Observation(off, error=1.0, method="nearest", qc={**qc, "background_check": 5})
         table = grid.slams.check(obs, tiny_model).isel(source=0)
         assert int(table.rejected.sel(reason="background")) == 1
         # Every cell still has its other value.
@@ -118,26 +129,27 @@ def test_the_check_compares_with_the_total_spread(seed, limit):
     matrix = sp.csr_array(rng.random((30, 10)) * (rng.random((30, 10)) < 0.3))
     mean, std = rng.normal(size=10), rng.uniform(0.1, 2, 10)
     bias, local = rng.uniform(0, 1, (2, 30))
-    source = SourceArrays(
-        "x", matrix, rng.normal(0, 3, 30), rng.uniform(0.1, 2, 30), background_check=limit, bias_error=bias,
-        local=local,
-        group=np.zeros(30, np.intp), merged=rng.integers(1, 5, 30), owned=rng.random(30) < 0.7,
-    )  # fmt: skip
-    left = background_check(source, innovations(source, mean, std))
-    total = source.variance + bias**2 + local**2 + (abs(matrix) @ std) ** 2
+    variance = rng.uniform(0.1, 2, 30)
+    errors = ErrorModel(variance, local=local**2, bias=SharedBias(bias, np.zeros(30, np.intp)))
+    source = SourceLikelihood("x", matrix, rng.normal(0, 3, 30), errors, background_check=limit)
+    audit = Audit(30, owned=rng.random(30) < 0.7, merged=rng.integers(1, 5, 30))
+    left, counts = background_check(AuditedLikelihood(source, audit), expectation(source, mean, std))
+    total = variance + bias**2 + local**2 + (abs(matrix) @ std) ** 2
     good = abs(source.values - matrix @ mean) <= limit * np.sqrt(total)
     np.testing.assert_array_equal(left.values, source.values[good])
-    np.testing.assert_array_equal(left.operator.toarray(), matrix.toarray()[good])
-    assert left.rejected.get("background", 0) == source.merged[~good & source.owned].sum()
-    assert left.group.shape == left.bias_error.shape == left.merged.shape == left.owned.shape == left.values.shape
+    np.testing.assert_array_equal(left.matrix.toarray(), matrix.toarray()[good])
+    assert counts.rejected.get("background", 0) == audit.merged[~good & audit.owned].sum()
+    kept = left.errors.bias
+    assert kept.group.shape == kept.std.shape == counts.merged.shape == counts.owned.shape == left.values.shape
 
 
 def test_a_first_guess_is_the_analysis_of_each_cell():
     import scipy.sparse as sp
 
     mean, std = np.zeros((2, 3)), np.full((2, 3), 2.0)
+    errors = ErrorModel(np.array([1.0, 4.0]))
     select = sp.csr_array((np.ones(2), ([0, 1], [4, 1])), shape=(2, 6))
-    x, s = first_guess(mean, std, [SourceArrays("b", select, np.array([5.0, 1.0]), np.array([1.0, 4.0]))])
+    x, s = first_guess(mean, std, [SourceLikelihood("b", select, np.array([5.0, 1.0]), errors)])
     assert x.ravel().tolist() == pytest.approx([0, 0.5, 0, 0, 4.0, 0])
     assert (s.ravel() ** 2).tolist() == pytest.approx([4, 2, 4, 4, 0.8, 4])
 
@@ -165,12 +177,13 @@ def test_the_variogram_is_that_of_samples_of_the_prior(grid, tiny_model):
 def test_representativeness_from_the_model_enlarges_the_error(grid, normal, tiny_model):
     sites = normal.isel(lat=xr.DataArray([2, 5], dims="site"), lon=xr.DataArray([1, 9], dims="site"))
     obs = xslams.Observation(sites, error=0.5, qc={"representativeness": "auto"})
-    (part,) = obs.to_parts(tiny_model.spec, grid.time)
+    (part,) = obs.bind(tiny_model.spec, grid.time).audited()
     gamma = variogram_arrays(tiny_model, year_fraction(grid.time))
-    made = reduced(subgrid(part, gamma))
+    made = with_variability(part.likelihood, gamma).errors
     cells = gamma[:, 1][:, [2, 5], [1, 9]].ravel()
     np.testing.assert_allclose(made.variance, 0.25 + 0.62929 * cells, rtol=1e-4)
     assert made.subgrid is None
+    assert reduced(part).likelihood.errors.subgrid is not None
     table = grid.slams.check(obs, tiny_model)
     assert float(table.error.isel(source=0)) == pytest.approx(float(np.sqrt(made.variance.mean())))
 
@@ -182,14 +195,18 @@ def test_sums_of_segments_add_up():
     rng = np.random.default_rng(0)
     n = 40
     owned = rng.random(n) < 0.5
-    common = {
-        "name": "x", "operator": sp.csr_array((n, 3)), "values": rng.normal(size=n), "variance": rng.uniform(1, 2, n),
-        "robust": ("huber", 1.0),
-    }  # fmt: skip
-    guess, predicted = (rng.normal(size=n), rng.uniform(size=n)), rng.normal(size=(5, n))
-    whole = statistics(SourceArrays(**common), guess, predicted)
-    parts = [statistics(SourceArrays(**common, owned=o), guess, predicted) for o in (owned, ~owned)]
+    errors = ErrorModel(rng.uniform(1, 2, n), robust=Huber(1.0)).completed(rng.uniform(size=n), rng.uniform(1, 2, n))
+    source = SourceLikelihood("x", sp.csr_array((n, 3)), rng.normal(size=n), errors)
+    guess, predicted = Expectation(rng.normal(size=n), rng.uniform(size=n)), rng.normal(size=(5, n))
+    whole, *parts = (
+        statistics(AuditedLikelihood(source, Audit(owned=o)), guess, predicted)
+        for o in (np.ones(n, bool), owned, ~owned)
+    )
     np.testing.assert_allclose(sum(parts), whole)
+    # Before the analysis errors are those that were stated; after it those that the likelihood took.
+    sums = dict(zip(COLUMNS, whole, strict=True))
+    assert sums["before_variance"] == sums["variance"] == pytest.approx(errors.instrument.sum())
+    assert sums["after_variance"] == pytest.approx((errors.inflation * (errors.instrument + errors.decoder)).sum())
 
 
 @given(seed=st.integers(0, 99), groups=st.integers(1, 4))
@@ -198,7 +215,8 @@ def test_estimated_biases_are_those_of_the_joint_problem(seed, groups):
     rng = np.random.default_rng(seed)
     n = 12
     group, variance, beta = rng.integers(0, groups, n), rng.uniform(0.5, 2, n), rng.uniform(0.5, 3, groups)
-    source = SourceArrays("x", sp.csr_array((n, 3)), rng.normal(size=n), variance, group=group, bias_error=beta[group])
+    errors = ErrorModel(variance, bias=SharedBias(beta[group], group))
+    source = SourceLikelihood("x", sp.csr_array((n, 3)), rng.normal(size=n), errors)
     predicted = rng.normal(size=n)
     design = np.eye(groups)[group]
     prior = np.diag(beta**2)
@@ -254,9 +272,25 @@ def test_report_of_an_analysis(grid, observed, tiny_model):
     assert path_ready["coords"]["obs_statistics"]["data"][0][0][0] == 512
     assert path_ready["coords"]["obs_source"]["data"] == ["gauges"]
     gauss = grid.slams.assimilate(observed.replace(qc=None), tiny_model, **settings)
-    here = {"lat": 3, "lon": 3}
-    pulled = float((gauss["t"].sel(level=500) - analysis["t"].sel(level=500)).isel(here).mean())
+    cell = {"lat": 3, "lon": 3}
+    pulled = float((gauss["t"].sel(level=500) - analysis["t"].sel(level=500)).isel(cell).mean())
     assert pulled > 5
+
+
+def test_the_report_reads_the_errors_of_the_likelihood(grid, tiny_model):
+    """Rain is assimilated through a transform: its errors are inflated, and the decoder adds to them."""
+    values = np.random.default_rng(0).gamma(2, 2, (4, 8, 16))
+    attrs = {"units": "mm/day", "standard_name": "precipitation_flux"}
+    rain = xr.DataArray(values, dims=("time", "lat", "lon"), coords=grid.coords, name="pr", attrs=attrs)
+    obs = xslams.Observation(rain, error=1.0, method="nearest")
+    table = grid.slams.assimilate(obs, tiny_model, members=3, steps=4, report=True).slams.report().isel(source=0)
+    (made,) = complete_errors(tiny_model, [obs.to_arrays(tiny_model.spec, grid.time)], year_fraction(grid.time), "cpu")
+    taken = made.errors.variance.astype(float).mean()
+    assert taken > 2.0
+    before, after = (table.sel(stage=s) for s in ("before", "after"))
+    assert float(table.error) == pytest.approx(1.0)
+    assert float(before.expected_std**2) == pytest.approx(1.0 + float(before.spread**2))
+    assert float(after.expected_std**2) == pytest.approx(taken - float(after.spread**2))
 
 
 def test_report_comes_with_a_lazy_analysis_and_survives_a_file(grid, observed, tiny_model, tmp_path, monkeypatch):

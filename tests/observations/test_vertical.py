@@ -49,7 +49,7 @@ def seen(ds: xr.Dataset, profile: np.ndarray, spec: Spec = SPEC, **options: obje
     arrays = Observation(ds, error=1.0, **options).to_arrays(spec, TIME)
     field = np.zeros((len(TIME), spec.channels, len(LAT), len(LON)))
     field[:, : len(profile)] = np.asarray(profile)[:, None, None]
-    return arrays.operator @ field.ravel()
+    return arrays.matrix @ field.ravel()
 
 
 @given(levels=st.lists(st.floats(500.0, 1000.0), min_size=1, max_size=5), slope=st.floats(-50.0, 50.0))
@@ -95,7 +95,7 @@ def test_pressure_becomes_sigma_with_the_surface_pressure(where, lazy):
     # 900 hPa at a surface of 900 hPa is sigma 1, next to the lowest level, whose value it takes.
     np.testing.assert_allclose(got, expected)
     with dask.config.set(scheduler=lambda *a, **k: pytest.fail("computed")):
-        Observation(ds, error=1.0).check(SIGMA_SPEC, TIME)
+        Observation(ds, error=1.0).bind(SIGMA_SPEC, TIME).check()
 
 
 def test_sigma_that_the_user_computes_comes_before_pressure():
@@ -190,4 +190,4 @@ def test_real_pressure_levels_see_a_model_of_sigma(shared_data):
         arrays = source.to_arrays(spec, time)
     profile = np.interp(-np.log(levels), -np.log(ds["level"].values / 1000), ds["air"].mean(("time", "lat", "lon")))
     field = np.broadcast_to(profile[:, None, None], (8, len(LAT), len(LON))).ravel()
-    assert np.std(arrays.values - arrays.operator @ field) < 0.7 * np.std(arrays.values)
+    assert np.std(arrays.values - arrays.matrix @ field) < 0.7 * np.std(arrays.values)

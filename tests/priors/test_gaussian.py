@@ -7,12 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xslams.priors.gaussian import GaussianPrior, _extend, _levinson
+from xslams.priors.gaussian import StationaryGaussian, _extend, _levinson
 
 SHAPE = (2, 3, 8)
 
 
-def fitted(*, periodic: bool, modes: int, length: int = 400) -> GaussianPrior:
+def fitted(*, periodic: bool, modes: int, length: int = 400) -> StationaryGaussian:
     """Prior of a field that is red in space and time."""
     generator = torch.Generator().manual_seed(1)
     noise = torch.randn(length, *SHAPE, generator=generator)
@@ -21,12 +21,12 @@ def fitted(*, periodic: bool, modes: int, length: int = 400) -> GaussianPrior:
     for i in range(1, length):
         # Advection by one cell and decay.
         z[i] = 0.7 * z[i - 1].roll(1, -1) + noise[i]
-    prior = GaussianPrior(SHAPE, periodic=periodic, modes=modes, lags=3)
+    prior = StationaryGaussian(SHAPE, periodic=periodic, modes=modes, lags=3)
     prior.fit([z[50:200], z[200:]])
     return prior
 
 
-def dense(prior: GaussianPrior, length: int) -> torch.Tensor:
+def dense(prior: StationaryGaussian, length: int) -> torch.Tensor:
     """Covariance of a trajectory as a matrix."""
     gaussian = prior.trajectory(length)
     eye = torch.eye(length * int(np.prod(SHAPE))).reshape(-1, length, *SHAPE)
@@ -87,7 +87,7 @@ def test_folds_do_not_overrate_the_leading_modes() -> None:
     z = torch.randn(60, *SHAPE, generator=torch.Generator().manual_seed(0))
     leading = []
     for folds in (0, 4):
-        prior = GaussianPrior(SHAPE, periodic=False, modes=5, lags=1)
+        prior = StationaryGaussian(SHAPE, periodic=False, modes=5, lags=1)
         prior.fit([z], folds=folds)
         leading.append(float(prior.autocov[0, 0, :, 0].mean()))
     assert leading[0] > 2
@@ -136,10 +136,45 @@ def test_a_wave_without_noise_is_extended_as_a_wave(period: float) -> None:
     # Sums over pairs divided by their number would not be positive definite here, and the extension would explode.
     phase = 2 * np.pi * torch.arange(120)[:, None] / period + torch.arange(8) * np.pi / 4
     run = torch.sin(phase)[:, None, None, :].expand(-1, 2, 3, -1).float()
-    prior = GaussianPrior(SHAPE, periodic=True, modes=2, lags=4)
+    prior = StationaryGaussian(SHAPE, periodic=True, modes=2, lags=4)
     prior.fit([run])
     cov = torch.view_as_complex(prior.autocov.contiguous())
     extended = _extend(cov, 60)
     assert bool((extended.abs() <= 1.001 * cov[0].abs() + 1e-6).all())
     values = prior.trajectory(60).values
     assert bool(torch.isfinite(values).all())
+
+
+def autoregressive(rho: list[float], frames: int, seed: int) -> torch.Tensor:
+    """Frames whose cells are AR(1) processes of variances 4, 3, 2, ..."""
+    generator = torch.Generator().manual_seed(seed)
+    r = torch.tensor(rho)
+    noise = torch.randn(frames, len(rho), generator=generator)
+    x = noise[:1].clone()
+    frames_ = [x[0]]
+    for e in noise[1:]:
+        frames_.append(r * frames_[-1] + torch.sqrt(1 - r**2) * e)
+    return (torch.stack(frames_) * torch.arange(len(rho), 0, -1)).reshape(frames, 1, 1, len(rho))
+
+
+def test_smoothing_averages_correlations_and_keeps_variances() -> None:
+    run = autoregressive([0.9, 0.5, 0.7, 0.3], 400, seed=0)
+    plain, smooth = (StationaryGaussian((1, 1, 4), periodic=False, modes=4, lags=3) for _ in range(2))
+    plain.fit([run])
+    smooth.fit([run], smoothing=3)
+    variance = plain.autocov[0]
+    torch.testing.assert_close(smooth.autocov[0], variance)
+    own, mean = plain.autocov / variance, smooth.autocov / variance
+    torch.testing.assert_close(mean[:, 0, 1], own[:, 0, :3].mean(1))
+    torch.testing.assert_close(mean[:, 0, 0], own[:, 0, :2].mean(1))
+
+
+def test_smoothed_covariances_are_positive_for_any_length() -> None:
+    prior = StationaryGaussian((1, 1, 4), periodic=False, modes=4, lags=3)
+    prior.fit([autoregressive([0.9, 0.5, 0.7, 0.3], 60, seed=1)], smoothing=3)
+    for length in (1, 4, 25):
+        trajectory = prior.trajectory(length)
+        z = torch.randn(2, length, 1, 1, 4, generator=torch.Generator().manual_seed(2))
+        # The clamp of eigenvalues that rounding made negative must have nothing to do.
+        torch.testing.assert_close(trajectory.apply(lambda d: d / d, z), z, atol=1e-4, rtol=1e-4)
+        assert bool((trajectory.values > 1e-5).all())

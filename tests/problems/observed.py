@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xslams.labels.schema import to_channels
+from xslams.labels.channels import to_channels
+from xslams.observations import AuditedLikelihood, Observation, reduced
 from xslams.spec import Spec, VariableSpec
 
 LAT = np.linspace(-70.0, 70.0, 8)
@@ -50,6 +51,12 @@ def state(times: int = 4, start: str = "2001-01-01", freq: str = "1D") -> xr.Dat
 
 def field(ds: xr.Dataset, spec: Spec = SPEC) -> np.ndarray:
     return to_channels(ds, spec).values.ravel()
+
+
+def audited(source: Observation, time: xr.DataArray, spec: Spec = SPEC) -> AuditedLikelihood:
+    """Likelihood of a source of one variable, thinned and averaged, and what became of its values."""
+    (part,) = source.bind(spec, time).audited(strict=True)
+    return reduced(part)
 
 
 def reports(values: object, *, lat: object = None, lon: object = None, **attrs: object) -> xr.DataArray:

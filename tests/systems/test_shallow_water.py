@@ -11,8 +11,8 @@ from scipy.special import sph_harm_y
 
 import xslams
 from xslams.errors import DimensionError, OptionError
-from xslams.labels.coordinates import grid_of
-from xslams.labels.schema import inspect
+from xslams.labels.grid import grid_of
+from xslams.labels.recognise import inspect
 from xslams.systems import ShallowWater
 from xslams.systems.harmonics import SphericalHarmonics, spherical_harmonics
 

@@ -9,7 +9,7 @@ import torch
 from xslams.errors import ModelError, OptionError
 from xslams.model import Model
 from xslams.options import TrainingOptions
-from xslams.priors.denoiser import TrajectoryDenoiser
+from xslams.priors.latent_denoiser import TrajectoryDenoiser
 from xslams.spec import Spec, VariableSpec
 from xslams.training import fit_arrays
 

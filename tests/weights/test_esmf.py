@@ -11,8 +11,8 @@ import scipy.sparse as sp
 import xarray as xr
 
 from xslams.errors import GridError
-from xslams.geometry import Curvilinear, Points, geometry_of
-from xslams.labels.coordinates import Grid
+from xslams.geometry import Curvilinear, Grid, Points
+from xslams.labels.grid import geometry_of
 from xslams.regrid import regrid
 from xslams.weights import grid_weights, store
 

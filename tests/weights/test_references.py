@@ -10,8 +10,8 @@ import xarray as xr
 
 from tests.problems import cdo as reference
 from tests.problems import esmf as reference_esmf
-from xslams.geometry import geometry_of
-from xslams.labels.coordinates import Grid
+from xslams.geometry import Grid
+from xslams.labels.grid import geometry_of
 from xslams.regrid import regrid
 from xslams.weights import grid_weights, overlaps, point_weights
 
@@ -66,7 +66,7 @@ def test_conservative_is_that_of_esmf(esmf):
 
 def test_nearest_is_that_of_esmf(esmf):
     got = regrid(source_of(esmf), esmf, "nearest", "embedded")["value"]
-    # Half way between two meridians both are nearest, and which is taken there hangs on rounding.
+    # Half way between two meridians both are nearest, and rounding decides which of them is taken.
     step = float(np.diff(esmf.lon_source)[0])
     ties = np.isclose((esmf.lon.values[:, None] - esmf.lon_source.values) % 360, 0.5 * step).any(axis=1)
     np.testing.assert_array_equal(got.values[:, ~ties], esmf.nearest_s2d.values[:, ~ties])

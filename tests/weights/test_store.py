@@ -16,8 +16,7 @@ import scipy.sparse as sp
 import xarray as xr
 
 from xslams.errors import SlamsWarning
-from xslams.geometry import Curvilinear, Points
-from xslams.labels.coordinates import Grid
+from xslams.geometry import Curvilinear, Grid, Points
 from xslams.regrid import regrid
 from xslams.weights import grid_weights, store
 
@@ -176,7 +175,7 @@ def test_regrid_keeps_its_weights(folder, monkeypatch):
     lazy.compute()
     assert len(list(folder.iterdir())) == 1
     forget()
-    monkeypatch.setattr("xslams.regrid.build_weights", lambda *_: pytest.fail("built again"))
+    monkeypatch.setattr("xslams.weights.recipe.build_weights", lambda *_: pytest.fail("built again"))
     regrid(ds, target, "conservative").compute()
 
 
@@ -184,7 +183,7 @@ def test_a_worker_of_its_own_finds_them(folder):
     """Across processes the key is the same, and nothing of torch is loaded to use it."""
     expected = store.weights_between(SOURCE, TARGET)
     code = (
-        "import numpy as np, sys; from xslams.weights import store; from xslams.labels.coordinates import Grid\n"
+        "import numpy as np, sys; from xslams.weights import store; from xslams.geometry import Grid\n"
         "a = Grid(np.linspace(-80, 80, 9), np.arange(0, 360, 30.0), periodic=True)\n"
         "b = Grid(np.linspace(-60, 60, 5), np.arange(0, 360, 45.0), periodic=True)\n"
         "store.build_weights = None\n"

@@ -9,7 +9,7 @@ import torch
 import xslams
 from xslams.errors import OptionError, VariableError
 from xslams.inference import prior_of, sample_posterior
-from xslams.priors.system_networks import SystemNetworks
+from xslams.priors.markov import MarkovPrior
 from xslams.spec import Spec, VariableSpec
 from xslams.systems import Lorenz63
 
@@ -26,7 +26,7 @@ def small() -> xslams.Model:
         system={"name": "Nothing"},
     )  # fmt: skip
     torch.manual_seed(0)
-    networks = SystemNetworks(spec).eval().requires_grad_(requires_grad=False)
+    networks = MarkovPrior(spec).eval().requires_grad_(requires_grad=False)
     networks.mean.fill_(3.0)
     networks.std.fill_(2.0)
     return xslams.Model(spec, prior=networks)

@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from xslams.cli import config, sources
 from xslams.cli.config import Argument, Option
 from xslams.cli.program import Program
+from xslams.options import ComputeOptions, SamplerOptions
+from xslams.typing import PRECISIONS, Edges, Engine, GuidanceName, Method, SamplerName
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -90,11 +92,19 @@ def _command(function: Callable[..., None]) -> click.Command:
 @_option("--background-error", type=sources.Pairs("[NAME=]NUMBER", number=True, bare=True), multiple=True,
          help="Standard deviation of the background error in the units of the background, for all variables or for "
          "each; without it the values of the background are not used.")  # fmt: skip
-@_option("--guidance", type=click.Choice(["mmps", "sda", "dps"]), default="mmps",
-         help="Method by which observations guide the sampler.")  # fmt: skip
-@_option("--sampler", default="auto", help="Integrator of the reverse diffusion.")
-@_option("--steps", type=click.IntRange(min=1), default=32, help="Number of steps from noise to state.")
-@_option("--corrections", type=click.IntRange(min=0), default=0, help="Number of Langevin corrections after each step.")
+@_option("--guidance", type=sources.Registered("xslams.inference.guidance.GUIDANCE", GuidanceName),
+         default=SamplerOptions.guidance, help="Method by which observations guide the sampler.")  # fmt: skip
+@_option("--sampler", type=sources.Registered("xslams.inference.samplers.SAMPLERS", SamplerName),
+         default=SamplerOptions.sampler, help="Integrator of the reverse diffusion.")  # fmt: skip
+@_option(
+    "--steps", type=click.IntRange(min=1), default=SamplerOptions.steps, help="Number of steps from noise to state."
+)
+@_option(
+    "--corrections",
+    type=click.IntRange(min=0),
+    default=SamplerOptions.corrections,
+    help="Number of Langevin corrections after each step.",
+)
 @_option("--antithetic", is_flag=True, help="Draw members in pairs from noise of opposite sign.")
 @_option("--overlap", type=sources.AutoInt(0), default="auto",
          help="Frames that are computed and discarded at both ends of each analysis window.")  # fmt: skip
@@ -108,7 +118,7 @@ def _command(function: Callable[..., None]) -> click.Command:
 @_option("--seed", type=int, default=0, help="Seed of the noise; the same seed gives the same ensemble.")
 @_DEVICE
 @_option("--batch-size", type=sources.AutoInt(1), default="auto", help="Number of members sampled at once.")
-@_option("--precision", type=click.Choice(["float32", "bf16"]), default="float32",
+@_option("--precision", type=click.Choice(PRECISIONS), default=ComputeOptions.precision,
          help="Precision of the score network; bf16 is faster on GPUs that support it.")  # fmt: skip
 @_option("--compile", is_flag=True, help="Compile the score network; this takes a minute and pays for runs of hours.")
 @_option("--report", is_flag=True, help="Write statistics of the observations with the analysis.")
@@ -231,15 +241,15 @@ def score(
 @_argument("data", "Fields to regrid.")
 @_option("--target", required=True, help="Data with the target latitudes and longitudes, or a model.")
 @_option("--out", metavar="FILE", required=True, help="Zarr store or netCDF file to write, path or URL.")
-@_option("--method", type=click.Choice(["bilinear", "conservative", "nearest"]), default="bilinear",
+@_option("--method", type=click.Choice(get_args(Method)), default="bilinear",
          help="Method of regridding.")  # fmt: skip
 @_option(
     "--engine",
-    type=click.Choice(["auto", "embedded", "xesmf"]),
+    type=click.Choice(get_args(Engine)),
     default="auto",
     help="Library that computes the weights.",
 )
-@_option("--edges", type=click.Choice(["great_circle", "parallel"]), default="great_circle",
+@_option("--edges", type=click.Choice(get_args(Edges)), default="great_circle",
          help="Lines that join neighbouring points: great circles as in ESMF, or parallels as in CDO.")  # fmt: skip
 @_START
 @_END

@@ -149,11 +149,11 @@ def select(ds: xr.Dataset, start: str | None, end: str | None) -> xr.Dataset:
     FileError
         If the period has no frames.
     """
-    from xslams.labels import schema
+    from xslams.labels.coordinates import coordinate
 
     if start is None and end is None:
         return ds
-    time = schema.coordinate(ds, "time")
+    time = coordinate(ds, "time")
     if time is None:
         msg = "--start and --end need a time coordinate, and the data have none."
         raise FileError(msg)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from xslams.inference.batches import fitting, in_batches, one_thread
+from xslams.inference.decoder_errors import completed
 from xslams.inference.guidance import Observed
 from xslams.inference.noise import KeyedNoise
 from xslams.inference.operator_checks import check_function
@@ -20,27 +21,28 @@ from xslams.inference.operators import (
     FunctionOperator,
     fields_by_name,
 )
-from xslams.inference.posterior import draw
+from xslams.inference.posterior import draw, initial_noise
 from xslams.inference.robust import observation_errors
 from xslams.inference.stacked import StackedOperator
 from xslams.linalg.autodiff import jacobian_product
 from xslams.options import ComputeOptions, SamplerOptions
-from xslams.priors.denoiser import SIGMA_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
 
+    from xslams.likelihood import SourceLikelihood
     from xslams.model import Model
     from xslams.priors.base import Prior
     from xslams.priors.fields import FieldMap
-    from xslams.typing import FieldFunction, FloatArray, SourceArrays
+    from xslams.typing import FieldFunction, FloatArray
 
 __all__ = [
     "assimilate_arrays",
     "check_operator",
     "climatology_arrays",
+    "complete_errors",
     "decode_arrays",
     "encode_arrays",
     "observe_arrays",
@@ -67,7 +69,7 @@ def assimilate_arrays(
     *,
     year_fraction: FloatArray,
     labels: npt.NDArray[np.int64],
-    sources: Sequence[SourceArrays],
+    sources: Sequence[SourceLikelihood],
     members: Sequence[int],
     options: SamplerOptions | None = None,
     compute: ComputeOptions | None = None,
@@ -86,7 +88,8 @@ def assimilate_arrays(
     labels
         Whole numbers that name the frames, such as hours since 1970, shape ``(T,)``; they key the noise.
     sources
-        Observations. Without any, members are drawn from the prior.
+        Observations. Without any, members are drawn from the prior. Errors that lack the part that comes from the model
+        get it, see `complete_errors`.
     members
         Numbers of the members; they key the noise.
     options, compute
@@ -141,12 +144,12 @@ class _Observed:
     columns: npt.NDArray[np.intp]
 
     @classmethod
-    def of(cls, fields: FieldMap, sources: Sequence[SourceArrays], model: Model) -> _Observed:
+    def of(cls, fields: FieldMap, sources: Sequence[SourceLikelihood], model: Model) -> _Observed:
         """Put sources together; functions of users come last, since what is linear is one operator."""
         order = sorted(
             (i for i, s in enumerate(sources) if len(s.values)), key=lambda i: sources[i].function is not None
         )
-        present = [sources[i] for i in order]
+        present = completed(fields, [sources[i] for i in order], model.spec.variables)
         operator = _operator(fields, present, model)
         errors, robust = observation_errors(present, operator.variance)
         positions = _columns(sources)
@@ -185,7 +188,7 @@ class _Draw:
         noise = self._noise(batch, self.prior.shape)
         observed = None if self.observed is None else self.observed.all
         alone = self.progress and len(self.members) == 1
-        z = draw(denoiser, SIGMA_MAX * noise(0), noise, observed, self.options, progress=alone)
+        z = draw(denoiser, initial_noise(denoiser.schedule) * noise(0), noise, observed, self.options, progress=alone)
         rows = slice(first, first + len(batch))
         with torch.no_grad():
             if self.predicted is not None and self.observed is not None:
@@ -205,7 +208,7 @@ class _Stacked(StackedOperator):
 
 
 def _operator(
-    fields: FieldMap, sources: Sequence[SourceArrays], model: Model
+    fields: FieldMap, sources: Sequence[SourceLikelihood], model: Model
 ) -> FieldOperator | FunctionOperator | _Stacked:
     """All sources as one operator; those with a function come last."""
     linear = [s for s in sources if s.function is None]
@@ -215,7 +218,7 @@ def _operator(
     return operators[0] if len(operators) == 1 else _Stacked(operators)
 
 
-def _columns(sources: Sequence[SourceArrays]) -> list[npt.NDArray[np.intp]]:
+def _columns(sources: Sequence[SourceLikelihood]) -> list[npt.NDArray[np.intp]]:
     """Positions of the values of each source among those of all."""
     ends = np.cumsum([0, *(s.values.size for s in sources)])
     return [np.arange(a, b) for a, b in itertools.pairwise(ends)]
@@ -254,6 +257,33 @@ def climatology_arrays(
     with one_thread(), torch.no_grad():
         mean, spread = prior.climatology(season)
         return mean.numpy(), spread.numpy()
+
+
+def complete_errors(
+    model: Model, likelihoods: Sequence[SourceLikelihood], year_fraction: FloatArray, device: str | None = None
+) -> list[SourceLikelihood]:
+    """Ask a model for its part of the errors of observations.
+
+    Parameters
+    ----------
+    model
+        Trained model.
+    likelihoods
+        All sources of a stretch of frames.
+    year_fraction
+        Fraction of the year of each frame, shape ``(T,)``.
+    device
+        Torch device; by default the GPU where there is one.
+
+    Returns
+    -------
+    list of SourceLikelihood
+        The same with errors that know what the decoder leaves out and how variances are inflated, see
+        `xslams.inference.decoder_errors`.
+    """
+    with one_thread():
+        prior, season = _prepare(model, year_fraction, device)
+        return completed(prior.fields(season), likelihoods, model.spec.variables)
 
 
 def check_operator(model: Model, function: FieldFunction, year_fraction: FloatArray, name: str) -> None:

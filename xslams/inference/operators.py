@@ -30,9 +30,12 @@ from xslams.linalg.autodiff import jacobian_product
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy.typing as npt
+
+    from xslams.likelihood import SourceLikelihood
     from xslams.priors.fields import FieldMap, LinearMaps
     from xslams.spec import VariableSpec
-    from xslams.typing import SourceArrays
+    from xslams.typing import FloatArray
 
 __all__ = ["FieldOperator", "FunctionOperator", "SparseRows", "fields_by_name"]
 
@@ -52,11 +55,11 @@ class FieldOperator:
     y
         Observed values, shape ``(n,)``.
     variance
-        Error variances, with what the decoder leaves out, shape ``(n,)``.
+        Variances of the errors that are independent between values, shape ``(n,)``.
     """
 
-    def __init__(self, fields: FieldMap, sources: Sequence[SourceArrays]) -> None:
-        matrix = sp.csr_array(sp.vstack([s.operator for s in sources]))
+    def __init__(self, fields: FieldMap, sources: Sequence[SourceLikelihood]) -> None:
+        matrix = sp.csr_array(sp.vstack([s.matrix for s in sources]))
         device, shape = fields.mean.device, tuple(fields.mean.shape)
         # Channels that nobody observes are neither decoded nor linearised.
         columns = np.unravel_index(np.arange(matrix.shape[1]), shape)[1]
@@ -71,14 +74,19 @@ class FieldOperator:
         seen = np.divide(abs(matrix).T @ values, weight, out=np.full_like(weight, np.nan), where=weight > 0)
         part = shape[0], len(channels), *shape[2:]
         self.observed = torch.as_tensor(seen.reshape(part), dtype=torch.float32, device=device)
-        variance = torch.as_tensor(np.concatenate([s.variance for s in sources]), dtype=torch.float32, device=device)
-        # A secant is still not the curve. Twice the error variance for what is observed through a transform was best,
-        # as it does optimal interpolation.
+        variance = np.concatenate([s.errors.variance for s in sources])
+        self.variance = torch.as_tensor(variance, dtype=torch.float32, device=device)
+
+    def errors_of_model(self) -> tuple[FloatArray, FloatArray]:
+        """Return the variance of what the decoder leaves out, and the inflation of all variances, each ``(n,)``.
+
+        A secant is still not the curve. Twice the error variance for what is observed through a transform was best, as
+        it does optimal interpolation.
+        """
+        part = tuple(self.observed.shape)
         curved = np.broadcast_to(self.fields.curved.cpu().numpy()[None, :, None, None], part).ravel()
-        share = (abs(matrix) @ curved.astype(float)) / np.maximum(abs(matrix) @ np.ones(matrix.shape[1]), 1e-30)
-        inflation = torch.as_tensor(1 + share, dtype=torch.float32, device=device)
         residual = self._rows.of_squares(self.fields.residual(self.observed).square())
-        self.variance = inflation * (variance + residual)
+        return residual.detach().cpu().numpy(), 1 + self._rows.share(curved)
 
     def __call__(self, z: Tensor) -> Tensor:
         """From latents ``(B, L, *latent)`` to observed values ``(B, n)``."""
@@ -108,19 +116,18 @@ class FunctionOperator:
         Variables of the model, in the order of its channels.
     """
 
-    def __init__(self, fields: FieldMap, source: SourceArrays, variables: Sequence[VariableSpec]) -> None:
+    def __init__(self, fields: FieldMap, source: SourceLikelihood, variables: Sequence[VariableSpec]) -> None:
         if source.function is None:
             msg = f"Source {source.name!r} has no function."
             raise ObservationError(msg)
         self.fields, self.variables, self.function = fields, tuple(variables), source.function
         device = fields.mean.device
-        self._rows = SparseRows(source.operator, device)
+        self._rows = SparseRows(source.matrix, device)
         self.y = torch.as_tensor(source.values, dtype=torch.float32, device=device)
-        variance = torch.as_tensor(source.variance, dtype=torch.float32, device=device)
-        self.variance = variance + self._residual()
+        self.variance = torch.as_tensor(source.errors.variance, dtype=torch.float32, device=device)
 
-    def _residual(self) -> Tensor:
-        """Variance of what the decoder leaves out, as the observations see it.
+    def errors_of_model(self) -> tuple[FloatArray, FloatArray]:
+        """Return the variance of what the decoder leaves out, and the inflation of all variances, each ``(n,)``.
 
         Exact for functions of a column: what the decoder leaves out of a channel is disturbed in all cells at once.
         """
@@ -130,7 +137,8 @@ class FunctionOperator:
             v = torch.zeros_like(x)
             v[0, :, channel] = scale[:, channel]
             seen = seen + jacobian_product(self._observe, x, v)[0].square()
-        return self._rows.of_squares(seen)
+        residual = self._rows.of_squares(seen).detach().cpu().numpy()
+        return residual, np.ones_like(residual)
 
     def _observe(self, x: Tensor) -> Tensor:
         """From physical fields ``(B, L, channel, lat, lon)`` to what is made of them, ``(B, L, lat, lon)``."""
@@ -199,6 +207,12 @@ class SparseRows:
     def adjoint(self, w: Tensor) -> Tensor:
         """From values ``(B, n)`` to flat fields ``(B, size)``."""
         return (self._transpose @ w.mT).mT
+
+    def share(self, chosen: npt.NDArray[np.bool_]) -> FloatArray:
+        """Return the share of the weight of each row that is on chosen elements of a field, ``(n,)``."""
+        size = abs(self._matrix)
+        share: FloatArray = (size @ chosen.astype(float)) / np.maximum(size @ np.ones(size.shape[1]), 1e-30)
+        return share
 
     def of_squares(self, field: Tensor) -> Tensor:
         """Return the matrix of squared elements times a field, shape ``(n,)``."""

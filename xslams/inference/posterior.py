@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from azula.denoise import Denoiser
     from azula.linalg.covariance import Covariance
+    from azula.noise import Schedule
 
-__all__ = ["check_options", "draw", "sample_posterior"]
+__all__ = ["check_options", "draw", "initial_noise", "sample_posterior"]
 
 
 def check_options(options: SamplerOptions) -> None:
@@ -37,6 +38,11 @@ def _guidance(options: SamplerOptions) -> Guidance:
 def _sampler(options: SamplerOptions) -> Sampler:
     given = options.sampler
     return SAMPLERS[given]() if isinstance(given, str) else given
+
+
+def initial_noise(schedule: Schedule) -> float:
+    """Scale of the noise at time 1, in double precision."""
+    return float(schedule(torch.ones((), dtype=torch.float64))[1])
 
 
 def draw(

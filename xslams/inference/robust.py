@@ -8,11 +8,8 @@ state and integrated out, it makes the error covariance
 (as in variational bias correction [1]_, where the bias is one more control variable). Groups have no value in common,
 so that the inverse is of the same form.
 
-**Heavy tails.** A robust likelihood is a Gaussian one whose error variances depend on the residual :math:`e`, in units
-of the standard deviation,
-
-.. math:: D_i \to D_i / w(e_i), \qquad w(e) = \min(1, k / |e|) \text{ (Huber [2]_)}, \qquad
-    w(e) = \frac{\nu + 1}{\nu + e^2} \text{ (Student [3]_)}
+**Heavy tails.** A robust likelihood is a Gaussian one whose error variances depend on the residual, see
+`xslams.likelihood.robust`.
 
 Fixed-point iteration of weights and estimate leads to the mode of the posterior. Here an iteration is made at each call
 of the guided denoiser: the residual is that of the estimate given the observations, which at the last noise level is
@@ -22,8 +19,6 @@ whatever they are; they are down-weighted as it becomes clear that nothing else 
 References
 ----------
 .. [1] Dee, Bias and data assimilation, 2005, doi:10.1256/qj.05.137.
-.. [2] Huber, Robust Estimation of a Location Parameter, 1964, doi:10.1214/aoms/1177703732.
-.. [3] Lange, Little and Taylor, Robust Statistical Modeling Using the t Distribution, 1989, doi:10.2307/2290063.
 """
 
 from __future__ import annotations
@@ -40,7 +35,7 @@ from xslams.linalg.covariances import GroupCovariance
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from xslams.typing import SourceArrays
+    from xslams.likelihood import RobustLikelihood, SourceLikelihood
 
 __all__ = ["RobustErrors", "observation_errors"]
 
@@ -59,7 +54,8 @@ class RobustErrors:
 
     Examples
     --------
-    >>> errors = RobustErrors(DiagonalCovariance(torch.ones(2)), [(2, ("huber", 2.0))])
+    >>> from xslams.likelihood import Huber
+    >>> errors = RobustErrors(DiagonalCovariance(torch.ones(2)), [(2, Huber(2.0))])
     >>> errors(torch.tensor([[1.0, 8.0]])).D
     tensor([[1., 4.]])
     """
@@ -67,7 +63,7 @@ class RobustErrors:
     def __init__(
         self,
         covariance: DiagonalCovariance | GroupCovariance,
-        parts: Sequence[tuple[int, tuple[str, float] | None]],
+        parts: Sequence[tuple[int, RobustLikelihood | None]],
     ) -> None:
         self.covariance = covariance
         self.parts = list(parts)
@@ -86,14 +82,11 @@ class RobustErrors:
     def _weigh(self, residual: Tensor) -> Tensor:
         """Weights for residuals that share nothing."""
         e = residual.abs() * self.covariance.D.rsqrt()
-        each = []
-        for part, (_, kind) in zip(e.split([n for n, _ in self.parts], dim=-1), self.parts, strict=True):
-            if kind is None:
-                each.append(torch.ones_like(part))
-            elif kind[0] == "huber":
-                each.append(kind[1] / part.clamp(min=kind[1]))
-            else:
-                each.append((kind[1] + 1) / (kind[1] + part.square()))
+        parts = e.split([n for n, _ in self.parts], dim=-1)
+        each = [
+            torch.ones_like(part) if likelihood is None else likelihood.weights(part)
+            for part, (_, likelihood) in zip(parts, self.parts, strict=True)
+        ]
         return torch.cat(each, dim=-1)
 
     def __call__(self, residual: Tensor) -> Covariance:
@@ -105,13 +98,13 @@ class RobustErrors:
 
 
 def observation_errors(
-    sources: Sequence[SourceArrays], variance: Tensor
+    likelihoods: Sequence[SourceLikelihood], variance: Tensor
 ) -> tuple[DiagonalCovariance | GroupCovariance, RobustErrors | None]:
     """Error covariance of sources, and how it depends on residuals.
 
     Parameters
     ----------
-    sources
+    likelihoods
         Observations.
     variance
         Variances of independent errors of all of them, shape ``(n,)``.
@@ -122,18 +115,19 @@ def observation_errors(
         Covariance, and robust errors; None where every likelihood is Gaussian.
     """
     covariance: DiagonalCovariance | GroupCovariance = DiagonalCovariance(variance)
-    if any(s.bias_error is not None for s in sources):
+    if any(each.errors.bias is not None for each in likelihoods):
         # Values that share nothing go into a group with a bias of zero.
-        u, group, count = [], [], 1
-        for s in sources:
-            u.append(np.zeros(s.values.size) if s.bias_error is None else s.bias_error)
-            group.append(np.zeros(s.values.size, np.int64) if s.group is None else s.group + count)
-            count += 0 if s.group is None else int(s.group.max(initial=-1)) + 1
+        std, group, count = [], [], 1
+        for each in likelihoods:
+            bias = each.errors.bias
+            std.append(np.zeros(each.size) if bias is None else bias.std)
+            group.append(np.zeros(each.size, np.int64) if bias is None else bias.group + count)
+            count += 0 if bias is None else bias.groups
         covariance = GroupCovariance(
             variance,
-            torch.as_tensor(np.concatenate(u)).to(variance),
+            torch.as_tensor(np.concatenate(std)).to(variance),
             torch.as_tensor(np.concatenate(group).astype(np.int64), device=variance.device),
         )
-    if all(s.robust is None for s in sources):
+    if all(each.errors.robust is None for each in likelihoods):
         return covariance, None
-    return covariance, RobustErrors(covariance, [(s.values.size, s.robust) for s in sources])
+    return covariance, RobustErrors(covariance, [(each.size, each.errors.robust) for each in likelihoods])

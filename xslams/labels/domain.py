@@ -14,8 +14,10 @@ import numpy.typing as npt
 import xarray as xr
 
 from xslams.errors import DimensionError, GridError, VariableError
-from xslams.labels import schema
-from xslams.labels.coordinates import listed, match_axis
+from xslams.labels import channels
+from xslams.labels.calendar import hours, time_labels, year_fraction
+from xslams.labels.coordinates import coordinate, listed, match_axis
+from xslams.labels.variables import match_variables
 from xslams.spec import Spec
 from xslams.typing import FloatArray
 
@@ -113,17 +115,17 @@ class GlobeDomain:
 
     def check(self, ds: xr.Dataset) -> None:
         """Raise unless a Dataset has the times and the grid of the model."""
-        schema.check_time(ds, self.spec)
-        schema.grid_positions(ds, self.spec)
+        channels.check_time(ds, self.spec)
+        channels.grid_positions(ds, self.spec)
 
     def template(self, ds: xr.Dataset) -> xr.Dataset:
         """Return time, latitude and longitude."""
-        names = [schema.coordinate(ds, kind) for kind in ("time", "lat", "lon")]
+        names = [coordinate(ds, kind) for kind in ("time", "lat", "lon")]
         return xr.Dataset(coords={n: ds[n].reset_coords(drop=True).compute() for n in names if n is not None})
 
     def label(self, template: xr.Dataset) -> xr.DataArray:
         """Return the times of a template."""
-        return template[schema.coordinate(template, "time")]
+        return template[coordinate(template, "time")]
 
     def own_template(self, time: xr.DataArray) -> xr.Dataset:
         """Return a template on the grid of the model."""
@@ -133,21 +135,21 @@ class GlobeDomain:
 
     def season(self, time: xr.DataArray) -> FloatArray:
         """Return the fraction of the year."""
-        return schema.year_fraction(time)
+        return year_fraction(time)
 
     def frames(self, time: xr.DataArray, before: int = 0, after: int = 0) -> Frames:
         """Return fraction of the year and whole hours since 1970, also of frames before and after."""
-        fraction, keys = schema.year_fraction(time), schema.time_labels(time)
+        fraction, keys = year_fraction(time), time_labels(time)
         if not before + after:
             return fraction, keys
-        hours = np.arange(-before, time.size + after) * self.spec.time_step
+        away = np.arange(-before, time.size + after) * self.spec.time_step
         # A year is as long as the fraction counts it; near enough for the season of frames that are thrown away.
-        fraction = (fraction[0] + hours / (24 * 365.25)) % 1.0
-        return fraction, np.rint(schema.hours(time)[0] + hours).astype(np.int64)
+        fraction = (fraction[0] + away / (24 * 365.25)) % 1.0
+        return fraction, np.rint(hours(time)[0] + away).astype(np.int64)
 
     def to_channels(self, ds: xr.Dataset, *, allow_missing: bool = False) -> xr.DataArray:
-        """Stack the variables of the model, see `xslams.labels.schema.to_channels`."""
-        return schema.to_channels(ds, self.spec, allow_missing=allow_missing)
+        """Stack the variables of the model, see `xslams.labels.channels.to_channels`."""
+        return channels.to_channels(ds, self.spec, allow_missing=allow_missing)
 
     def from_channels(
         self,
@@ -155,8 +157,8 @@ class GlobeDomain:
         template: xr.Dataset,
         member: Sequence[int] | npt.NDArray[np.integer] | None = None,
     ) -> xr.Dataset:
-        """Make a Dataset with CF metadata, see `xslams.labels.schema.from_channels`."""
-        return schema.from_channels(values, self.spec, template, member=member)
+        """Make a Dataset with CF metadata, see `xslams.labels.channels.from_channels`."""
+        return channels.from_channels(values, self.spec, template, member=member)
 
 
 class FlatDomain:
@@ -193,7 +195,7 @@ class FlatDomain:
         if "time" not in ds.coords:
             msg = f"Found no time among {listed(ds.coords)}; expected that of {self._name}. Assign it: {self._remedy}."
             raise DimensionError(msg)
-        schema.check_time(self.adopt(ds), self.spec)
+        channels.check_time(self.adopt(ds), self.spec)
         self._positions(ds)
 
     def template(self, ds: xr.Dataset) -> xr.Dataset:
@@ -215,20 +217,20 @@ class FlatDomain:
 
     def frames(self, time: xr.DataArray, before: int = 0, after: int = 0) -> Frames:
         """Return zeros and the numbers of the time steps since time zero, also of frames before and after."""
-        keys = np.rint(schema.hours(time) / self.spec.time_step).astype(np.int64)
+        keys = np.rint(hours(time) / self.spec.time_step).astype(np.int64)
         if before + after:
             keys = keys[0] + np.arange(-before, time.size + after)
         return np.zeros(keys.size), keys
 
     def to_channels(self, ds: xr.Dataset, *, allow_missing: bool = False) -> xr.DataArray:
         """Stack the variables of the model; those that are missing are NaN where they may be."""
-        names = schema.match_variables(ds, self.spec.variables, allow_missing=allow_missing)
+        names = match_variables(ds, self.spec.variables, allow_missing=allow_missing)
         if not names:
             wanted = listed(v.name for v in self.spec.variables)
             msg = f"The Dataset has none of the variables of {self._name}: {wanted}. Take them from its simulate()."
             raise VariableError(msg)
         self.check(ds[list(names.values())])
-        parts = {n: self._field(ds[here]) for n, here in names.items()}
+        parts = {wanted: self._field(ds[given]) for wanted, given in names.items()}
         blank = xr.full_like(next(iter(parts.values())), np.nan)
         stacked = xr.concat(
             [parts.get(v.name, blank) for v in self.spec.variables], "channel", coords="minimal", compat="override"
@@ -290,9 +292,9 @@ class FlatDomain:
             have = np.asarray(ds[dim].values, float) if dim in ds.coords else np.empty(0)
             index = match_axis(have, wanted)
             if index is None or have.size != wanted.size:
-                said = f"{have.size} values of {dim!r}" if dim in ds.coords else f"no {dim!r}"
+                held = f"{have.size} values of {dim!r}" if dim in ds.coords else f"no {dim!r}"
                 msg = (
-                    f"The data have {said}; {self._name} has {wanted.size}, from {wanted[0]:g} to {wanted[-1]:g}. "
+                    f"The data have {held}; {self._name} has {wanted.size}, from {wanted[0]:g} to {wanted[-1]:g}. "
                     f"Simulate it with the parameters of the model: {self.spec.system}."
                 )
                 raise GridError(msg)

@@ -62,7 +62,7 @@ def unit_factors(source: str, target: str) -> tuple[float, float]:
     source, target = (_spelled(u) for u in (source, target))
     if source == target:
         return 1.0, 0.0
-    # Here and not above: building the registry takes over a second, and equal units need none.
+    # Imported only now: building the registry takes over a second, and equal units need none.
     import pint
     from cf_xarray.units import units as registry
 

@@ -63,7 +63,7 @@ class LatentArchitecture(_Architecture):
         Channels of a latent frame, factor by which its grid is coarser, and width of the encoder's nonlinear branch,
         see `xslams.networks.autoencoder.Autoencoder`.
     modes, lags
-        Modes and largest lag of the Gaussian prior, see `xslams.priors.gaussian.GaussianPrior`.
+        Modes and largest lag of the Gaussian prior, see `xslams.priors.gaussian.StationaryGaussian`.
     mean_order, std_order
         Annual harmonics, see `xslams.networks.normalization.Normalization`.
     width, blocks, location, dropout

@@ -1,45 +1,39 @@
 """Observations: what was measured, where and when, how well, and as which linear map of the model's fields."""
 
+from xslams.observations.audit import REASONS, Audit, AuditedLikelihood
+from xslams.observations.background import background_observation
 from xslams.observations.background_check import (
-    COLUMNS,
-    Guess,
+    Expectation,
     background_check,
+    expectation,
     first_guess,
-    innovations,
-    report,
-    statistics,
-    subgrid,
+    with_variability,
 )
-from xslams.observations.observation import (
-    Observation,
-    ObservationsLike,
-    Owner,
-    as_observations,
-    background_observation,
-    warn,
-)
+from xslams.observations.bound import BoundSource
+from xslams.observations.observation import Observation, ObservationsLike, as_observations
 from xslams.observations.quality import QualityControl
+from xslams.observations.report import COLUMNS, report, statistics
 from xslams.observations.simulate import simulate_observations
-from xslams.observations.subset import around
 from xslams.observations.superob import reduced
 
 __all__ = [
     "COLUMNS",
-    "Guess",
+    "REASONS",
+    "Audit",
+    "AuditedLikelihood",
+    "BoundSource",
+    "Expectation",
     "Observation",
     "ObservationsLike",
-    "Owner",
     "QualityControl",
-    "around",
     "as_observations",
     "background_check",
     "background_observation",
+    "expectation",
     "first_guess",
-    "innovations",
     "reduced",
     "report",
     "simulate_observations",
     "statistics",
-    "subgrid",
-    "warn",
+    "with_variability",
 ]

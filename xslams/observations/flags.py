@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ import xarray as xr
 from xslams.errors import ObservationError
 from xslams.labels.coordinates import listed
 
-__all__ = ["Rule", "accepted", "ancillary", "passes"]
+__all__ = ["Flag", "Rule", "accepted", "ancillary", "flags_of", "passes"]
 
 Rule = tuple[int | None, int, bool]
 """Mask, value and verdict: it applies where ``flag & mask == value``, without a mask where ``flag == value``."""
@@ -23,6 +24,75 @@ _BAD = frozenset(
     "incorrect wrong outlier unreliable".split()
 )
 _GOOD = frozenset("good valid ok pass passed correct nominal acceptable accepted reliable best".split())
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A quality flag of some data, and which of its values are accepted.
+
+    Attributes
+    ----------
+    name
+        Name of the variable.
+    values
+        With the dimensions of the data, in their order; lazy where the flag is.
+    rules
+        Rules by which values are accepted.
+    bits
+        Whether the flag consists of independent bits.
+    """
+
+    name: str
+    values: xr.DataArray
+    rules: Sequence[Rule]
+    bits: bool
+
+    def passes(self) -> npt.NDArray[np.bool_]:
+        """Whether the data are accepted, with their shape."""
+        return passes(np.asarray(self.values.values), self.rules, bits=self.bits)
+
+
+def flags_of(
+    da: xr.DataArray,
+    flags: Sequence[xr.DataArray],
+    chosen: Literal[False] | str | int | Sequence[str | int] | None,
+    source: str,
+) -> list[Flag]:
+    """Return the flags of some data with the rules by which they are read.
+
+    Parameters
+    ----------
+    da
+        Data.
+    flags
+        Variables with their flags.
+    chosen
+        Meanings or values to accept; None to go by the words in the meanings, False to use no flag.
+    source
+        Name of the source, for messages.
+
+    Raises
+    ------
+    ObservationError
+        If there is no flag for the meanings that were chosen, or a flag does not fit the data.
+    """
+    if chosen is False:
+        return []
+    if chosen is not None and not flags:
+        msg = (
+            f"Source {source!r}: flags={chosen!r}, but no flag belongs to {str(da.name)!r}. Name it: "
+            f"ds[{str(da.name)!r}].attrs['ancillary_variables'] = 'name', and give the Dataset that holds both."
+        )
+        raise ObservationError(msg)
+    found = []
+    for flag in flags:
+        rules, bits = accepted(flag, chosen, source)
+        if extra := [d for d in flag.dims if d not in da.dims]:
+            msg = f"Source {source!r}: the flag {flag.name!r} varies along {listed(extra)}, the data do not."
+            raise ObservationError(msg)
+        whole = flag.reset_coords(drop=True).broadcast_like(da.reset_coords(drop=True)).transpose(*da.dims)
+        found.append(Flag(str(flag.name), whole, rules, bits))
+    return found
 
 
 def ancillary(ds: xr.Dataset, da: xr.DataArray) -> tuple[xr.DataArray | None, list[xr.DataArray]]:

@@ -8,8 +8,8 @@ import scipy.sparse as sp
 import xarray as xr
 
 from xslams.errors import DimensionError, GridError, ObservationError
-from xslams.geometry import geometry_of
-from xslams.labels.coordinates import Grid, coordinate, listed
+from xslams.geometry import Geometry
+from xslams.labels.grid import geometry_of
 from xslams.typing import Method
 from xslams.weights.store import weights_between
 
@@ -17,31 +17,48 @@ __all__ = ["cells", "expand"]
 
 
 def cells(
-    ds: xr.Dataset, da: xr.DataArray, grid: Grid, method: Method, source: str
+    ds: xr.Dataset, da: xr.DataArray, geometry: Geometry, method: Method, source: str
 ) -> tuple[sp.csr_array, xr.DataArray]:
-    """Weights of the model's cells, shape (place, lat * lon), and the place of each element."""
-    names = coordinate(da, "lat"), coordinate(da, "lon")
-    if names[0] is None or names[1] is None:
-        msg = (
-            f"Source {source!r}: found no latitude and longitude for {da.name!r} among {listed(da.coords)}. "
-            "Assign them: .assign_coords(lat=('station', ...), lon=('station', ...))."
-        )
-        raise DimensionError(msg)
-    lat, lon = da[names[0]], da[names[1]]
-    if np.nanmax(np.abs(np.asarray(lat.values, float)), initial=0.0) > 90.0 + 1e-6:
-        msg = (
-            f"Source {source!r}: latitudes reach {float(abs(lat).max()):g}; expected -90 to 90. "
-            "Are lat and lon swapped?"
-        )
-        raise ObservationError(msg)
+    """Weights of the model's cells for the places of a source, and the place of each element.
+
+    Parameters
+    ----------
+    ds
+        Dataset that holds the bounds of cells.
+    da
+        Observed variable.
+    geometry
+        Geometry of the model.
+    method
+        How values come from the cells to a place.
+    source
+        Name of the source, for messages.
+
+    Returns
+    -------
+    scipy.sparse.csr_array
+        Shape (place, cells of the model). Footprints of a swath are cells as those of a curvilinear grid are.
+    DataArray
+        Row of each element, over the dimensions of the places.
+
+    Raises
+    ------
+    ObservationError, DimensionError
+        If the places are not known, out of range, or have no cells where the method needs them.
+    """
     try:
-        where = geometry_of(da, ds)
-        # Footprints of a swath are cells as those of a curvilinear grid are; points have none.
-        weights = weights_between(grid, where, method)
-    except (GridError, DimensionError) as e:
-        msg = f"Source {source!r}: {da.name!r} has latitudes {lat.dims} and longitudes {lon.dims}. {e}"
-        raise (ObservationError if isinstance(e, GridError) else DimensionError)(msg) from e
-    return weights, xr.DataArray(np.arange(weights.shape[0]).reshape(where.shape), dims=where.dims)
+        places = geometry_of(da, ds, like=geometry)
+        weights = weights_between(geometry, places, method)
+    except GridError as e:
+        msg = f"Source {source!r}: {da.name!r} has coordinates that cannot be used. {e}"
+        raise ObservationError(msg) from e
+    except DimensionError as e:
+        msg = (
+            f"Source {source!r}: the places of {da.name!r} are not known. {e} "
+            "At stations: .assign_coords(lat=('station', ...), lon=('station', ...))."
+        )
+        raise DimensionError(msg) from e
+    return weights, xr.DataArray(np.arange(weights.shape[0]).reshape(places.shape), dims=places.dims)
 
 
 def expand(index: xr.DataArray, da: xr.DataArray) -> npt.NDArray[np.intp]:

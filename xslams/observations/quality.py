@@ -10,14 +10,10 @@ import numpy as np
 
 from xslams.errors import ObservationError
 from xslams.labels.coordinates import listed
-from xslams.observations.errors import Error
+from xslams.likelihood import ROBUST, RobustLikelihood
+from xslams.observations.stated_errors import Error
 
-__all__ = ["REASONS", "QualityControl"]
-
-#: Why a value takes no part, in the order in which it is found out.
-REASONS = ("time", "place", "level", "missing", "flag", "error", "background", "thinned")
-
-_ROBUST = {"huber": 1.345, "student-t": 4.0}
+__all__ = ["QualityControl"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +34,7 @@ class QualityControl:
         some of the dimensions of the data (a bias per station) or ``month`` or ``hour``.
     bias_error
         Standard deviation, in the units of the data, of an unknown bias that all values of a group share over one
-        segment of the analysis. It is estimated together with the state and marginalised: the error covariance becomes
+        analysis window. It is estimated together with the state and marginalised: the error covariance becomes
         :math:`R + b^2 1 1^T`. Not with ``guidance="sda"``, which needs independent errors.
     bias_per
         Group that shares a bias: ``"source"``, ``"station"`` (the same latitude and longitude), or the name of a
@@ -46,7 +42,7 @@ class QualityControl:
     representativeness
         Standard deviation of what a place has of its own and the model's cells cannot represent, in the units of the
         data; it is shared by all values of one place and time. ``"auto"`` derives it from the difference in resolution,
-        see `xslams.observations.background_check.subgrid`.
+        see `xslams.observations.background_check.with_variability`.
     background_check
         Reject values whose innovation (value less first guess) is larger than this many standard deviations of what is
         expected of it. The first guess is the climatology of the model, or the background where its error is given.
@@ -96,8 +92,8 @@ class QualityControl:
         if not isinstance(side, bool) and not _is_positive(side):
             msg = f"qc: superob={side!r}; expected True for the model's cells, or the side of boxes in km."
             raise ObservationError(msg)
-        if likelihood is not None and likelihood not in _ROBUST:
-            msg = f"qc: robust={likelihood!r}; expected one of {listed(_ROBUST)}."
+        if likelihood is not None and likelihood not in ROBUST:
+            msg = f"qc: robust={likelihood!r}; expected one of {listed(ROBUST)}."
             raise ObservationError(msg)
         if isinstance(local, str) and local != "auto":
             msg = f"qc: representativeness={local!r}; expected a standard deviation or 'auto'."
@@ -109,7 +105,7 @@ class QualityControl:
             )
             raise ObservationError(msg)
         if self.robust is not None and self.robust_shape is None:
-            object.__setattr__(self, "robust_shape", _ROBUST[self.robust])
+            object.__setattr__(self, "robust_shape", ROBUST[self.robust]().shape)
 
     @classmethod
     def of(cls, qc: QualityControl | Mapping[str, Any] | None) -> QualityControl:
@@ -135,9 +131,9 @@ class QualityControl:
         return cls(**given)
 
     @property
-    def likelihood(self) -> tuple[str, float] | None:
-        """Name and shape of the robust likelihood; None for a Gaussian one."""
-        return None if self.robust is None or self.robust_shape is None else (self.robust, self.robust_shape)
+    def likelihood(self) -> RobustLikelihood | None:
+        """The robust likelihood; None for a Gaussian one."""
+        return None if self.robust is None or self.robust_shape is None else ROBUST[self.robust](self.robust_shape)
 
 
 def _is_positive(value: object) -> bool:

@@ -2,41 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 import xarray as xr
 
 from xslams.errors import DimensionError, ObservationError
-from xslams.labels.coordinates import Grid, coordinate, grid_of, listed, match_axis
+from xslams.geometry import Grid
+from xslams.labels.coordinates import coordinate, listed
+from xslams.labels.grid import grid_of
+from xslams.observations.footprints import BoxMeans, Footprints
 from xslams.observations.observation import Observation
-from xslams.typing import Method
+from xslams.typing import FloatArray, Method
 from xslams.weights import point_weights
 
 __all__ = ["simulate_observations"]
-
-
-class _BoxMeans(Observation):
-    """Means over boxes of cells of a known grid; exact on that grid, area means on any other.
-
-    The mean is over cells, each with the same weight, as `xarray.DataArray.coarsen` computes it.
-    """
-
-    _grid: Grid
-    _boxes: sp.csr_array
-
-    def _cells(self, ds: xr.Dataset, da: xr.DataArray, grid: Grid) -> tuple[sp.csr_array, xr.DataArray]:
-        weights, place = super()._cells(ds, da, grid)
-        # Where the cells that were averaged are among those of the model, which may have more.
-        lat, lon = match_axis(grid.lat, self._grid.lat), match_axis(grid.lon, self._grid.lon, period=360.0)
-        if lat is None or lon is None or weights.shape[0] != self._boxes.shape[0]:
-            return weights, place
-        columns = (lat[:, None] * len(grid.lon) + lon[None, :]).ravel()
-        select = sp.csr_array(
-            (np.ones(columns.size), (np.arange(columns.size), columns)), shape=(columns.size, weights.shape[1])
-        )
-        return sp.csr_array(self._boxes @ select), place
 
 
 def simulate_observations(
@@ -54,10 +37,10 @@ def simulate_observations(
     Parameters
     ----------
     truth
-        Field on a grid with 1-D latitude and longitude.
+        Field on a grid with 1-D latitude and longitude, or of one of `xslams.systems`.
     coarsen
-        Cells to average along latitude and longitude: a mapping ``{"lat": 2, "lon": 2}``, or a number for both. Cells
-        that fill no box are left out.
+        Cells to average along latitude and longitude, or along the axes of a system: a mapping
+        ``{"lat": 2, "lon": 2}``, or a number for all. Cells that fill no box are left out.
     every
         Keep every n-th frame, or with a mapping every n-th position along the dimensions that it names.
     stations
@@ -74,7 +57,7 @@ def simulate_observations(
     Returns
     -------
     Observation
-        Observations with their error, whose operator is exact for a model on the grid of the field.
+        Observations with their error, whose rows are exact for a model on the grid of the field.
 
     Raises
     ------
@@ -108,8 +91,7 @@ def simulate_observations(
         msg = "mask= as a share of cells makes no sense with given stations. Select stations instead."
         raise ObservationError(msg)
     rng = np.random.default_rng(seed)
-    grid = grid_of(truth)
-    lat, lon = str(coordinate(truth, "lat")), str(coordinate(truth, "lon"))
+    space = _Space.of(truth)
     if isinstance(mask, xr.DataArray):
         truth = truth.where(mask.astype(bool))
     elif mask is not None:
@@ -119,16 +101,14 @@ def simulate_observations(
                 "or give a DataArray that is True where observed."
             )
             raise ObservationError(msg)
-        observed = rng.permutation(grid.shape[0] * grid.shape[1]).reshape(grid.shape) < round(
-            mask * grid.shape[0] * grid.shape[1]
-        )
-        truth = truth.where(xr.DataArray(observed, dims=(grid.lat_dim, grid.lon_dim)))
+        observed = rng.permutation(space.size).reshape(space.shape) < round(mask * space.size)
+        truth = truth.where(xr.DataArray(observed, dims=space.dims))
     data = _thin(truth, every)
     method: Method = "nearest"
-    boxes = None
+    footprints: Footprints | None = None
     if coarsen is not None:
-        data, boxes = _coarsen(data, coarsen, lat, lon)
-        grid = grid_of(_thin(truth, every))
+        data, footprints = _coarsen(data, coarsen)
+        method = "conservative"
     elif isinstance(stations, xr.Dataset):
         data, method = _interpolate(data, stations), "bilinear"
     elif stations is not None:
@@ -142,18 +122,54 @@ def simulate_observations(
     sigma = error.reset_coords(drop=True) if isinstance(error, xr.DataArray) else error
     noise = xr.DataArray(rng.standard_normal(data.shape), dims=data.dims)
     data = (data + noise * sigma).transpose(*data.dims).assign_attrs(truth.attrs).rename(truth.name)
-    if boxes is None:
-        return Observation(data, error=error, method=method)
-    source = _BoxMeans(data, error=error, method="conservative")
-    source._grid, source._boxes = grid, boxes
-    return source
+    return Observation(data, error=error, method=method).replace(footprints=footprints)
+
+
+@dataclass(frozen=True)
+class _Space:
+    """Dimensions of one frame of a field.
+
+    Attributes
+    ----------
+    dims, shape
+        Names and sizes.
+    grid
+        Grid of latitudes and longitudes; None for a system in a space of its own.
+    """
+
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    grid: Grid | None
+
+    @classmethod
+    def of(cls, field: xr.DataArray) -> _Space:
+        """Latitudes and longitudes, or every dimension but time of a field on flat axes."""
+        flat = tuple(str(d) for d in field.dims if d != "time")
+        on_axes = all(d in field.coords and field[d].attrs.get("axis") in ("X", "Y") for d in flat)
+        if on_axes and coordinate(field, "lat") is None:
+            return cls(flat, tuple(field.sizes[d] for d in flat), None)
+        grid = grid_of(field)
+        return cls(grid.dims, grid.shape, grid)
+
+    @property
+    def size(self) -> int:
+        """Number of cells."""
+        return math.prod(self.shape)
+
+    def axis(self, dim: str, field: xr.DataArray) -> tuple[str, FloatArray]:
+        """Name and values of the coordinate of a dimension."""
+        if self.grid is None:
+            return dim, np.asarray(field[dim].values, float)
+        if dim == self.grid.lat_dim:
+            return str(coordinate(field, "lat")), self.grid.lat
+        return str(coordinate(field, "lon")), np.unwrap(self.grid.lon, period=360.0)
 
 
 def _thin(truth: xr.DataArray, every: int | Mapping[str, int] | None) -> xr.DataArray:
     if every is None:
         return truth
     if not isinstance(every, Mapping):
-        name = coordinate(truth, "time")
+        name = coordinate(truth, "time") or ("time" if "time" in truth.coords else None)
         if name is None:
             msg = f"every={every!r} keeps every n-th frame, but there is no time among {listed(truth.dims)}."
             raise DimensionError(msg)
@@ -163,8 +179,7 @@ def _thin(truth: xr.DataArray, every: int | Mapping[str, int] | None) -> xr.Data
 
 
 def _known(truth: xr.DataArray, sizes: Mapping[str, int], what: str) -> None:
-    wrong = [d for d, n in sizes.items() if d not in truth.dims or int(n) != n or n < 1]
-    if wrong:
+    if any(d not in truth.dims or int(n) != n or n < 1 for d, n in sizes.items()):
         msg = (
             f"{what}={dict(sizes)!r} needs whole numbers of at least 1 along dimensions of the field, "
             f"{listed(truth.dims)}."
@@ -172,24 +187,19 @@ def _known(truth: xr.DataArray, sizes: Mapping[str, int], what: str) -> None:
         raise DimensionError(msg)
 
 
-def _coarsen(
-    data: xr.DataArray, coarsen: int | Mapping[str, int], lat: str, lon: str
-) -> tuple[xr.DataArray, sp.csr_array]:
-    """Box means, and the weights of the cells in them."""
-    grid = grid_of(data)
-    sizes = coarsen if isinstance(coarsen, Mapping) else {grid.lat_dim: coarsen, grid.lon_dim: coarsen}
+def _coarsen(data: xr.DataArray, coarsen: int | Mapping[str, int]) -> tuple[xr.DataArray, Footprints | None]:
+    """Box means, and which cells they are means of where coordinates do not tell it exactly."""
+    space = _Space.of(data)
+    sizes = coarsen if isinstance(coarsen, Mapping) else dict.fromkeys(space.dims, coarsen)
     _known(data, sizes, "coarsen")
-    other = [d for d in sizes if d not in (grid.lat_dim, grid.lon_dim)]
-    if other:
-        msg = (
-            f"coarsen= averages along {grid.lat_dim!r} and {grid.lon_dim!r} only; got {listed(other)}. "
-            "Average those before."
-        )
+    if other := [d for d in sizes if d not in space.dims]:
+        msg = f"coarsen= averages along {listed(space.dims)} only; got {listed(other)}. Average those before."
         raise ObservationError(msg)
-    # A box with a missing cell has no value: the mean of the others would not be what the operator computes.
+    # A box with a missing cell has no value: the mean of the others would not be what the rows compute.
     out: xr.DataArray = data.coarsen(dict(sizes), boundary="trim").reduce(np.mean)
     parts = []
-    for dim, name, axis in ((grid.lat_dim, lat, grid.lat), (grid.lon_dim, lon, np.unwrap(grid.lon, period=360.0))):
+    for dim in space.dims:
+        name, axis = space.axis(dim, data)
         size = int(sizes.get(dim, 1))
         count = len(axis) // size
         if count == 0:
@@ -198,26 +208,35 @@ def _coarsen(
         parts.append(sp.csr_array(sp.kron(sp.eye_array(count), np.full((1, size), 1.0 / size))))
         parts[-1].resize((count, len(axis)))
         out = out.assign_coords({name: (dim, axis[: count * size].reshape(count, size).mean(axis=1), data[name].attrs)})
-    return out, sp.csr_array(sp.kron(parts[0], parts[1], format="csr"))
+    if space.grid is None:
+        # On flat axes the boxes are the cells of the coarser lattice.
+        return out, None
+    return out, BoxMeans(space.grid, sp.csr_array(sp.kron(parts[0], parts[1], format="csr")))
 
 
 def _pick(data: xr.DataArray, count: int, rng: np.random.Generator) -> xr.DataArray:
     """Values of random cells."""
-    grid = grid_of(data)
-    others = [d for d in data.dims if d not in (grid.lat_dim, grid.lon_dim)]
-    usable = np.flatnonzero(data.notnull().any(others).transpose(grid.lat_dim, grid.lon_dim).values)
+    space = _Space.of(data)
+    if not space.dims:
+        msg = f"stations={count!r} asks for random cells; {data.name!r} has one value for each time. Leave it out."
+        raise ObservationError(msg)
+    others = [d for d in data.dims if d not in space.dims]
+    usable = np.flatnonzero(data.notnull().any(others).transpose(*space.dims).values)
     if not 1 <= count <= len(usable):
         msg = f"stations={count!r} asks for random cells; expected 1 to {len(usable)}, the number of cells with values."
         raise ObservationError(msg)
     cells = np.sort(rng.choice(usable, count, replace=False))
-    row, column = (xr.DataArray(i, dims="station") for i in np.unravel_index(cells, grid.shape))
-    out = data.isel({grid.lat_dim: row, grid.lon_dim: column})
+    places = dict(zip(space.dims, np.unravel_index(cells, space.shape), strict=True))
+    out = data.isel({dim: xr.DataArray(index, dims="station") for dim, index in places.items()})
     return out.assign_coords(station=np.arange(count)).transpose(..., "station")
 
 
 def _interpolate(data: xr.DataArray, stations: xr.Dataset) -> xr.DataArray:
     """Values at given points."""
-    grid = grid_of(data)
+    grid = _Space.of(data).grid
+    if grid is None:
+        msg = f"stations= at given points needs latitudes and longitudes; {data.name!r} has {data.dims}. Give a number."
+        raise ObservationError(msg)
     names = coordinate(stations, "lat") or "lat", coordinate(stations, "lon") or "lon"
     dims = [stations[n].dims for n in names if n in stations.variables]
     if len(dims) != 2 or dims[0] != dims[1] or len(dims[0]) != 1:

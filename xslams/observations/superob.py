@@ -1,13 +1,9 @@
 r"""Fewer values than were given: thinning, and means over boxes with the error that such a mean has.
 
-Errors that average out and errors that do not are kept apart. With weights :math:`w_i` that add up to one, the mean of
-the values in a box has the error variance
-
-.. math:: \sum_i w_i^2 \sigma_i^2 + \sum_p \Big(\sum_{i \in p} w_i\Big)^2 \rho_p^2
-
-where :math:`\sigma_i` is the error of a value, independent of all others, and :math:`\rho_p` the representativeness of
-a place :math:`p`, which all its values share. For `n` equal instruments at places of their own that is
-:math:`(\sigma^2 + \rho^2) / n`; for `n` reports of one instrument it is :math:`\sigma^2 / n + \rho^2`.
+Errors that average out and errors that do not are kept apart, see `xslams.likelihood.errors.ErrorModel.averaged`. For
+`n` equal instruments at places of their own, with an error :math:`\sigma` each and a representativeness :math:`\rho`,
+the mean has the error variance :math:`(\sigma^2 + \rho^2) / n`; for `n` reports of one instrument it is
+:math:`\sigma^2 / n + \rho^2`.
 """
 
 from __future__ import annotations
@@ -20,9 +16,14 @@ import numpy.typing as npt
 import scipy.sparse as sp
 import xarray as xr
 
-from xslams.labels.coordinates import Grid, coordinate
+from xslams.errors import ObservationError
+from xslams.geometry import Geometry
+from xslams.labels.coordinates import coordinate
+from xslams.labels.grid import grid_of_spec
+from xslams.likelihood.errors import IntArray
+from xslams.observations.audit import AuditedLikelihood
 from xslams.spec import Spec
-from xslams.typing import FloatArray, Method, SourceArrays
+from xslams.typing import FloatArray, Method
 from xslams.weights import point_weights
 
 __all__ = [
@@ -33,12 +34,9 @@ __all__ = [
     "positions",
     "reduced",
     "row_keys",
-    "shared",
     "thinned",
     "within_cell",
 ]
-
-IntArray = npt.NDArray[np.intp]
 
 _EARTH_RADIUS = 6371.0
 # Variance between the points of a square, where the squared difference of two points grows with their distance to the
@@ -130,52 +128,46 @@ def average(key: IntArray, variance: FloatArray) -> tuple[sp.csr_array, IntArray
     return sp.csr_array((weight, (group, np.arange(key.size))), shape=(first.size, key.size)), group
 
 
-def reduced(source: SourceArrays) -> SourceArrays:
-    """Thin and average the values of a source where it is to be, and make what is local to them part of their error.
+def reduced(part: AuditedLikelihood) -> AuditedLikelihood:
+    """Thin and average the values of a source where it has boxes for that.
 
     Parameters
     ----------
-    source
-        Observations with boxes, see `SourceArrays`; returned as they are where there is nothing to do.
+    part
+        Likelihood and audit; returned as they are where there is nothing to do.
 
     Returns
     -------
-    SourceArrays
-        Fewer values, with the variances and operators that means have.
+    AuditedLikelihood
+        Fewer values, with the errors and rows that means have.
 
     Examples
     --------
-    >>> box, spot = np.zeros(4, int), np.arange(4)
-    >>> four = SourceArrays("a", sp.csr_array(np.eye(4)), np.arange(4.0), np.ones(4), mean_box=box, spot=spot)
-    >>> one = reduced(four)
-    >>> one.values, one.variance, one.operator.toarray()
-    (array([1.5]), array([0.25]), array([[0.25, 0.25, 0.25, 0.25]]))
+    >>> from xslams.likelihood import Boxes, ErrorModel, SourceLikelihood
+    >>> from xslams.observations.audit import Audit
+    >>> four = SourceLikelihood("a", sp.csr_array(np.eye(4)), np.arange(4.0), ErrorModel(np.ones(4)),
+    ...                         boxes=Boxes(place=np.arange(4), mean=np.zeros(4, int)))
+    >>> one = reduced(AuditedLikelihood(four, Audit(4, owned=np.ones(4, bool))))
+    >>> one.likelihood.values, one.likelihood.errors.variance, one.likelihood.matrix.toarray(), one.audit.merged
+    (array([1.5]), array([0.25]), array([[0.25, 0.25, 0.25, 0.25]]), array([4]))
     """
-    if not source.values.size:
-        return source
-    if source.thin_box is not None and source.thin_distance is not None:
-        kept = thinned(source.thin_box, source.thin_distance, source.variance)
-        source = source.keep(kept, "thinned")
-    plain: dict[str, Any] = dict.fromkeys(("thin_box", "thin_distance", "mean_box", "spot", "local"))
-    if source.mean_box is None or source.spot is None:
-        if source.local is not None:
-            plain["variance"] = source.variance + source.local**2
-        return replace(source, **plain) if source.local is not None or source.spot is not None else source
-    mean, member = average(source.mean_box, source.variance)
-    first = np.unique(member, return_index=True)[1]
-    variance = mean.power(2) @ source.variance
-    if source.local is not None:
-        variance = variance + shared(mean, member, source.spot, source.local)
-    if source.subgrid is not None:
-        plain["subgrid"] = shared(mean, member, source.spot, np.sqrt(source.subgrid))
-    if source.bias_error is not None:
-        plain["bias_error"] = mean @ source.bias_error
-    # Values of one box are of the same frames, and hence of one group and owner.
-    plain |= {n: v[first] for n in ("group", "owned") if (v := getattr(source, n)) is not None}
-    return replace(
-        source, operator=sp.csr_array(mean @ source.operator), values=mean @ source.values, variance=variance,
-        merged=np.bincount(member), **plain,
-    )  # fmt: skip
+    if part.likelihood.boxes is None or not part.likelihood.size:
+        return part
+    thin, distance = part.likelihood.boxes.thin, part.likelihood.boxes.distance
+    if thin is not None and distance is not None:
+        part = part.keep(thinned(thin, distance, part.likelihood.errors.instrument), "thinned")
+    likelihood, audit = part
+    if likelihood.boxes is None or likelihood.boxes.mean is None:
+        return AuditedLikelihood(replace(likelihood, boxes=None), audit)
+    mean, member = average(likelihood.boxes.mean, likelihood.errors.instrument)
+    averaged = replace(
+        likelihood,
+        matrix=sp.csr_array(mean @ likelihood.matrix),
+        values=mean @ likelihood.values,
+        errors=likelihood.errors.averaged(mean, member, likelihood.boxes.place),
+        boxes=None,
+    )
+    return AuditedLikelihood(averaged, audit.averaged(member))
 
 
 def positions(da: xr.DataArray, place: xr.DataArray) -> tuple[FloatArray, FloatArray]:
@@ -190,7 +182,7 @@ def positions(da: xr.DataArray, place: xr.DataArray) -> tuple[FloatArray, FloatA
 
 def model_cells(spec: Spec, lat: FloatArray, lon: FloatArray) -> IntArray:
     """Cell of the model that holds each place; a number of its own for places outside."""
-    nearest = point_weights(Grid.of_spec(spec), lat, lon, "nearest")
+    nearest = point_weights(grid_of_spec(spec), lat, lon, "nearest")
     cell = -1 - np.arange(lat.size)
     inside = np.diff(nearest.indptr) > 0
     cell[inside] = nearest.indices[nearest.indptr[:-1][inside]]
@@ -215,18 +207,21 @@ def combined(*parts: npt.NDArray[Any]) -> IntArray:
     return key
 
 
-def shared(mean: sp.csr_array, member: IntArray, place: IntArray, local: FloatArray) -> FloatArray:
-    """Variance of means of errors that all values of a place share, and that places have independently."""
-    weight = np.asarray(mean.sum(axis=0)).ravel()  # a value has one weight, in the mean that it belongs to
-    pair = combined(member, place)
-    total = np.bincount(pair, weight * local)
-    of = np.zeros(total.size, np.intp)
-    of[pair] = member
-    return np.asarray(np.bincount(of, total**2, minlength=mean.shape[0]), float)
+def within_cell(da: xr.DataArray, geometry: Geometry, method: Method) -> float:
+    """Variance of values of the data's resolution within a cell of the model, in units of that one cell apart.
 
-
-def within_cell(da: xr.DataArray, grid: Grid, method: Method) -> float:
-    """Variance of values of the data's resolution within a cell of the model, in units of that one cell apart."""
+    Raises
+    ------
+    ObservationError
+        If the model has no grid on the globe.
+    """
+    grid = geometry.rectilinear
+    if grid is None:
+        msg = (
+            f"representativeness='auto' is known on grids of latitudes and longitudes; the model has {geometry}. Give "
+            "its standard deviation."
+        )
+        raise ObservationError(msg)
     lat, lon = (da[str(coordinate(da, kind))] for kind in ("lat", "lon"))
     ratio = 0.0
     cell = _step(grid.lat) * _step(grid.lon)

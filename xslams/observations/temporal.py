@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,12 @@ import numpy.typing as npt
 import scipy.sparse as sp
 import xarray as xr
 
-from xslams.labels.coordinates import hours, is_time
+from xslams.errors import DimensionError
+from xslams.labels.calendar import calendar_of, hours, hours_in
+from xslams.labels.coordinates import coordinate, is_time, listed
 from xslams.typing import FloatArray
 
-__all__ = ["TimeMatch", "averaging_period", "bounds_of", "calendar_of", "is_sum", "match_times", "period_lengths"]
+__all__ = ["TimeMatch", "bounds_of", "is_sum", "match_times", "matched", "period_lengths", "time_of"]
 
 _PERIOD = re.compile(r"(\d+)-(\d+)-(\d+)(?:[ T](\d+):(\d+)(?::(\d+))?)?")
 _SECOND = 1.0 / 3600.0
@@ -51,12 +53,16 @@ class TimeMatch:
         Number of observation times that lie within the period of the frames but match none.
     undated
         Number of observation times whose date the calendar of the frames does not have.
+    straddling
+        Whether averages begin between frames, so that they see each frame by its share of their period, and none where
+        the frames do not cover all of it.
     """
 
     weights: sp.csr_array
     averages: bool
     missed: int
     undated: int = 0
+    straddling: bool = False
 
     @property
     def matched(self) -> npt.NDArray[np.bool_]:
@@ -64,11 +70,98 @@ class TimeMatch:
         return np.asarray(np.diff(self.weights.indptr) > 0)
 
     @property
+    def first(self) -> npt.NDArray[np.intp]:
+        """First frame that each observation time matches; 0 where it matches none."""
+        first, matched = np.zeros(self.weights.shape[0], np.intp), self.matched
+        first[matched] = self.weights.indices[self.weights.indptr[:-1][matched]]
+        return first
+
+    @property
     def crowding(self) -> int:
         """Largest number of observation times that match the same frame, one for averages."""
         if self.averages:
             return 1
         return int(np.bincount(self.weights.indices, minlength=1).max())
+
+    def keep(self, chosen: npt.NDArray[Any]) -> TimeMatch:
+        """Match of some of the observation times, given as a mask or as positions."""
+        return replace(self, weights=sp.csr_array(self.weights[chosen]))
+
+    def within(self, first: int, last: int) -> TimeMatch:
+        """Match with some of the frames, from `first` to before `last`.
+
+        An average of which these frames cover a part is the mean of that part; one that straddles frames needs all of
+        its period.
+
+        Examples
+        --------
+        >>> mean = TimeMatch(sp.csr_array([[0.25, 0.25, 0.25, 0.25]]), averages=True, missed=0)
+        >>> mean.within(2, 4).weights.toarray()
+        array([[0.5, 0.5]])
+        """
+        weights = sp.csr_array(self.weights[:, first:last])
+        if self.straddling:
+            weights = _covered(weights)
+        elif self.averages:
+            counts = np.diff(weights.indptr)
+            weights.data = np.repeat(1.0 / np.maximum(counts, 1), counts)
+        return replace(self, weights=weights)
+
+
+def time_of(da: xr.DataArray, source: str) -> str:
+    """Name of the time coordinate of some data."""
+    at = coordinate(da, "time")
+    if at is None:
+        called = f" ({'time'!r} is of type {da['time'].dtype}, which is no time)" if "time" in da.coords else ""
+        msg = (
+            f"Source {source!r}: {str(da.name)!r} has no time coordinate among {listed(da.coords)}{called}. "
+            "Assign one: .assign_coords(time=pandas.to_datetime(...))."
+        )
+        raise DimensionError(msg)
+    return at
+
+
+def matched(
+    ds: xr.Dataset,
+    da: xr.DataArray,
+    at: str,
+    frames: xr.DataArray,
+    step: float,
+    tolerance: float | None,
+    source: str,
+) -> TimeMatch:
+    """Match the time stamps of some data with frames.
+
+    Parameters
+    ----------
+    ds, da
+        Dataset that may hold the bounds of times, and the data.
+    at
+        Name of the time coordinate of the data.
+    frames, step, tolerance
+        As for `match_times`.
+    source
+        Name of the source, for messages.
+
+    Raises
+    ------
+    DimensionError
+        If times repeat, are missing or are not understood.
+    """
+    stamps = da[at]
+    if stamps.dims == (at,) and (repeated := int(stamps.to_index().duplicated().sum())):
+        msg = (
+            f"Source {source!r}: {repeated} of {stamps.size} times repeat an earlier one. "
+            f"Drop or average them: .drop_duplicates({at!r}) or .groupby({at!r}).mean()."
+        )
+        raise DimensionError(msg)
+    try:
+        hours(stamps)
+    except DimensionError as e:
+        msg = f"Source {source!r}: {e}"
+        raise DimensionError(msg) from e
+    limits = bounds_of(ds, stamps)
+    return match_times(stamps, frames, step, tolerance=tolerance, attrs=da.attrs, bounds=limits)
 
 
 def match_times(
@@ -117,14 +210,14 @@ def match_times(
            [0., 0., 1.]])
     """
     calendars = [calendar_of(time), calendar_of(frames)]
-    clock: Clock = hours if calendars[0] == calendars[1] else lambda stamps: _translated(stamps, calendars[1])
+    clock: Clock = hours if calendars[0] == calendars[1] else lambda stamps: hours_in(calendars[1], stamps)
     at, frame = clock(time).ravel(), hours(frames)
     undated = int(np.isnan(at).sum())
     straddling = _straddling(time, frame, step, bounds, clock)
     windows = _windows(time, step, attrs or {}, bounds, clock) if straddling is None else None
     if straddling is not None:
         # A period that the frames cover in part lies at an end of the analysis, as others lie beyond it.
-        return TimeMatch(_shares(straddling, frame, step), averages=True, missed=0, undated=undated)
+        return TimeMatch(_shares(straddling, frame, step), averages=True, missed=0, undated=undated, straddling=True)
     if windows is not None:
         first = np.searchsorted(frame, windows[:, 0] - _SECOND)
         last = np.searchsorted(frame, windows[:, 1] - _SECOND)
@@ -136,7 +229,7 @@ def match_times(
         first = np.where(np.abs(at - frame[before]) <= np.abs(frame[after] - at), before, after)
         last = first + (np.abs(at - frame[first]) <= reach + _SECOND)
         if tolerance is None:
-            # Half a step before the first frame lies a value that belongs to the frame before, which is not here.
+            # Half a step before the first frame lies a value that belongs to the frame before, which is not among them.
             last -= (last > first) & (frame[first] - at >= reach - _SECOND)
     counts = np.maximum(last - first, 0)
     indptr = np.concatenate([[0], np.cumsum(counts)])
@@ -175,25 +268,6 @@ def period_lengths(time: xr.DataArray, attrs: Mapping[Any, Any], bounds: xr.Data
     return None if windows is None else (windows[:, 1] - windows[:, 0]).reshape(time.shape)
 
 
-def _translated(time: xr.DataArray, calendar: str) -> FloatArray:
-    """Hours since 1970 in another calendar of the same dates; NaN for dates that it does not have."""
-    import cftime  # type: ignore[import-untyped]
-
-    flat = xr.DataArray(time.values.ravel(), dims="time")
-    hours(flat)  # raises where some are missing
-    year, month, day = (np.asarray(getattr(flat.dt, part)) for part in ("year", "month", "day"))
-    dates, inverse = np.unique(np.stack([year, month, day]), axis=1, return_inverse=True)
-    midnights = np.full(dates.shape[1], np.nan)
-    for i, (y, m, d) in enumerate(dates.T.tolist()):
-        try:
-            date = cftime.datetime(y, m, d, calendar=calendar)
-        except ValueError:
-            continue
-        midnights[i] = cftime.date2num(date, "hours since 1970-01-01", calendar=calendar)
-    clock = flat.dt.hour.values + flat.dt.minute.values / 60.0 + flat.dt.second.values / 3600.0
-    return np.asarray(midnights[inverse.ravel()] + clock, float).reshape(time.shape)
-
-
 def _straddling(
     time: xr.DataArray, frame: FloatArray, step: float, bounds: xr.DataArray | None, clock: Clock
 ) -> FloatArray | None:
@@ -209,7 +283,7 @@ def _straddling(
 
 
 def _shares(pairs: FloatArray, frame: FloatArray, step: float) -> sp.csr_array:
-    """Share of each period that lies in each frame; no row where the frames at hand do not cover it all."""
+    """Share of each period that lies in each frame; no row where the frames do not cover all of it."""
     first = np.searchsorted(frame, pairs[:, 0] - step + _SECOND)
     rows, columns, data = [], [], []
     for reach in range(3):
@@ -222,8 +296,13 @@ def _shares(pairs: FloatArray, frame: FloatArray, step: float) -> sp.csr_array:
     weights = sp.csr_array(
         (np.concatenate(data), (np.concatenate(rows), np.concatenate(columns))), shape=(len(pairs), len(frame))
     )
+    return _covered(weights)
+
+
+def _covered(weights: sp.csr_array) -> sp.csr_array:
+    """Leave out rows of shares that do not add up to one."""
     covered = np.asarray(weights.sum(axis=1)) > 1 - 1e-3
-    weights.data *= covered[np.repeat(np.arange(len(pairs)), np.diff(weights.indptr))]
+    weights.data *= covered[np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr))]
     weights.eliminate_zeros()
     return weights
 
@@ -243,20 +322,13 @@ def _methods(attrs: Mapping[Any, Any]) -> str:
     return str(attrs.get("cell_methods", "")).replace(" ", "")
 
 
-def averaging_period(text: object) -> tuple[int, float] | None:
+def _averaging_period(text: object) -> tuple[int, float] | None:
     """Months and hours of a period as NOAA writes it, ``0000-00-01 00:00:00``; None where this is none."""
     found = _PERIOD.match(str(text)) if text is not None else None
     if found is None:
         return None
     years, months, days, hour, minute, second = (int(g or 0) for g in found.groups())
     return 12 * years + months, 24.0 * days + hour + minute / 60.0 + second / 3600.0
-
-
-def calendar_of(time: xr.DataArray) -> str:
-    """Name of the calendar of times, one for all that are the same today."""
-    hours(time.isel(dict.fromkeys(time.dims, slice(1))))  # raises where these are no times
-    name = str(time.dt.calendar)
-    return "standard" if name in ("gregorian", "proleptic_gregorian") else name
 
 
 def _windows(
@@ -271,7 +343,7 @@ def _windows(
     if "time:point" in methods:
         return None
     for text in (time.attrs.get("avg_period"), time.attrs.get("delta_t"), attrs.get("avg_period")):
-        period = averaging_period(text)
+        period = _averaging_period(text)
         if period is None:
             continue
         months, length = period

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import xarray as xr
 
-from xslams.errors import UnitError, VariableError
+from xslams.errors import ObservationError, UnitError, VariableError
 from xslams.labels.coordinates import listed
-from xslams.labels.schema import match_variables, same_quantity
 from xslams.labels.units import unit_factors
+from xslams.labels.variables import match_variables, same_quantity
+from xslams.observations.temporal import bounds_of, is_sum, period_lengths
 from xslams.spec import Spec, VariableSpec
+from xslams.typing import FieldFunction, FloatArray
 
-__all__ = ["choose", "factors"]
+__all__ = ["choose", "conversion", "factors", "made_by"]
 
 
 def choose(
@@ -22,10 +24,10 @@ def choose(
     models = {v.name: v for v in spec.variables}
     about = f"the data have {listed(ds.data_vars)}, the model has {listed(models)}"
     if isinstance(variable, Mapping):
-        wrong = [f"{a} -> {b}" for a, b in variable.items() if a not in ds.data_vars or b not in models]
-        if wrong:
+        unknown = [f"{a} -> {b}" for a, b in variable.items() if a not in ds.data_vars or b not in models]
+        if unknown:
             msg = (
-                f"Source {source!r}: variable= maps names in the data to names in the model; got {', '.join(wrong)}, "
+                f"Source {source!r}: variable= maps names in the data to names in the model; got {', '.join(unknown)}, "
                 f"but {about}."
             )
             raise VariableError(msg)
@@ -54,7 +56,24 @@ def choose(
             f"Say what observes what: variable={{{str(next(iter(ds.data_vars), 'name'))!r}: {next(iter(models))!r}}}."
         )
         raise VariableError(msg)
-    return {here: models[there] for there, here in found.items()}
+    return {given: models[known] for known, given in found.items()}
+
+
+def made_by(
+    operator: FieldFunction, ds: xr.Dataset, variable: str | Sequence[str] | Mapping[str, str] | None, source: str
+) -> dict[str, VariableSpec]:
+    """Variable of the data that a user's operator makes, in the units that it names or else in those of the data."""
+    asked = [variable] if isinstance(variable, str) else list(variable or ds.data_vars)
+    if len(asked) != 1 or asked[0] not in ds.data_vars:
+        msg = (
+            f"Source {source!r}: an operator= makes one variable; the data have {listed(ds.data_vars)}"
+            f"{f', and variable= names {listed(asked)}' if variable is not None else ''}. "
+            "Choose one of them: variable='name'."
+        )
+        raise ObservationError(msg)
+    name = str(asked[0])
+    units = getattr(operator, "units", None) or ds[name].attrs.get("units", "1")
+    return {name: VariableSpec(name, str(units))}
 
 
 def _observed(da: xr.DataArray, models: Mapping[str, VariableSpec], source: str) -> VariableSpec:
@@ -94,3 +113,20 @@ def factors(da: xr.DataArray, variable: VariableSpec, source: str) -> tuple[floa
     except UnitError as e:
         msg = f"Source {source!r}: {da.name!r} is to observe the model's {variable.name!r}. {e}"
         raise UnitError(msg) from e
+
+
+def conversion(
+    ds: xr.Dataset, da: xr.DataArray, at: str, observed: VariableSpec, source: str
+) -> tuple[float | FloatArray, float]:
+    """Factor and offset to the units of the model; a factor for each time where amounts become rates."""
+    try:
+        return factors(da, observed, source)
+    except UnitError:
+        if not is_sum(da.attrs):
+            raise
+        lengths = period_lengths(da[at], da.attrs, bounds_of(ds, da[at]))
+        if lengths is None:
+            raise
+        rate = da.assign_attrs(units=f"{da.attrs['units']} day-1")
+        daily, offset = factors(rate, observed, source)
+        return daily * 24.0 / lengths.ravel(), offset

@@ -12,13 +12,15 @@ from collections.abc import Hashable, Mapping
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 import xarray as xr
 
 from xslams.errors import DimensionError, ObservationError, UnitError
 from xslams.labels.coordinates import coordinate, listed
-from xslams.labels.schema import align_levels
 from xslams.labels.units import unit_factors
+from xslams.labels.variables import align_levels
+from xslams.likelihood.errors import IntArray
 from xslams.spec import Spec, VariableSpec
 from xslams.typing import FloatArray, Method
 from xslams.weights import bracket
@@ -72,55 +74,70 @@ def channels(
         If the level is missing, or cannot be compared with the model's.
     """
     start = spec.channel_slice(variable.name).start
+    name = _level_of(da, variable)
+    if name is None or not variable.levels:
+        return _single_level(da, name, variable, spec, start, source)
+    level = _in_terms_of(ds, da, name, variable, source, read=read)
+    lower, upper, weight, inside = _bracket(np.asarray(level.values, float).ravel(), variable, method)
+    rows = np.arange(level.size)
+    weights = sp.csr_array(
+        (
+            np.concatenate([(1 - weight) * inside, weight * inside]),
+            (np.concatenate([rows, rows]), start + np.concatenate([lower, upper])),
+        ),
+        shape=(level.size, spec.channels),
+    )
+    weights.eliminate_zeros()
+    return weights, xr.DataArray(rows.reshape(level.shape), dims=level.dims)
+
+
+def _level_of(da: xr.DataArray, variable: VariableSpec) -> str | None:
+    """Name of the vertical coordinate of the data: of pressure and sigma the one that the model has."""
     name = coordinate(da, "level")
     if name is None and variable.level_dim in da.coords:
         name = variable.level_dim
     kind = _kind(variable.level_attrs, variable.level_dim)
     if name is not None and kind is not None and _kind(da[name].attrs, name) != kind:
-        # Of pressure and sigma the one that the model has.
         alike = [str(n) for n, c in da.coords.items() if _kind(c.attrs, n) == kind and _is_vertical(c.attrs, n)]
         name = alike[0] if alike else name
-    if name is None or not variable.levels:
-        if variable.channels > 1:
-            msg = (
-                f"Source {source!r}: {da.name!r} says not at which level it is; "
-                f"the model's {variable.name!r} has levels "
-                f"{listed_levels(variable)}. Assign one: .assign_coords({variable.level_dim or 'level'}=...)."
-            )
-            raise ObservationError(msg)
-        if name is not None and da[name].size > 1 and name in da.dims:
-            msg = (
-                f"Source {source!r}: {da.name!r} has {da[name].size} levels; the model's {variable.name!r} has none. "
-                f"Select one: .sel({name}=...)."
-            )
-            raise ObservationError(msg)
-        dims = [name] if name is not None and name in da.dims else []
-        single = sp.csr_array(([1.0], ([0], [start])), shape=(1, spec.channels))
-        return single, xr.DataArray(np.zeros([1] * len(dims), int), dims=dims)
-    level = _in_terms_of(ds, da, name, variable, source, read=read)
-    have, want = np.asarray(level.values, float).ravel(), np.asarray(variable.levels, float)
-    weight: FloatArray
-    if len(want) == 1:
-        low, weight = np.zeros(len(have), np.intp), np.zeros(len(have))
-        order, inside = np.zeros(1, np.intp), np.abs(have - want) <= 0.01 * np.abs(want)
-    else:
-        if kind is not None and want.min() > 0:
-            have, want = _logarithm(have), _logarithm(want)
-        order = np.argsort(want)
-        known = np.isfinite(have)
-        low, weight, inside = bracket(want[order], np.where(known, have, want.min()), linear=method != "nearest")
-        inside &= known
-    upper = order[np.minimum(low + 1, len(want) - 1)]
-    rows = np.arange(len(have))
-    weights = sp.csr_array(
-        (
-            np.concatenate([(1 - weight) * inside, weight * inside]),
-            (np.concatenate([rows, rows]), start + np.concatenate([order[low], upper])),
-        ),
-        shape=(len(have), spec.channels),
-    )
-    weights.eliminate_zeros()
-    return weights, xr.DataArray(rows.reshape(level.shape), dims=level.dims)
+    return name
+
+
+def _single_level(
+    da: xr.DataArray, name: str | None, variable: VariableSpec, spec: Spec, start: int, source: str
+) -> tuple[sp.csr_array, xr.DataArray]:
+    """Weights of the only channel of a variable, whatever the level of the data."""
+    if variable.channels > 1:
+        msg = (
+            f"Source {source!r}: {da.name!r} does not say at which level it is; the model's {variable.name!r} has "
+            f"levels {listed_levels(variable)}. Assign one: .assign_coords({variable.level_dim or 'level'}=...)."
+        )
+        raise ObservationError(msg)
+    if name is not None and da[name].size > 1 and name in da.dims:
+        msg = (
+            f"Source {source!r}: {da.name!r} has {da[name].size} levels; the model's {variable.name!r} has none. "
+            f"Select one: .sel({name}=...)."
+        )
+        raise ObservationError(msg)
+    dims = [name] if name is not None and name in da.dims else []
+    single = sp.csr_array(([1.0], ([0], [start])), shape=(1, spec.channels))
+    return single, xr.DataArray(np.zeros([1] * len(dims), int), dims=dims)
+
+
+def _bracket(
+    values: FloatArray, variable: VariableSpec, method: Method
+) -> tuple[IntArray, IntArray, FloatArray, npt.NDArray[np.bool_]]:
+    """Levels of the model below and above each value, the weight of the latter, and whether the model has both."""
+    levels = np.asarray(variable.levels, float)
+    if len(levels) == 1:
+        only = np.zeros(len(values), np.intp)
+        return only, only, np.zeros(len(values)), np.abs(values - levels) <= 0.01 * np.abs(levels)
+    if _kind(variable.level_attrs, variable.level_dim) is not None and levels.min() > 0:
+        values, levels = _logarithm(values), _logarithm(levels)
+    order = np.argsort(levels)
+    known = np.isfinite(values)
+    low, weight, inside = bracket(levels[order], np.where(known, values, levels.min()), linear=method != "nearest")
+    return order[low], order[np.minimum(low + 1, len(levels) - 1)], weight, inside & known
 
 
 def listed_levels(variable: VariableSpec) -> str:
@@ -177,11 +194,39 @@ def _in_terms_of(
                 f"{variable.level_dim!r}, {listed_levels(variable)}. {e}"
             )
             raise UnitError(msg) from e
+    terms = _formula_terms(level)
+    surface = _surface_pressure(ds, da, terms, variable, kinds, source)
+    if surface.chunks is not None and not read:
+        return level.copy(data=np.full(level.shape, variable.levels[0]))
+    surface = surface * _factor(surface, "Pa", source)
+    if kinds[0] == "pressure":
+        return xr.DataArray(level * _factor(level, "Pa", source) / surface)
+    top: xr.DataArray | float = 0.0
+    if terms.get("ptop") in ds.variables:
+        top = ds[terms["ptop"]].reset_coords(drop=True)
+        top = top * _factor(top, "Pa", source)
+    units = str(variable.level_attrs.get("units", "hPa"))
+    return xr.DataArray((top + level * (surface - top)) * unit_factors("Pa", units)[0])
+
+
+def _formula_terms(level: xr.DataArray) -> dict[str, str]:
+    """Names of the variables that a parametric vertical coordinate is made of, by the terms of CF."""
     terms = str(level.attrs.get("formula_terms", "")).replace(":", " ").split()
-    by_term = dict(zip(terms[::2], terms[1::2], strict=False))
+    return dict(zip(terms[::2], terms[1::2], strict=False))
+
+
+def _surface_pressure(
+    ds: xr.Dataset,
+    da: xr.DataArray,
+    terms: Mapping[str, str],
+    variable: VariableSpec,
+    kinds: tuple[Kind | None, Kind | None],
+    source: str,
+) -> xr.DataArray:
+    """Surface pressure that goes with the data."""
     found = [n for n, v in ds.variables.items() if v.attrs.get("standard_name") == "surface_air_pressure"]
-    if by_term.get("ps") in ds.variables:
-        found = [by_term["ps"]]
+    if terms.get("ps") in ds.variables:
+        found = [terms["ps"]]
     if not found:
         msg = (
             f"Source {source!r}: {da.name!r} is at levels of {kinds[0]}, the model's {variable.name!r} at levels of "
@@ -197,28 +242,17 @@ def _in_terms_of(
             f"{da.name!r} with dimensions {da.dims} does not. Select along it, or interpolate."
         )
         raise DimensionError(msg)
-    if surface.chunks is not None and not read:
-        return level.copy(data=np.full(level.shape, variable.levels[0]))
-    if kinds[0] == "pressure":
-        pressure = level * _factor(level, "Pa", source)
-        return xr.DataArray(pressure / (surface * _factor(surface, "Pa", source)))
-    top: xr.DataArray | float = 0.0
-    if by_term.get("ptop") in ds.variables:
-        top = ds[by_term["ptop"]].reset_coords(drop=True)
-        top = top * _factor(top, "Pa", source)
-    pressure = top + level * (surface * _factor(surface, "Pa", source) - top)
-    units = str(variable.level_attrs.get("units", "hPa"))
-    return xr.DataArray(pressure * unit_factors("Pa", units)[0])
+    return surface
 
 
 def _factor(pressure: xr.DataArray, units: str, source: str) -> float:
     """Factor to some units of pressure."""
-    here = pressure.attrs.get("units")
-    if here is None:
+    given = pressure.attrs.get("units")
+    if given is None:
         msg = f"Source {source!r}: the pressure {pressure.name!r} has no units. Add them: attrs['units'] = 'hPa'."
         raise UnitError(msg)
     try:
-        return unit_factors(str(here), units)[0]
+        return unit_factors(str(given), units)[0]
     except UnitError as e:
         msg = f"Source {source!r}: {pressure.name!r} is to be a pressure. {e}"
         raise UnitError(msg) from e

@@ -16,7 +16,7 @@ from xslams.labels.domain import domain_of
 from xslams.options import ComputeOptions, SamplerOptions, require
 from xslams.pipeline import graph, provenance, segment, windows
 from xslams.pipeline import report as reports
-from xslams.pipeline.check import backgrounds, check_operators
+from xslams.pipeline.check import bound_background, check_operators
 from xslams.spec import Spec
 from xslams.typing import Precision
 from xslams.zoo.pretrained import open_model
@@ -24,6 +24,8 @@ from xslams.zoo.pretrained import open_model
 if TYPE_CHECKING:
     import os
 
+    from xslams.inference.guidance import Guidance
+    from xslams.inference.samplers import Sampler
     from xslams.model import Model
     from xslams.observations.observation import ObservationsLike
 
@@ -37,18 +39,18 @@ def assimilate(
     *,
     members: int = 16,
     background_error: float | Mapping[str, Any] | xr.DataArray | None = None,
-    guidance: str = "mmps",
-    sampler: str = "auto",
-    steps: int = 32,
-    corrections: int = 0,
-    antithetic: bool = False,
+    guidance: str | Guidance = SamplerOptions.guidance,
+    sampler: str | Sampler = SamplerOptions.sampler,
+    steps: int = SamplerOptions.steps,
+    corrections: int = SamplerOptions.corrections,
+    antithetic: bool = SamplerOptions.antithetic,
     overlap: int | Literal["auto"] = "auto",
     variables: Sequence[str] | None = None,
     seed: int = 0,
-    device: str | None = None,
-    batch_size: int | Literal["auto"] = "auto",
-    precision: Precision = "float32",
-    compile: bool = False,
+    device: str | None = ComputeOptions.device,
+    batch_size: int | Literal["auto"] = ComputeOptions.batch_size,
+    precision: Precision = ComputeOptions.precision,
+    compile: bool = ComputeOptions.compile,
     progress: bool = False,
     report: bool = False,
 ) -> xr.Dataset:
@@ -74,28 +76,31 @@ def assimilate(
     require(overlap == "auto" or _is_count(overlap), "overlap", overlap, "'auto' or frames, 0 or more")
     sampling = SamplerOptions(guidance, sampler, steps, corrections, antithetic)
     compute_options = ComputeOptions(device, batch_size, precision, compile)
+    _check_names(sampling)
     chosen = _choose(spec, variables)
     domain.check(ds)
     template = domain.template(ds)
     time = domain.label(domain.adopt(template))
-    sources = observations.as_observations(obs)
-    cut = windows.cut(time, spec, spec.window - 1 if overlap == "auto" else overlap)
-    background = backgrounds(ds, spec, time, cut, background_error)
-    check_operators(model, sources, time)
+    given = observations.as_observations(obs)
+    cut = windows.cut(time, spec, overlap)
+    check_operators(model, given, time)
+    sources = [source.bind(spec, time) for source in given]
+    background = bound_background(ds, spec, time, background_error)
     lazy = graph.is_lazy(ds)
     # One window checks as it goes; of several, each sees too little to tell what is missing.
     for source in sources if len(cut) > 1 or lazy else ():
-        source.check(spec, time)
+        source.check()
     run = segment.Run(tuple(range(members)), sampling, compute_options, seed)
     shape = (members, time.size, spec.state_channels, len(spec.lat), len(spec.lon))
     if lazy:
         values, tables = graph.lazy_analysis(model, sources, background, time, cut, run, shape, report=report)
     else:
         values, each = np.empty(shape, np.float32), []
-        for window, one in zip(cut, background, strict=True):
-            near = segment.visible(sources, time, window, spec, len(cut), report=report)
+        for window in cut:
+            near = [source.within(window) for source in sources]
+            own = None if background is None else background.within(window)
             values[:, window.first : window.last], table = segment.analyse(
-                model, near, one, time, window, run, progress=progress, strict=len(cut) == 1, report=report
+                model, near, own, time, window, run, progress=progress, strict=len(cut) == 1, report=report
             )
             each.append(table)
         tables = np.stack(each)
@@ -114,8 +119,8 @@ def assimilate(
         precision=precision,
         compile=compile,
         overlap=overlap,
-        observations=", ".join(source.name for source in sources),
-        inputs=provenance.input_hashes(ds, sources, background_error),
+        observations=", ".join(source.name for source in given),
+        inputs=provenance.input_hashes(ds, given, background_error),
     )
     if report:
         analysis = reports.carry(
@@ -137,3 +142,10 @@ def _choose(spec: Spec, variables: Sequence[str] | None) -> list[str]:
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and int(value) >= 0
+
+
+def _check_names(sampling: SamplerOptions) -> None:
+    """Refuse a guidance or a sampler that no registry has, before anything is computed."""
+    from xslams.inference.posterior import check_options
+
+    check_options(sampling)

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     import os
 
     from xslams.model import Model
-    from xslams.observations.observation import Observation, ObservationsLike
+    from xslams.observations import BoundSource, Observation, ObservationsLike
 
-__all__ = ["backgrounds", "check", "check_operators"]
+__all__ = ["bound_background", "check", "check_operators"]
 
 
 def check(
@@ -42,31 +42,31 @@ def check(
     Returns
     -------
     Dataset
-        As `xslams.observations.background_check.report`, before the analysis.
+        As `xslams.observations.report.report`, before the analysis.
     """
     model = open_model(model)
     spec, domain = model.spec, domain_of(model.spec)
     domain.check(ds)
     time = domain.label(domain.adopt(domain.template(ds)))
-    sources = observations.as_observations(obs)
-    cut = windows.cut(time, spec, spec.window - 1)
-    check_operators(model, sources, time)
+    given = observations.as_observations(obs)
+    cut = windows.cut(time, spec)
+    check_operators(model, given, time)
+    sources = [source.bind(spec, time) for source in given]
+    background = bound_background(ds, spec, time, background_error)
     sums = np.zeros((1, 1))
-    for window, background in zip(cut, backgrounds(ds, spec, time, cut, background_error), strict=True):
-        parts, guesses = prepare(model, sources, background, time, window, strict=len(cut) == 1, report=True)
-        each = [observations.statistics(part, guess) for part, guess in zip(parts, guesses, strict=True)]
+    for window in cut:
+        frames = time.isel({time.dims[0]: slice(window.start, window.stop)})
+        near = [source.within(window) for source in sources]
+        own = None if background is None else background.within(window)
+        parts, expected = prepare(model, near, own, frames, strict=len(cut) == 1, report=True)
+        each = [observations.statistics(part, guess) for part, guess in zip(parts, expected, strict=True)]
         sums = sums + np.reshape(each, (len(each), len(observations.COLUMNS)))
     return observations.report(*labels(spec, sources, background_error), sums, after=False)
 
 
-def backgrounds(
-    ds: xr.Dataset, spec: Spec, time: xr.DataArray, cut: Sequence[windows.AnalysisWindow], error: Any
-) -> list[Observation | None]:
-    """Background of each window as one more source; None where it has no error."""
-    if error is None:
-        return [None] * len(cut)
-    parts = (ds.isel({time.dims[0]: slice(w.start, w.stop)}) for w in cut)
-    return [observations.background_observation(part, spec, error) for part in parts]
+def bound_background(ds: xr.Dataset, spec: Spec, time: xr.DataArray, error: Any) -> BoundSource | None:
+    """Background as one more source; None where it has no error."""
+    return None if error is None else observations.background_observation(ds, spec, error).bind(spec, time)
 
 
 def check_operators(model: Model, sources: Sequence[Observation], time: xr.DataArray) -> None:

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from xslams.errors import ModelError, VariableError
-from xslams.labels import schema
 from xslams.labels.domain import domain_of
+from xslams.labels.variables import match_variables
 from xslams.pipeline import provenance
 from xslams.typing import FloatArray
 from xslams.zoo.pretrained import open_model
@@ -50,7 +50,7 @@ def encode(ds: xr.Dataset, model: Model | str | os.PathLike[str], *, device: str
     """
     model = open_model(model)
     domain = domain_of(model.spec)
-    schema.match_variables(ds, model.spec.state)
+    match_variables(ds, model.spec.state)
     fields = domain.to_channels(ds, allow_missing=True)
     season = xr.DataArray(domain.season(fields["time"]), dims="time", coords={"time": fields["time"]})
     sizes = dict(zip(LATENT_DIMS, model.prior().shape, strict=True))

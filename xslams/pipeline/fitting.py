@@ -10,7 +10,12 @@ import numpy as np
 import xarray as xr
 
 from xslams.errors import CoverageError, DimensionError, GridError, OptionError, UnitError, VariableError
-from xslams.labels import schema
+from xslams.labels.calendar import hours, year_fraction
+from xslams.labels.channels import to_channels
+from xslams.labels.coordinates import coordinate
+from xslams.labels.grid import grid_of
+from xslams.labels.recognise import inspect
+from xslams.labels.units import convert_units
 from xslams.options import TrainingOptions
 from xslams.pipeline.windows import contiguous
 from xslams.spec import Spec, VariableSpec
@@ -66,12 +71,12 @@ def fit(
         raise OptionError(msg)
     ds, names = _join(ds, aux)
     spec = _describe(ds, names, window=window, name=name, summary=summary, license=license)
-    fields = schema.to_channels(ds, spec)
+    fields = to_channels(ds, spec)
     runs = []
     for part in _runs(fields, spec):
         values = np.asarray(fields.isel(time=part), np.float32)
         _require_complete(values, spec)
-        runs.append((values, schema.year_fraction(fields["time"].isel(time=part))))
+        runs.append((values, year_fraction(fields["time"].isel(time=part))))
     return fit_arrays(spec, runs, settings, device=device, seed=seed, progress=progress)
 
 
@@ -87,8 +92,8 @@ def _join(
             raise VariableError(msg)
         aux = aux.to_dataset()
     if isinstance(aux, xr.Dataset):
-        extra = schema.inspect(aux).variables
-        time = schema.coordinate(ds, "time"), schema.coordinate(aux, "time")
+        extra = inspect(aux).variables
+        time = coordinate(ds, "time"), coordinate(aux, "time")
         if time[0] is not None and time[1] is not None and time[0] != time[1]:
             aux = aux.rename({time[1]: time[0]})
         ds = ds.drop_vars(extra, errors="ignore")
@@ -106,7 +111,7 @@ def _join(
             raise GridError(msg) from e
     else:
         extra = (aux,) if isinstance(aux, str) else tuple(aux)
-    fields = schema.inspect(ds).variables
+    fields = inspect(ds).variables
     missing = [n for n in extra if n not in fields]
     state = tuple(n for n in fields if n not in extra)
     if missing or not state:
@@ -122,8 +127,8 @@ def _join(
 
 def _describe(ds: xr.Dataset, names: Mapping[str, Sequence[str]], **given: Any) -> Spec:
     """Specification of a model for the variables, grid and time step of a Dataset."""
-    grid = schema.grid_of(ds)
-    time = schema.coordinate(ds, "time")
+    grid = grid_of(ds)
+    time = coordinate(ds, "time")
     if time is None or ds[time].size < 2:
         msg = "Training needs a time axis of several frames. Assign one: ds.assign_coords(time=...)."
         raise DimensionError(msg)
@@ -134,7 +139,7 @@ def _describe(ds: xr.Dataset, names: Mapping[str, Sequence[str]], **given: Any) 
             if "units" not in da.attrs:
                 msg = f"{name!r} has no units, without which it cannot be observed. Set ds[{name!r}].attrs['units']."
                 raise UnitError(msg)
-            level = schema.coordinate(da, "level")
+            level = coordinate(da, "level")
             deep = level is not None and level in da.dims
             units = str(da.attrs["units"])
             rain = any(w in str(da.attrs.get("standard_name", "")) for w in _RAIN) or name in ("pr", "precip", "tp")
@@ -148,7 +153,7 @@ def _describe(ds: xr.Dataset, names: Mapping[str, Sequence[str]], **given: Any) 
                     level_attrs={k: v for k, v in da[level].attrs.items() if isinstance(v, str)} if deep else {},
                 )
             )  # fmt: skip
-    step = float(np.median(np.diff(schema.hours(ds[time]))))
+    step = float(np.median(np.diff(hours(ds[time]))))
     return Spec(
         tuple(variables), tuple(grid.lat.tolist()), tuple(grid.lon.tolist()), grid.periodic, time_step=step, **given
     )
@@ -157,14 +162,14 @@ def _describe(ds: xr.Dataset, names: Mapping[str, Sequence[str]], **given: Any) 
 def _rain_scale(units: str) -> float:
     """Two millimetres a day, where drizzle ends and the transform starts to bend; 1 of any other unit."""
     try:
-        return float(schema.convert_units(xr.DataArray(2.0, attrs={"units": "mm day-1"}), units))
+        return float(convert_units(xr.DataArray(2.0, attrs={"units": "mm day-1"}), units))
     except UnitError:
         return 1.0
 
 
 def _runs(fields: xr.DataArray, spec: Spec) -> list[slice]:
     """Stretches that are long enough for the window of the score network."""
-    stretches = contiguous(schema.hours(fields["time"]), spec.time_step)
+    stretches = contiguous(hours(fields["time"]), spec.time_step)
     runs = [run for run in stretches if run.stop - run.start >= spec.window]
     if not runs:
         msg = (

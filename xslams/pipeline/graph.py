@@ -16,11 +16,11 @@ import xarray as xr
 from xslams import observations
 from xslams.pipeline import segment, windows
 from xslams.pipeline.report import labels
-from xslams.pipeline.segment import Run, visible
+from xslams.pipeline.segment import Run
 
 if TYPE_CHECKING:
     from xslams.model import Model
-    from xslams.observations.observation import Observation
+    from xslams.observations import BoundSource
 
 __all__ = ["is_lazy", "lazy_analysis"]
 
@@ -30,8 +30,8 @@ _BLOCK_BYTES = 128 * 2**20
 
 def lazy_analysis(
     model: Model,
-    sources: Sequence[Observation],
-    backgrounds: Sequence[Observation | None],
+    sources: Sequence[BoundSource],
+    background: BoundSource | None,
     time: xr.DataArray,
     cut: Sequence[windows.AnalysisWindow],
     settings: Run,
@@ -50,18 +50,18 @@ def lazy_analysis(
     axis = delayed(time, pure=True, traverse=False)
     run = delayed(segment.analyse, pure=True, traverse=False)
     blocks, tables = [], []
-    rows = len(labels(model.spec, sources, backgrounds[0] if backgrounds else None)[0]) if report else 0
+    rows = len(labels(model.spec, sources, background)[0]) if report else 0
     meta = np.empty((0,) * len(shape), np.float32)
     # A report needs mean and spread of all members at every value, squared and compared with limits there: sums over
     # groups of members would not add up to it. So a window stays in one piece.
     each = 0 if report else 4 * windows.CORE * math.prod(shape[2:])
     groups = _groups(settings.members, each)
-    for window, background in zip(cut, backgrounds, strict=True):
-        near = [_deferred(s) for s in visible(sources, time, window, model.spec, len(cut), report=report)]
-        behind = None if background is None else _deferred(background)
+    for window in cut:
+        near = [_deferred(source.within(window)) for source in sources]
+        own = None if background is None else _deferred(background.within(window))
         column = []
         for members in groups:
-            both = run(handle, near, behind, axis, window, replace(settings, members=members), report=report)
+            both = run(handle, near, own, axis, window, replace(settings, members=members), report=report)
             part = (len(members), window.last - window.first, *shape[2:])
             column.append(da.from_delayed(both[0], part, dtype=np.float32, meta=meta))  # type: ignore[no-untyped-call]
             if rows:
@@ -79,20 +79,17 @@ def _groups(members: Sequence[int], each: int) -> list[tuple[int, ...]]:
     return [tuple(int(m) for m in part) for part in np.array_split(np.asarray(members), count)]
 
 
-def _deferred(source: Observation) -> Any:
+def _deferred(source: BoundSource) -> Any:
     """Make a source one node of a graph; what is lazy in it is computed before the node is used."""
-    from dask.base import is_dask_collection
     from dask.delayed import delayed
 
-    lazy = {k: v for k in ("data", "error") if is_dask_collection(v := getattr(source, k))}
-    if not lazy:
-        return delayed(source, pure=True, traverse=False)
-    bare = delayed(source.replace(**dict.fromkeys(lazy)), pure=True, traverse=False)
-    return delayed(_refill, pure=True)(bare, **lazy)
+    bare, lazy = source.without_lazy()
+    node = delayed(bare, pure=True, traverse=False)
+    return delayed(_refill, pure=True)(node, lazy) if lazy else node
 
 
-def _refill(source: Observation, **computed: Any) -> Observation:
-    return source.replace(**computed)
+def _refill(source: BoundSource, computed: Sequence[Any]) -> BoundSource:
+    return source.with_computed(computed)
 
 
 def is_lazy(ds: xr.Dataset) -> bool:

@@ -13,7 +13,7 @@ from xslams.errors import VariableError
 from xslams.spec import Spec
 
 if TYPE_CHECKING:
-    from xslams.observations.observation import Observation
+    from xslams.observations import BoundSource
     from xslams.pipeline.windows import AnalysisWindow
 
 __all__ = ["STATISTICS", "WINDOW_START", "carry", "labels", "report"]
@@ -77,7 +77,7 @@ def report(analysis: xr.Dataset) -> xr.Dataset:
     Returns
     -------
     Dataset
-        As `xslams.observations.background_check.report`.
+        As `xslams.observations.report.report`.
 
     Raises
     ------
@@ -100,10 +100,10 @@ def report(analysis: xr.Dataset) -> xr.Dataset:
     return observations.report(names, units, found.sum("obs_segment", skipna=True).data, after=True)
 
 
-def labels(spec: Spec, sources: Sequence[Observation], background_error: object) -> tuple[list[str], list[str]]:
+def labels(spec: Spec, sources: Sequence[BoundSource], background_error: object) -> tuple[list[str], list[str]]:
     """Names and units of the parts of all sources, the background last."""
-    found = [label for source in sources for label in source.labels(spec)]
-    units = [u for source in sources for u in source.units(spec)]
+    found = [label for source in sources for label in source.labels]
+    units = [units for source in sources for units in source.units]
     if background_error is not None:
         names = [v.name for v in spec.state]
         found += ["background"] if len(names) == 1 else [f"background:{n}" for n in names]

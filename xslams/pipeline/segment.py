@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,18 +11,18 @@ import numpy.typing as npt
 import xarray as xr
 
 from xslams import observations
+from xslams.errors import warn
 from xslams.labels.domain import domain_of
 from xslams.options import ComputeOptions, SamplerOptions
 from xslams.pipeline import workers
 from xslams.pipeline.windows import AnalysisWindow
-from xslams.spec import Spec
-from xslams.typing import FloatArray, SourceArrays
+from xslams.typing import FloatArray
 
 if TYPE_CHECKING:
     from xslams.model import Model
-    from xslams.observations.observation import Observation
+    from xslams.observations import AuditedLikelihood, BoundSource
 
-__all__ = ["Run", "analyse", "prepare", "visible"]
+__all__ = ["Run", "analyse", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Run:
 
 def analyse(
     model: Model,
-    sources: Sequence[Observation],
-    background: Observation | None,
+    sources: Sequence[BoundSource],
+    background: BoundSource | None,
     time: xr.DataArray,
     window: AnalysisWindow,
     run: Run,
@@ -57,25 +57,54 @@ def analyse(
     strict: bool = False,
     report: bool = False,
 ) -> tuple[npt.NDArray[np.float32], FloatArray]:
-    """Analyse one window and cut its overlap off, and sum up its observations if asked to."""
-    from xslams.inference.arrays import assimilate_arrays
+    """Analyse one window and cut its overlap off, and sum up its observations if asked to.
+
+    Parameters
+    ----------
+    model
+        Trained model, or a handle of it.
+    sources, background
+        What the window sees of observations and background.
+    time
+        Times of all frames.
+    window
+        The window.
+    run
+        How members are drawn.
+    progress
+        Whether to show progress.
+    strict
+        Whether to raise and warn about observations of which nothing is left.
+    report
+        Whether to sum up observations and how they fit.
+
+    Returns
+    -------
+    tuple of ndarray
+        State, shape (member, time, channel, lat, lon), and sums over the values of each variable of each source, shape
+        (source, statistic).
+    """
+    from xslams.inference.arrays import assimilate_arrays, complete_errors
 
     model = workers.resident(model)
     spec = model.spec
     frames = time.isel({time.dims[0]: slice(window.start, window.stop)})
-    arrays, guesses = prepare(model, sources, background, time, window, strict=strict, report=report)
+    parts, expected = prepare(model, sources, background, frames, strict=strict, report=report)
     # The prior sees no fewer frames than its own window; frames that are added are not observed.
     before, after = divmod(max(spec.window - frames.size, 0), 2)
     before, after = before + after, before
     fraction, labels = domain_of(spec).frames(frames, before, after)
-    count = sum(source.values.size for source in arrays)
+    likelihoods = [part.likelihood.shifted(before, after, frames.size) for part in parts]
+    # Likelihood and report read the same errors, with the part that the model alone knows.
+    likelihoods = complete_errors(model, likelihoods, fraction, run.compute.device)
     # Without observations there is nothing to report.
-    predicted = np.empty((len(run.members), count)) if report and arrays else None
+    count = sum(each.size for each in likelihoods)
+    predicted = np.empty((len(run.members), count)) if report and parts else None
     values = assimilate_arrays(
         model,
         year_fraction=fraction,
         labels=labels,
-        sources=[_embed(source, before, after, frames.size) for source in arrays],
+        sources=likelihoods,
         members=run.members,
         options=run.sampling,
         compute=run.compute,
@@ -86,80 +115,88 @@ def analyse(
     block = values[:, before : values.shape[1] - after][:, window.kept]
     if predicted is None:
         return block, np.zeros((0, len(observations.COLUMNS)))
-    ends = np.cumsum([source.values.size for source in arrays])[:-1]
+    ends = np.cumsum([each.size for each in likelihoods])[:-1]
     each = [
-        observations.statistics(*part) for part in zip(arrays, guesses, np.split(predicted, ends, axis=1), strict=True)
+        observations.statistics(part._replace(likelihood=likelihood), guess, members)
+        for part, likelihood, guess, members in zip(
+            parts, likelihoods, expected, np.split(predicted, ends, axis=1), strict=True
+        )
     ]
     return block, np.reshape(each, (len(each), len(observations.COLUMNS)))
 
 
 def prepare(
     model: Model,
-    sources: Sequence[Observation],
-    background: Observation | None,
-    time: xr.DataArray,
-    window: AnalysisWindow,
+    sources: Sequence[BoundSource],
+    background: BoundSource | None,
+    frames: xr.DataArray,
     *,
     strict: bool,
     report: bool,
-) -> tuple[list[SourceArrays], list[observations.Guess]]:
-    """Likelihoods of all variables of all sources, the background last, and what is expected of them if need be."""
-    frames = time.isel({time.dims[0]: slice(window.start, window.stop)})
-    owner = observations.Owner(time, window.first, window.last) if report else None
-    parts = [p for s in sources for p in s.to_parts(model.spec, frames, strict=strict, owner=owner)]
-    behind = [] if background is None else background.to_parts(model.spec, frames, strict=strict, owner=owner)
-    fraction = domain_of(model.spec).season(frames)
-    if any(p.subgrid is not None for p in parts):
-        from xslams.inference.arrays import variogram_arrays
+) -> tuple[list[AuditedLikelihood], list[observations.Expectation]]:
+    """Build likelihoods and apply the quality control that needs the model.
 
-        variogram = variogram_arrays(model, fraction)
-        parts = [observations.subgrid(p, variogram) for p in parts]
-    if not report and all(p.background_check is None for p in parts):
-        return [*(observations.reduced(p) for p in parts), *behind], []
+    Parameters
+    ----------
+    model
+        Trained model.
+    sources, background
+        What a window sees of observations and background.
+    frames
+        Times of its frames.
+    strict
+        Whether to raise and warn about observations of which nothing is left.
+    report
+        Whether expectations are wanted.
+
+    Returns
+    -------
+    tuple of list
+        Likelihood and audit of every variable of every source, those of the background last; and what is expected of
+        them, empty where no one wants to know.
+    """
+    parts = [part for source in sources for part in source.audited(strict=strict)]
+    given = [] if background is None else background.audited(strict=strict)
+    fraction = domain_of(model.spec).season(frames)
+    parts = _with_variability(model, parts, fraction)
+    if not report and all(part.likelihood.background_check is None for part in parts):
+        return [*map(observations.reduced, parts), *given], []
     from xslams.inference.arrays import climatology_arrays, observe_arrays
 
     climatology = climatology_arrays(model, fraction)
-    mean, std = observations.first_guess(*climatology, behind)
-    seen = [(mean, std) if p.function is None else observe_arrays(model, p.function, mean, std) for p in parts]
-    checked = []
-    for part, fields in zip(parts, seen, strict=True):
-        left = observations.background_check(part, observations.innovations(part, *fields))
-        if strict and part.values.size and not left.values.size:
-            observations.warn(
-                f"Source {part.name!r}: all {part.values.size} values are further than {part.background_check:g} "
-                "standard deviations from the first guess and are rejected. Check units and levels, or raise "
-                "background_check=."
-            )
-        # Only now: a mean over good and bad values is no better than a bad one.
-        checked.append(observations.reduced(left))
-    guesses = [observations.innovations(p, *fields) for p, fields in zip(checked, seen, strict=True)]
+    guess = observations.first_guess(*climatology, [part.likelihood for part in given])
+    seen = [
+        guess if part.likelihood.function is None else observe_arrays(model, part.likelihood.function, *guess)
+        for part in parts
+    ]
+    # Averages come after the check: a mean over good and bad values is no better than a bad one.
+    checked = [
+        observations.reduced(_checked(part, fields, strict=strict)) for part, fields in zip(parts, seen, strict=True)
+    ]
     # The background is judged by climatology alone.
-    return [*checked, *behind], [*guesses, *(observations.innovations(p, *climatology) for p in behind)]
+    judged = [*zip(checked, seen, strict=True), *((part, climatology) for part in given)]
+    return [part for part, _ in judged], [observations.expectation(part.likelihood, *by) for part, by in judged]
 
 
-def visible(
-    sources: Sequence[Observation],
-    time: xr.DataArray,
-    window: AnalysisWindow,
-    spec: Spec,
-    count: int,
-    *,
-    report: bool = False,
-) -> list[Observation]:
-    """Leave out of sources what only other windows see; a period in one piece sees all."""
-    # What no frame sees is counted by the first window, see `Observation._owned`: for a report it has to have it.
-    if count == 1 or (report and window.first == 0):
-        return list(sources)
-    frames = time.isel({time.dims[0]: slice(window.start, window.stop)})
-    return [observations.around(source, frames, spec.time_step) for source in sources]
+def _with_variability(
+    model: Model, parts: Sequence[AuditedLikelihood], fraction: FloatArray
+) -> list[AuditedLikelihood]:
+    """Derive representativeness errors from the variability of the model, where they are to be."""
+    if all(part.likelihood.errors.subgrid is None for part in parts):
+        return list(parts)
+    from xslams.inference.arrays import variogram_arrays
+
+    variogram = variogram_arrays(model, fraction)
+    return [part._replace(likelihood=observations.with_variability(part.likelihood, variogram)) for part in parts]
 
 
-def _embed(source: SourceArrays, before: int, after: int, frames: int) -> SourceArrays:
-    """Let an operator on some frames act on a trajectory with more of them."""
-    if not before + after:
-        return source
-    operator = source.operator
-    size = operator.shape[1] // frames
-    shape = operator.shape[0], operator.shape[1] + (before + after) * size
-    indices = operator.indices.astype(np.int64) + before * size
-    return replace(source, operator=type(operator)((operator.data, indices, operator.indptr), shape=shape))
+def _checked(part: AuditedLikelihood, fields: tuple[FloatArray, FloatArray], *, strict: bool) -> AuditedLikelihood:
+    """Reject values that are too far from the first guess."""
+    source = part.likelihood
+    left = observations.background_check(part, observations.expectation(source, *fields))
+    if strict and source.size and not left.likelihood.size:
+        warn(
+            f"Source {source.name!r}: all {source.size} values are further than {source.background_check:g} standard "
+            "deviations from the first guess and are rejected. Check units and levels, or raise background_check=."
+        )
+    return left

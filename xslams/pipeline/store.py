@@ -32,7 +32,7 @@ import numpy as np
 import xarray as xr
 
 from xslams.errors import ChunkError, OptionError, SlamsWarning, StoreError
-from xslams.labels import schema
+from xslams.labels.coordinates import coordinate
 from xslams.pipeline.report import STATISTICS, WINDOW_START
 
 if TYPE_CHECKING:
@@ -360,7 +360,7 @@ def _reported(
     """Rows of the report on observations by the region that holds the first time of their segment."""
     if STATISTICS not in analysis.coords or analysis[STATISTICS].chunks is None:
         return {}
-    name = schema.coordinate(analysis, "time")
+    name = coordinate(analysis, "time")
     time = None if name is None else analysis[name].dims[0]
     starts = analysis[WINDOW_START].values
     at = np.zeros(starts.size, int) if time is None else analysis.get_index(time).get_indexer(starts)

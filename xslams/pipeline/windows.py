@@ -8,12 +8,14 @@ not depend on chunks or workers. No window crosses a gap in the time axis.
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import xarray as xr
 
-from xslams.labels import schema
+from xslams.labels.calendar import hours
 from xslams.spec import Spec
 from xslams.typing import FloatArray
 
@@ -21,6 +23,8 @@ __all__ = ["CORE", "AnalysisWindow", "analysis_windows", "contiguous", "cut"]
 
 #: Frames in the core of an analysis window.
 CORE = 30
+# Of a small system a frame costs little, and what is far away in time matters.
+_SMALL, _LONG_CORE, _LONG_OVERLAP = 1024, 256, 32
 # A rest shorter than this joins the window before it: a trajectory of a few frames costs nearly as much as a full one.
 _REST = 10
 
@@ -71,7 +75,7 @@ def analysis_windows(frames: int, overlap: int, core: int | None = None) -> list
     return [AnalysisWindow(max(a - overlap, 0), min(b + overlap, frames), a, b) for a, b in cores]
 
 
-def cut(time: xr.DataArray, spec: Spec, overlap: int) -> list[AnalysisWindow]:
+def cut(time: xr.DataArray, spec: Spec, overlap: int | Literal["auto"] = "auto") -> list[AnalysisWindow]:
     """Analysis windows of each stretch between gaps; a trajectory does not cross one.
 
     Parameters
@@ -81,12 +85,17 @@ def cut(time: xr.DataArray, spec: Spec, overlap: int) -> list[AnalysisWindow]:
     spec
         Specification of the model, which gives the time step.
     overlap
-        Frames to add on either side of a window.
+        Frames to add on either side of a window; "auto" is one window of the score network less one, and more for a
+        small system, whose analysis windows are longer too.
     """
+    small = spec.flat and math.prod(spec.frame_shape) <= _SMALL
+    core = _LONG_CORE if small else CORE
+    if overlap == "auto":
+        overlap = _LONG_OVERLAP if small else spec.window - 1
     return [
         AnalysisWindow(w.start + run.start, w.stop + run.start, w.first + run.start, w.last + run.start)
-        for run in contiguous(schema.hours(time), spec.time_step)
-        for w in analysis_windows(run.stop - run.start, overlap)
+        for run in contiguous(hours(time), spec.time_step)
+        for w in analysis_windows(run.stop - run.start, overlap, core)
     ]
 
 

@@ -12,7 +12,7 @@ import xarray as xr
 
 from xslams import scores
 from xslams.errors import DimensionError, VariableError
-from xslams.labels import schema
+from xslams.labels.coordinates import coordinate
 from xslams.registries import Registry
 from xslams.scores.dimensions import MEMBER
 
@@ -219,7 +219,7 @@ def _pick(fields: xr.Dataset | xr.DataArray, variable: Hashable | None, what: st
 # ---------------------------------------------------------------------------------------------------------------------
 def time_of(field: xr.DataArray) -> Hashable | None:
     """Name of the time coordinate: dates, or the numbers of a small system."""
-    return schema.coordinate(field, "time") or ("time" if "time" in field.coords else None)
+    return coordinate(field, "time") or ("time" if "time" in field.coords else None)
 
 
 def at_time(field: xr.DataArray, time: Any) -> xr.DataArray:
@@ -235,7 +235,7 @@ def at_time(field: xr.DataArray, time: Any) -> xr.DataArray:
 
 def at_level(field: xr.DataArray, level: float | None) -> xr.DataArray:
     """Select the level nearest to a value, by default the first; a field without levels stays as it is."""
-    name = schema.coordinate(field, "level")
+    name = coordinate(field, "level")
     if name is None or name not in field.dims:
         return field
     values = field[name].values

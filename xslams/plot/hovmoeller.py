@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xslams.errors import DimensionError
-from xslams.labels import schema
+from xslams.labels.coordinates import coordinate
 from xslams.plot import observed
 from xslams.plot.base import (
     Panel,
@@ -151,4 +151,4 @@ def _label(sites: xr.DataArray, value: float) -> str:
 
 def _is_circle(sites: xr.DataArray) -> bool:
     """Whether places are longitudes."""
-    return sites.name == schema.coordinate(sites, "lon")
+    return sites.name == coordinate(sites, "lon")

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xslams.errors import DimensionError
-from xslams.labels import schema
+from xslams.labels.coordinates import coordinate
 from xslams.plot import observed
 from xslams.plot.base import (
     Panel,
@@ -78,7 +78,7 @@ def maps(request: Request) -> Figure:
 def _select(field: xr.DataArray, time: Any, level: float | None) -> tuple[xr.DataArray, dict[str, Any]]:
     """One time and level of a field, loaded, and the labels of what was selected."""
     where: dict[str, Any] = {}
-    when, height = time_of(field), schema.coordinate(field, "level")
+    when, height = time_of(field), coordinate(field, "level")
     if when in field.dims:
         field = at_time(field, time)
         where["time"] = field[when].values
@@ -110,7 +110,7 @@ def _observed(
 
 
 def _observed_panel(source: str, field: xr.DataArray, drawn: Panel, where: dict[str, Any]) -> Panel:
-    height = schema.coordinate(field, "level")
+    height = coordinate(field, "level")
     label = f" at {_label(field[height])}" if height is not None and field[height].ndim == 0 else ""
     title = f"Observed by {source}: {field.name}{label} ({int(field.notnull().sum())} values)"
     # What is drawn is compared with its observations on the same scale.

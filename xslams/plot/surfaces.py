@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import xarray as xr
 
-from xslams.labels import schema
+from xslams.labels.coordinates import coordinate
 from xslams.plot.base import east
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Globe:
 
     def coordinates(self, field: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray] | None:
         """Latitude and longitude by CF conventions."""
-        lat, lon = (schema.coordinate(field, axis) for axis in ("lat", "lon"))
+        lat, lon = (coordinate(field, axis) for axis in ("lat", "lon"))
         return None if lat is None or lon is None else (field[lat], field[lon])
 
     def aspect(self, vertical: xr.DataArray) -> float:

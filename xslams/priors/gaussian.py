@@ -25,11 +25,11 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["GaussianPrior", "TrajectoryGaussian"]
+__all__ = ["StationaryGaussian", "TrajectoryGaussian"]
 
 
-class GaussianPrior(nn.Module):
-    """Modes and lag autocovariances of single latent frames.
+class StationaryGaussian(nn.Module):
+    """Stationary Gaussian process of latent frames: their modes, and the lag autocovariances of these.
 
     Parameters
     ----------
@@ -166,38 +166,38 @@ class GaussianPrior(nn.Module):
         return v @ (1.5 * eye - 0.5 * gram)
 
     def quantized(self) -> Tensor:
-        """Modes in eight bits, each scaled by its largest element; `basis` restores what that loses."""
+        """Modes in eight bits, each scaled by its largest element; `basis` undoes the scaling."""
         largest = self.modes.abs().amax((1, 3), keepdim=True).clamp(min=1e-12)
         return torch.round(self.modes / largest * 127).to(torch.int8)
 
 
 class TrajectoryGaussian:
-    """Gaussian prior over ``L`` frames, in the coordinates where its covariance is diagonal.
+    """Distribution of ``L`` frames of the process, in the coordinates where its covariance is diagonal.
 
     Parameters
     ----------
-    prior
+    process
         Modes and autocovariances.
     length
         Number of frames ``L``.
     """
 
-    def __init__(self, prior: GaussianPrior, length: int) -> None:
-        self.prior = prior
+    def __init__(self, process: StationaryGaussian, length: int) -> None:
+        self.process = process
         self.length = length
-        self.basis = prior.basis()
-        c = prior.autocov.double()
-        cov = torch.view_as_complex(c.contiguous()) if prior.periodic else c[..., 0]
+        self.basis = process.basis()
+        c = process.autocov.double()
+        cov = torch.view_as_complex(c.contiguous()) if process.periodic else c[..., 0]
         lagged = _extend(cov, length)
         index = torch.arange(length, device=c.device)
         lag = index[:, None] - index[None, :]
         matrix = lagged[lag.abs()].permute(2, 3, 0, 1)  # (blocks, modes, L, L)
-        if prior.periodic:
+        if process.periodic:
             matrix = torch.where(lag >= 0, matrix, matrix.conj())
         values, vectors = torch.linalg.eigh(matrix)
         self.values = values.clamp(min=1e-6).float()
         self.vectors = vectors.to(self.basis.dtype)
-        variance, rho = prior.rest.double()
+        variance, rho = process.rest.double()
         rest = variance[:, None, None] * rho[:, None, None] ** lag.abs()
         values, vectors = torch.linalg.eigh(rest)
         self.rest_values = values.clamp(min=1e-6).float()
@@ -213,7 +213,7 @@ class TrajectoryGaussian:
         z
             Trajectories, shape ``(B, L, z, z_lat, z_lon)``.
         """
-        f = self.prior.to_blocks(z)  # (m, B, L, n)
+        f = self.process.to_blocks(z)  # (m, B, L, n)
         blocks, batch, length, size = f.shape
         flat = f.reshape(blocks, batch * length, size)
         amplitude = flat @ self.basis.conj()
@@ -227,7 +227,7 @@ class TrajectoryGaussian:
             rest = function(self.rest_values[..., None])[..., None] * rest
             rest = torch.einsum("mts,msbn->mtbn", self.rest_vectors, rest)
             filtered = filtered + rest.permute(0, 2, 1, 3).reshape(blocks, batch * length, size)
-        return self.prior.from_blocks(filtered.reshape(blocks, batch, length, size))
+        return self.process.from_blocks(filtered.reshape(blocks, batch, length, size))
 
     def mean(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Wiener filter: the expected trajectory given ``x_t = alpha z + sigma noise``."""
@@ -239,20 +239,20 @@ class TrajectoryGaussian:
 
     def mean_variance(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return the posterior variance given ``x_t``, averaged over all elements; shape of `sigma`."""
-        prior = self.prior
+        process = self.process
         modes = self.values.shape[1]
         # Waves between the mean and Nyquist stand for two real coefficients.
-        weight = torch.ones(prior.blocks, device=self.values.device)
-        if prior.periodic:
+        weight = torch.ones(process.blocks, device=self.values.device)
+        if process.periodic:
             weight[1:] = 2.0
-            if prior.latent_shape[2] % 2 == 0:
+            if process.latent_shape[2] % 2 == 0:
                 weight[-1] = 1.0
         a2, s2 = (alpha**2)[..., None, None, None], (sigma**2)[..., None, None, None]
         post = self.values * s2 / (a2 * self.values + s2)
         rest = self.rest_values * s2[..., 0] / (a2[..., 0] * self.rest_values + s2[..., 0])
         total = (weight[:, None, None] * post).sum((-1, -2, -3))
-        total = total + (prior.size - modes) * (weight[:, None] * rest).sum((-1, -2))
-        channels, lat, lon = prior.latent_shape
+        total = total + (process.size - modes) * (weight[:, None] * rest).sum((-1, -2))
+        channels, lat, lon = process.latent_shape
         return total / (channels * lat * lon * self.length)
 
 

@@ -15,21 +15,21 @@ from xslams.networks.layers import Periodic
 from xslams.networks.normalization import Normalization
 from xslams.networks.unet import ScoreNetwork
 from xslams.priors.base import PRIORS, Prior
-from xslams.priors.denoiser import TrajectoryDenoiser
 from xslams.priors.fields import AffineFields
-from xslams.priors.gaussian import GaussianPrior
+from xslams.priors.gaussian import StationaryGaussian
+from xslams.priors.latent_denoiser import TrajectoryDenoiser
 
 if TYPE_CHECKING:
     from xslams.spec import Spec
 
-__all__ = ["CALIBRATION_LEVELS", "Networks"]
+__all__ = ["CALIBRATION_LEVELS", "LatentPrior"]
 
 # Noise levels, relative to the signal, at which the calibration of a model is measured.
 CALIBRATION_LEVELS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 100.0)
 
 
 @PRIORS.register("latent")
-class Networks(nn.Module, Prior):
+class LatentPrior(nn.Module, Prior):
     """Normalisation, autoencoder, Gaussian prior and score network of one model.
 
     Parameters
@@ -50,7 +50,7 @@ class Networks(nn.Module, Prior):
             spec.frame_shape, sizes.latent_channels, sizes.patch, periodic=periodic, hidden=sizes.hidden
         )
         latent_shape = self.autoencoder.latent_shape
-        self.gaussian = GaussianPrior(latent_shape, periodic=spec.periodic, modes=sizes.modes, lags=sizes.lags)
+        self.gaussian = StationaryGaussian(latent_shape, periodic=spec.periodic, modes=sizes.modes, lags=sizes.lags)
         # Posterior variance of the corrected denoiser over that of the Gaussian prior, at these logarithms of noise.
         self.register_buffer("calibration", torch.ones(len(CALIBRATION_LEVELS)))
         self.score: ScoreNetwork | None = None
@@ -91,7 +91,7 @@ class Networks(nn.Module, Prior):
         """Return the map from latents to physical fields."""
         return AffineFields(self.autoencoder, self.normalization, season)
 
-    def accelerated(self, precision: str, *, compiled: bool) -> Networks:
+    def accelerated(self, precision: str, *, compiled: bool) -> LatentPrior:
         """Return the prior with a faster score network, at the price of other rounding."""
         fast = copy.copy(self)
         # Modules are kept in a dictionary that a shallow copy would share.

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import xslams.priors.latent
-import xslams.priors.system_networks  # noqa: F401  both register their kinds
+import xslams.priors.markov  # noqa: F401  both register their kinds
 from xslams.errors import ModelError
 from xslams.priors.base import build_prior
 

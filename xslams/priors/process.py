@@ -28,19 +28,19 @@ class Linearized(NamedTuple):
     ----------
     jacobian
         Of every step, shape ``(B, L - 1, n, n)``.
-    wrong
-        What the steps leave of the next frame, in units of the noise's variance, shape ``(B, L - 1, n)``.
+    residual
+        Difference of the next frame from the step, over the variance of the noise, shape ``(B, L - 1, n)``.
     cost
         Twice the negative log-density of the trajectories, without constants, shape ``(B,)``.
     """
 
     jacobian: Tensor
-    wrong: Tensor
+    residual: Tensor
     cost: Tensor
 
-    def where(self, better: Tensor, there: Linearized) -> Linearized:
-        """Take the trajectories of another place where that is better, shape ``(B,)``."""
-        pairs = zip(self, there, strict=True)
+    def where(self, better: Tensor, candidate: Linearized) -> Linearized:
+        """Take the candidate for those trajectories that it is better for, shape ``(B,)``."""
+        pairs = zip(self, candidate, strict=True)
         return Linearized(*(torch.where(better.view(-1, *[1] * (a.ndim - 1)), b, a) for a, b in pairs))
 
 
@@ -61,9 +61,9 @@ class Process:
     def linearize(self, x: Tensor) -> Linearized:
         """Linearise about trajectories ``(B, L, n)``."""
         value, jacobian = (a.double() for a in self.transition.linearize(x[:, :-1].to(self.transition.noise)))
-        wrong = (x[:, 1:] - value) / self.noise
-        cost = (wrong.square() * self.noise).sum((1, 2)) + ((x[:, 0] @ self.start) * x[:, 0]).sum(1)
-        return Linearized(jacobian, wrong, cost)
+        residual = (x[:, 1:] - value) / self.noise
+        cost = (residual.square() * self.noise).sum((1, 2)) + ((x[:, 0] @ self.start) * x[:, 0]).sum(1)
+        return Linearized(jacobian, residual, cost)
 
     def system(self, x: Tensor, about: Linearized) -> tuple[Tensor, Tensor, Tensor]:
         """Return the blocks on the diagonal and below it, and half the slope downhill, shape ``(B, L, n)``."""
@@ -74,8 +74,8 @@ class Process:
         diagonal[:, 1:] += torch.diag(1 / self.noise)
         downhill = torch.zeros_like(x)
         downhill[:, 0] -= x[:, 0] @ self.start
-        downhill[:, :-1] += (about.jacobian.mT @ about.wrong[..., None]).squeeze(-1)
-        downhill[:, 1:] -= about.wrong
+        downhill[:, :-1] += (about.jacobian.mT @ about.residual[..., None]).squeeze(-1)
+        downhill[:, 1:] -= about.residual
         return diagonal, -weighted, downhill
 
 
@@ -120,13 +120,13 @@ def gauss_newton(
         tried = x + matrix.solve(downhill)
         if n + 1 == steps and not checked:
             return tried.to(guess), matrix
-        there = process.linearize(tried)
-        cost_there = there.cost + misfit(tried)
+        candidate = process.linearize(tried)
+        candidate_cost = candidate.cost + misfit(tried)
         # A step that does not lead downhill is not taken: the guess was in another valley.
-        better = cost_there < cost
+        better = candidate_cost < cost
         x = torch.where(better[:, None, None], tried, x)
         if n + 1 < steps:
-            about = about.where(better, there)
-            cost = torch.where(better, cost_there, cost)
+            about = about.where(better, candidate)
+            cost = torch.where(better, candidate_cost, cost)
             matrix, downhill = system(x, about)
     return x.to(guess), matrix

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from xslams.errors import ChunkError
-from xslams.labels import schema
+from xslams.labels.coordinates import coordinate
 
 __all__ = ["MEMBER", "area_weights", "average", "averaged", "is_time", "require_one_chunk", "space"]
 
@@ -28,7 +28,7 @@ def area_weights(field: xr.DataArray | xr.Dataset) -> xr.DataArray:
     DataArray
         Non-negative weights along latitude.
     """
-    lat = schema.coordinate(field, "lat")
+    lat = coordinate(field, "lat")
     if lat is None:
         return xr.DataArray(1.0)
     weights: xr.DataArray = np.cos(np.deg2rad(field.coords[lat].astype(float)))  # type: ignore[assignment]
@@ -51,7 +51,7 @@ def space(field: xr.DataArray) -> list[Hashable]:
     """Horizontal dimensions: those of latitude and longitude, and the axes X and Y of fields on a plane."""
     found: list[Hashable] = []
     for axis in ("lat", "lon"):
-        name = schema.coordinate(field, axis)
+        name = coordinate(field, axis)
         if name is not None:
             found += [d for d in field.coords[name].dims if d not in found]
         elif axis in field.dims:

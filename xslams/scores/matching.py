@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from xslams.errors import CoverageError, DimensionError, GridError, VariableError
-from xslams.labels import schema
+from xslams.labels.coordinates import coordinate, match_axis
 from xslams.scores.dimensions import MEMBER, is_time
 
 __all__ = ["match", "pairs"]
@@ -85,9 +85,9 @@ def _reorder(analysis: xr.DataArray, truth: xr.DataArray, dim: Hashable) -> xr.D
     ours, theirs = analysis.indexes.get(dim), truth.indexes.get(dim)
     if ours is None or theirs is None or ours.equals(theirs):
         return truth
-    period = 360.0 if dim == schema.coordinate(truth, "lon") else None
+    period = 360.0 if dim == coordinate(truth, "lon") else None
     # Another order of latitudes and another convention of longitudes are put right; nothing else is.
-    order = schema.match_axis(np.asarray(theirs, float), np.asarray(ours, float), period=period)
+    order = match_axis(np.asarray(theirs, float), np.asarray(ours, float), period=period)
     if order is None or ours.size != theirs.size:
         msg = (
             f"{dim!r} differs: the analysis has {ours.size} values from {ours[0]:g} to {ours[-1]:g}, the truth "

@@ -10,7 +10,7 @@ from xslams.priors.latent import CALIBRATION_LEVELS
 from xslams.training.score import noisy_windows
 
 if TYPE_CHECKING:
-    from xslams.priors.latent import Networks
+    from xslams.priors.latent import LatentPrior
     from xslams.training.windows import Windows
 
 __all__ = ["calibrate"]
@@ -20,7 +20,7 @@ _COUNT = 48
 
 
 @torch.no_grad()
-def calibrate(networks: Networks, windows: Windows, trust: float) -> None:
+def calibrate(networks: LatentPrior, windows: Windows, trust: float) -> None:
     """Measure how good the score network is on frames that it has not seen: damp it, and set the variance ratio.
 
     A network trained on a few years recognises them, and is too sure of itself in others: its correction is damped by
@@ -31,7 +31,7 @@ def calibrate(networks: Networks, windows: Windows, trust: float) -> None:
     Parameters
     ----------
     networks
-        Networks of a model, all trained.
+        Prior of a model, all of it trained.
     windows
         Windows of latent frames that the score network was not trained on.
     trust

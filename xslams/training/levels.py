@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from xslams.priors.markov import steps_at
+from xslams.priors.markov_denoiser import steps_at
 from xslams.priors.process import gauss_newton
 
 if TYPE_CHECKING:
-    from xslams.priors.system_networks import SystemNetworks
+    from xslams.priors.markov import MarkovPrior
 
 __all__ = ["measure_levels"]
 
@@ -22,7 +22,7 @@ _TOLERANCE = 1.02
 
 
 @torch.no_grad()
-def measure_levels(networks: SystemNetworks, data: Tensor) -> None:
+def measure_levels(networks: MarkovPrior, data: Tensor) -> None:
     """Find up to which noise levels a Gauss-Newton step improves on the filters, and serves without them.
 
     Parameters

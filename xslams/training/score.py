@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from xslams.networks.unet import ScoreNetwork
     from xslams.options import TrainingOptions
     from xslams.priors.gaussian import TrajectoryGaussian
-    from xslams.priors.latent import Networks
+    from xslams.priors.latent import LatentPrior
     from xslams.training.windows import Windows
 
 __all__ = ["fit_score", "noisy_windows"]
 
 
-def fit_score(networks: Networks, windows: Windows, options: TrainingOptions, *, progress: bool) -> None:
+def fit_score(networks: LatentPrior, windows: Windows, options: TrainingOptions, *, progress: bool) -> None:
     """Train the score network in place, and leave it with the moving average of its weights.
 
     Parameters
     ----------
     networks
-        Networks of a model, all trained but the score network.
+        Prior of a model, all of it trained but the score network.
     windows
         Windows of latent frames to train on.
     options

@@ -12,7 +12,7 @@ from xslams.errors import ModelError, OptionError
 from xslams.model import Model
 from xslams.networks.architecture import LatentArchitecture
 from xslams.options import TrainingOptions
-from xslams.priors.latent import Networks
+from xslams.priors.latent import LatentPrior
 from xslams.training.autoencoder import encode_runs, fit_autoencoder
 from xslams.training.calibration import calibrate
 from xslams.training.score import fit_score
@@ -76,7 +76,7 @@ def fit_arrays(
     # The caller's random state is not ours to change.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        networks = Networks(spec).to(device)
+        networks = LatentPrior(spec).to(device)
         seasons = [_tensor(season, device) for _, season in runs]
         latents = _fit_latent_space(networks, spec, [f for f, _ in runs], seasons, options, progress=progress)
         _fit_gaussian(networks, spec, latents, options)
@@ -129,7 +129,7 @@ def _architecture(spec: Spec, options: TrainingOptions) -> LatentArchitecture:
 
 
 def _fit_latent_space(
-    networks: Networks,
+    networks: LatentPrior,
     spec: Spec,
     runs: Sequence[FloatArray],
     seasons: list[Tensor],
@@ -146,7 +146,7 @@ def _fit_latent_space(
     return encode_runs(networks.autoencoder, frames)
 
 
-def _fit_gaussian(networks: Networks, spec: Spec, latents: list[Tensor], options: TrainingOptions) -> None:
+def _fit_gaussian(networks: LatentPrior, spec: Spec, latents: list[Tensor], options: TrainingOptions) -> None:
     taper = None
     if options.localization is not None and not spec.periodic:
         taper = taper_of(networks.autoencoder, spec, options.localization).to(latents[0].device)

@@ -11,7 +11,7 @@ from xslams.errors import DimensionError, OptionError
 from xslams.model import Model
 from xslams.networks.architecture import MarkovArchitecture
 from xslams.options import SystemTrainingOptions
-from xslams.priors.system_networks import SystemNetworks
+from xslams.priors.markov import MarkovPrior
 from xslams.training.levels import measure_levels
 from xslams.training.trajectories import fit_trajectories
 from xslams.training.transition import fit_transition
@@ -75,7 +75,7 @@ def fit_system(
     # The caller's random state is not ours to change.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        networks = SystemNetworks(spec)
+        networks = MarkovPrior(spec)
         networks.mean.copy_(torch.as_tensor(mean).reshape(-1, 1, 1))
         networks.std.copy_(torch.as_tensor(std).reshape(-1, 1, 1))
         z = _standardized(networks, states)
@@ -85,7 +85,7 @@ def fit_system(
     return Model(spec, prior=networks.eval().requires_grad_(requires_grad=False))
 
 
-def _standardized(networks: SystemNetworks, states: FloatArray) -> Tensor:
+def _standardized(networks: MarkovPrior, states: FloatArray) -> Tensor:
     """Trajectories of unit variance, shape ``(trajectory, time, channel, site)``."""
     return networks.standardize(torch.as_tensor(states, dtype=torch.float32)).flatten(3)
 

@@ -1,4 +1,4 @@
-r"""Conservative weights: the area that source and target cells share.
+r"""Areas that cells of two rectilinear grids share.
 
 Meridians are great circles, parallels are not. By default the edges of a cell along a parallel are great circles
 between its corners, as they are in ESMF: the arc between two corners at latitude :math:`\varphi` and longitudes
@@ -21,25 +21,17 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from xslams.geometry import lat_intervals, lon_intervals
-from xslams.labels.coordinates import Grid
+from xslams.geometry import Grid
 from xslams.typing import Edges, FloatArray
 
-__all__ = ["is_wide", "normalised", "rectilinear_areas", "rectilinear_overlaps"]
+__all__ = ["rectilinear_areas", "rectilinear_overlaps"]
 
-# A target cell of which less is covered is outside: its mean is not that of what lies within.
-_MIN_COVER = 0.5 - 1e-9
 # Areas that are smaller than this share of a cell are rounding at edges that touch.
 _NOISE = 1e-11
 # Pairs of cells that are treated at once; twenty arrays of this size are in use at a time.
 _BLOCK = 400_000
 
 _Indices = npt.NDArray[np.intp]
-
-
-def is_wide(grid: Grid) -> bool:
-    """Whether a cell spans half a circle or more, so that no great circle joins its corners along its parallel."""
-    return bool(np.ptp(lon_intervals(grid), axis=1).max() >= 180.0 - 1e-6)
 
 
 def rectilinear_areas(grid: Grid, edges: Edges = "great_circle") -> FloatArray:
@@ -64,7 +56,7 @@ def rectilinear_areas(grid: Grid, edges: Edges = "great_circle") -> FloatArray:
     >>> float(rectilinear_areas(grid).sum() / np.pi)
     4.0
     """
-    rows, columns = np.deg2rad(lat_intervals(grid)), np.deg2rad(lon_intervals(grid))
+    rows, columns = np.deg2rad(grid.lat_intervals), np.deg2rad(grid.lon_intervals)
     width = np.diff(columns, axis=1)[:, 0]
     if edges == "parallel":
         return np.outer(_sine_difference(rows), width)
@@ -183,51 +175,18 @@ def rectilinear_overlaps(source: Grid, target: Grid, edges: Edges = "great_circl
     >>> bool(np.allclose(rectilinear_overlaps(grid, grid).toarray(), np.pi / 2 * np.eye(8)))
     True
     """
-    rows = [np.deg2rad(lat_intervals(g)) for g in (source, target)]
-    columns = [lon_intervals(g) for g in (source, target)]
-    tj, sj, turn, overlap = _column_pairs(*columns)
-    width = overlap[:, 1] - overlap[:, 0]
-    halves = [np.deg2rad(0.5 * np.ptp(c, axis=1)) for c in columns]
-    # Great circles rise towards the poles between the corners.
-    reach = []
-    for row, half in zip(rows, halves, strict=True):
-        bulge = np.arctan2(np.sin(row), np.cos(row) * np.cos(half.max())) if edges == "great_circle" else row
-        reach.append(np.stack([np.minimum(row[:, 0], bulge[:, 0]), np.maximum(row[:, 1], bulge[:, 1])], axis=1))
-    low = np.maximum(reach[0][None, :, 0], reach[1][:, None, 0])
-    ti, si = np.nonzero(np.minimum(reach[0][None, :, 1], reach[1][:, None, 1]) - low > 1e-11)
-    shape = (len(rows[1]) * len(columns[1]), len(rows[0]) * len(columns[0]))
+    pairs = _Pairs(source, target)
+    shape = (target.size, source.size)
     integer = np.int32 if max(shape) < 2**31 else np.int64
-    sines = [_sine_difference(r) for r in rows]
+    ti, si = _rows_that_meet(pairs, edges)
     parts: list[tuple[npt.NDArray[Any], npt.NDArray[Any], FloatArray]] = []
-    size = max(1, _BLOCK // max(1, len(tj)))
+    size = max(1, _BLOCK // max(1, len(pairs.target)))
     for start in range(0, len(ti), size):
         i, k = si[start : start + size], ti[start : start + size]
-        if edges == "parallel":
-            shared = np.clip(
-                np.stack([np.maximum(rows[0][i, 0], rows[1][k, 0]), np.minimum(rows[0][i, 1], rows[1][k, 1])], axis=1),
-                -0.5 * np.pi,
-                0.5 * np.pi,
-            )
-            area = np.outer(np.where(shared[:, 1] > shared[:, 0], _sine_difference(shared), 0.0), width)
-        else:
-            sign = np.where(rows[0][i].sum(axis=1) + rows[1][k].sum(axis=1) >= 0, 1.0, -1.0)
-            u, v = overlap[:, 0], overlap[:, 1]
-            middles = (
-                np.deg2rad(columns[0].mean(axis=1)[sj] + 360.0 * turn),
-                np.deg2rad(columns[1].mean(axis=1)[tj]),
-            )
-            ours = [_Arcs(e, halves[0][sj], u, v, middles[0]) for e in _ordered(rows[0][i], sign)]
-            theirs = [_Arcs(e, halves[1][tj], u, v, middles[1]) for e in _ordered(rows[1][k], sign)]
-            area = (
-                _northern(ours[0], theirs[0], u, v)
-                - _northern(ours[0], theirs[1], u, v)
-                - _northern(ours[1], theirs[0], u, v)
-                + _northern(ours[1], theirs[1], u, v)
-            )
-        smaller = np.minimum(sines[0][i], sines[1][k])[:, None] * width
-        keep = area > _NOISE * smaller
-        row = (k[:, None] * integer(len(columns[1])) + tj).astype(integer)
-        column = (i[:, None] * integer(len(columns[0])) + sj).astype(integer)
+        area = _between_parallels(pairs, i, k) if edges == "parallel" else _between_arcs(pairs, i, k)
+        keep = area > _NOISE * np.minimum(pairs.sines[0][i], pairs.sines[1][k])[:, None] * pairs.width
+        row = (k[:, None] * integer(target.shape[1]) + pairs.target).astype(integer)
+        column = (i[:, None] * integer(source.shape[1]) + pairs.source).astype(integer)
         parts.append((row[keep], column[keep], area[keep]))
     if not parts:
         return sp.csr_array(shape)
@@ -236,26 +195,72 @@ def rectilinear_overlaps(source: Grid, target: Grid, edges: Edges = "great_circl
     return sp.csr_array(sp.coo_array((area, (row, column)), shape=shape))
 
 
-def normalised(shared: sp.csr_array, areas: FloatArray) -> sp.csr_array:
-    """Weights from shared areas: shares of what is covered of each target cell.
+class _Pairs:
+    """Columns of a source and a target grid that overlap, and the rows of both.
 
-    Parameters
+    Attributes
     ----------
-    shared
-        Shared areas, shape (target, source).
-    areas
-        Areas of the target cells, shape (target,).
-
-    Returns
-    -------
-    scipy.sparse.csr_array
-        Rows sum to one, or are empty where less than half of the target cell is covered.
+    rows
+        Edges of rows of source and target in radians, shapes (lat, 2).
+    sines
+        Differences of the sines of these edges.
+    source, target
+        Columns that overlap, shape (pairs,).
+    halves
+        Half widths of all columns of source and target in radians.
+    middles
+        Middles of the columns of each pair in radians, of source and target.
+    low, high, width
+        Ends and lengths of the overlaps in radians, shape (pairs,).
     """
-    total = np.asarray(shared.sum(axis=1)).ravel()
-    inside = total >= _MIN_COVER * areas
-    factor = np.divide(1.0, total, out=np.zeros_like(total), where=inside & (total > 0))
-    weights = sp.csr_array(
-        (shared.data * np.repeat(factor, np.diff(shared.indptr)), shared.indices, shared.indptr), shape=shared.shape
+
+    def __init__(self, source: Grid, target: Grid) -> None:
+        columns = [g.lon_intervals for g in (source, target)]
+        self.rows = [np.deg2rad(g.lat_intervals) for g in (source, target)]
+        self.sines = [_sine_difference(r) for r in self.rows]
+        self.target, self.source, turn, overlap = _column_pairs(*columns)
+        self.low, self.high = overlap[:, 0], overlap[:, 1]
+        self.width = self.high - self.low
+        self.halves = [np.deg2rad(0.5 * np.ptp(c, axis=1)) for c in columns]
+        self.middles = (
+            np.deg2rad(columns[0].mean(axis=1)[self.source] + 360.0 * turn),
+            np.deg2rad(columns[1].mean(axis=1)[self.target]),
+        )
+
+
+def _rows_that_meet(pairs: _Pairs, edges: Edges) -> tuple[_Indices, _Indices]:
+    """Rows of target and source that may share an area."""
+    reach = []
+    for row, half in zip(pairs.rows, pairs.halves, strict=True):
+        # Great circles rise towards the poles between the corners.
+        bulge = np.arctan2(np.sin(row), np.cos(row) * np.cos(half.max())) if edges == "great_circle" else row
+        reach.append(np.stack([np.minimum(row[:, 0], bulge[:, 0]), np.maximum(row[:, 1], bulge[:, 1])], axis=1))
+    low = np.maximum(reach[0][None, :, 0], reach[1][:, None, 0])
+    target, source = np.nonzero(np.minimum(reach[0][None, :, 1], reach[1][:, None, 1]) - low > 1e-11)
+    return target, source
+
+
+def _between_parallels(pairs: _Pairs, i: _Indices, k: _Indices) -> FloatArray:
+    """Areas that rows `i` of the source and `k` of the target share, shape (rows, pairs of columns)."""
+    ours, theirs = pairs.rows[0][i], pairs.rows[1][k]
+    shared = np.stack([np.maximum(ours[:, 0], theirs[:, 0]), np.minimum(ours[:, 1], theirs[:, 1])], axis=1)
+    shared = np.clip(shared, -0.5 * np.pi, 0.5 * np.pi)
+    return np.outer(np.where(shared[:, 1] > shared[:, 0], _sine_difference(shared), 0.0), pairs.width)
+
+
+def _between_arcs(pairs: _Pairs, i: _Indices, k: _Indices) -> FloatArray:
+    """Areas as `_between_parallels` has them, where great circles bound the cells."""
+    rows, u, v = (pairs.rows[0][i], pairs.rows[1][k]), pairs.low, pairs.high
+    sign = np.where(rows[0].sum(axis=1) + rows[1].sum(axis=1) >= 0, 1.0, -1.0)
+    ours, theirs = (
+        [_Arcs(edge, half[column], u, v, middle) for edge in _ordered(row, sign)]
+        for row, half, column, middle in zip(
+            rows, pairs.halves, (pairs.source, pairs.target), pairs.middles, strict=True
+        )
     )
-    weights.eliminate_zeros()
-    return weights
+    return (
+        _northern(ours[0], theirs[0], u, v)
+        - _northern(ours[0], theirs[1], u, v)
+        - _northern(ours[1], theirs[0], u, v)
+        + _northern(ours[1], theirs[1], u, v)
+    )

@@ -2,32 +2,86 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 import xarray as xr
 
 from xslams.errors import GridError, SlamsError
-from xslams.geometry import Curvilinear, Geometry, Points, around, lat_intervals, lon_intervals
-from xslams.labels.coordinates import Grid
+from xslams.geometry import Geometry, Grid
+from xslams.geometry.sphere import around
 from xslams.typing import Edges, FloatArray, Method
-from xslams.weights.curvilinear import corner_nodes
+from xslams.weights.base import check_method
+from xslams.weights.engines import ENGINES
 
-__all__ = ["Engine", "esmf_weights", "require_xesmf", "version"]
+__all__ = ["XESMF"]
 
-Engine = Literal["embedded", "xesmf"]
 _METHODS = {"bilinear": "bilinear", "conservative": "conservative", "nearest": "nearest_s2d"}
 
 
-def require_xesmf() -> None:
-    """Raise unless xESMF is installed.
+class XESMF:
+    """ESMF through xESMF."""
 
-    Raises
-    ------
-    SlamsError
-        If it is not.
-    """
+    @property
+    def version(self) -> str:
+        """Version of xESMF."""
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("xesmf")
+        except PackageNotFoundError:
+            return "unknown"
+
+    def check(self, source: Geometry, target: Geometry, method: Method, edges: Edges) -> None:
+        """Raise unless xESMF is installed and has weights of this method.
+
+        Raises
+        ------
+        SlamsError
+            If xESMF is not installed.
+        GridError
+            If edges are parallels, or the geometries are no places on the sphere.
+        """
+        check_method(source, target, method, edges)
+        if edges != "great_circle":
+            msg = f"ESMF joins corners by great circles; got edges={edges!r}. Use engine='embedded'."
+            raise GridError(msg)
+        if source.flat or method not in _METHODS:
+            what = f"method={method!r}" if method not in _METHODS else str(source)
+            msg = f"xESMF knows {', '.join(map(repr, _METHODS))} on the sphere; got {what}. Use engine='embedded'."
+            raise GridError(msg)
+        _require()
+
+    def weights(self, source: Geometry, target: Geometry, method: Method, edges: Edges) -> sp.csr_array:
+        """Weights of ESMF; rows of targets that it does not map are empty.
+
+        Raises
+        ------
+        SlamsError
+            If xESMF is not installed.
+        GridError
+            If it has no such weights, or cells leave gaps between them.
+        """
+        self.check(source, target, method, edges)
+        import xesmf
+
+        conservative = method == "conservative"
+        regridder = xesmf.Regridder(
+            _described(source, cells=conservative),
+            _described(target, cells=conservative),
+            _METHODS[method],
+            # ESMF closes the circle by itself where the cells have edges.
+            periodic=source.rectilinear is not None and source.rectilinear.periodic and not conservative,
+            locstream_in=not source.bounded,
+            locstream_out=not target.bounded,
+        )
+        return sp.csr_array(regridder.weights.data.to_scipy_sparse())
+
+
+ENGINES.register("xesmf")(XESMF())
+
+
+def _require() -> None:
     try:
         # netCDF4 first: where their libraries differ, importing it after ESMF's can crash.
         import netCDF4  # noqa: F401
@@ -43,76 +97,30 @@ def require_xesmf() -> None:
         raise SlamsError(msg) from e
 
 
-def version(engine: Engine) -> str:
-    """Version of the library behind an engine."""
-    if engine == "embedded":
-        return ""
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as installed
-
-    try:
-        return installed("xesmf")
-    except PackageNotFoundError:
-        return "unknown"
-
-
-def esmf_weights(source: Geometry, target: Geometry, method: Method, edges: Edges = "great_circle") -> sp.csr_array:
-    """Weights of ESMF.
-
-    Parameters
-    ----------
-    source, target, method, edges
-        As in `xslams.weights.grid_weights`; `edges` are great circles.
-
-    Returns
-    -------
-    scipy.sparse.csr_array
-        Shape (size of target, size of source). Rows of targets that ESMF does not map are empty.
-
-    Raises
-    ------
-    SlamsError
-        If xESMF is not installed.
-    GridError
-        If edges are parallels, or cells leave gaps between them.
-    """
-    if edges != "great_circle":
-        msg = f"ESMF joins corners by great circles; got edges={edges!r}. Use engine='embedded'."
-        raise GridError(msg)
-    require_xesmf()
-    import xesmf
-
-    conservative = method == "conservative"
-    regridder = xesmf.Regridder(
-        _described(source, cells=conservative),
-        _described(target, cells=conservative),
-        _METHODS[method],
-        # ESMF closes the circle by itself where the cells have edges.
-        periodic=isinstance(source, Grid) and source.periodic and not conservative,
-        locstream_in=isinstance(source, Points),
-        locstream_out=isinstance(target, Points),
-    )
-    return sp.csr_array(regridder.weights.data.to_scipy_sparse())
-
-
 def _described(geometry: Geometry, *, cells: bool) -> xr.Dataset:
     """Geometry under the names that xESMF looks for."""
-    if isinstance(geometry, Points):
-        return xr.Dataset(coords={"lat": ("point", geometry.lat.ravel()), "lon": ("point", geometry.lon.ravel())})
-    if isinstance(geometry, Grid):
-        ds = xr.Dataset(coords={"lat": ("lat", geometry.lat), "lon": ("lon", geometry.lon)})
+    if geometry.rectilinear is not None:
+        return _described_grid(geometry.rectilinear, cells=cells)
+    lat, lon = geometry.centres()
+    if not geometry.bounded:
         if cells:
-            lat_b, lon_b = (
-                _chain(pairs, axis)
-                for pairs, axis in ((lat_intervals(geometry), geometry.lat), (lon_intervals(geometry), geometry.lon))
-            )
-            ds = ds.assign_coords(lat_b=("lat_b", lat_b), lon_b=("lon_b", lon_b))
-        return ds
-    ds = xr.Dataset(coords={"lat": (("y", "x"), geometry.lat), "lon": (("y", "x"), geometry.lon)})
+            raise _no_rows(geometry)
+        return xr.Dataset(coords={"lat": ("point", lat), "lon": ("point", lon)})
+    shape = geometry.neighbours().shape[:2]
+    coords = {"lat": (("y", "x"), lat.reshape(shape)), "lon": (("y", "x"), lon.reshape(shape))}
     if cells:
-        lat_b, lon_b = _nodes(geometry)
-        ds = ds.assign_coords(lat_b=(("y_b", "x_b"), lat_b), lon_b=(("y_b", "x_b"), lon_b))
-    return ds
+        nodes = _nodes(geometry, shape)
+        coords["lat_b"] = (("y_b", "x_b"), np.rad2deg(np.arcsin(np.clip(nodes[..., 2], -1, 1))))
+        coords["lon_b"] = (("y_b", "x_b"), np.rad2deg(np.arctan2(nodes[..., 1], nodes[..., 0])))
+    return xr.Dataset(coords=coords)
+
+
+def _described_grid(grid: Grid, *, cells: bool) -> xr.Dataset:
+    ds = xr.Dataset(coords={"lat": ("lat", grid.lat), "lon": ("lon", grid.lon)})
+    if not cells:
+        return ds
+    lat_b, lon_b = _chain(grid.lat_intervals, grid.lat), _chain(grid.lon_intervals, grid.lon)
+    return ds.assign_coords(lat_b=("lat_b", lat_b), lon_b=("lon_b", lon_b))
 
 
 def _chain(pairs: FloatArray, centres: FloatArray) -> FloatArray:
@@ -124,26 +132,22 @@ def _chain(pairs: FloatArray, centres: FloatArray) -> FloatArray:
     return np.append(ordered[:, 0], ordered[-1, 1])
 
 
-def _nodes(geometry: Curvilinear) -> tuple[FloatArray, FloatArray]:
-    """Corners between curvilinear cells, shape (y + 1, x + 1) each."""
-    if geometry.corners is None:
-        nodes = corner_nodes(geometry)
-        return np.rad2deg(np.arcsin(np.clip(nodes[..., 2], -1, 1))), np.rad2deg(
-            np.arctan2(nodes[..., 1], nodes[..., 0])
-        )
-    out = []
-    for c in geometry.corners:
-        nodes = np.empty((c.shape[0] + 1, c.shape[1] + 1))
-        nodes[:-1, :-1], nodes[:-1, -1], nodes[-1, :-1], nodes[-1, -1] = (
-            c[..., 0],
-            c[:, -1, 1],
-            c[-1, :, 3],
-            c[-1, -1, 2],
-        )
-        if not np.allclose(around(nodes), c, atol=1e-6):
-            raise _gaps()
-        out.append(nodes)
-    return out[0], out[1]
+def _nodes(geometry: Geometry, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """Corners between cells in rows and columns, as unit vectors, shape (y + 1, x + 1, 3)."""
+    cells = geometry.cells()
+    if cells.shape[1] != 4:
+        raise _no_rows(geometry)
+    corners = cells.reshape(*shape, 4, 3)
+    nodes = np.empty((shape[0] + 1, shape[1] + 1, 3))
+    nodes[:-1, :-1], nodes[:-1, -1] = corners[:, :, 0], corners[:, -1, 1]
+    nodes[-1, :-1], nodes[-1, -1] = corners[-1, :, 3], corners[-1, -1, 2]
+    if not np.allclose(around(nodes), corners, atol=1e-8):
+        raise _gaps()
+    return nodes
+
+
+def _no_rows(geometry: Geometry) -> GridError:
+    return GridError(f"xESMF needs cells of four corners in rows and columns; got {geometry}. Use engine='embedded'.")
 
 
 def _gaps() -> GridError:

@@ -23,17 +23,14 @@ import numpy as np
 import scipy.sparse as sp
 
 from xslams.errors import SlamsWarning
-from xslams.geometry import Curvilinear, Geometry
-from xslams.labels.coordinates import Grid
-from xslams.typing import Edges, FloatArray, Method
-from xslams.weights import esmf, grid_weights
+from xslams.geometry import Geometry
+from xslams.typing import Edges, Method
+from xslams.weights.engines import ENGINES
 
-__all__ = ["Engine", "build_weights", "folder", "key_of", "stored", "weights_between"]
-
-Engine = esmf.Engine
+__all__ = ["build_weights", "folder", "key_of", "stored", "weights_between"]
 
 # Raise it when the definition of the weights changes, so that files of an older one are not read.
-_VERSION = 2
+_VERSION = 3
 _MEMORY = 1 << 30
 
 _lock = threading.Lock()
@@ -56,7 +53,7 @@ def key_of(
     target: Geometry,
     method: Method = "bilinear",
     edges: Edges = "great_circle",
-    engine: Engine = "embedded",
+    engine: str = "embedded",
 ) -> str:
     """Hash of what determines the weights.
 
@@ -65,7 +62,7 @@ def key_of(
     source, target, method, edges
         As in `xslams.weights.grid_weights`.
     engine
-        ``"embedded"`` or ``"xesmf"``.
+        One of `xslams.weights.engines.ENGINES`.
 
     Returns
     -------
@@ -75,24 +72,13 @@ def key_of(
     Examples
     --------
     >>> import numpy as np
+    >>> from xslams.geometry import Grid
     >>> a, b = (Grid(np.array([0.0, 10.0]), np.array([0.0, last])) for last in (10.0, 20.0))
     >>> key_of(a, a) == key_of(a, a), key_of(a, a) == key_of(a, b)
     (True, False)
     """
-    digest = hashlib.sha256(f"{_VERSION} {method} {edges} {engine} {esmf.version(engine)}".encode())
-    for geometry in (source, target):
-        parts: list[FloatArray | None] = [geometry.lat, geometry.lon]
-        # Names of dimensions are not part of it.
-        digest.update(f" {type(geometry).__name__} {getattr(geometry, 'periodic', '')}".encode())
-        if isinstance(geometry, Grid):
-            parts += [geometry.lat_bounds, geometry.lon_bounds]
-        elif isinstance(geometry, Curvilinear):
-            parts.append(geometry.corners)
-        for part in parts:
-            values = np.ascontiguousarray(np.zeros(0) if part is None else part, dtype="<f8")
-            digest.update(f" {values.shape} ".encode())
-            digest.update(values.tobytes())
-    return digest.hexdigest()
+    parts = (_VERSION, method, edges, engine, ENGINES[engine].version, source.key, target.key)
+    return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()
 
 
 def weights_between(
@@ -100,7 +86,7 @@ def weights_between(
     target: Geometry,
     method: Method = "bilinear",
     edges: Edges = "great_circle",
-    engine: Engine = "embedded",
+    engine: str = "embedded",
 ) -> sp.csr_array:
     """Weights from one geometry to another: those that are kept, else built and kept.
 
@@ -127,6 +113,7 @@ def weights_between(
     Examples
     --------
     >>> import numpy as np
+    >>> from xslams.geometry import Grid
     >>> grid = Grid(np.array([0.0, 10.0]), np.array([0.0, 10.0]))
     >>> weights_between(grid, grid) is weights_between(grid, grid)
     True
@@ -136,9 +123,9 @@ def weights_between(
     )
 
 
-def build_weights(source: Geometry, target: Geometry, method: Method, edges: Edges, engine: Engine) -> sp.csr_array:
+def build_weights(source: Geometry, target: Geometry, method: Method, edges: Edges, engine: str) -> sp.csr_array:
     """Weights from one geometry to another, built anew."""
-    return (esmf.esmf_weights if engine == "xesmf" else grid_weights)(source, target, method, edges)
+    return ENGINES[engine].weights(source, target, method, edges)
 
 
 def stored(key: str, build: Callable[[], sp.csr_array]) -> sp.csr_array:

@@ -1,56 +1,14 @@
-"""Where data lie, and how large their cells are."""
+"""From coordinates to a geometry."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given
-from hypothesis import strategies as st
 
 from xslams.errors import DimensionError, GridError
-from xslams.geometry import (
-    Curvilinear,
-    Points,
-    cell_edges,
-    gaussian_edges,
-    geometry_of,
-    lat_intervals,
-    lon_intervals,
-)
-from xslams.labels.coordinates import Grid
-
-
-def gaussian(n):
-    return np.rad2deg(np.arcsin(np.polynomial.legendre.leggauss(n)[0]))
-
-
-@given(n=st.integers(2, 160), digits=st.sampled_from([3, 6, 15]), descending=st.booleans())
-def test_rows_of_a_gaussian_grid_have_the_weights_of_the_quadrature(n, digits, descending):
-    lat, weights = gaussian(n), np.polynomial.legendre.leggauss(n)[1]
-    lat, weights = (lat[::-1], weights[::-1]) if descending else (lat, weights)
-    edges = gaussian_edges(np.round(lat, digits))
-    np.testing.assert_allclose(np.abs(np.diff(np.sin(np.deg2rad(edges)))), weights, rtol=1e-9)
-    assert np.abs(edges[[0, -1]]).tolist() == [90, 90]
-    np.testing.assert_array_equal(cell_edges(lat.astype("f4"), latitude=True), edges)
-
-
-@given(n=st.integers(20, 120), start=st.integers(0, 6), size=st.integers(8, 12), descending=st.booleans())
-def test_a_part_of_a_gaussian_grid_is_one_too(n, start, size, descending):
-    lat = gaussian(n)
-    edges = gaussian_edges(lat)
-    part, expected = lat[start : start + size], edges[start : start + size + 1]
-    if descending:
-        part, expected = part[::-1], expected[::-1]
-    np.testing.assert_allclose(gaussian_edges(part), expected)
-
-
-@given(n=st.integers(3, 2000), offset=st.sampled_from([0.0, 0.5]), regional=st.booleans())
-def test_even_latitudes_are_not_gaussian(n, offset, regional):
-    lat = np.linspace(-90, 90, n + 1) if offset == 0 else np.linspace(-90, 90, 2 * n + 1)[1::2]
-    lat = lat[: max(2, n // 2)] if regional else lat
-    assert gaussian_edges(lat) is None
-    assert gaussian_edges(lat.astype("f4")) is None
+from xslams.geometry import Curvilinear, Grid, Points
+from xslams.labels.grid import geometry_of
 
 
 def bounded(lat, lon, lat_bounds, lon_bounds):
@@ -63,13 +21,13 @@ def bounded(lat, lon, lat_bounds, lon_bounds):
 def test_bounds_in_any_order_and_convention():
     ds = bounded([10.0, -10.0], [0.0, 90.0, 240.0], [[20, 0], [-20, 0]], [[350, 20], [100, 80], [-125, -115]])
     grid = geometry_of(ds)
-    assert lat_intervals(grid).tolist() == [[0, 20], [-20, 0]]
-    assert lon_intervals(grid).tolist() == [[-10, 20], [80, 100], [235, 245]]
+    assert grid.lat_intervals.tolist() == [[0, 20], [-20, 0]]
+    assert grid.lon_intervals.tolist() == [[-10, 20], [80, 100], [235, 245]]
     # Bounds may have gone from the attributes to the encoding when the file was decoded.
     ds.lon.encoding["bounds"] = ds.lon.attrs.pop("bounds")
-    assert lon_intervals(geometry_of(ds)).tolist() == [[-10, 20], [80, 100], [235, 245]]
+    assert geometry_of(ds).lon_intervals.tolist() == [[-10, 20], [80, 100], [235, 245]]
     wide = bounded([0.0], [180.0], [[-90, 90]], [[0, 360]])
-    assert lon_intervals(geometry_of(wide)).tolist() == [[0, 360]]
+    assert geometry_of(wide).lon_intervals.tolist() == [[0, 360]]
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from xslams.priors.windows import pieces
 
 if TYPE_CHECKING:
     from xslams.networks.unet import ScoreNetwork
-    from xslams.priors.latent import Networks
+    from xslams.priors.latent import LatentPrior
 
 
 __all__ = ["SIGMA_MAX", "SIGMA_MIN", "TrajectoryDenoiser"]
@@ -53,7 +53,7 @@ class TrajectoryDenoiser(Denoiser):
     """
 
     def __init__(
-        self, networks: Networks, season: Tensor, schedule: Schedule | None = None, batch_size: int = 64
+        self, networks: LatentPrior, season: Tensor, schedule: Schedule | None = None, batch_size: int = 64
     ) -> None:
         super().__init__()
         self.schedule = VESchedule(SIGMA_MIN, SIGMA_MAX) if schedule is None else schedule

@@ -19,7 +19,7 @@ from xslams.linalg.covariances import error_covariance
 from xslams.networks.transition import Transition
 from xslams.networks.two_filter import TrajectoryEstimate, TwoFilter
 from xslams.options import SystemTrainingOptions
-from xslams.priors.markov import MarkovDenoiser
+from xslams.priors.markov_denoiser import MarkovDenoiser
 from xslams.priors.process import gauss_newton
 from xslams.systems import Lorenz63
 from xslams.training.trajectories import fit_trajectories

@@ -1,0 +1,51 @@
+"""What is recognised in a Dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from xslams.labels.recognise import inspect
+
+
+@pytest.mark.parametrize(
+    ("file", "level", "variables", "shape"),
+    [
+        ("speedy_t30_daily_4yr.nc", "sigma", {"t", "pr", "olr", "tas"}, (48, 96)),
+        ("ncep_air_17lev_2022_day5.nc", "level", {"air"}, (73, 144)),
+        ("t850_ei.nc", None, {"t"}, (11, 13)),
+        ("ersst_v5_2010_2020.nc", None, {"sst"}, (89, 180)),
+    ],
+)
+def test_inspect_real_grids(shared_data: Path, file, level, variables, shape):
+    with xr.open_dataset(shared_data / file) as ds:
+        found = inspect(ds)
+    assert (found.time, found.level, set(found.variables)) == ("time", level, variables)
+    assert found.grid is not None
+    assert found.grid.shape == shape
+
+
+def test_inspect_real_stations(shared_data: Path):
+    with xr.open_dataset(shared_data / "uscrn_daily_2013_2015.nc") as ds:
+        found = inspect(ds)
+    assert (found.lat, found.lon, found.time, found.grid) == ("lat", "lon", "time", None)
+    assert "Points" in " ".join(found.problems)
+
+
+@pytest.mark.parametrize(
+    "ds",
+    [
+        xr.Dataset(),
+        xr.Dataset({"a": 1.0}),
+        xr.Dataset({"a": ("x", ["text"])}),
+        xr.Dataset(coords={"lat": ("lat", ["north"]), "lon": ("lon", [None])}),
+        xr.Dataset(coords={"lat": [3.0, 1.0, 2.0], "lon": [0.0], "time": ["yesterday"]}),
+        xr.Dataset(coords={"time": ("time", np.array(["NaT", "2000-01-01"], "M8[ns]"))}),
+        xr.Dataset(coords={"lat": ("lat", [10.0, 20.0], {"units": 7, "axis": 3})}),
+    ],
+)
+def test_inspect_never_raises(ds):
+    assert inspect(ds).problems

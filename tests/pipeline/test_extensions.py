@@ -1,0 +1,168 @@
+"""Parts that join from outside of the package, one registration each, run through the accessor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import xarray as xr
+from azula.denoise import Denoiser, GaussianDenoiser
+from azula.linalg.covariance import DiagonalCovariance
+from azula.noise import VESchedule
+from torch import Tensor, nn
+
+import xslams
+from xslams.errors import ModelError, OptionError
+from xslams.inference.guidance import GUIDANCE, MMPS, Guidance, LinearProblem
+from xslams.inference.samplers import DDIM, SAMPLERS, Run, Sampler
+from xslams.priors.base import PRIORS, Prior
+from xslams.registries import Registry
+from xslams.spec import Spec, VariableSpec
+
+LAT, LON = np.linspace(-60.0, 60.0, 5), np.arange(8) * 45.0
+SPEC = Spec(
+    variables=(VariableSpec("t", "K", standard_name="air_temperature"),), lat=tuple(LAT), lon=tuple(LON),
+    periodic=True, window=1, name="white", kind="white",
+)  # fmt: skip
+MEAN, STD, ERROR = 280.0, 10.0, 5.0
+
+
+@contextmanager
+def registered(registry: Registry, name: str, part: object) -> Iterator[None]:
+    """Register a part for a while."""
+    registry.register(name)(part)
+    try:
+        yield
+    finally:
+        registry.unregister(name)
+
+
+class White(nn.Module, Prior):
+    """Independent values of one mean and standard deviation, everywhere."""
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        self.frame = spec.frame_shape
+        self.register_buffer("mean", torch.tensor(MEAN))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.frame
+
+    def denoiser(self, length: int, season: Tensor) -> Denoiser:
+        ones = torch.ones(length, *self.frame)
+        return GaussianDenoiser(torch.zeros_like(ones), DiagonalCovariance(ones), VESchedule(0.01, 100.0))
+
+    def encode(self, x: Tensor, season: Tensor) -> Tensor:
+        return torch.nan_to_num((x - self.mean) / STD)
+
+    def decode(self, z: Tensor, season: Tensor) -> Tensor:
+        return self.mean + STD * z
+
+    def climatology(self, season: Tensor) -> tuple[Tensor, Tensor]:
+        shape = (len(season), *self.frame)
+        return self.mean.expand(shape), torch.full(shape, STD)
+
+    def storage_state(self) -> dict[str, Tensor]:
+        return self.state_dict()
+
+
+@pytest.fixture
+def white() -> Iterator[xslams.Model]:
+    with registered(PRIORS, "white", White):
+        yield xslams.Model(SPEC, prior=White(SPEC))
+
+
+@pytest.fixture
+def state() -> xr.Dataset:
+    return xr.Dataset(coords={"time": pd.date_range("2001-01-01", periods=3), "lat": LAT, "lon": LON})
+
+
+@pytest.fixture
+def stations(state: xr.Dataset) -> xslams.Observation:
+    """Values of every second cell."""
+    data = xr.DataArray(
+        np.random.default_rng(0).normal(MEAN, STD, (3, 5, 4)), dims=("time", "lat", "lon"), name="t",
+        coords={"time": state["time"], "lat": LAT, "lon": LON[::2]},
+        attrs={"units": "K", "standard_name": "air_temperature"},
+    )  # fmt: skip
+    return xslams.Observation(data, error=ERROR, method="nearest")
+
+
+def check_exact(analysis: xr.Dataset, stations: xslams.Observation) -> None:
+    """The posterior of independent values is known."""
+    members = analysis.sizes["member"]
+    seen, gain = analysis["t"].sel(lon=LON[::2]), STD**2 / (STD**2 + ERROR**2)
+    exact, spread = MEAN + gain * (stations.data - MEAN), ERROR * gain**0.5
+    assert float(abs(seen.mean("member") - exact).max()) < 4.5 * spread / members**0.5
+    assert float(seen.std("member").mean()) == pytest.approx(spread, rel=0.05)
+    unseen = analysis["t"].sel(lon=LON[1::2])
+    assert float(abs(unseen.mean("member") - MEAN).max()) < 4.5 * STD / members**0.5
+    assert float(unseen.std("member").mean()) == pytest.approx(STD, rel=0.05)
+
+
+def test_a_prior(white, state, stations, tmp_path):
+    check_exact(state.slams.assimilate(stations, white, members=64, steps=16), stations)
+    loaded = xslams.Model.load(white.save(tmp_path / "white.safetensors"))
+    assert isinstance(loaded.prior(), White)
+    xr.testing.assert_equal(
+        state.slams.assimilate(stations, loaded, members=2, steps=4),
+        state.slams.assimilate(stations, white, members=2, steps=4),
+    )
+    report = state.slams.assimilate(stations, white, members=4, steps=4, report=True).slams.report()
+    assert int(report["used"].sum()) == stations.data.size
+
+
+def test_a_kind_of_prior_that_nobody_knows_is_named(state, stations, tmp_path):
+    with registered(PRIORS, "white", White):
+        path = xslams.Model(SPEC, prior=White(SPEC)).save(tmp_path / "white.safetensors")
+    with pytest.raises(ModelError, match="kind 'white'; this xslams knows 'latent', 'markov'"):
+        state.slams.assimilate(stations, path)
+
+
+@dataclass(frozen=True)
+class Diagonal(Guidance):
+    """Weights as if observations were independent of each other given the prior; exact for independent values."""
+
+    variance: float = STD**2
+
+    def weights(self, problem: LinearProblem, memory: object) -> tuple[Tensor, object]:
+        ratio = problem.sigma**2 / (problem.alpha**2 + problem.sigma**2)
+        return problem.innovation / (ERROR**2 + self.variance * ratio), None
+
+
+def test_a_guidance(white, state, stations):
+    with registered(GUIDANCE, "diagonal", Diagonal):
+        check_exact(state.slams.assimilate(stations, white, members=64, steps=16, guidance="diagonal"), stations)
+    check_exact(state.slams.assimilate(stations, white, members=64, steps=16, guidance=Diagonal()), stations)
+    with pytest.raises(OptionError, match=r"Unknown guidance 'mmp'\. Did you mean 'mmps'\?"):
+        state.slams.assimilate(stations, white, guidance="mmp")
+
+
+@dataclass(frozen=True)
+class Late(Sampler):
+    """A sampler that takes half of its steps twice as long; only to be another one."""
+
+    def sample(self, run: Run, x: Tensor) -> Tensor:
+        return DDIM().sample(run, x)
+
+
+def test_a_sampler(white, state, stations):
+    with registered(SAMPLERS, "late", Late):
+        ours = state.slams.assimilate(stations, white, members=4, steps=16, sampler="late")
+    xr.testing.assert_equal(ours, state.slams.assimilate(stations, white, members=4, steps=16, sampler="ddim"))
+    with pytest.raises(OptionError, match=r"Unknown sampler 'unipcc'\. Did you mean 'unipc'\?"):
+        state.slams.assimilate(stations, white, sampler="unipcc")
+
+
+def test_settings_are_part_of_what_a_store_belongs_to(white, state, stations):
+    first, second = (
+        state.slams.assimilate(stations, white, members=1, steps=4, guidance=MMPS(iterations=n)) for n in (1, 2)
+    )
+    assert first.attrs["xslams_guidance"] != second.attrs["xslams_guidance"]
+    assert replace(MMPS(), iterations=1) == MMPS(iterations=1)

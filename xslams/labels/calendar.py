@@ -1,0 +1,166 @@
+"""Times as numbers: hours, labels, places in the year, steps, and the calendars that dates belong to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from xslams.errors import DimensionError
+from xslams.labels.coordinates import is_time
+from xslams.typing import FloatArray
+
+__all__ = ["calendar_of", "check_order", "hours", "hours_in", "stamp", "time_labels", "time_step", "year_fraction"]
+
+_EPOCH = np.datetime64("1970-01-01T00:00:00", "s")
+
+
+def hours(time: xr.DataArray) -> FloatArray:
+    """Hours since 1970-01-01 in the calendar of the data, as floats, same shape as `time`.
+
+    Parameters
+    ----------
+    time
+        Times, datetime64 or cftime.
+
+    Returns
+    -------
+    ndarray
+        Hours.
+
+    Raises
+    ------
+    DimensionError
+        If these are not times, or some are missing (NaT).
+    """
+    if not is_time(time):
+        msg = (
+            f"{time.name!r} has type {time.dtype}; expected times. Decode them with xr.decode_cf(ds) "
+            "or assign pandas datetimes."
+        )
+        raise DimensionError(msg)
+    values = time.values
+    if np.issubdtype(values.dtype, np.datetime64):
+        if np.isnat(values).any():
+            msg = (
+                f"{time.name!r} holds {int(np.isnat(values).sum())} missing times (NaT). Drop them: ds.dropna('time')."
+            )
+            raise DimensionError(msg)
+        # Through the data's own resolution: a coarse unit would round, and a fine one could overflow.
+        seconds = (values - _EPOCH.astype(values.dtype)) / np.timedelta64(1, "s")
+        return np.asarray(seconds / 3600.0, float)
+    import cftime  # type: ignore[import-untyped]
+
+    calendar = values.flat[0].calendar
+    return np.asarray(cftime.date2num(values, "hours since 1970-01-01", calendar=calendar), float)
+
+
+def time_labels(time: xr.DataArray) -> npt.NDArray[np.int64]:
+    """Whole hours since 1970-01-01, which key the noise of a frame whatever chunk it is in.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> time_labels(xr.DataArray(np.array(["1970-01-02"], "datetime64[ns]"), dims="time"))
+    array([24])
+    """
+    return np.rint(hours(time)).astype(np.int64)
+
+
+def year_fraction(time: xr.DataArray) -> FloatArray:
+    """Position in the year, in [0, 1): ``(day of year - 1 + hour / 24) / 365.25``, shape (time,).
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> year_fraction(xr.DataArray(np.array(["2001-01-01T12"], "datetime64[ns]"), dims="time")) * 365.25
+    array([0.5])
+    """
+    hours(time)  # raises where these are no times
+    hour = time.dt.hour + time.dt.minute / 60.0
+    # Day 366 plus hours passes 365.25; the last quarter day of a leap year is the first of the next.
+    return np.asarray(((time.dt.dayofyear - 1 + hour / 24.0) / 365.25) % 1.0, float)
+
+
+def time_step(time: xr.DataArray) -> float | None:
+    """Hours between frames; None where they are not evenly spaced."""
+    if time.ndim != 1 or time.size < 2:
+        return None
+    steps = np.diff(hours(time))
+    return float(steps[0]) if np.allclose(steps, steps[0], atol=1e-6) else None
+
+
+def check_order(time: xr.DataArray) -> None:
+    """Raise unless times are one-dimensional and strictly ascending."""
+    values = hours(time)
+    if time.ndim != 1:
+        msg = (
+            f"Time {time.name!r} has dimensions {time.dims}; expected one. "
+            "Use ds.expand_dims('time') for a single frame."
+        )
+        raise DimensionError(msg)
+    unique, counts = np.unique(values, return_counts=True)
+    if (counts > 1).any():
+        first = time.values[np.flatnonzero(values == unique[counts > 1][0])[0]]
+        msg = (
+            f"{int((counts > 1).sum())} times occur more than once, the first is {stamp(first)}; "
+            "each frame needs a time of its own. "
+            f"Drop the repetitions: ds.drop_duplicates({time.name!r})."
+        )
+        raise DimensionError(msg)
+    if (np.diff(values) < 0).any():
+        msg = f"The times are not in order; they must ascend. Sort them: ds.sortby({time.name!r})."
+        raise DimensionError(msg)
+
+
+def calendar_of(time: xr.DataArray) -> str:
+    """Name of the calendar of times, one for all that are the same today."""
+    hours(time.isel(dict.fromkeys(time.dims, slice(1))))  # raises where these are no times
+    name = str(time.dt.calendar)
+    return "standard" if name in ("gregorian", "proleptic_gregorian") else name
+
+
+def hours_in(calendar: str, time: xr.DataArray) -> FloatArray:
+    """Hours since 1970 in another calendar of the same dates; NaN for dates that it does not have.
+
+    Parameters
+    ----------
+    calendar
+        Name of a calendar, as `calendar_of` gives it.
+    time
+        Times, datetime64 or cftime, any shape.
+
+    Returns
+    -------
+    ndarray
+        Hours, in the shape of `time`.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> leap = xr.DataArray(np.array(["1972-02-28", "1972-02-29", "1972-03-01"], "datetime64[ns]"), dims="time")
+    >>> hours_in("noleap", leap) / 24
+    array([788.,  nan, 789.])
+    """
+    import cftime
+
+    flat = xr.DataArray(time.values.ravel(), dims="time")
+    hours(flat)  # raises where some are missing
+    year, month, day = (np.asarray(getattr(flat.dt, part)) for part in ("year", "month", "day"))
+    dates, inverse = np.unique(np.stack([year, month, day]), axis=1, return_inverse=True)
+    midnights = np.full(dates.shape[1], np.nan)
+    for i, (y, m, d) in enumerate(dates.T.tolist()):
+        try:
+            date = cftime.datetime(y, m, d, calendar=calendar)
+        except ValueError:
+            continue
+        midnights[i] = cftime.date2num(date, "hours since 1970-01-01", calendar=calendar)
+    clock = flat.dt.hour.values + flat.dt.minute.values / 60.0 + flat.dt.second.values / 3600.0
+    return np.asarray(midnights[inverse.ravel()] + clock, float).reshape(time.shape)
+
+
+def stamp(value: Any) -> str:
+    """Date and minute of a time, for a message."""
+    return str(value)[:16]

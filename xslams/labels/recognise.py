@@ -1,0 +1,96 @@
+"""What is recognised in a Dataset, in the terms of CF."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import xarray as xr
+
+from xslams.geometry import Grid
+from xslams.labels.calendar import check_order, time_step
+from xslams.labels.coordinates import coordinate
+from xslams.labels.grid import grid_of
+
+__all__ = ["Schema", "inspect"]
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What was recognised in a Dataset.
+
+    Attributes
+    ----------
+    time, lat, lon, level
+        Names of the coordinates, None where there is none.
+    variables
+        Names of the data variables that hold fields (at least one of time, lat and lon among their coordinates).
+    grid
+        The rectilinear grid; None for points or curvilinear grids.
+    time_step
+        Hours between frames; None where there is no regular step.
+    problems
+        What keeps the Dataset from being a state, each as a sentence.
+    """
+
+    time: str | None
+    lat: str | None
+    lon: str | None
+    level: str | None
+    variables: tuple[str, ...]
+    grid: Grid | None
+    time_step: float | None
+    problems: tuple[str, ...]
+
+
+def inspect(ds: xr.Dataset) -> Schema:
+    """Say what is recognised in a Dataset; never raises.
+
+    Parameters
+    ----------
+    ds
+        Any Dataset.
+
+    Returns
+    -------
+    Schema
+        Names of the coordinates, the variables, the grid and step, and the problems.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> inspect(xr.Dataset()).problems[0]
+    'no time coordinate'
+    """
+    names: dict[str, str | None] = dict.fromkeys(("time", "lat", "lon", "level"))
+    problems: list[str] = []
+    for kind in names:
+        try:
+            names[kind] = coordinate(ds, kind)
+        except Exception as e:  # a repr must not fail on odd attributes
+            problems.append(f"{kind}: {e}")
+        if names[kind] is None and kind != "level":
+            problems.append(f"no {kind} coordinate")
+    grid, step = None, None
+    if names["lat"] is not None and names["lon"] is not None:
+        try:
+            grid = grid_of(ds)
+        except Exception as e:  # as above
+            problems.append(str(e))
+    if names["time"] is not None:
+        try:
+            step = time_step(ds[names["time"]])
+            check_order(ds[names["time"]])
+            if step is None and ds[names["time"]].size > 1:
+                problems.append("the time step is not constant")
+        except Exception as e:  # as above
+            problems.append(str(e))
+    located = {names["lat"], names["lon"]} - {None} or {names["time"]}
+    fields = tuple(str(n) for n, da in ds.data_vars.items() if _is_field(da) and located <= {str(c) for c in da.coords})
+    problems += [f"{n!r} has no units" for n in fields if "units" not in ds[n].attrs]
+    if not fields:
+        problems.append("no variable with time, lat and lon")
+    return Schema(**names, variables=fields, grid=grid, time_step=step, problems=tuple(problems))
+
+
+def _is_field(da: xr.DataArray) -> bool:
+    return da.dtype.kind in "fiu" and not any(str(d) in ("bnds", "nv", "bounds", "nbnds") for d in da.dims)

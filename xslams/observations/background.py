@@ -1,0 +1,55 @@
+"""The background as one more source of observations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import xarray as xr
+
+from xslams.errors import ObservationError
+from xslams.labels.coordinates import listed
+from xslams.labels.variables import match_variables
+from xslams.observations.observation import Observation
+from xslams.observations.stated_errors import Error
+from xslams.spec import Spec
+
+__all__ = ["background_observation"]
+
+
+def background_observation(ds: xr.Dataset, spec: Spec, background_error: Error) -> Observation:
+    """Make the background one more source: the state itself, cell by cell.
+
+    Parameters
+    ----------
+    ds
+        State on the model's grid.
+    spec
+        The model's.
+    background_error
+        Standard deviation of its error in the units of the Dataset: a number, a mapping per variable, or a DataArray.
+
+    Returns
+    -------
+    Observation
+        Of every state variable.
+
+    Raises
+    ------
+    ObservationError
+        If one number stands for variables of several units.
+    """
+    names = match_variables(ds, spec.state)
+    units = {str(ds[n].attrs.get("units", "")) for n in names.values()}
+    if len(units) > 1 and not isinstance(background_error, Mapping | xr.Dataset):
+        msg = (
+            f"background_error= is one number for variables in {listed(sorted(units))}. "
+            f"Give one each: background_error={{{', '.join(f'{n!r}: ...' for n in names.values())}}}."
+        )
+        raise ObservationError(msg)
+    return Observation(
+        ds[list(names.values())],
+        variable={given: known for known, given in names.items()},
+        error=background_error,
+        method="nearest",
+        name="background",
+    )

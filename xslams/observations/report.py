@@ -1,0 +1,194 @@
+"""How observations fit, before and after an analysis: sums over the values of a source, and the report made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from xslams.likelihood import SourceLikelihood
+from xslams.observations.audit import REASONS, AuditedLikelihood
+from xslams.observations.background_check import Expectation
+from xslams.typing import FloatArray
+
+__all__ = ["COLUMNS", "estimated_bias", "report", "statistics"]
+
+# Columns of the statistics of a source, all of them sums, so that those of segments add up.
+_COUNTS = ("given", *REASONS, "likelihood", "downweighted", "variance", "biased", "bias")
+_SUMS = ("n", "sum", "square", "spread", "variance")
+COLUMNS = (*_COUNTS, *(f"{stage}_{s}" for stage in ("before", "after") for s in _SUMS))
+_LONG_NAMES = {
+    "given": "number of values in the data",
+    "used": "number of values that take part in the analysis, by themselves or in a mean",
+    "rejected": "number of values that take no part, by reason",
+    "likelihood": "number of values in the likelihood, after averaging",
+    "downweighted": "number of values that a robust likelihood gives less than half of their weight",
+    "error": "root mean square of the standard deviation of errors",
+    "bias": "mean of the biases that were estimated",
+    "innovation_mean": "mean of observation minus prediction",
+    "innovation_std": "standard deviation of observation minus prediction",
+    "expected_std": "standard deviation of observation minus prediction where all errors are what they are said to be",
+    "spread": "root mean square of the standard deviation of predictions",
+}
+
+
+def statistics(part: AuditedLikelihood, expected: Expectation, predicted: FloatArray | None = None) -> FloatArray:
+    """Sum up counts and innovations of a source.
+
+    Parameters
+    ----------
+    part
+        Observations that are used; for an analysis with complete errors.
+    expected
+        What was expected of them before.
+    predicted
+        What members say of them after, shape (member, n); None where there is no analysis.
+
+    Returns
+    -------
+    ndarray
+        Shape (column,), see `report`; statistics of analysis windows add up.
+    """
+    source, audit = part
+    out = dict.fromkeys(COLUMNS, 0.0)
+    out["given"] = float(audit.given)
+    out |= {reason: float(audit.rejected.get(reason, 0)) for reason in REASONS}
+    # The first guess is one of whole fields; members lack what the decoder leaves out, an error of the observations.
+    own, stated = audit.owned, source.errors.independent
+    out["likelihood"], out["variance"] = float(own.sum()), float(stated[own].sum())
+    out |= _fit("before", (source.values - expected.mean)[own], expected.std[own] ** 2, stated[own])
+    if predicted is None:
+        return np.array([out[c] for c in COLUMNS])
+    members = predicted.astype(float)
+    mean, taken = members.mean(axis=0), source.errors.variance
+    spread = members.var(axis=0, ddof=1) if len(members) > 1 else np.zeros(source.size)
+    innovation = source.values - mean
+    out |= _fit("after", innovation[own], spread[own], taken[own])
+    if source.errors.robust is not None:
+        out["downweighted"] = float((source.errors.robust.weights(innovation / np.sqrt(taken))[own] < 0.5).sum())
+    if source.errors.bias is not None:
+        bias = estimated_bias(source, mean)[own]
+        out["biased"], out["bias"] = float(bias.size), float(bias.sum())
+    return np.array([out[c] for c in COLUMNS])
+
+
+def _fit(stage: str, innovation: FloatArray, spread: FloatArray, variance: FloatArray) -> dict[str, float]:
+    """Sum up the innovations of one stage, and the variances of predictions and of errors."""
+    sums = innovation.size, innovation.sum(), (innovation**2).sum(), spread.sum(), variance.sum(dtype=float)
+    return dict(zip([f"{stage}_{s}" for s in _SUMS], map(float, sums), strict=True))
+
+
+def estimated_bias(source: SourceLikelihood, predicted: FloatArray) -> FloatArray:
+    r"""Bias of every value, given what the analysis makes of it.
+
+    With :math:`b \sim N(0, \beta^2)` shared by values of error variance :math:`r_i`, the mean of :math:`b` given the
+    differences :math:`d_i` is :math:`\sum_i d_i r_i^{-1} / (\beta^{-2} + \sum_i r_i^{-1})`.
+
+    Parameters
+    ----------
+    source
+        Observations with groups that share a bias; without one the bias is zero.
+    predicted
+        Mean of what members say of them, shape (n,).
+
+    Returns
+    -------
+    ndarray
+        Shape (n,).
+
+    Examples
+    --------
+    >>> import scipy.sparse as sp
+    >>> from xslams.likelihood import ErrorModel, SharedBias
+    >>> errors = ErrorModel(np.ones(2), bias=SharedBias(std=np.ones(2), group=np.zeros(2, int)))
+    >>> source = SourceLikelihood("a", sp.csr_array(np.eye(2)), np.full(2, 4.0), errors)
+    >>> estimated_bias(source, np.ones(2))
+    array([2., 2.])
+    """
+    bias, robust = source.errors.bias, source.errors.robust
+    if bias is None:
+        return np.zeros(source.size)
+    d, variance = source.values - predicted, source.errors.variance.astype(float)
+    precision = 1.0 / variance
+    if robust is not None:
+        precision = precision * robust.weights(d / np.sqrt(variance))
+    # A group has one standard deviation, told by all of its values.
+    prior = np.bincount(bias.group, bias.std**2) / np.maximum(np.bincount(bias.group), 1)
+    total, weight = (np.bincount(bias.group, v) for v in (d * precision, precision))
+    return np.asarray((prior * total / (1.0 + prior * weight))[bias.group])
+
+
+def report(labels: Sequence[str], units: Sequence[str], sums: npt.NDArray[Any], *, after: bool) -> xr.Dataset:
+    """Dataset of what became of the values of every source, and of how they fit.
+
+    Parameters
+    ----------
+    labels, units
+        Name and units of each source.
+    sums
+        What `statistics` returned, shape (source, column), of all analysis windows together; lazy if need be.
+    after
+        Whether there was an analysis.
+
+    Returns
+    -------
+    Dataset
+        With dimensions source, reason and stage ("before" and "after" the analysis): ``given``, ``used``,
+        ``rejected`` by reason; ``likelihood``, the number of values in the likelihood once averaged; ``downweighted``,
+        how many of these a robust likelihood gives less than half of their weight; ``error``, the root mean square of
+        stated errors; ``bias``, the mean of the biases that were estimated, NaN where none was; and of observation less
+        mean prediction ``innovation_mean`` and ``innovation_std``, with ``spread``, the standard deviation of
+        predictions. Where errors are what they are said to be, ``innovation_std`` is ``expected_std``: before the
+        analysis by the stated errors, since the first guess knows the spread of whole fields; after it by those of the
+        likelihood, to which what the decoder leaves out and the inflation of variances belong.
+    """
+    table = xr.DataArray(sums, dims=("source", "column"))
+    column = {c: table.isel(column=i) for i, c in enumerate(COLUMNS)}
+    stages = ("before", "after") if after else ("before",)
+
+    def per(value: xr.DataArray, count: xr.DataArray) -> xr.DataArray:
+        return value / count.where(count > 0)
+
+    rejected = table.isel(column=slice(1, 1 + len(REASONS))).rename(column="reason")
+    parts = []
+    for stage in stages:
+        n, total, square, spread, variance = (column[f"{stage}_{s}"] for s in _SUMS)
+        mean, spread, error = per(total, n), per(spread, n), per(variance, n)
+        # The analysis has used the observations: it is closer to them than they are to the truth.
+        expected = error + spread if stage == "before" else (error - spread).clip(min=0.0)
+        parts.append(
+            xr.Dataset(
+                {
+                    "innovation_mean": mean,
+                    "innovation_std": np.sqrt((per(square, n) - mean**2).clip(min=0.0)),
+                    "expected_std": np.sqrt(expected),
+                    "spread": np.sqrt(spread),
+                }
+            )
+        )
+    ds = xr.Dataset(
+        {
+            "given": column["given"],
+            "used": column["given"] - rejected.sum("reason"),
+            "rejected": rejected,
+            "likelihood": column["likelihood"],
+            "downweighted": column["downweighted"],
+            "error": np.sqrt(per(column["variance"], column["likelihood"])),
+            "bias": per(column["bias"], column["biased"]),
+        }
+    )
+    for name in ("given", "used", "rejected", "likelihood", "downweighted"):
+        ds[name] = ds[name].astype(np.int64).assign_attrs(units="1")
+    ds = ds.merge(xr.concat(parts, "stage"))
+    for name, text in _LONG_NAMES.items():
+        ds[name].attrs["long_name"] = text
+    # As objects: zarr has no stable form of strings of fixed length.
+    return ds.assign_coords(
+        source=("source", np.array(labels, object)),
+        reason=("reason", np.array(REASONS, object)),
+        stage=("stage", np.array(stages, object)),
+        units=("source", np.array(units, object)),
+    )
