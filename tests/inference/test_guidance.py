@@ -49,8 +49,10 @@ def test_names_and_options_are_the_same_thing() -> None:
 
 
 def test_unknown_names_and_bad_errors_are_reported() -> None:
-    with pytest.raises(OptionError, match=r"'mpms'\. Did you mean 'mmps'\? Choose one of 'dps', 'mmps', 'sda'"):
+    with pytest.raises(OptionError, match=r"'mpms'\. Did you mean 'mmps'\? Choose one of 'mmps', 'sda', 'dps'"):
         draw(PROBLEM, 2, guidance="mpms")
+    with pytest.raises(OptionError, match=r"guidance=MMPS; expected a name or an instance, such as MMPS\(\)"):
+        draw(PROBLEM, 2, guidance=MMPS)
     with pytest.raises(SlamsError, match="positive; got a smallest value of 0"):
         sample_posterior(PROBLEM.denoiser(), PROBLEM.y, PROBLEM.observe, 0.0, shape=(32,), members=2)
     with pytest.raises(SlamsError, match=r"gives \(3,\) per member, but y has shape \(12,\)"):

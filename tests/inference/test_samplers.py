@@ -22,7 +22,7 @@ from xslams.inference import sample_posterior
 from xslams.inference.guidance import GUIDANCE, MMPS, guide
 from xslams.inference.noise import GeneratorNoise
 from xslams.inference.noise_levels import GRIDS, time_grid
-from xslams.inference.samplers import SAMPLERS, Run, Sampler, Step, StepSampler, sample
+from xslams.inference.samplers import SAMPLERS, Run, Sampler, Step, StepSampler, UniPC, sample
 from xslams.typing import GuidanceName, SamplerName
 
 PROBLEM = gaussian(12, 5, "ar", operator="sparse", error=0.2, dtype=torch.float64)
@@ -139,6 +139,8 @@ def test_bad_options_are_named() -> None:
     x = torch.ones(1, 1)
     with pytest.raises(OptionError, match="sampler 'magic'"):
         sample(Counted(), x, None, sampler="magic")
+    with pytest.raises(OptionError, match=r"sampler=UniPC; expected a name or an instance, such as UniPC\(\)"):
+        sample(Counted(), x, None, sampler=UniPC)
     with pytest.raises(OptionError, match="steps=0; expected"):
         sample(Counted(), x, None, steps=0)
     with pytest.raises(OptionError, match="corrections=-1; expected"):
@@ -286,5 +288,7 @@ def test_levels_need_not_be_those_of_the_default() -> None:
 
 
 def test_types_list_what_registers_itself() -> None:
-    assert set(get_args(GuidanceName)) == set(GUIDANCE.names)
-    assert set(get_args(SamplerName)) == set(SAMPLERS.names)
+    for names, registry in ((GuidanceName, GUIDANCE), (SamplerName, SAMPLERS)):
+        assert registry.shipped == get_args(names) == registry.names
+        for name in registry.names:
+            assert registry.instance(name) == registry[name]()
