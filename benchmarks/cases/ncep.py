@@ -1,19 +1,19 @@
-"""The real case over North America: daily NCEP fields, and what stations, ships and buoys say of them.
+"""The real case over North America: daily NCEP fields, and observations by stations, ships and buoys.
 
 Fields are means of the four daily analyses of the NCEP/NCAR reanalysis. An instrument differs from them by more than
 its noise: its place is higher or lower than the smoothed terrain, its day is not a UTC day, it feels a valley that a
-cell of 2.5 degrees does not know. Bias (a constant and an annual harmonic) and error (what is left) of every station
-are estimated where the fields are known, in the training period; `Calibration` holds both, and corrects later values.
+cell of 2.5 degrees does not resolve. The bias (a constant and an annual harmonic) and the error (the residual) of every
+station are estimated where the fields are known, in the training period; `Calibration` holds both, and corrects later
+values.
 
-What a day is matters most of all. The mean of the analyses at 0, 6, 12 and 18 UTC stands for the 24 hours from 21 UTC
-of the day before. A station at UTC-6 reports the 24 hours from 6 UTC, nine hours later, which is a mixture of two days
-of the model, 5/8 and 3/8. Stations of one zone therefore make one source whose time bounds say so. With the UTC day in
-its place the difference between stations and fields is 2.4 K, so 1.95 K.
+The definition of a day matters most of all. The mean of the analyses at 0, 6, 12 and 18 UTC stands for the 24 hours
+from 21 UTC of the day before. A station at UTC-6 reports the 24 hours from 6 UTC, nine hours later, which is a mixture
+of two days of the model, 5/8 and 3/8. Stations of one zone therefore make one source, whose time bounds hold its local
+day. The difference between stations and fields is 2.4 K with the UTC day, and 1.95 K with the local day.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ import numpy.typing as npt
 import xarray as xr
 
 import xslams
+from benchmarks.cases.seasons import annual_phase, harmonics
 
 Array = npt.NDArray[np.float64]
 
@@ -31,27 +32,24 @@ TESTING = slice("2014-07-01", "2014-12-31")
 #: Mean of analyses at 0, 6, 12, 18 UTC: the period that it stands for begins three hours before its stamp.
 _LEAD = np.timedelta64(3, "h")
 _DAY = np.timedelta64(24, "h")
-#: Errors of a station are correlated from day to day (0.44) and with neighbours, which the likelihood does not know.
+#: Errors of a station are correlated from day to day (0.44) and with neighbours; the likelihood takes them for
+#: independent, and the inflation makes up for it.
 _STATION_INFLATION = 1.2
 #: Days with an observation that a station needs in the training period.
 _ENOUGH = 120
 #: Ridge that draws the annual harmonic of a bias towards zero, in units of the number of days.
 _RIDGE = 0.3
-#: Side of the boxes in which SST is averaged, in cells of 2 degrees: its errors are smooth, and neighbours no news.
+#: Side of the boxes in which SST is averaged, in cells of 2 degrees: its errors are smooth, so that neighbours add
+#: little.
 _BOX = 4
-#: Error of a buoy in K: 1 from day to day and 1 of bias that is left, which lasts for weeks. Independent errors, all
-#: that the likelihood knows, have to be larger to say so. Of 1.5, 2 and 3 K the best, on the days that are judged.
+#: Error of a buoy in K: 1 from day to day, and 1 of the remaining bias, which lasts for weeks. The likelihood assumes
+#: independent errors, which have to be larger to have the same effect. Of 1.5, 2 and 3 K this was best on the days that
+#: are judged.
 _BUOY_ERROR = 3.0
 #: Days of no difference that are added to those that a buoy has, to draw its bias towards zero.
 _BUOY_SHRINKAGE = 4
 #: Least error of a monthly mean of air temperature as estimated from SST, K.
 _SST_FLOOR = 0.5
-
-
-def shared_data(folder: str | None = None) -> Path:
-    """Folder of the public data, which are not part of the repository."""
-    root = Path(__file__).resolve().parents[2]
-    return Path(folder or os.environ.get("XSLAMS_SHARED") or root.parent / "shared") / "data"
 
 
 def open_fields(data: Path) -> xr.Dataset:
@@ -84,12 +82,6 @@ def open_stations(data: Path, fields: xr.Dataset) -> xr.Dataset:
     return ds.assign_coords(zone=("station", np.round(ds["lon"].values / 15).astype(int)))
 
 
-def _annual(time: xr.DataArray) -> Array:
-    """Constant and annual harmonic, shape (time, 3)."""
-    phase = 2 * np.pi * (time.dt.dayofyear.values - 1) / 365.25
-    return np.stack([np.ones(phase.size), np.cos(phase), np.sin(phase)], axis=1)
-
-
 @dataclass(frozen=True)
 class Calibration:
     """Bias and error of every place of a source, from the time when the truth was known.
@@ -99,7 +91,7 @@ class Calibration:
     coefficients
         Of constant and annual harmonic of the bias, shape (3, place).
     error
-        Standard deviation of what is left, shape (place,); NaN where too little was known.
+        Standard deviation of the residual, shape (place,); NaN where too little was known.
     """
 
     coefficients: Array
@@ -108,7 +100,7 @@ class Calibration:
     @classmethod
     def estimate(cls, difference: Array, time: xr.DataArray, ridge: float, least: int) -> Calibration:
         """From differences between source and truth, shape (time, place), NaN where one of them is missing."""
-        basis = _annual(time)
+        basis = harmonics(annual_phase(time), 1)
         coefficients = np.zeros((3, difference.shape[1]))
         error = np.full(difference.shape[1], np.nan)
         for n, column in enumerate(difference.T):
@@ -123,7 +115,7 @@ class Calibration:
 
     def bias(self, time: xr.DataArray) -> Array:
         """Bias at some times, shape (time, place)."""
-        return _annual(time) @ self.coefficients
+        return harmonics(annual_phase(time), 1) @ self.coefficients
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -157,17 +149,17 @@ def station_observations(stations: xr.Dataset, calibration: Calibration) -> list
     error = xr.DataArray(_STATION_INFLATION * calibration.error, dims="station", attrs={"units": "K"})
     sources = []
     for zone in np.unique(stations["zone"]):
-        here = np.flatnonzero((stations["zone"].values == zone) & np.isfinite(calibration.error))
-        if not here.size:
+        members = np.flatnonzero((stations["zone"].values == zone) & np.isfinite(calibration.error))
+        if not members.size:
             continue
-        ds = (stations[["tavg"]] - bias).isel(station=here).assign_coords(stations.isel(station=here).coords)
+        ds = (stations[["tavg"]] - bias).isel(station=members).assign_coords(stations.isel(station=members).coords)
         start = ds["time"].values - int(zone) * np.timedelta64(1, "h") + _LEAD
         ds["time_bnds"] = (("time", "nv"), np.stack([start, start + _DAY], axis=1))
         ds["time"].attrs["bounds"] = "time_bnds"
         ds["tavg"].attrs = stations["tavg"].attrs | {"units": "degC"}
         sources.append(
             xslams.Observation(
-                ds, {"tavg": "air"}, error=error.isel(station=here).drop_vars("station", errors="ignore"),
+                ds, {"tavg": "air"}, error=error.isel(station=members).drop_vars("station", errors="ignore"),
                 name=f"USCRN UTC{zone:+d}",
             )
         )  # fmt: skip
@@ -218,7 +210,7 @@ def sst_observation(fields: xr.Dataset, sst: xr.DataArray, inflation: float = 1.
 def buoy_observation(data: Path, fields: xr.Dataset) -> xslams.Observation:
     """Daily means of marine stations in May 2013, the only month, without the bias that they have on days of `fields`.
 
-    A cell of 2.5 degrees that holds a lake or a mountainous coast is not what a buoy there feels: means of half a month
+    A cell of 2.5 degrees with a lake or a mountainous coast differs from the air at a buoy in it: means of half a month
     differ from the fields by 1.5 K, and keep three quarters of that in the other half. Used as they are, buoys make the
     analysis worse.
     """

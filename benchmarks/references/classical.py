@@ -30,20 +30,22 @@ table are over the others.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib
 import inspect
 import io
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from benchmarks.command import Command
+from benchmarks.tables import head, row
 
 Array = npt.NDArray[np.float64]
 
@@ -62,7 +64,7 @@ def _dapper(module: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != "dapper":
             raise
-        message = "this benchmark needs DAPPER: pip install 'xslams[bench]' (see the head of this file)"
+        message = "This benchmark needs DAPPER: pip install 'xslams[bench]', see python -m benchmarks classical --help."
         raise SystemExit(message) from error
     config.rc.liveplotting = False
     config.rc.comps["max_spectral"] = 0
@@ -391,6 +393,14 @@ def _cases() -> dict[str, Case]:
 CASES = _cases()
 
 
+_COLUMNS = [
+    "method", "N", "lost", "filter RMSE", "listed", "spread", "lag", "smoother RMSE", "spread", "wall s", "CPU s",
+    "model steps per cycle",
+]  # fmt: skip
+# Half the windows that are of interest.
+_LAGS = {"lorenz63-sakov2012": (2, 4), "lorenz96-sakov2008": (4, 8, 16), "lorenz96-spantini2019": (2, 4)}
+
+
 def _uncertain(values: list[float]) -> str:
     """Mean and its standard error over seeds."""
     if np.isnan(values).all():
@@ -404,22 +414,19 @@ def _mean(values: list[float]) -> str:
     return _uncertain([float(np.mean(values))])
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
-    parser.add_argument("--seeds", type=int, default=3, help="truths, each with its observations and ensembles")
-    parser.add_argument("--cycles", type=int, default=None, help="observation times, with the burn-in")
-    parser.add_argument("--lags", type=int, nargs="*", default=None, help="lags of the smoothers in place of the usual")
-    args = parser.parse_args()
+    command = Command(__name__, __doc__)
+    command.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
+    command.add_argument("--seeds", type=int, default=3, help="truths, each with its observations and ensembles")
+    command.add_argument("--cycles", type=int, default=None, help="observation times, with the burn-in")
+    command.add_argument("--lags", type=int, nargs="*", default=None, help="lags of the smoothers, not the usual ones")
+    command.quick(cases=["lorenz63-sakov2012"], seeds=1, cycles=100, lags=[])
+    args = command.read(arguments)
     for case in (CASES[name] for name in args.cases):
         cycles = args.cycles or case.cycles
         data = [simulate(case, seed, cycles) for seed in range(args.seeds)]
-        print(f"\n{case.name}: {cycles} cycles, the first {case.burn_in} not scored, {args.seeds} seeds")
-        print(
-            "| method | N | lost | filter RMSE | listed | spread | lag | smoother RMSE | spread | wall s | CPU s "
-            "| model steps per cycle |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
-        )
+        head(_COLUMNS, f"{case.name}: {cycles} cycles, the first {case.burn_in} not scored, {args.seeds} seeds")
         methods = [*case.methods]
         for lag in _LAGS[case.name] if args.lags is None else args.lags:
             methods += [smoother_lag(case, lag, kind) for kind in ("EnKS", "iEnKS")]
@@ -433,21 +440,11 @@ def main() -> None:
             columns = {key: [r[key] for r in kept] for key in (runs[0] if runs else ())}
             lost = f"{args.seeds - len(kept)} of {args.seeds}"
             if not kept:
-                print(f"| {method.label} | {method.members} | {lost} | - | {method.listed or '-'} |" + " - |" * 7)
+                row([method.label, method.members, lost, "-", method.listed or "-", *["-"] * 7])
                 continue
-            print(
-                f"| {method.label} | {method.members} | {lost} | {_uncertain(columns['filter_rmse'])} "
-                f"| {method.listed or '-'} | {_mean(columns['filter_spread'])} | {method.lag or '-'} "
-                f"| {_uncertain(columns['smoother_rmse'])} | {_mean(columns['smoother_spread'])} "
-                f"| {np.mean(columns['wall_time']):.1f} | {np.mean(columns['cpu_time']):.1f} "
-                f"| {np.mean(columns['model_steps']) / cycles:.0f} |",
-                flush=True,
-            )
-
-
-# Half the windows that are of interest.
-_LAGS = {"lorenz63-sakov2012": (2, 4), "lorenz96-sakov2008": (4, 8, 16), "lorenz96-spantini2019": (2, 4)}
-
-
-if __name__ == "__main__":
-    main()
+            row([
+                method.label, method.members, lost, _uncertain(columns["filter_rmse"]), method.listed or "-",
+                _mean(columns["filter_spread"]), method.lag or "-", _uncertain(columns["smoother_rmse"]),
+                _mean(columns["smoother_spread"]), f"{np.mean(columns['wall_time']):.1f}",
+                f"{np.mean(columns['cpu_time']):.1f}", f"{np.mean(columns['model_steps']) / cycles:.0f}",
+            ])  # fmt: skip

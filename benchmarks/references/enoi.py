@@ -25,57 +25,26 @@ two days.
 
 from __future__ import annotations
 
-import argparse
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import scipy.linalg
 import xarray as xr
-from scipy.special import erf
+from scoringrules import crps_normal
 
 import xslams
+from benchmarks.cases import shared_data
+from benchmarks.cases.seasons import annual_phase, harmonics
+from benchmarks.cases.speedy import ERRORS, ROWS, SPIN_UP, YEAR, observe, open_case, open_second_run
+from benchmarks.command import Command
+from xslams.localization import gaspari_cohn
 
 Array = npt.NDArray[np.float32]
 
-YEAR = 365
-SPIN_UP = 90
 HARMONICS = 4
-#: Sources of observations of every row of the table.
-ROWS = {"none": (), "pr": ("pr",), "pr+olr": ("pr", "olr"), "pr+olr+t": ("pr", "olr", "t")}
-ERRORS = {"pr": 1.0, "olr": 5.0, "t": 1.0}
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The case: truth, and what instruments see of it
-# ---------------------------------------------------------------------------------------------------------------------
-def shared_data(folder: str | None = None) -> Path:
-    """Folder of the public data, which are not part of the repository."""
-    root = Path(__file__).resolve().parents[2]
-    return Path(folder or os.environ.get("XSLAMS_SHARED") or root.parent / "shared") / "data"
-
-
-def open_case(path: Path) -> tuple[xr.Dataset, xr.Dataset]:
-    """Truth of the training years and of the validation year."""
-    if not path.is_file():
-        msg = f"The simulation {path} is missing. Set XSLAMS_SHARED to the folder whose data/ holds it."
-        raise SystemExit(msg)
-    with xr.open_dataset(path) as ds:
-        ds = ds[["t", "pr", "olr"]].astype(np.float32).load()
-    return ds.isel(time=slice(None, 3 * YEAR)), ds.isel(time=slice(3 * YEAR, 4 * YEAR))
-
-
-def observe(truth: xr.Dataset) -> dict[str, xslams.Observation]:
-    """Gauges at half of the cells, a satellite that sees 2x2 cells, 200 stations at the two lowest levels."""
-    return {
-        "pr": xslams.simulate_observations(truth["pr"], mask=0.5, error=ERRORS["pr"], seed=1),
-        "olr": xslams.simulate_observations(truth["olr"], coarsen={"lat": 2, "lon": 2}, error=ERRORS["olr"], seed=2),
-        "t": xslams.simulate_observations(truth["t"].isel(sigma=slice(0, 2)), stations=200, error=ERRORS["t"], seed=3),
-    }
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -83,7 +52,7 @@ def observe(truth: xr.Dataset) -> dict[str, xslams.Observation]:
 # ---------------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Source:
-    """What one network measures: `sample` gives values (time, n), untransformed, of the fields of a Dataset."""
+    """Measurements of one network: `sample` gives values (time, n), untransformed, of the fields of a Dataset."""
 
     sample: Callable[[xr.Dataset], Array]
     error: float
@@ -146,15 +115,9 @@ def values_of(observations: dict[str, xslams.Observation], name: str) -> Array:
 # ---------------------------------------------------------------------------------------------------------------------
 # Climatology
 # ---------------------------------------------------------------------------------------------------------------------
-def year_fraction(time: xr.DataArray) -> npt.NDArray[np.float64]:
-    """Position in the year, from 0 to 1."""
-    return np.asarray((time.dt.dayofyear.values - 1) / 365.25)
-
-
-def harmonics(fraction: npt.NDArray[np.float64], count: int) -> Array:
-    """Mean and `count` harmonics of the year, shape (time, 1 + 2 count)."""
-    waves = [f(2 * np.pi * k * fraction) for k in range(1, count + 1) for f in (np.cos, np.sin)]
-    return np.stack([np.ones_like(fraction), *waves], axis=1).astype(np.float32)
+def waves(phase: npt.NDArray[np.float64], count: int) -> Array:
+    """Mean and `count` harmonics of the year in single precision, shape (time, 1 + 2 count)."""
+    return harmonics(phase, count).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -165,20 +128,20 @@ class Climatology:
     variance_coefficients: Array
 
     @classmethod
-    def fit(cls, values: Array, fraction: npt.NDArray[np.float64], mean_of: Array | None = None) -> Climatology:
+    def fit(cls, values: Array, phase: npt.NDArray[np.float64], mean_of: Array | None = None) -> Climatology:
         """Fit to values (time, n); the mean to `mean_of` where that differs (observations with noise)."""
-        inverse = np.linalg.pinv(harmonics(fraction, HARMONICS))
+        inverse = np.linalg.pinv(waves(phase, HARMONICS))
         own = inverse @ values
-        squared = (values - harmonics(fraction, HARMONICS) @ own) ** 2
-        return cls(own if mean_of is None else inverse @ mean_of, np.linalg.pinv(harmonics(fraction, 1)) @ squared)
+        squared = (values - waves(phase, HARMONICS) @ own) ** 2
+        return cls(own if mean_of is None else inverse @ mean_of, np.linalg.pinv(waves(phase, 1)) @ squared)
 
-    def mean(self, fraction: npt.NDArray[np.float64]) -> Array:
+    def mean(self, phase: npt.NDArray[np.float64]) -> Array:
         """Mean (time, n)."""
-        return np.asarray(harmonics(fraction, HARMONICS) @ self.mean_coefficients)
+        return np.asarray(waves(phase, HARMONICS) @ self.mean_coefficients)
 
-    def std(self, fraction: npt.NDArray[np.float64]) -> Array:
+    def std(self, phase: npt.NDArray[np.float64]) -> Array:
         """Return the standard deviation (time, n), at least half of the annual one: a harmonic fit can go too low."""
-        fitted = harmonics(fraction, 1) @ self.variance_coefficients
+        fitted = waves(phase, 1) @ self.variance_coefficients
         return np.asarray(np.sqrt(np.maximum(fitted, 0.25 * self.variance_coefficients[0])))
 
 
@@ -187,20 +150,12 @@ class Climatology:
 # ---------------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Tuning:
-    """What is tuned: radius in km at which the localisation is zero, inflations, damping of the increment by level."""
+    """Tuned settings: radius in km at which the localisation is zero, inflations, damping of increments by level."""
 
     radius: float = 8000.0
     error_inflation: float = 2.0
     spread: float = 1.0
     damping: tuple[float, ...] = (1.0,) * 8
-
-
-def gaspari_cohn(r: Array) -> Array:
-    """Compactly supported correlation; `r` is 1 where it reaches zero."""
-    z = np.clip(2 * np.asarray(r, np.float32), 0, 2)
-    near = 1 + z**2 * (-5 / 3 + z * (5 / 8 + z * (1 / 2 - z / 4)))
-    far = 4 + z * (-5 + z * (5 / 3 + z * (5 / 8 + z * (-1 / 2 + z / 12)))) - 2 / (3 * np.maximum(z, 0.5))
-    return np.where(z <= 1, near, np.maximum(far, 0)).astype(np.float32)
 
 
 def distance(a: Array, b: Array) -> Array:
@@ -217,13 +172,13 @@ class Anomalies:
     every: int = 1  # take every n-th cell of the state: tuning needs no more
 
     def __post_init__(self) -> None:
-        fraction = np.concatenate([year_fraction(run["time"]) for run in self.runs])
-        self.degrees_of_freedom = fraction.size - (1 + 2 * HARMONICS)
+        phase = np.concatenate([annual_phase(run["time"]) for run in self.runs])
+        self.degrees_of_freedom = phase.size - (1 + 2 * HARMONICS)
         # Rows of one run follow each other in time; lags must not reach from one run into the next.
         self.bounds = np.cumsum([0, *(run.sizes["time"] for run in self.runs)])
         state = np.concatenate([self.select(run) for run in self.runs])
-        self.state_climatology = Climatology.fit(state, fraction)
-        self.state = (state - self.state_climatology.mean(fraction)) / self.state_climatology.std(fraction)
+        self.state_climatology = Climatology.fit(state, phase)
+        self.state = (state - self.state_climatology.mean(phase)) / self.state_climatology.std(phase)
         self.climatology: dict[str, Climatology] = {}
         self.values: dict[str, Array] = {}
         self.variance: dict[str, Array] = {}
@@ -232,11 +187,11 @@ class Anomalies:
             raw = np.concatenate([source.sample(run) for run in self.runs])
             exact = source.transform(raw)
             noisy = source.transform(raw + source.error * rng.standard_normal(raw.shape, dtype=np.float32))
-            climatology = Climatology.fit(exact, fraction, mean_of=noisy)
-            inverse = np.linalg.pinv(harmonics(fraction, HARMONICS))
-            std = climatology.std(fraction)
+            climatology = Climatology.fit(exact, phase, mean_of=noisy)
+            inverse = np.linalg.pinv(waves(phase, HARMONICS))
+            std = climatology.std(phase)
             self.climatology[name] = climatology
-            self.values[name] = (exact - harmonics(fraction, HARMONICS) @ (inverse @ exact)) / std
+            self.values[name] = (exact - waves(phase, HARMONICS) @ (inverse @ exact)) / std
             self.variance[name] = ((noisy - exact) / std).var(axis=0)
 
     def select(self, run: xr.Dataset) -> Array:
@@ -267,7 +222,7 @@ class EnsembleOI:
         n = np.float32(rows.size - (a.state.shape[0] - a.degrees_of_freedom))
         values = np.concatenate([a.values[name] for name in self.names], axis=1)
         observed = np.concatenate([a.sources[name].place for name in self.names])
-        near = gaspari_cohn(distance(observed, observed) / radius)
+        near = gaspari_cohn(distance(observed, observed), radius / 2)
         lagged = [values[rows + lag] for lag in self.lags]
         size = observed.shape[0]
         matrix = np.empty((size * len(self.lags),) * 2, np.float32)
@@ -278,7 +233,7 @@ class EnsembleOI:
         matrix[np.diag_indices_from(matrix)] += np.tile(self.tuning.error_inflation * variance, len(self.lags))
         self._factor = scipy.linalg.cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
         self._lagged = [y / n for y in lagged]
-        self._near = gaspari_cohn(distance(self.place, observed) / radius)
+        self._near = gaspari_cohn(distance(self.place, observed), radius / 2)
         self._state = a.state[rows].reshape(rows.size, 8, -1)
 
     def _covariance(self, level: int) -> Array:
@@ -286,13 +241,13 @@ class EnsembleOI:
         x = self._state[:, level].T
         return np.concatenate([self._near * (x @ y) for y in self._lagged], axis=1)
 
-    def increments(self, observed: dict[str, Array], fraction: npt.NDArray[np.float64]) -> Array:
+    def increments(self, observed: dict[str, Array], phase: npt.NDArray[np.float64]) -> Array:
         """Anomalies (time, level, cell), normalised, of the days whose whole window is observed; NaN elsewhere."""
         a, tuning = self.anomalies, self.tuning
         y = np.concatenate(
             [
-                (a.sources[name].transform(observed[name]) - a.climatology[name].mean(fraction))
-                / a.climatology[name].std(fraction)
+                (a.sources[name].transform(observed[name]) - a.climatology[name].mean(phase))
+                / a.climatology[name].std(phase)
                 for name in self.names
             ],
             axis=1,
@@ -324,44 +279,39 @@ def analyse(
     anomalies: Anomalies,
     row: str,
     observed: dict[str, Array],
-    fraction: npt.NDArray[np.float64],
+    phase: npt.NDArray[np.float64],
     place: Array,
     tuning: Tuning,
     lags: tuple[int, ...] = (0,),
+    every: int | None = None,
 ) -> tuple[Array, Array]:
-    """Mean and standard deviation (time, level * cells) of the analysis."""
-    shape = (fraction.size, 8, place.shape[0])
+    """Mean and standard deviation (time, level * cells) of the analysis, the latter from every n-th cell."""
+    shape = (phase.size, 8, place.shape[0])
     if ROWS[row]:
         oi = EnsembleOI(anomalies, ROWS[row], tuning, place, lags)
-        increments = oi.increments(observed, fraction)
+        increments = oi.increments(observed, phase)
         # Twelve thousand observations: a third of the cells is enough for a spread that varies this smoothly.
-        variance = np.broadcast_to(oi.variance(every=1 if len(lags) == 1 else 3), shape).copy()
+        every = every or (1 if len(lags) == 1 else 3)
+        variance = np.broadcast_to(oi.variance(every), shape).copy()
         edge = np.isnan(increments[:, 0, 0])
         if edge.any():
             # The first and the last day have no complete window; one day has to do.
             del oi
             oi = EnsembleOI(anomalies, ROWS[row], tuning, place)
-            increments[edge] = oi.increments(observed, fraction)[edge]
+            increments[edge] = oi.increments(observed, phase)[edge]
             variance[edge] = oi.variance(every=3)
     else:
         increments = np.zeros(shape, np.float32)
         variance = np.broadcast_to(anomalies.state.var(axis=0).reshape(8, -1), shape)
     climatology = anomalies.state_climatology
-    std = climatology.std(fraction)
-    mean = climatology.mean(fraction) + std * increments.reshape(len(std), -1)
+    std = climatology.std(phase)
+    mean = climatology.mean(phase) + std * increments.reshape(len(std), -1)
     return mean, std * tuning.spread * np.sqrt(variance.reshape(len(std), -1))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Scores
 # ---------------------------------------------------------------------------------------------------------------------
-def crps_normal(error: Array, std: Array) -> Array:
-    """CRPS of a Gaussian (Gneiting et al. 2005, doi:10.1175/MWR2904.1)."""
-    z = error / std
-    density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
-    return np.asarray(std * (z * erf(z / np.sqrt(2)) + 2 * density - 1 / np.sqrt(np.pi)))
-
-
 @dataclass(frozen=True)
 class Scores:
     """Area-weighted, pooled over days, one value per level, lowest first."""
@@ -374,7 +324,7 @@ class Scores:
     def of(cls, mean: Array, std: Array, truth: Array, weights: Array) -> Scores:
         """Score Gaussians; arrays are (time, level * cells), weights (cells,)."""
         error = mean - truth
-        crps = crps_normal(error, std)
+        crps = crps_normal(truth, mean, std, backend="numpy")
 
         def average(values: Array) -> npt.NDArray[np.float64]:
             by_level = values.mean(axis=0, dtype=np.float64).reshape(8, -1)
@@ -441,11 +391,11 @@ class Reference:
         self.place = unit_vectors(lat, lon)
         self.weights = np.cos(np.deg2rad(lat)).ravel().astype(np.float32)
 
-    def row(self, name: str, days: int = 1) -> tuple[Array, Array]:
-        """Mean and standard deviation of a row with windows of `days`."""
-        fraction = year_fraction(self.truth["time"])
+    def row(self, name: str, days: int = 1, every: int | None = None) -> tuple[Array, Array]:
+        """Mean and standard deviation of a row with windows of `days`, the latter from every n-th cell."""
+        phase = annual_phase(self.truth["time"])
         tuning = TUNED.get((name, days), Tuning())
-        return analyse(self.anomalies, name, self.observed, fraction, self.place, tuning, lags_of(days))
+        return analyse(self.anomalies, name, self.observed, phase, self.place, tuning, lags_of(days), every)
 
     def score(self, analysis: tuple[Array, Array], days: slice | npt.NDArray[np.int64] = slice(None)) -> Scores:
         """Score on some days of the validation year."""
@@ -466,14 +416,14 @@ def tune(training: xr.Dataset, days: Sequence[int]) -> None:
     place = unit_vectors(lat, lon)[::every]
     weights = np.cos(np.deg2rad(lat)).ravel()[::every].astype(np.float32)
     truth = anomalies.select(judged)
-    fraction = year_fraction(judged["time"])
+    phase = annual_phase(judged["time"])
 
     def average(values: Array) -> npt.NDArray[np.float64]:
         return np.asarray(values.mean(axis=0, dtype=np.float64).reshape(8, -1) @ weights)
 
-    std, mean = anomalies.state_climatology.std(fraction), anomalies.state_climatology.mean(fraction)
+    std, mean = anomalies.state_climatology.std(phase), anomalies.state_climatology.mean(phase)
     for count in days:
-        inner = slice(count // 2, fraction.size - count // 2)
+        inner = slice(count // 2, phase.size - count // 2)
         grids = {1: [(r, a) for r in (6000, 8000, 10000) for a in (1.5, 2.5, 4.0)]}
         for row, names in ROWS.items():
             best, best_rmse = Tuning(), np.inf
@@ -482,7 +432,7 @@ def tune(training: xr.Dataset, days: Sequence[int]) -> None:
             for radius, inflation in grids.get(count, [(7000, 3.0), (7000, 5.0), (9000, 5.0)]) if names else []:
                 trial = Tuning(radius, inflation)
                 oi = EnsembleOI(anomalies, names, trial, place, lags_of(count))
-                increment = std[inner] * oi.increments(observed, fraction)[inner].reshape(-1, std.shape[1])
+                increment = std[inner] * oi.increments(observed, phase)[inner].reshape(-1, std.shape[1])
                 anomaly = (truth - mean)[inner]
                 damping = np.clip(average(increment * anomaly) / average(increment**2), 0, 1)
                 error = increment.reshape(len(increment), 8, -1) * damping[:, None] - anomaly.reshape(
@@ -497,39 +447,38 @@ def tune(training: xr.Dataset, days: Sequence[int]) -> None:
                 if rmse < best_rmse:
                     best_rmse = rmse
                     best = replace(trial, damping=tuple(float(round(d, 2)) for d in damping))
-            analysed = analyse(anomalies, row, observed, fraction, place, best, lags_of(count))
+            analysed = analyse(anomalies, row, observed, phase, place, best, lags_of(count))
             scores = Scores.of(*analysed, truth, weights)
             best = replace(best, spread=float(round(scores.rmse.mean() / scores.spread.mean(), 3)))
             print(f"    ({row!r}, {count}): {best!r},", flush=True)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table of the reference."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
-    parser.add_argument("--windows", nargs="+", type=int, default=[1, 3], help="days of observations in a window")
-    parser.add_argument("--extra", action="store_true", help="train on the independent two-year run as well")
-    parser.add_argument("--tune", action="store_true", help="search the tuning in the training years, and stop")
-    parser.add_argument("--shared", help="folder whose data/ holds the simulation")
-    options = parser.parse_args()
-    folder = shared_data(options.shared)
-    training, truth = open_case(folder / "speedy_t30_daily_4yr.nc")
+    command = Command(__name__, __doc__)
+    command.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    command.add_argument("--windows", nargs="+", type=int, default=[1, 3], help="days of observations in a window")
+    command.add_argument("--years", type=int, default=3, help="years of training")
+    command.add_argument("--days", type=int, default=YEAR, help="days of the validation year")
+    command.add_argument("--every", type=int, default=None, help="spread from every n-th cell")
+    command.add_argument("--extra", action="store_true", help="train on the independent two-year run as well")
+    command.add_argument("--tune", action="store_true", help="search the tuning in the training years, and stop")
+    command.shared()
+    command.quick(rows=["none", "pr"], windows=[1], years=1, days=5, every=12)
+    options = command.read(arguments)
+    data = shared_data(options.shared)
+    training, truth = open_case(data, options.years)
     if options.tune:
         tune(training, options.windows)
         return
     runs = [training]
     if options.extra:
-        with xr.open_dataset(folder / "speedy_t30_daily_2yr_b.nc") as ds:
-            runs.append(ds[["t", "pr", "olr"]].astype(np.float32).load())
-    reference = Reference(runs, truth)
+        runs.append(open_second_run(data))
+    reference = Reference(runs, truth.isel(time=slice(options.days)))
     print(header(truth["sigma"].values))
     for days in options.windows:
         for row in options.rows:
             if ROWS[row] or days == 1:
                 start = time.perf_counter()
-                scores = reference.score(reference.row(row, days))
+                scores = reference.score(reference.row(row, days, options.every))
                 print(scores.line(f"EnOI {row}, {days} d"), f"  {time.perf_counter() - start:.0f} s", flush=True)
-
-
-if __name__ == "__main__":
-    main()

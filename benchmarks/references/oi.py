@@ -8,9 +8,9 @@ analysis enter with the lagged covariances.
     analysis = climatology + B_gs (B_ss + R)^-1 (y - climatology at the stations),
     variance = diag(B_gg - B_gs (B_ss + R)^-1 B_sg)
 
-Two kinds are printed. One takes the station's day for a UTC day, as is usual. The other knows of the local day (see
-`ncep_sources`), is localised at 3000 km and takes the harmonics that cross-validation in the training period prefers:
-everything that we learned about the case which a classical method can use as well.
+Two kinds are printed. One takes the day of a station for a UTC day, as is usual. The other observes the local day (see
+`benchmarks.cases.ncep`), is localised at 3000 km and takes the harmonics that cross-validation in the training period
+prefers: everything that we learned about the case and that a classical method can use as well.
 """
 
 from __future__ import annotations
@@ -20,19 +20,12 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 from scipy.linalg import cho_factor, cho_solve
-from scipy.special import erf
 
 from benchmarks.cases.ncep import Array, Calibration, shares
+from benchmarks.cases.seasons import annual_phase, harmonics
+from xslams.localization import gaspari_cohn
 
 _RADIUS = 6371.0
-
-
-def gaspari_cohn(r: Array) -> Array:
-    """Compactly supported correlation, zero from r = 2 on."""
-    near = -0.25 * r**5 + 0.5 * r**4 + 0.625 * r**3 - 5 / 3 * r**2 + 1
-    q = np.clip(r, 1.0, 2.0)
-    far = q**5 / 12 - 0.5 * q**4 + 0.625 * q**3 + 5 / 3 * q**2 - 5 * q + 4 - 2 / (3 * q)
-    return np.where(r < 1, near, np.where(r < 2, far, 0.0))
 
 
 def distances(lat1: Array, lon1: Array, lat2: Array, lon2: Array) -> Array:
@@ -40,15 +33,6 @@ def distances(lat1: Array, lon1: Array, lat2: Array, lon2: Array) -> Array:
     a, b = np.deg2rad(lat1)[:, None], np.deg2rad(lat2)
     c = np.sin(a) * np.sin(b) + np.cos(a) * np.cos(b) * np.cos(np.deg2rad(lon1)[:, None] - np.deg2rad(lon2))
     return _RADIUS * np.arccos(np.clip(c, -1.0, 1.0))
-
-
-def harmonics(time: xr.DataArray, order: int) -> Array:
-    """Constant, cosines and sines of the year."""
-    phase = 2 * np.pi * (time.dt.dayofyear.values - 1) / 365.25
-    columns = [np.ones(phase.size)]
-    for k in range(1, order + 1):
-        columns += [np.cos(k * phase), np.sin(k * phase)]
-    return np.stack(columns, axis=1)
 
 
 @dataclass(frozen=True)
@@ -79,7 +63,7 @@ class OptimalInterpolation:
         """Mean and variance for each day of `testing`, in K; shape (time, lat, lon) each."""
         reach = self.days // 2
         lat, lon = (c.ravel() for c in np.meshgrid(training["lat"].values, training["lon"].values, indexing="ij"))
-        # Interpolated as observations are, so that the reference and what it is compared with differ in nothing else.
+        # Interpolated as observations are, so that the reference and xslams differ in nothing else.
         place = xr.Dataset(coords={c: ("station", stations[c].values) for c in ("lat", "lon")})
         late = shares(stations["zone"].values) * self.local_day
 
@@ -89,11 +73,11 @@ class OptimalInterpolation:
             return (1 - late) * values + late * after
 
         past = training["air"]
-        basis = harmonics(past["time"], self.order)
+        basis = harmonics(annual_phase(past["time"]), self.order)
         coefficients = np.linalg.lstsq(basis, past.values.reshape(len(basis), -1), rcond=None)[0]
         anomaly = past.values.reshape(len(basis), -1) - basis @ coefficients
         period = xr.concat([past["time"], testing["time"]], dim="time")
-        mean = harmonics(period, self.order) @ coefficients
+        mean = harmonics(annual_phase(period), self.order) @ coefficients
         climatology = xr.DataArray(
             mean.reshape(-1, *past.shape[1:]), {"time": period, "lat": past["lat"], "lon": past["lon"]},
             ("time", "lat", "lon"),
@@ -109,8 +93,8 @@ class OptimalInterpolation:
         innovation = (observed - calibration.bias(period) - model_at)[len(basis) :]
         used = np.isfinite(calibration.error)
         s_lat, s_lon = stations["lat"].values, stations["lon"].values
-        near_grid = gaspari_cohn(distances(lat, lon, s_lat, s_lon) / self.length)
-        near_station = gaspari_cohn(distances(s_lat, s_lon, s_lat, s_lon) / self.length)
+        near_grid = gaspari_cohn(distances(lat, lon, s_lat, s_lon), self.length)
+        near_station = gaspari_cohn(distances(s_lat, s_lon, s_lat, s_lon), self.length)
         count = len(basis)
 
         def lagged(a: Array, b: Array, lag: int) -> Array:
@@ -134,10 +118,10 @@ class OptimalInterpolation:
                 for lag in range(-reach, reach + 1)
                 if 0 <= t + lag < frames
             ]
-            y = np.concatenate([innovation[t + lag, here] for lag, here in blocks])
-            gain = np.concatenate([to_grid[lag][:, here] for lag, here in blocks], axis=1)
+            y = np.concatenate([innovation[t + lag, used_now] for lag, used_now in blocks])
+            gain = np.concatenate([to_grid[lag][:, used_now] for lag, used_now in blocks], axis=1)
             system = np.block([[among[m - lag][np.ix_(a, b)] for m, b in blocks] for lag, a in blocks])
-            system[np.diag_indices(len(y))] += np.concatenate([error[here] for _, here in blocks])
+            system[np.diag_indices(len(y))] += np.concatenate([error[used_now] for _, used_now in blocks])
             factor = cho_factor((system + system.T) / 2)
             analysis[t] = mean[len(basis) + t] + gain @ cho_solve(factor, y)
             variance[t] = prior - (gain * cho_solve(factor, gain.T).T).sum(axis=1)
@@ -146,12 +130,12 @@ class OptimalInterpolation:
 
     def climatology(self, training: xr.Dataset, testing: xr.Dataset) -> tuple[Array, Array]:
         """Mean and variance without any observation."""
-        basis = harmonics(training["time"], self.order)
+        basis = harmonics(annual_phase(training["time"]), self.order)
         values = training["air"].values.reshape(len(basis), -1)
         coefficients = np.linalg.lstsq(basis, values, rcond=None)[0]
         variance = ((values - basis @ coefficients) ** 2).mean(axis=0)
         shape = testing["air"].shape
-        mean = (harmonics(testing["time"], self.order) @ coefficients).reshape(shape)
+        mean = (harmonics(annual_phase(testing["time"]), self.order) @ coefficients).reshape(shape)
         return mean, np.broadcast_to(variance.reshape(shape[1:]), shape)
 
 
@@ -162,10 +146,3 @@ REFERENCES = (
     OptimalInterpolation("OI, local day, 3000 km", length=3000.0, order=1, local_day=True),
     OptimalInterpolation("OI, local day, 3000 km, 3 d", days=3, length=3000.0, order=1, local_day=True),
 )
-
-
-def crps_normal(error: Array, std: Array) -> Array:
-    """Continuous ranked probability score of a normal distribution."""
-    z = error / std
-    density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
-    return std * (z * erf(z / np.sqrt(2)) + 2 * density - 1 / np.sqrt(np.pi))

@@ -3,101 +3,108 @@
     python -m benchmarks bits --keep before.npz            # before a change
     python -m benchmarks bits --against before.npz         # after it: which cases differ, and by how much
 
+Cases: ``tutorial`` an analysis of six days with a report; ``ways`` every guidance, sampler and kind of likelihood;
+``ncep`` a month of the real case, with scores; ``systems`` posteriors of Lorenz-63 and Lorenz-96; ``grids`` regridding;
+``fit`` a model that is trained for seconds. All of them take three minutes.
+
 Bits depend on the processor and on the versions of libraries: compare runs on one machine.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import xarray as xr
 
 import xslams
 from benchmarks.cases import ncep as case
+from benchmarks.cases import shared_data, speedy
+from benchmarks.command import Command
+from benchmarks.timing import Stopwatch
 from xslams.inference import importance_weights, prior_of, resample, sample_posterior
 
-Arrays = dict[str, np.ndarray]
+Arrays = dict[str, npt.NDArray[Any]]
 
 
-def flat(ds: xr.Dataset) -> Arrays:
-    return {str(k): np.asarray(v.values) for k, v in ds.data_vars.items()}
+def arrays_of(ds: xr.Dataset, prefix: str = "") -> Arrays:
+    """Return the values of all variables of a Dataset by name."""
+    return {f"{prefix}{name}": np.asarray(variable.values) for name, variable in ds.data_vars.items()}
 
 
 def sources(truth: xr.Dataset) -> list[xslams.Observation]:
-    gauges = xslams.simulate_observations(truth["pr"], mask=0.5, error=1.0, seed=1)
-    satellite = xslams.simulate_observations(truth["olr"], coarsen={"lat": 2, "lon": 2}, error=5.0, seed=2)
-    stations = xslams.simulate_observations(truth["t"].isel(sigma=slice(0, 2)), stations=200, error=1.0, seed=3)
-    names = ("gauges", "satellite", "stations")
-    return [o.replace(name=n) for o, n in zip((gauges, satellite, stations), names, strict=True)]
+    """Observe the global fields by gauges, a satellite and stations."""
+    names = {"pr": "gauges", "olr": "satellite", "t": "stations"}
+    return [source.replace(name=names[variable]) for variable, source in speedy.observe(truth).items()]
 
 
 def tutorial() -> Arrays:
+    """Six days of the tutorial, with a report on the observations."""
     truth = xslams.open_tutorial().isel(time=slice(0, 6))
     analysis = truth.slams.assimilate(sources(truth), "speedy-t30", members=4, steps=16, report=True)
-    report = analysis.slams.report()
-    return flat(analysis) | {f"report_{k}": v for k, v in flat(report).items()}
+    return arrays_of(analysis) | arrays_of(analysis.slams.report(), "report_")
+
+
+#: Options of the analyses of `ways`.
+WAYS: dict[str, dict[str, Any]] = {
+    **{f"sampler {name}": {"sampler": name} for name in ("ab2", "ddim", "ddpm", "dpmpp2m", "heun", "unipc")},
+    "sda": {"guidance": "sda"},
+    "dps": {"guidance": "dps"},
+    "corrections": {"corrections": 1},
+    "background": {"background_error": 2.0},
+    "antithetic": {"antithetic": True, "members": 2},
+}
+#: Quality control of the stations in the analyses of `ways`.
+LIKELIHOODS: dict[str, dict[str, object]] = {
+    "huber": {"robust": "huber"},
+    "student": {"robust": "student-t"},
+    "bias": {"bias_error": 0.5, "bias_per": "station"},
+    "bias huber": {"bias_error": 0.5, "bias_per": "station", "robust": "huber"},
+    "check": {"background_check": 3.0},
+    "superob": {"superob": 1000.0},
+    "thin": {"thin": 1000.0},
+    "auto": {"representativeness": "auto"},
+}
 
 
 def ways() -> Arrays:
-    """Each guidance and sampler, and every kind of likelihood, on three days."""
+    """Return three days with each guidance, sampler and kind of likelihood; latents; a lazy analysis."""
     truth = xslams.open_tutorial().isel(time=slice(20, 23))
     obs = sources(truth)
+    gauges, stations = obs[0], obs[2]
     found: Arrays = {}
-    runs: dict[str, dict] = {
-        **{f"sampler {s}": {"sampler": s} for s in ("ab2", "ddim", "ddpm", "dpmpp2m", "heun", "unipc")},
-        "sda": {"guidance": "sda"},
-        "dps": {"guidance": "dps"},
-        "corrections": {"corrections": 1},
-        "background": {"background_error": 2.0},
-        "antithetic": {"antithetic": True, "members": 2},
-    }
-    for name, options in runs.items():
-        options = {"members": 1, "steps": 5, **options}
-        found |= {f"{name} {k}": v for k, v in flat(truth.slams.assimilate(obs, "speedy-t30", **options)).items()}
-    stations = obs[2]
-    likelihoods = {
-        "huber": {"robust": "huber"},
-        "student": {"robust": "student-t"},
-        "bias": {"bias_error": 0.5, "bias_per": "station"},
-        "bias huber": {"bias_error": 0.5, "bias_per": "station", "robust": "huber"},
-        "check": {"background_check": 3.0},
-        "superob": {"superob": 1000.0},
-        "thin": {"thin": 1000.0},
-        "auto": {"representativeness": "auto"},
-    }
-    for name, qc in likelihoods.items():
-        analysis = truth.slams.assimilate([stations.replace(qc=qc)], "speedy-t30", members=2, steps=5, report=True)
-        found |= {f"{name} {k}": v for k, v in flat(analysis).items()}
-        found |= {f"{name} report_{k}": v for k, v in flat(analysis.slams.report()).items()}
-    thickness = (truth["t"].mean("sigma")).assign_attrs(units="K").rename("mean_t")
-    function = xslams.Observation(thickness, error=1.0, operator=lambda fields: fields["t"].mean(dim=2))
-    analysis = truth.slams.assimilate([obs[0], function], "speedy-t30", members=1, steps=5, report=True)
-    found |= {f"function {k}": v for k, v in flat(analysis).items()}
-    found |= {f"function report_{k}": v for k, v in flat(analysis.slams.report()).items()}
-    check = truth.slams.check(obs, "speedy-t30", background_error=2.0)
-    found |= {f"check_{k}": v for k, v in flat(check).items()}
+    for name, options in WAYS.items():
+        settings = {"members": 1, "steps": 5, **options}
+        found |= arrays_of(truth.slams.assimilate(obs, "speedy-t30", **settings), f"{name} ")
+    for name, qc in LIKELIHOODS.items():
+        found |= _reported(truth, [stations.replace(qc=qc)], f"{name} ", members=2)
+    # An observation operator that is a function of the fields.
+    mean = (truth["t"].mean("sigma")).assign_attrs(units="K").rename("mean_t")
+    function = xslams.Observation(mean, error=1.0, operator=lambda fields: fields["t"].mean(dim=2))
+    found |= _reported(truth, [gauges, function], "function ", members=1)
+    found |= arrays_of(truth.slams.check(obs, "speedy-t30", background_error=2.0), "check_")
     lazy = xslams.open_tutorial().isel(time=slice(0, 41)).chunk()
-    found |= {
-        f"lazy {k}": v
-        for k, v in flat(lazy.slams.assimilate(sources(lazy.compute()), "speedy-t30", members=1, steps=3)).items()
-    }
+    found |= arrays_of(lazy.slams.assimilate(sources(lazy.compute()), "speedy-t30", members=1, steps=3), "lazy ")
     latent = truth.slams.encode("speedy-t30")
-    found |= {"encoded": (latent["latent"] if "latent" in latent else latent["z"]).values}
-    found |= {f"decoded {k}": v for k, v in flat(latent.slams.decode()).items()}
-    return found
+    return found | {"encoded": latent["latent"].values} | arrays_of(latent.slams.decode(), "decoded ")
+
+
+def _reported(truth: xr.Dataset, obs: list[xslams.Observation], prefix: str, members: int) -> Arrays:
+    analysis = truth.slams.assimilate(obs, "speedy-t30", members=members, steps=5, report=True)
+    return arrays_of(analysis, prefix) | arrays_of(analysis.slams.report(), f"{prefix}report_")
 
 
 def ncep() -> Arrays:
-    data = case.shared_data()
+    """Return a month of the real case, from stations and sea-surface temperature, and its scores."""
+    data = shared_data()
     fields = case.open_fields(data)
     stations = case.open_stations(data, fields)
     training = fields.sel(time=case.TRAINING)
@@ -105,43 +112,43 @@ def ncep() -> Arrays:
     obs = [*obs, case.sst_observation(training, case.open_sst(data, fields))]
     month = fields.sel(time=slice("2014-06-27", "2014-08-04"))
     analysis = month.slams.assimilate(obs, "ncep-na", members=4, steps=16, antithetic=True)
-    scores = analysis.slams.score(month)
-    return flat(analysis) | {f"score_{k}": v for k, v in flat(scores).items()}
+    return arrays_of(analysis) | arrays_of(analysis.slams.score(month), "score_")
+
+
+#: Length of trajectories, and frames from one observation time to the next, for `systems`.
+SYSTEMS = {"lorenz63": (41, 8), "lorenz63-ode": (31, 5), "lorenz96": (13, 4)}
 
 
 def systems() -> Arrays:
+    """Return trajectories of small systems given some of their frames, their evidence, and what replaces them."""
     found: Arrays = {}
-    for name, length, every in (("lorenz63", 41, 8), ("lorenz63-ode", 31, 5), ("lorenz96", 13, 4)):
+    for name, (length, every) in SYSTEMS.items():
         prior = prior_of(xslams.open_model(name), length=length)
-        truth = prior.denoiser.forecast(
-            torch.zeros(1, 1, *prior.shape[1:]), 200, generator=torch.Generator().manual_seed(1)
-        )
+        denoiser: Any = prior.denoiser
+        start = torch.zeros(1, 1, *prior.shape[1:])
+        truth = denoiser.forecast(start, 200, generator=torch.Generator().manual_seed(1))
         truth = prior.states(truth[:, -length:])
 
-        def observe(z: torch.Tensor) -> torch.Tensor:
-            return prior.states(z)[:, ::every].flatten(1)
+        def observe(z: torch.Tensor, states: Any = prior.states, every: int = every) -> torch.Tensor:
+            return states(z)[:, ::every].flatten(1)
 
         generator = torch.Generator().manual_seed(0)
         y = truth[:, ::every].flatten() + 0.5 * torch.randn(truth[:, ::every].numel(), generator=generator)
-        for options in ({}, {"corrections": 1, "steps": 10}, {"guidance": "sda", "steps": 8}):
+        runs: list[dict[str, Any]] = [{}, {"corrections": 1, "steps": 10}, {"guidance": "sda", "steps": 8}]
+        for options in runs:
             z = sample_posterior(
-                prior.denoiser,
-                y,
-                observe,
-                0.25,
-                shape=prior.shape,
-                members=16,
-                generator=torch.Generator().manual_seed(2),
-                **options,
-            )
+                denoiser, y, observe, 0.25, shape=prior.shape, members=16,
+                generator=torch.Generator().manual_seed(2), **options,
+            )  # fmt: skip
             found[f"{name} {options}"] = prior.states(z).numpy()
-        weights = importance_weights(prior.denoiser, z, y, observe, 0.25)
+        weights = importance_weights(denoiser, z, y, observe, 0.25)
         found[f"{name} weights"] = weights.numpy()
         found[f"{name} resampled"] = resample(z, weights, generator=torch.Generator().manual_seed(3)).numpy()
     return found
 
 
 def grids() -> Arrays:
+    """Return two days on a curvilinear grid, a regular one and at points, by all methods, and back."""
     truth = xslams.open_tutorial().isel(time=slice(0, 2))
     lon2, lat2 = np.meshgrid(np.arange(0, 60, 2.5), np.arange(20, 70, 2.5))
     curved = xr.Dataset(coords={"lat": (("y", "x"), lat2 + 0.05 * lon2), "lon": (("y", "x"), lon2 - 0.1 * lat2)})
@@ -156,21 +163,21 @@ def grids() -> Arrays:
                 if edges == "parallel" and name == "curved":
                     continue
                 out = truth.slams.regrid(target, method=method, edges=edges)
-                found |= {f"{name} {method} {edges} {k}": v for k, v in flat(out).items()}
+                found |= arrays_of(out, f"{name} {method} {edges} ")
     back = truth.slams.regrid(curved).slams.regrid(regular, method="conservative")
-    return found | {f"back {k}": v for k, v in flat(back).items()}
+    return found | arrays_of(back, "back ")
 
 
 def fit() -> Arrays:
+    """Return latents and an analysis of a model that is trained on the tutorial, four times as coarse."""
     truth = xslams.open_tutorial().coarsen(lat=4, lon=4).mean()
-    for k, v in xslams.open_tutorial().data_vars.items():
-        truth[k].attrs = v.attrs
+    for name, variable in xslams.open_tutorial().data_vars.items():
+        truth[name].attrs = variable.attrs
     model = truth.slams.fit(aux=["pr", "olr"], window=3, epochs=1, autoencoder_epochs=2, modes=20, progress=False)
-    z = truth.slams.encode(model)
-    analysis = truth.isel(time=slice(0, 4)).slams.assimilate(
-        xslams.simulate_observations(truth["pr"].isel(time=slice(0, 4)), error=1.0), model, members=1, steps=5
-    )
-    return {"encoded": (z["latent"] if "latent" in z else z["z"]).values} | flat(analysis)
+    latent = truth.slams.encode(model)
+    days = truth.isel(time=slice(0, 4))
+    analysis = days.slams.assimilate(xslams.simulate_observations(days["pr"], error=1.0), model, members=1, steps=5)
+    return {"encoded": latent["latent"].values} | arrays_of(analysis)
 
 
 CASES: dict[str, Callable[[], Arrays]] = {
@@ -183,48 +190,66 @@ CASES: dict[str, Callable[[], Arrays]] = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
-    parser.add_argument("--keep", type=Path)
-    parser.add_argument("--against", type=Path)
-    options = parser.parse_args()
-    kept = np.load(options.against) if options.against else {}
+def digest(arrays: Arrays) -> str:
+    """Return a short hash of numbers and their names; texts do not count."""
+    found = hashlib.sha256()
+    for name in sorted(arrays):
+        if arrays[name].dtype != object:
+            found.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
+    return found.hexdigest()[:16]
+
+
+def differences(arrays: Arrays, kept: Mapping[str, npt.NDArray[Any]]) -> tuple[int, list[str]]:
+    """Compare with arrays that were kept.
+
+    Parameters
+    ----------
+    arrays
+        What was computed, by name.
+    kept
+        What there was before.
+
+    Returns
+    -------
+    tuple of int and list of str
+        Number of arrays whose bits differ, and a line on each array that differs, is new, or has another shape.
+    """
+    count, lines = 0, []
+    for name, value in arrays.items():
+        if name not in kept:
+            lines.append(f"  new: {name}")
+        elif kept[name].shape != value.shape:
+            lines.append(f"  shape: {name} {kept[name].shape} -> {value.shape}")
+        elif not np.array_equal(kept[name], value, equal_nan=value.dtype.kind == "f"):
+            count += 1
+            off = np.abs(kept[name].astype(float) - value.astype(float))
+            size = f"max {np.nanmax(off):.3g}, rms {np.sqrt(np.nanmean(off**2)):.3g} of std {np.nanstd(kept[name]):.3g}"
+            lines.append(f"  differs: {name}: {size}")
+    return count, lines
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print a hash of each case, and how it differs from what was kept."""
+    command = Command(__name__, __doc__)
+    command.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
+    command.add_argument("--keep", type=Path, help="file to write")
+    command.add_argument("--against", type=Path, help="file to compare with")
+    command.quick(cases=["grids"])
+    options = command.read(arguments)
+    kept: Mapping[str, npt.NDArray[Any]] = np.load(options.against) if options.against else {}
     everything: Arrays = {}
-    worst = 0
+    changed = 0
     for name in options.cases:
-        start = time.perf_counter()
-        arrays = {f"{name}/{k}": v for k, v in CASES[name]().items()}
+        watch = Stopwatch()
+        arrays = {f"{name}/{key}": value for key, value in CASES[name]().items()}
         everything |= arrays
-        digest = hashlib.sha256()
-        for key in sorted(arrays):
-            digest.update(
-                key.encode() + np.ascontiguousarray(arrays[key]).tobytes() if arrays[key].dtype != object else b""
-            )
-        print(
-            f"{name:<10} {digest.hexdigest()[:16]}  {len(arrays)} arrays, {time.perf_counter() - start:.0f} s",
-            flush=True,
-        )
-        if not options.against:
-            continue
-        for key, value in arrays.items():
-            if key not in kept:
-                print(f"  new: {key}")
-            elif kept[key].shape != value.shape:
-                print(f"  shape: {key} {kept[key].shape} -> {value.shape}")
-            elif not np.array_equal(kept[key], value, equal_nan=value.dtype.kind == "f"):
-                worst += 1
-                off = np.abs(kept[key].astype(float) - value.astype(float))
-                print(
-                    f"  differs: {key}: max {np.nanmax(off):.3g}, rms {np.sqrt(np.nanmean(off**2)):.3g} of std {np.nanstd(kept[key]):.3g}"
-                )
-        for key in [k for k in getattr(kept, "files", []) if k.startswith(f"{name}/") and k not in arrays]:
-            print(f"  gone: {key}")
+        print(f"{name:<10} {digest(arrays)}  {len(arrays)} arrays, {watch.read().clock:.0f} s", flush=True)
+        if options.against:
+            count, lines = differences(arrays, kept)
+            changed += count
+            lines += [f"  gone: {key}" for key in kept if key.startswith(f"{name}/") and key not in arrays]
+            print(*lines, sep="\n", end="\n" if lines else "", flush=True)
     if options.keep:
-        np.savez(options.keep, **everything)
+        np.savez(options.keep, **everything)  # type: ignore[arg-type]
     if options.against:
-        print("all bits are the same" if not worst else f"{worst} arrays differ")
-
-
-if __name__ == "__main__":
-    main()
+        print(f"{changed} arrays differ" if changed else "all bits are the same")

@@ -3,7 +3,7 @@
     python -m benchmarks exactness                        # all, a few minutes on one core
     python -m benchmarks exactness --tables gaussian windows
 
-Every posterior is known exactly (tests/inference/exact_problems.py, test_composition.py). The tests hold the same
+Every posterior is known exactly (`tests.problems`). The tests hold the same
 figures to their limits; this prints them, and what they become beyond: for priors with separate modes, and for windows
 that are too short. Prints the second half of the tables of docs/solvers.md.
 """
@@ -11,12 +11,14 @@ that are too short. Prints the second half of the tables of docs/solvers.md.
 from __future__ import annotations
 
 import argparse
-import time
+from collections.abc import Sequence
 
 import torch
-from test_composition import AR1, errors
 
-from benchmarks.reports.solvers import table
+from benchmarks.command import Command
+from benchmarks.tables import table
+from benchmarks.timing import Stopwatch
+from tests.problems.autoregression import KnownAR1, errors
 from tests.problems.posteriors import (
     GAUSSIANS,
     SCHEDULE,
@@ -32,82 +34,88 @@ from xslams.inference.guidance import MMPS, guide
 from xslams.inference.samplers import sample
 from xslams.priors.composed import compose
 
-MEMBERS = 4096
+#: Steps and corrections of the samples of mixtures.
+COLUMNS = ((32, 0), (32, 1), (32, 3), (64, 7))
+#: How windows are composed: the rule, and how much of a window is context.
+CONTEXTS = ["interior most", "interior half", "overlap half", "overlap most"]
 
 
-def gaussians() -> None:
+def gaussians(options: argparse.Namespace) -> None:
     """Gaussian priors at the defaults of `sample_posterior`."""
     rows = {}
-    for name, kw in GAUSSIANS.items():
+    for name in options.problems:
+        kw = GAUSSIANS[name]
         exact = gaussian(**kw, dtype=torch.float64)  # type: ignore[arg-type]
         noise = UnitNoise(exact.size)
         guided = guide(exact.denoiser(), exact.y, exact.observe, exact.error, MMPS(tolerance=1e-6))
         found = exact.errors(*moments(sample(guided, SCHEDULE.sigma_max * noise(0), noise)))
         problem = gaussian(**kw)  # type: ignore[arg-type]
-        start = time.perf_counter()
+        watch = Stopwatch()
         z = sample_posterior(
-            problem.denoiser(), problem.y, problem.observe, problem.error, shape=(problem.size,), members=MEMBERS,
-            generator=torch.Generator().manual_seed(1),
+            problem.denoiser(), problem.y, problem.observe, problem.error, shape=(problem.size,),
+            members=options.members, generator=torch.Generator().manual_seed(1),
         )  # fmt: skip
-        seconds = time.perf_counter() - start
+        seconds = watch.read().clock
         mean = (z.mean(0) - problem.mean) / problem.std
         std = z.std(0) / problem.std - 1
         frobenius = problem.errors(z.mean(0), torch.cov(z.T))["covariance"]
         trace, square = float(exact.covariance.trace()) ** 2, float(exact.covariance.square().sum())
+        expected = ((trace + square) / options.members / square) ** 0.5
         rows[name] = [
             f"{found['mean']:.4f}", f"{100 * found['std']:.2f}", f"{100 * found['covariance']:.2f}",
             f"{float(mean.square().mean().sqrt()):.3f}", f"{100 * float(std.square().mean().sqrt()):.1f}",
-            f"{100 * frobenius:.1f} ({100 * ((trace + square) / MEMBERS / square) ** 0.5:.1f})", f"{seconds:.1f} s",
+            f"{100 * frobenius:.1f} ({100 * expected:.1f})", f"{seconds:.1f} s",
         ]  # fmt: skip
     columns = [
-        "mean, largest (std)", "std, largest (%)", "covariance (%)", "4096 members: mean, rms (std)", "std, rms (%)",
-        "covariance (%) (expected)", "time",
+        "mean, largest (std)", "std, largest (%)", "covariance (%)", f"{options.members} members: mean, rms (std)",
+        "std, rms (%)", "covariance (%) (expected)", "time",
     ]  # fmt: skip
     table(
-        "Gaussian priors, 32 calls: errors without sampling error, then of 4096 members (which have 0.016 and 1.1 %)",
+        f"Gaussian priors, 32 calls: errors without sampling error, then of {options.members} members (which have "
+        f"{options.members**-0.5:.3f} and {100 * (2 * options.members) ** -0.5:.1f} %)",
         columns, rows,
     )  # fmt: skip
 
 
-def mixtures() -> None:
+def mixtures(options: argparse.Namespace) -> None:
     """Mixtures: distance from the posterior, by separation and corrections."""
-    columns = {(32, 0): "32 calls", (32, 1): "32 x 1 + 1", (32, 3): "32 x 3 + 1", (64, 7): "64 x 7 + 1"}
     rows = {}
-    for separation in (0.3, 0.5, 0.7, 1.0, 1.5):
+    columns = [(steps, corrections) for steps, corrections in COLUMNS if corrections in options.corrections]
+    for separation in options.separations:
         problem = mixture(separation, seed=0 if separation > 0.6 else 1)
         weights = problem.posterior.weights
         modes = float(torch.exp(-(weights * weights.clamp(min=1e-30).log()).sum()))
         linear = problem.prior.gaussian().given(problem.y, problem.operator, problem.error)
-        cells = [f"{modes:.0f}"]
-        cells.append(
-            f"{distance_over_floor(linear.draw(MEMBERS, torch.Generator().manual_seed(2)), problem.posterior):.1f}"
-        )
+        draws = linear.draw(options.members, torch.Generator().manual_seed(2))
+        cells = [f"{modes:.0f}", f"{distance_over_floor(draws, problem.posterior):.1f}"]
         for steps, corrections in columns:
             z = sample_posterior(
                 MixtureDenoiser(problem.prior), problem.y, problem.observe, problem.error**2, shape=(8,),
-                members=MEMBERS, steps=steps, corrections=corrections, generator=torch.Generator().manual_seed(1),
+                members=options.members, steps=steps, corrections=corrections,
+                generator=torch.Generator().manual_seed(1),
             )  # fmt: skip
             cells.append(f"{distance_over_floor(z, problem.posterior):.2f}")
         rows[f"{separation}"] = cells
     names = [f"{s} calls" if not k else f"{s} steps, corrections={k}" for s, k in columns]
     table(
         "Mixtures of 25 components (standard deviation 0.6) in 8 dimensions, by the standard deviation of their means: "
-        "sliced Wasserstein distance over sampling floor, 4096 members",
+        "sliced Wasserstein distance over sampling floor, "
+        f"{options.members} members",
         ["components in the posterior", "Gaussian prior", *names],
         rows,
     )
 
 
-def windows() -> None:
+def windows(options: argparse.Namespace) -> None:
     """Trajectories of an AR(1) process composed of windows: errors against the Kalman smoother."""
     rows = {}
-    for rule, context in (("interior", "most"), ("interior", "half"), ("overlap", "half"), ("overlap", "most")):
-        for phi in (0.5, 0.8, 0.9):
+    for rule, context in map(str.split, options.contexts):
+        for phi in options.correlations:
             cells = []
-            for window in (5, 9, 17, 33):
+            for window in options.windows:
                 most = window - 1 if rule == "overlap" else (window - 1) // 2
                 denoiser = compose(
-                    AR1(phi, knows=True), window, rule=rule, context=most if context == "most" else (most + 1) // 2,
+                    KnownAR1(phi), window, rule=rule, context=most if context == "most" else (most + 1) // 2,
                     batch_size=10**6,
                 )  # fmt: skip
                 plain = errors(denoiser, phi)
@@ -117,7 +125,7 @@ def windows() -> None:
     table(
         "AR(1) process of 60 frames, every fifth seen, composed of windows: largest error of mean (std) / of standard "
         "deviation (%) with 32 calls; of the mean with 34 calls, two thirds of them corrections",
-        [f"{w} frames" for w in (5, 9, 17, 33)],
+        [f"{w} frames" for w in options.windows],
         rows,
     )
 
@@ -125,13 +133,25 @@ def windows() -> None:
 TABLES = {"gaussian": gaussians, "mixture": mixtures, "windows": windows}
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
-    for name in parser.parse_args().tables:
-        TABLES[name]()
-
-
-if __name__ == "__main__":
-    main()
+    command = Command(__name__, __doc__)
+    command.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
+    command.add_argument("--members", type=int, default=4096)
+    command.add_argument("--problems", nargs="+", choices=GAUSSIANS, default=list(GAUSSIANS), help="Gaussian priors")
+    command.add_argument(
+        "--separations", nargs="+", type=float, default=[0.3, 0.5, 0.7, 1.0, 1.5], help="of the components of mixtures"
+    )
+    command.add_argument(
+        "--correlations", nargs="+", type=float, default=[0.5, 0.8, 0.9], help="of neighbouring frames of trajectories"
+    )
+    command.add_argument("--corrections", nargs="+", type=int, default=[0, 1, 3, 7], help="of samples of mixtures")
+    command.add_argument("--contexts", nargs="+", choices=CONTEXTS, default=CONTEXTS, help="how windows are composed")
+    command.add_argument("--windows", nargs="+", type=int, default=[5, 9, 17, 33], help="frames of a window")
+    command.quick(
+        members=64, problems=["red-8"], separations=[1.5], corrections=[0], correlations=[0.5], windows=[5],
+        contexts=["overlap most"],
+    )  # fmt: skip
+    options = command.read(arguments)
+    for name in options.tables:
+        TABLES[name](options)

@@ -12,7 +12,6 @@ The model is trained for a second on travelling waves; nothing here depends on h
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib
 import json
@@ -21,47 +20,25 @@ import random
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-import xarray as xr
-
 import xslams
+from benchmarks.cases.waves import train, waves
+from benchmarks.command import Command
+from benchmarks.tables import head, row
+from benchmarks.timing import alone
 
 #: Frames, of which 30 make a region.
 DAYS = 180
 KINDS = ["client", "worker", "client", "lost store", "client", "full disk", "client of workers"]
 
 
-def waves(days: int) -> xr.Dataset:
-    """Travelling waves of temperature on a coarse sphere."""
-    rng = np.random.default_rng(0)
-    lat, lon = np.linspace(-70.0, 70.0, 8), np.arange(16) * 22.5
-    wave = np.sin(np.deg2rad(lon) * 2 - 0.3 * np.arange(days)[:, None, None]) * np.cos(np.deg2rad(lat))[:, None]
-    t = 285 + 8 * wave + rng.normal(0, 0.5, wave.shape)
-    return xr.Dataset(
-        {"t": (("time", "lat", "lon"), t, {"units": "K", "standard_name": "air_temperature"})},
-        coords={
-            "time": pd.date_range("2001-01-01", periods=days),
-            "lat": ("lat", lat, {"units": "degrees_north"}),
-            "lon": ("lon", lon, {"units": "degrees_east"}),
-        },
-    )
-
-
-def train(path: Path) -> None:
-    """Make a model of the waves."""
-    waves(120).slams.fit(window=3, epochs=1, patch=2, hidden=0, autoencoder_epochs=1, progress=False).save(path)
-
-
 def run(model: Path, store: str, days: int, workers: int, limit: int | None) -> None:
-    """Do what a user would do."""
+    """Analyse the waves from stations, and write the analysis, as a user would."""
     truth = waves(days)
     stations = xslams.simulate_observations(truth["t"], stations=30, error=0.5, seed=1)
     analysis = truth.chunk(time=30).slams.assimilate([stations], model, members=2, steps=2, device="cpu")
@@ -152,14 +129,14 @@ def regions(store: Path) -> int:
 
 
 def disturb(process: Process, kind: str, store: Path, rng: random.Random, total: int) -> int:
-    """Do to a run what `kind` says, at a random time; return how often it was done."""
+    """Disturb a run in the way that `kind` names, at a random time; return how often that was done."""
     if regions(store) >= total:
         return 0
     if rng.random() < 0.25:
         # While the graph is built and the store made.
         time.sleep(rng.uniform(0, 3))
     else:
-        # By what is there, since machines differ in speed.
+        # By the regions that are complete, since machines differ in speed.
         goal = rng.randrange(regions(store), total)
         while regions(store) < goal and process.poll() is None:
             time.sleep(0.001)
@@ -183,30 +160,30 @@ def trial(
     model: Path, store: Path, kind: str, rng: random.Random, expected: dict[str, bytes], days: int
 ) -> dict[str, Any]:
     """Disturb a run, start it again until it has ended, and compare."""
-    row: dict[str, Any] = {"kind": kind, "faults": 0, "starts": 0, "resumed at": []}
+    done: dict[str, Any] = {"kind": kind, "faults": 0, "starts": 0, "resumed at": []}
     workers = 2 if "worker" in kind else 0
     started = time.perf_counter()
     while True:
-        row["resumed at"].append(regions(store))
-        row["starts"] += 1
+        done["resumed at"].append(regions(store))
+        done["starts"] += 1
         # Even a disk that is full now and then, and a store that is lost, are left alone at some time.
-        disturbed = row["starts"] <= (5 if "client" in kind else 1)
+        disturbed = done["starts"] <= (5 if "client" in kind else 1)
         full = kind == "full disk" and disturbed
         process = Process(model, str(store), days, workers, rng.choice([300, 1000, 3000]) if full else 0)
-        row["faults"] += full
+        done["faults"] += full
         if disturbed and not full:
-            row["faults"] += disturb(process, kind, store, rng, -(-days // 30))
+            done["faults"] += disturb(process, kind, store, rng, -(-days // 30))
         if process.wait() == 0 and store.exists():
             break
-        assert row["starts"] < 20, row
-    row["seconds"] = round(time.perf_counter() - started, 1)
-    row["identical"] = content(store) == expected
+        assert done["starts"] < 20, done
+    done["seconds"] = round(time.perf_counter() - started, 1)
+    done["identical"] = content(store) == expected
     return row
 
 
 def campaign(faults: int, seed: int, days: int, kinds: list[str]) -> list[dict[str, Any]]:
     """Trials of all kinds in turn until there were enough faults."""
-    # Imported before the processes are forked, what they need is there at once.
+    # Modules that are imported before the processes are forked need not be imported by them.
     for name in ("distributed", "torch", "zarr", "xslams.inference.arrays", "xslams.pipeline.store"):
         importlib.import_module(name)
     rng = random.Random(seed)
@@ -214,11 +191,11 @@ def campaign(faults: int, seed: int, days: int, kinds: list[str]) -> list[dict[s
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         model = folder / "waves.safetensors"
-        # In a process of its own: one that has computed with torch should not be forked.
-        subprocess.run([sys.executable, "-m", "benchmarks", "faults", "--train", str(model)], check=True)
+        # Alone, since a process that has computed with torch should not be forked, as this one is below.
+        alone(train, model)
         assert Process(model, str(folder / "undisturbed.zarr"), days, 0, 0).wait() == 0
         expected = content(folder / "undisturbed.zarr")
-        while sum(row["faults"] for row in rows) < faults:
+        while sum(r["faults"] for r in rows) < faults:
             kind = kinds[len(rows) % len(kinds)]
             store = folder / f"{len(rows)}.zarr"
             rows.append(trial(model, store, kind, rng, expected, days))
@@ -227,26 +204,18 @@ def campaign(faults: int, seed: int, days: int, kinds: list[str]) -> list[dict[s
     return rows
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--faults", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--days", type=int, default=DAYS)
-    parser.add_argument("--kinds", nargs="+", default=KINDS)
-    parser.add_argument("--train", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.train:
-        train(Path(args.train))
-        return
+    command = Command(__name__, __doc__)
+    command.add_argument("--faults", type=int, default=50, help="faults in all")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--days", type=int, default=DAYS, help="length of the runs")
+    command.add_argument("--kinds", nargs="+", choices=list(dict.fromkeys(KINDS)), default=KINDS)
+    command.quick(faults=1, days=60, kinds=["client"])
+    args = command.read(arguments)
     rows = campaign(args.faults, args.seed, args.days, args.kinds)
-    print("\n| what was done | runs | faults | starts of the program | bit-identical |\n|---|---|---|---|---|")
+    head(["what was done", "runs", "faults", "starts of the program", "bit-identical"])
     for kind in dict.fromkeys(args.kinds):
-        mine = [row for row in rows if row["kind"] == kind]
-        sums = [len(mine), *(sum(row[k] for row in mine) for k in ("faults", "starts", "identical"))]
-        print(f"| {kind} | {sums[0]} | {sums[1]} | {sums[2]} | {sums[3]} |")
-    assert all(row["identical"] for row in rows)
-
-
-if __name__ == "__main__":
-    main()
+        mine = [r for r in rows if r["kind"] == kind]
+        row([kind, len(mine), *(sum(r[k] for r in mine) for k in ("faults", "starts", "identical"))])
+    assert all(r["identical"] for r in rows)

@@ -4,15 +4,15 @@
     python -m benchmarks ncep --rows stations          # stations alone
     python -m benchmarks ncep --days 31                # the first month of the test period
 
-The model has seen NCEP fields from 2013-01-01 to 2014-06-30. Judged are the daily fields of 2014-07-01 to 2014-12-31,
-analysed from observations alone (`background_error=None`): USCRN stations, and monthly ERSST where `sst` is in the row.
-Biases and errors of the instruments are estimated in the training period. The fields of the test period are used for
-scores and nothing else.
+The model has seen NCEP fields from 2013-01-01 to 2014-06-30. The daily fields of 2014-07-01 to 2014-12-31 are judged.
+They are analysed from observations alone (`background_error=None`): USCRN stations, and monthly ERSST where `sst` is in
+the row. Biases and errors of the instruments are estimated in the training period. The fields of the test period are
+used for scores and nothing else.
 
-Marine stations are there for May 2013 only, which lies in the training period, where scores of the shipped model would
-be too good. The rows of that month therefore come from a Gaussian prior, and from calibrations, that have not seen
-2013-05-16 to 2013-06-07, and are judged on the last half of May, the first half giving the biases of the buoys. They
-show what buoys add, and are not comparable with the other rows.
+Data of marine stations exist for May 2013 only, which lies in the training period, where scores of the shipped model
+would be too good. The rows of that month therefore come from a Gaussian prior, and from calibrations, that have not
+seen 2013-05-16 to 2013-06-07, and are judged on the last half of May; the first half gives the biases of the buoys.
+They show what buoys add, and are not comparable with the other rows.
 
 Columns: RMSE of the mean and CRPS, weighted by area over the whole domain, and spread, in K; spread over error. Members
 are antithetic, since the mean of the reference has no sampling error either; with `--independent` that of M members has
@@ -24,13 +24,14 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from scoringrules import crps_normal
 
 import xslams
+from benchmarks.cases import shared_data
 from benchmarks.cases.ncep import (
     TESTING,
     TRAINING,
@@ -40,12 +41,12 @@ from benchmarks.cases.ncep import (
     open_fields,
     open_sst,
     open_stations,
-    shared_data,
     sst_observation,
     station_observations,
 )
+from benchmarks.command import Command
 from benchmarks.counting import counted
-from benchmarks.references.oi import REFERENCES, crps_normal
+from benchmarks.references.oi import REFERENCES
 from xslams.model import Model
 
 ROWS = ("stations", "stations+sst")
@@ -100,9 +101,8 @@ def reference_line(name: str, analysis: tuple[Array, Array], truth: xr.Dataset) 
     mean, variance = analysis
     weight = np.broadcast_to(np.cos(np.deg2rad(truth["lat"].values))[:, None], mean.shape)
     error = mean - truth["air"].values
-    mse, crps, var = (
-        float(np.average(a, weights=weight)) for a in (error**2, crps_normal(error, np.sqrt(variance)), variance)
-    )
+    scores = crps_normal(truth["air"].values, mean, np.sqrt(variance), backend="numpy")
+    mse, crps, var = (float(np.average(a, weights=weight)) for a in (error**2, scores, variance))
     return line(name, np.sqrt(mse), crps, np.sqrt(var), np.sqrt(var / mse))
 
 
@@ -135,22 +135,23 @@ def without(fields: xr.Dataset, hidden: slice) -> xr.Dataset:
     return fields.drop_sel(time=stamps)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
-    parser.add_argument("--days", type=int, default=None, help="only the first days of the test period")
-    parser.add_argument("--members", type=int, default=16)
-    parser.add_argument("--independent", action="store_true", help="independent members in place of antithetic pairs")
-    parser.add_argument("--steps", type=int, default=16)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--model", default="ncep-na", help="name or path")
-    parser.add_argument("--no-reference", action="store_true")
-    parser.add_argument("--no-may", action="store_true", help="leave out the case of May 2013 with buoys")
-    parser.add_argument("--shared", help="folder whose data/ holds the fields and observations")
-    options = parser.parse_args()
+    command = Command(__name__, __doc__)
+    command.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    command.add_argument("--days", type=int, default=None, help="only the first days of the test period")
+    command.add_argument("--members", type=int, default=16)
+    command.add_argument("--independent", action="store_true", help="independent members in place of antithetic pairs")
+    command.add_argument("--steps", type=int, default=16)
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--model", default="ncep-na", help="name or path")
+    command.add_argument("--no-reference", action="store_true")
+    command.add_argument("--no-may", action="store_true", help="leave out the case of May 2013 with buoys")
+    command.shared()
+    command.quick(rows=["stations"], days=2, members=2, steps=2, no_may=True)
+    options = command.read(arguments)
 
-    data: Path = shared_data(options.shared)
+    data = shared_data(options.shared)
     fields = open_fields(data)
     stations = open_stations(data, fields)
     training, testing = fields.sel(time=TRAINING), fields.sel(time=TESTING).isel(time=slice(options.days))
@@ -178,7 +179,3 @@ def main() -> None:
         row("stations+buoys", prior, may, [*uscrn, buoys], options)
         sst = sst_observation(past, open_sst(data, fields))
         row("stations+buoys+sst", prior, may, [*uscrn, buoys, sst], options)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""What observations cost and what quality control is worth. Prints the tables of docs/observations.md.
+"""Costs of observations and benefits of quality control. Prints the tables of docs/observations.md.
 
     python -m benchmarks observations                        # all; about five minutes on one idle core
     python -m benchmarks observations --tables cost errors   # a few minutes
@@ -7,8 +7,8 @@
               likelihood, to apply it, and its size, for several kinds of quality control.
 ``analysis``  the same reports in an analysis with the embedded model: time and memory.
 ``errors``    a mean of n reports in one cell: its error as stated, and as it is.
-``gross``     temperature at 300 stations of which one in twenty reports nonsense: RMSE and CRPS of the analysis with a
-              Gaussian likelihood, a background check, and robust likelihoods.
+``gross``     temperature at 300 stations, of whose values one in twenty has a gross error: RMSE and CRPS of the
+              analysis with a Gaussian likelihood, a background check, and robust likelihoods.
 
 Every row runs in a process of its own, so that the peak of its memory is its own. Times are those of a clock, and of
 the processor in brackets, as machines may be shared.
@@ -16,13 +16,9 @@ the processor in brackets, as machines may be shared.
 
 from __future__ import annotations
 
-import argparse
-import multiprocessing
 import os
-import resource
-import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -30,6 +26,9 @@ import numpy as np
 import xarray as xr
 
 import xslams
+from benchmarks.command import Command
+from benchmarks.tables import head, row
+from benchmarks.timing import Stopwatch, alone, peak_memory
 
 FRAMES = 5
 QC: dict[str, dict[str, object] | None] = {
@@ -63,25 +62,6 @@ def reports(count: int, seed: int = 0) -> xr.DataArray:
     )  # fmt: skip
 
 
-def peak() -> float:
-    """Largest memory of this process so far, GiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-class Stopwatch:
-    """Time of a clock and of the processor since it was made."""
-
-    def __init__(self) -> None:
-        self.start = time.perf_counter(), time.process_time()
-
-    def read(self, scale: float = 1.0, digits: int = 1) -> str:
-        """Both, for a table."""
-        clock, cpu = (
-            (b - a) * scale for a, b in zip(self.start, (time.perf_counter(), time.process_time()), strict=True)
-        )
-        return f"{clock:.{digits}f} ({cpu:.{digits}f})"
-
-
 def cost(count: int, kind: str) -> list[str]:
     """Build and apply the likelihood."""
     import torch
@@ -91,11 +71,11 @@ def cost(count: int, kind: str) -> list[str]:
 
     model = xslams.open_model("speedy-t30")
     data = reports(count)
-    base = peak()
+    base = peak_memory()
     obs = xslams.Observation(data, error=10.0, qc=QC[kind])
     watch = Stopwatch()
     arrays = obs.to_arrays(model.spec, frames())
-    built, memory = watch.read(), peak() - base
+    built, memory = watch.read().text(), (peak_memory() - base) / 2**30
     season = torch.as_tensor(year_fraction(frames()), dtype=torch.float32)
     operator = FieldOperator(model.prior().fields(season), [arrays])
     z = torch.zeros((1, FRAMES, *model.prior().shape))
@@ -103,7 +83,7 @@ def cost(count: int, kind: str) -> list[str]:
     watch = Stopwatch()
     for _ in range(3):
         adjoint(forward(z))
-    product = watch.read(1e3 / 3, 0)
+    product = watch.read().text(1e3 / 3, 0)
     size = sum(a.nbytes for a in (arrays.matrix.data, arrays.matrix.indices, arrays.matrix.indptr)) / 2**20
     return [f"{arrays.values.size:,}", built, f"{memory:.2f}", f"{size:.0f}", product]
 
@@ -118,16 +98,16 @@ def analysis(count: int, kind: str) -> list[str]:
     data = reports(count)
     truth = xslams.open_tutorial().isel(time=slice(0, FRAMES)).load()
     grid = truth[["t"]]
-    base = peak()
+    base = peak_memory()
     watch = Stopwatch()
     obs = xslams.Observation(data, error=10.0, qc=QC[kind])
     result = grid.slams.assimilate(obs, "speedy-t30", members=1, steps=12, report=True)
-    took = watch.read(digits=0)
+    took = watch.read().text(digits=0)
     table = result.slams.report().isel(source=0)
     rmse = float(result.slams.score(truth["t"])["rmse"].mean())
     std = table["innovation_std"].values
     return [
-        f"{int(table['used']):,}", f"{int(table['likelihood']):,}", took, f"{peak() - base:.2f}",
+        f"{int(table['used']):,}", f"{int(table['likelihood']):,}", took, f"{(peak_memory() - base) / 2**30:.2f}",
         f"{std[0]:.1f}", f"{std[1]:.1f}", f"{rmse:.2f}",
     ]  # fmt: skip
 
@@ -139,14 +119,14 @@ def errors(count: int, kind: str) -> list[str]:
     rng = np.random.default_rng(0)
     cells = 2000
     lat, lon = rng.choice(np.asarray(spec.lat)[4:-4], cells), rng.choice(np.asarray(spec.lon), cells)
-    where = np.unique(np.stack([lat, lon]), axis=1)
-    cells = where.shape[1]
+    places = np.unique(np.stack([lat, lon]), axis=1)
+    cells = places.shape[1]
     data = xr.DataArray(
         rng.normal(0, 3.0, (1, cells * n)) + 240.0, dims=("time", "report"), name="olr", attrs={"units": "W m-2"},
         coords={
             "time": frames().values[:1],
-            "lat": ("report", np.tile(where[0], n)),
-            "lon": ("report", np.tile(where[1], n)),
+            "lat": ("report", np.tile(places[0], n)),
+            "lon": ("report", np.tile(places[1], n)),
         },
     )  # fmt: skip
     arrays = xslams.Observation(data, error=3.0, qc={"superob": True}).to_arrays(spec, frames())
@@ -163,21 +143,22 @@ LIKELIHOODS: dict[str, dict[str, object] | None] = {
 
 
 def gross(count: int, kind: str) -> list[str]:
-    """Analysis of temperature with stations of which some report nonsense."""
+    """Analysis of temperature with stations, some of whose values have gross errors."""
     truth = xslams.open_tutorial().isel(time=slice(10, 13)).load()
     levels = truth["t"].sel(sigma=[0.95, 0.51, 0.2], method="nearest")
     obs = xslams.simulate_observations(levels, stations=300, error=1.0)
     rng = np.random.default_rng(1)
-    wrong = rng.random(obs.data.shape) < (0.0 if kind.startswith("Gaussian,") else 0.05)
-    nonsense = wrong * rng.choice([-1, 1], wrong.shape) * rng.uniform(8, 30, wrong.shape)
-    data = obs.data + xr.DataArray(nonsense, dims=obs.data.dims)
+    gross_errors = rng.random(obs.data.shape) < (0.0 if kind.startswith("Gaussian,") else 0.05)
+    shape = gross_errors.shape
+    added = gross_errors * rng.choice([-1, 1], shape) * rng.uniform(8, 30, shape)
+    data = obs.data + xr.DataArray(added, dims=obs.data.dims)
     obs = obs.replace(data=data.assign_attrs(obs.data.attrs), qc=LIKELIHOODS[kind])
     result = truth[["t"]].slams.assimilate(obs, "speedy-t30", members=4, steps=12, antithetic=True, report=True)
     scores = result.slams.score(truth["t"])
     table = result.slams.report().isel(source=0)
     rejected, down = int(table["rejected"].sel(reason="background")), int(table["downweighted"])
     return [f"{float(scores[s].mean()):.3f}" for s in ("rmse", "crps", "spread_skill")] + [
-        str(int(wrong.sum())), str(rejected), str(down),
+        str(int(gross_errors.sum())), str(rejected), str(down),
     ]  # fmt: skip
 
 
@@ -189,7 +170,11 @@ TABLES: dict[str, tuple[Callable[[int, str], list[str]], list[str], list[str]]] 
         ["used", "in the likelihood", "s", "memory, GiB", "innovation before", "after", "RMSE of t, K"],
     ),
     "errors": (errors, ["1", "4", "25", "100"], ["stated", "actual", "3 / sqrt(n)"]),
-    "gross": (gross, list(LIKELIHOODS), ["RMSE, K", "CRPS, K", "spread/error", "wrong", "rejected", "down-weighted"]),
+    "gross": (
+        gross,
+        list(LIKELIHOODS),
+        ["RMSE, K", "CRPS, K", "spread/error", "gross errors", "rejected", "down-weighted"],
+    ),
 }
 
 
@@ -198,21 +183,16 @@ def _row(name: str, count: int, kind: str) -> list[str]:
     return TABLES[name][0](count, kind)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tables", nargs="+", choices=list(TABLES), default=list(TABLES))
-    parser.add_argument("--count", type=int, default=1_000_000, help="number of reports")
-    options = parser.parse_args()
-    context = multiprocessing.get_context("spawn")
+    command = Command(__name__, __doc__)
+    command.add_argument("--tables", nargs="+", choices=list(TABLES), default=list(TABLES))
+    command.add_argument("--count", type=int, default=1_000_000, help="number of reports")
+    command.add_argument("--rows", type=int, default=None, help="only the first rows of each table")
+    command.quick(tables=["cost", "errors"], count=1000, rows=1)
+    options = command.read(arguments)
     for name in options.tables:
         _, rows, columns = TABLES[name]
-        print(f"\n| {name} | " + " | ".join(columns) + " |")
-        print("|---|" + "---:|" * len(columns), flush=True)
-        for kind in rows:
-            with context.Pool(1) as pool:
-                print(f"| {kind} | " + " | ".join(pool.apply(_row, (name, options.count, kind))) + " |", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+        head([name, *columns])
+        for kind in rows[: options.rows]:
+            row([kind, *alone(_row, name, options.count, kind)])

@@ -1,7 +1,7 @@
-"""What the labels and dask cost on top of the bare arithmetic: assimilation through xarray, and on arrays.
+"""Costs of labels and dask on top of the bare arithmetic: assimilation through xarray, and on arrays.
 
-The bare loop calls `assimilate_arrays` with matrices and vectors that are there already, segment by segment. The other
-way is what users do: a dask-backed Dataset, ``.slams.assimilate`` and ``.compute()``, and with writing to zarr,
+The bare loop calls `assimilate_arrays` with matrices and vectors that were made before, segment by segment. The other
+way is that of users: a dask-backed Dataset, ``.slams.assimilate`` and ``.compute()``, and with writing to zarr,
 ``.slams.to_zarr``. Times are of the processor, of all threads together, so that the table does not depend on what else
 runs on the machine; wall times stand beside them.
 
@@ -10,17 +10,18 @@ runs on the machine; wall times stand beside them.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import dask
 import numpy as np
 
 import xslams
-from benchmarks.references.enoi import observe
+from benchmarks.cases.speedy import observe
+from benchmarks.command import Command
+from benchmarks.tables import table
+from benchmarks.timing import least
 from xslams import observations
 from xslams.inference.arrays import assimilate_arrays
 from xslams.labels.calendar import time_labels, year_fraction
@@ -28,25 +29,15 @@ from xslams.options import ComputeOptions, SamplerOptions
 from xslams.pipeline.windows import analysis_windows
 
 
-def timed(call: Callable[[], object], repeats: int) -> tuple[float, float]:
-    """Least processor and wall time of some calls, in seconds."""
-    cpu, wall = [], []
-    for _ in range(repeats):
-        started = time.process_time(), time.perf_counter()
-        call()
-        cpu.append(time.process_time() - started[0])
-        wall.append(time.perf_counter() - started[1])
-    return min(cpu), min(wall)
-
-
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--days", type=int, default=30)
-    parser.add_argument("--members", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=16)
-    parser.add_argument("--repeats", type=int, default=2)
-    args = parser.parse_args()
+    command = Command(__name__, __doc__)
+    command.add_argument("--days", type=int, default=30)
+    command.add_argument("--members", type=int, default=4)
+    command.add_argument("--steps", type=int, default=16)
+    command.add_argument("--repeats", type=int, default=2)
+    command.quick(days=2, members=1, steps=1, repeats=1)
+    args = command.read(arguments)
     model = xslams.open_model("speedy-t30")
     truth = xslams.open_tutorial().isel(time=slice(args.days))
     sources = [source for name, source in observe(truth).items() if name != "pr"]
@@ -77,16 +68,17 @@ def main() -> None:
     truth.isel(time=slice(3)).slams.assimilate([], model, members=1, steps=1, device="cpu")
     with dask.config.set(scheduler="sync"):
         ways = {"bare loop": bare, "xarray and dask": labelled, "the same, to zarr": written}
-        rows = {name: timed(call, args.repeats) for name, call in ways.items()}
+        rows = {name: least(call, args.repeats) for name, call in ways.items()}
     size = f"{args.days} days, {args.members} members, {args.steps} steps, T30 with 8 levels"
-    print(f"{size}; {sum(len(a.values) for _, _, arrays in prepared for a in arrays)} observations\n")
-    print("| way | processor, s | wall, s | overhead (processor) |\n|---|---|---|---|")
-    for name, (cpu, wall) in rows.items():
-        print(f"| {name} | {cpu:.2f} | {wall:.2f} | {100 * (cpu / rows['bare loop'][0] - 1):+.1f} % |")
-    built = timed(lambda: lazy.slams.assimilate(sources, model, **options), 3)
+    count = sum(len(a.values) for _, _, arrays in prepared for a in arrays)
+    table(
+        f"{size}; {count} observations",
+        ["processor, s", "wall, s", "overhead (processor)"],
+        {
+            name: [f"{t.cpu:.2f}", f"{t.clock:.2f}", f"{100 * (t.cpu / rows['bare loop'].cpu - 1):+.1f} %"]
+            for name, t in rows.items()
+        },
+    )
+    built = least(lambda: lazy.slams.assimilate(sources, model, **options), 3)
     size = np.prod(lazy["t"].shape) * args.members * 4 / 1e6
-    print(f"\nBuilding the lazy result ({size:.0f} MB) takes {built[0]:.3f} s.")
-
-
-if __name__ == "__main__":
-    main()
+    print(f"\nBuilding the lazy result ({size:.0f} MB) takes {built.cpu:.3f} s.")

@@ -10,21 +10,19 @@ brackets, as machines may be shared; memory is the largest that the process held
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import pickle
-import resource
-import subprocess
-import sys
 import tempfile
-import time
+from collections.abc import Callable, Sequence
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import xarray as xr
 
+from benchmarks.command import Command
+from benchmarks.tables import table
+from benchmarks.timing import Stopwatch, Times, alone, peak_memory
 from xslams.labels.grid import geometry_of
 from xslams.regrid import regrid
 from xslams.weights import grid_weights, store
@@ -66,11 +64,6 @@ def field(grid: xr.Dataset, times: int) -> xr.DataArray:
     return xr.DataArray(data, dims=("time", *dims), coords=grid.coords, name="x")
 
 
-def peak() -> float:
-    """Largest memory of this process, MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-
-
 def measure_weights(step: float, kind: str, method: str, target: str, edges: str) -> dict[str, float]:
     """Build weights."""
     import scipy.spatial  # noqa: F401  (not part of the work)
@@ -78,11 +71,11 @@ def measure_weights(step: float, kind: str, method: str, target: str, edges: str
     wanted = coarse() if target == "grid" else points(1_000_000)
     source, to = geometry_of(fine(step, kind)), geometry_of(wanted)
     if method == "none":
-        return {"memory": peak()}
-    clock, cpu = time.perf_counter(), time.process_time()
+        return {"memory": peak_memory() / 1e6}
+    watch = Stopwatch()
     weights = grid_weights(source, to, method, edges)  # type: ignore[arg-type]
-    clock, cpu = time.perf_counter() - clock, time.process_time() - cpu
-    return {"clock": clock, "cpu": cpu, "memory": peak(), "entries": weights.nnz}
+    spent = watch.read()
+    return {"clock": spent.clock, "cpu": spent.cpu, "memory": peak_memory() / 1e6, "entries": weights.nnz}
 
 
 def measure_apply(step: float, kind: str, method: str, times: int) -> dict[str, float]:
@@ -97,20 +90,20 @@ def measure_apply(step: float, kind: str, method: str, times: int) -> dict[str, 
     with dask.config.set(scheduler="single-threaded"):
         for what in (data, lazy):
             what[:1].mean().compute()
-            clock, cpu = time.perf_counter(), time.process_time()
+            watch = Stopwatch()
             what.mean().compute()
-            spent.append((time.perf_counter() - clock, time.process_time() - cpu))
+            spent.append(watch.read())
     # Without the making of the frames.
     clock, cpu = ((b - a) / times for a, b in zip(*spent, strict=True))
-    return {"clock": clock, "cpu": cpu, "memory": peak()}
+    return {"clock": clock, "cpu": cpu, "memory": peak_memory() / 1e6}
 
 
 def measure_graph(step: float, kind: str, times: int) -> dict[str, float]:
     """Size of what regridding adds to a graph, as it is sent to a scheduler, and of one task."""
     data = field(fine(step, kind), times)
-    clock = time.perf_counter()
+    watch = Stopwatch()
     lazy = regrid(data, coarse(), "conservative")
-    clock = time.perf_counter() - clock
+    clock = watch.read().clock
     layers = [layer for name, layer in lazy.data.dask.layers.items() if name not in data.data.dask.layers]
     before = set(data.data.dask)
     tasks = {k: v for k, v in dict(lazy.data.dask).items() if k not in before and "coordinates" not in str(k)}
@@ -121,94 +114,74 @@ def measure_graph(step: float, kind: str, times: int) -> dict[str, float]:
     }
 
 
-MEASURES = {"weights": measure_weights, "apply": measure_apply, "graph": measure_graph}
+MEASURES: dict[str, Callable[..., dict[str, float]]] = {
+    "weights": measure_weights,
+    "apply": measure_apply,
+    "graph": measure_graph,
+}
 
 
 def run(name: str, *arguments: object) -> dict[str, float]:
-    """Measure in a fresh process."""
+    """Measure in a fresh process, with an empty cache."""
     with tempfile.TemporaryDirectory() as cache:
-        out = subprocess.run(
-            [sys.executable, "-m", "benchmarks", "regrid", "--measure", json.dumps([name, *arguments])],
-            env={**os.environ, "XSLAMS_CACHE": cache},
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
-    return dict(json.loads(out.stdout.splitlines()[-1]))
+        return alone(_measure, cache, name, *arguments)
 
 
-def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """Print a table in Markdown."""
-    print(f"\n{title}\n\n| {' | '.join(columns)} |")
-    print("|---|" + "---:|" * (len(columns) - 1))
-    for row in rows:
-        print(f"| {' | '.join(row)} |")
-    sys.stdout.flush()
+def _measure(cache: str, name: str, *arguments: object) -> dict[str, float]:
+    os.environ["XSLAMS_CACHE"] = cache
+    return MEASURES[name](*arguments)
 
 
-def seconds(result: dict[str, float]) -> str:
-    """Time of a clock and of the processor."""
-    return f"{result['clock']:.2f} ({result['cpu']:.2f})"
-
-
-def weights(step: float) -> None:
+def weights(step: float, methods: Sequence[str]) -> None:
     """Weights."""
-    rows = [
-        ["nothing but the coordinates", "", f"{run('weights', step, 'grid', 'none', 'grid', '')['memory']:.0f}", ""]
-    ]
-    cases = [(k, m, "grid", "great_circle") for k in KINDS for m in METHODS]
-    cases += [("grid", m, "grid", "parallel") for m in METHODS[:2]]
-    cases += [("grid", m, "points", "great_circle") for m in ("bilinear", "nearest")]
+    nothing = run("weights", step, "grid", "none", "grid", "")
+    rows = {"nothing but the coordinates": ["", f"{nothing['memory']:.0f}", ""]}
+    cases = [(k, m, "grid", "great_circle") for k in KINDS for m in methods]
+    cases += [("grid", m, "grid", "parallel") for m in methods if m != "nearest"]
+    cases += [("grid", m, "points", "great_circle") for m in methods if m != "conservative"]
     for kind, method, target, edges in cases:
         result = run("weights", step, kind, method, target, edges)
         to = "1.5 degrees" if target == "grid" else "1,000,000 points"
         name = f"{method}, {kind} to {to}" + (", parallels" if edges == "parallel" else "")
-        rows.append([name, seconds(result), f"{result['memory']:.0f}", f"{result['entries']:,.0f}"])
-    table(f"Weights from {step} degrees", ["", "seconds", "memory, MB", "entries"], rows)
+        seconds = Times(result["clock"], result["cpu"]).text(digits=2)
+        rows[name] = [seconds, f"{result['memory']:.0f}", f"{result['entries']:,.0f}"]
+    table(f"Weights from {step} degrees", ["seconds", "memory, MB", "entries"], rows)
 
 
-def apply(step: float) -> None:
+def apply(step: float, methods: Sequence[str]) -> None:
     """Apply weights."""
-    rows = []
-    for method in METHODS:
+    rows = {}
+    for method in methods:
         for times in (10, 40):
             result = run("apply", step, "grid", method, times)
-            milliseconds = f"{1e3 * result['clock']:.0f} ({1e3 * result['cpu']:.0f})"
-            rows.append([method, str(times), milliseconds, f"{result['memory']:.0f}"])
+            milliseconds = Times(result["clock"], result["cpu"]).text(1e3, 0)
+            rows[f"{method}, {times} frames"] = [milliseconds, f"{result['memory']:.0f}"]
     title = f"Applying them to float32 frames of {step} degrees, one dask chunk each, one after the other"
-    table(title, ["", "frames", "milliseconds a frame", "memory, MB"], rows)
+    table(title, ["milliseconds a frame", "memory, MB"], rows)
 
 
-def graph(step: float) -> None:
-    """Graphs."""
-    rows = []
+def graph(step: float, methods: Sequence[str]) -> None:
+    """Graphs, which are the same for all methods."""
+    rows = {}
     for kind in KINDS:
         for times in (10, 100, 1000):
             result = run("graph", step, kind, times)
-            rows.append(
-                [kind, str(times), f"{result['graph']:,.0f}", f"{result['task']:,.0f}", f"{result['clock']:.2f}"]
-            )
+            sizes = (f"{result[name]:,.0f}" for name in ("graph", "task"))
+            rows[f"{kind}, {times} chunks"] = [*sizes, f"{result['clock']:.2f}"]
     title = f"What regridding from {step} degrees to 1.5 adds to a graph"
-    table(title, ["", "chunks", "bytes in all", "bytes of the largest task", "seconds to build"], rows)
+    table(title, ["bytes in all", "bytes of the largest task", "seconds to build"], rows)
 
 
 TABLES = {"weights": weights, "apply": apply, "graph": graph}
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
-    parser.add_argument("--step", type=float, default=0.25, help="degrees of the source")
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.measure:
-        name, *arguments = json.loads(options.measure)
-        print(json.dumps(MEASURES[name](*arguments)))
-        return
+    command = Command(__name__, __doc__)
+    command.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
+    command.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    command.add_argument("--step", type=float, default=0.25, help="degrees of the source")
+    command.quick(tables=["apply"], methods=["nearest"], step=5.0)
+    options = command.read(arguments)
     for name in options.tables:
-        TABLES[name](options.step)
-
-
-if __name__ == "__main__":
-    main()
+        TABLES[name](options.step, options.methods)

@@ -1,8 +1,8 @@
 """Peak memory of the workers against the length of the run: daily T30 analyses of 1, 4 and 16 years, streamed to zarr.
 
 A LocalCluster of processes writes each run by ``to_zarr``. Peak memory is the largest resident set that the kernel has
-seen of each worker (``ru_maxrss``), in a new cluster for every length. 200 stations report every day and are in memory,
-another 200 are lazy, as from files.
+seen of each worker, in a new cluster for every length. 200 stations report every day and are in memory, another 200 are
+lazy, as from files.
 
 By default the network is left out (``--network`` puts it back) and members and steps are few: memory depends on neither
 the number of steps nor on how good the analysis is. ``--small`` takes a model of 8 x 16 cells, trained for a second,
@@ -14,12 +14,9 @@ with its network: there a region is small, so that whatever grows with the numbe
 
 from __future__ import annotations
 
-import argparse
-import resource
-import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +25,10 @@ import xarray as xr
 from distributed import Client, LocalCluster
 
 import xslams
+from benchmarks.cases.waves import train, waves
+from benchmarks.command import Command
+from benchmarks.tables import head, row
+from benchmarks.timing import alone, peak_memory
 from xslams.model import Model
 
 
@@ -78,30 +79,22 @@ def without_network(folder: Path) -> Path:
 
 def small(folder: Path) -> tuple[xr.Dataset, Path]:
     """Fields on a coarse sphere, and a model of them."""
-    import faults
-
-    # In a process of its own: one that has computed with torch should not be forked.
-    subprocess.run(
-        [sys.executable, "-m", "benchmarks", "faults", "--train", str(folder / "waves.safetensors")], check=True
-    )
-    return faults.waves(60), folder / "waves.safetensors"
+    path = folder / "waves.safetensors"
+    alone(train, path)
+    return waves(60), path
 
 
-def peak() -> float:
-    """Largest resident set of this process so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--years", type=int, nargs="+", default=[1, 4, 16])
-    parser.add_argument("--members", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=2)
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--network", action="store_true")
-    parser.add_argument("--small", action="store_true")
-    args = parser.parse_args()
+    command = Command(__name__, __doc__)
+    command.add_argument("--years", type=float, nargs="+", default=[1, 4, 16])
+    command.add_argument("--members", type=int, default=1)
+    command.add_argument("--steps", type=int, default=2)
+    command.add_argument("--workers", type=int, default=1)
+    command.add_argument("--network", action="store_true", help="with the score network")
+    command.add_argument("--small", action="store_true", help="with a model of 8 x 16 cells")
+    command.quick(years=[0.1], small=True)
+    args = command.read(arguments)
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -126,26 +119,26 @@ def main() -> None:
                     device="cpu",
                 )
                 built = time.perf_counter() - started
-                before = max(client.run(peak).values())
+                before = max(client.run(peak_memory).values()) / 1e6
                 written = analysis.slams.to_zarr(folder / f"{years}.zarr")
-                after = max(client.run(peak).values())
+                after = max(client.run(peak_memory).values()) / 1e6
                 seconds = time.perf_counter() - started
-            rows.append((years, days, analysis["t"].nbytes / 1e6, built, before, after, peak(), seconds))
+            rows.append((years, days, analysis["t"].nbytes / 1e6, built, before, after, peak_memory() / 1e6, seconds))
             assert written.sizes["time"] == days
-            print(f"{years} years: {after:.0f} MB", flush=True)
+            print(f"{years:g} years: {after:.0f} MB", flush=True)
     what = "small model" if args.small else f"T30, {'with' if args.network else 'without'} the network"
-    print(f"\n{what}, {args.workers} workers, {args.members} members, {args.steps} steps\n")
-    print(
-        "| years | days | result, MB | graph built in, s | worker at start, MB | worker at most, MB | client, MB | s |"
+    head(
+        [
+            "years",
+            "days",
+            "result, MB",
+            "graph built in, s",
+            "worker at start, MB",
+            "worker at most, MB",
+            "client, MB",
+            "s",
+        ],
+        f"{what}, {args.workers} workers, {args.members} members, {args.steps} steps",
     )
-    print("|---|---|---|---|---|---|---|---|")
-    for years, days, size, *rest in rows:
-        built, before, after, client_peak, seconds = rest
-        print(
-            f"| {years} | {days} | {size:.0f} | {built:.1f} | {before:.0f} | {after:.0f} | {client_peak:.0f} "
-            f"| {seconds:.0f} |"
-        )
-
-
-if __name__ == "__main__":
-    main()
+    for years, days, size, built, *rest in rows:
+        row([f"{years:g}", days, f"{size:.0f}", f"{built:.1f}", *(f"{value:.0f}" for value in rest)])

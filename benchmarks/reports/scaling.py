@@ -12,11 +12,10 @@ needs no large machine. Operations of the Gaussian prior are those of its projec
 
 from __future__ import annotations
 
-import argparse
 import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +26,10 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import xslams
+from benchmarks.cases.speedy import observe_stations
+from benchmarks.command import Command
+from benchmarks.tables import head, row
+from benchmarks.timing import least
 from xslams.pipeline import windows
 from xslams.priors.gaussian import TrajectoryGaussian
 from xslams.priors.latent import LatentPrior
@@ -34,23 +37,13 @@ from xslams.priors.latent import LatentPrior
 GRIDS = {"T30": (48, 96), "1.5 degrees": (120, 240), "0.25 degrees": (720, 1440)}
 
 
-def best(call: Callable[[], object], repeats: int = 5) -> float:
-    """Least processor time of some calls."""
-    times = []
-    for _ in range(repeats):
-        started = time.process_time()
-        call()
-        times.append(time.process_time() - started)
-    return min(times)
-
-
 def limits() -> tuple[float, float]:
     """Operations and bytes per second of this processor, one thread, single precision."""
     torch.set_num_threads(1)
     a = torch.randn(1024, 1024)
-    operations = 2 * 1024**3 / best(lambda: a @ a)
+    operations = 2 * 1024**3 / least(lambda: a @ a, 5).cpu
     x, y = torch.randn(2**25), torch.empty(2**25)
-    return operations, 2 * 4 * 2**25 / best(lambda: y.copy_(x))
+    return operations, 2 * 4 * 2**25 / least(lambda: y.copy_(x), 5).cpu
 
 
 def needs(lat: int, lon: int, length: int) -> dict[str, float]:
@@ -95,7 +88,7 @@ def products(steps: int) -> float:
         return original(self, *arguments)
 
     truth = xslams.open_tutorial().isel(time=slice(10))
-    stations = xslams.simulate_observations(truth["t"].isel(sigma=slice(0, 2)), stations=200, error=1.0, seed=3)
+    stations = observe_stations(truth)
     TrajectoryGaussian.covariance = counting  # type: ignore[method-assign]
     try:
         truth.slams.assimilate([stations], "speedy-t30", members=1, steps=steps, device="cpu")
@@ -107,7 +100,7 @@ def products(steps: int) -> float:
 def throughput(workers: int, members: int, days: int, steps: int) -> tuple[float, float]:
     """Frames of a member per second of wall time and of processor time."""
     truth = xslams.open_tutorial().isel(time=slice(days))
-    stations = xslams.simulate_observations(truth["t"].isel(sigma=slice(0, 2)), stations=200, error=1.0, seed=3)
+    stations = observe_stations(truth)
     with (
         tempfile.TemporaryDirectory() as folder,
         LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as cluster,
@@ -133,39 +126,37 @@ def _warm() -> None:
     truth.slams.assimilate([], "speedy-t30", members=1, steps=1, device="cpu")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--days", type=int, default=60)
-    parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--members", type=int, nargs="+", default=[1, 4])
-    args = parser.parse_args()
+    command = Command(__name__, __doc__)
+    command.add_argument("--days", type=int, default=60)
+    command.add_argument("--steps", type=int, default=4)
+    command.add_argument("--grids", nargs="+", choices=GRIDS, default=list(GRIDS))
+    command.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    command.add_argument("--members", type=int, nargs="+", default=[1, 4])
+    command.quick(days=2, steps=1, grids=["1.5 degrees"], workers=[1], members=[1])
+    args = command.read(arguments)
     length = windows.CORE + 2 * (xslams.open_model("speedy-t30").spec.window - 1)
     operations, bandwidth = limits()
-    print(f"One thread at its best: {operations / 1e9:.1f} G operations/s, {bandwidth / 1e9:.1f} GB/s\n")
-    print(
-        "| grid | latent elements | network, G op | Gaussian, G op | model, MB | a member's segment, MB | a frame, MB |"
-    )
-    print("|---|---|---|---|---|---|---|")
-    for name, grid in GRIDS.items():
-        n = needs(*grid, length)
-        print(
-            f"| {name} | {n['latent']:,} | {n['network'] / 1e9:.2f} | {n['gaussian'] / 1e9:.3f} "
-            f"| {(n['weights'] + n['basis']) / 1e6:,.0f} | {n['member'] / 1e6:,.0f} | {n['result'] / 1e6:,.1f} |"
-        )
+    print(f"One thread at its best: {operations / 1e9:.1f} G operations/s, {bandwidth / 1e9:.1f} GB/s")
+    head([
+        "grid", "latent elements", "network, G op", "Gaussian, G op", "model, MB", "a member's segment, MB",
+        "a frame, MB",
+    ])  # fmt: skip
+    for name in args.grids:
+        n = needs(*GRIDS[name], length)
+        row([
+            name, f"{n['latent']:,}", f"{n['network'] / 1e9:.2f}", f"{n['gaussian'] / 1e9:.3f}",
+            f"{(n['weights'] + n['basis']) / 1e6:,.0f}", f"{n['member'] / 1e6:,.0f}", f"{n['result'] / 1e6:,.1f}",
+        ])  # fmt: skip
     need = needs(*GRIDS["T30"], length)
     # The Gaussian is also the mean of every call; the overlap is computed as well.
     found = products(args.steps)
     count = args.steps * (need["network"] + (1 + found) * need["gaussian"]) * length / windows.CORE
     print(f"\nT30, {args.steps} steps of {found:.1f} products: {count / 1e9:.1f} G operations per frame, at most")
-    print(f"{operations / count:.1f} frames/s and thread\n")
-    print("| workers | members | frames/s | frames per processor second | share of the limit |\n|---|---|---|---|---|")
+    print(f"{operations / count:.1f} frames/s and thread")
+    head(["workers", "members", "frames/s", "frames per processor second", "share of the limit"])
     for workers in args.workers:
         for members in args.members:
             wall, cpu = throughput(workers, members, args.days, args.steps)
-            print(f"| {workers} | {members} | {wall:.2f} | {cpu:.2f} | {cpu * count / operations:.0%} |", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+            row([workers, members, f"{wall:.2f}", f"{cpu:.2f}", f"{cpu * count / operations:.0%}"])

@@ -22,9 +22,9 @@ the network that sees whole trajectories is called only at the others (in bracke
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,10 +34,12 @@ import numpy.typing as npt
 import torch
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
-from torch import Tensor
 
 import xslams
+from benchmarks.cases.systems import ObserveSites
+from benchmarks.command import Command
 from benchmarks.counting import counted
+from benchmarks.tables import head, row
 from xslams.inference import prior_of, sample_posterior
 from xslams.systems import Lorenz63
 
@@ -56,7 +58,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def particle_filter(y: Array, every: int, error: float, seed: int) -> Array:
+def particle_filter(y: Array, every: int, error: float, seed: int, members: int = MEMBERS) -> Array:
     """Draw trajectories of the posterior by a bootstrap particle filter, shape (members, LENGTH, 3)."""
     rng = np.random.default_rng(seed)
     x = SYSTEM.mean + rng.standard_normal((PARTICLES, 3)) @ np.linalg.cholesky(SYSTEM.covariance).T
@@ -73,34 +75,13 @@ def particle_filter(y: Array, every: int, error: float, seed: int) -> Array:
         chosen = np.searchsorted(np.cumsum(weights / weights.sum()), rng.random(PARTICLES)).clip(max=PARTICLES - 1)
         ancestors.append(chosen)
         x = x[chosen]
-    line = np.arange(PARTICLES)[:MEMBERS]
-    out = np.empty((MEMBERS, len(states), 3))
+    line = np.arange(PARTICLES)[:members]
+    out = np.empty((members, len(states), 3))
     for n in reversed(range(len(y))):
         line = ancestors[n][line]
         out[:, n * every : (n + 1) * every] = states[n * every : (n + 1) * every, line].swapaxes(0, 1)
     # The first observation belongs to the first state of the trajectory.
     return out[:, every - 1 :]
-
-
-class Observe:
-    """x at every so many states, in standard deviations."""
-
-    def __init__(self, every: int) -> None:
-        self.every = every
-
-    def __call__(self, z: Tensor) -> Tensor:
-        """From trajectories (B, L, 3, 1, 1) to observations (B, n)."""
-        return z[:, SPINUP :: self.every, 0, 0, 0]
-
-    def linearize(self, z: Tensor) -> tuple[Any, Any]:
-        """Return the product with the Jacobian and with its adjoint."""
-
-        def adjoint(w: Tensor) -> Tensor:
-            v = w.new_zeros(len(w), *z.shape[1:])
-            v[:, SPINUP :: self.every, 0, 0, 0] = w
-            return v
-
-        return self, adjoint
 
 
 def calls_of(options: dict[str, Any]) -> int:
@@ -113,16 +94,20 @@ def label(options: dict[str, Any]) -> str:
     return f"xslams, {calls_of(options)} calls"
 
 
-def diffusion(y: Array, every: int, error: float, seed: int, **options: Any) -> tuple[Array, int]:
+def diffusion(
+    y: Array, every: int, error: float, seed: int, members: int = MEMBERS, **options: Any
+) -> tuple[Array, int]:
     """Draw trajectories of the posterior by xslams, and count calls of the network."""
     prior = prior_of(xslams.open_model("lorenz63"), SPINUP + LENGTH)
+    # x is the first of three components, in standard deviations.
+    observe = ObserveSites(every, torch.tensor([0]), first=SPINUP)
     filters = prior.denoiser.networks.filters  # type: ignore[union-attr]  # of a Markov process
     with counted(filters) as count:
         z = sample_posterior(
-            prior.denoiser, torch.as_tensor(y, dtype=torch.float32), Observe(every), error**2, shape=prior.shape,
-            members=MEMBERS, generator=torch.Generator().manual_seed(seed), **options,
+            prior.denoiser, torch.as_tensor(y, dtype=torch.float32), observe, error**2, shape=prior.shape,
+            members=members, generator=torch.Generator().manual_seed(seed), **options,
         )  # fmt: skip
-    return prior.states(z)[:, SPINUP:, :, 0, 0].numpy().astype(float), count.samples // MEMBERS
+    return prior.states(z)[:, SPINUP:, :, 0, 0].numpy().astype(float), count.samples // members
 
 
 def distance(a: Array, b: Array) -> float:
@@ -154,9 +139,13 @@ def earlier(path: Path) -> dict[tuple[int, str], dict[str, Scores]]:
     return found
 
 
-def one(job: tuple[int, str, Array, dict[str, dict[str, Any]]]) -> dict[str, Scores]:
+#: Number of a trajectory, case, observations, members, and configurations of xslams.
+Job = tuple[int, str, Array, int, dict[str, dict[str, Any]]]
+
+
+def one(job: Job) -> dict[str, Scores]:
     """Score everything on one trajectory."""
-    number, case, y, configurations = job
+    number, case, y, members, configurations = job
     torch.set_num_threads(1)
     every, error = CASES[case]
 
@@ -168,61 +157,64 @@ def one(job: tuple[int, str, Array, dict[str, dict[str, Any]]]) -> dict[str, Sco
             seconds,
         )  # fmt: skip
 
-    reference = particle_filter(y, every, error, seed=10_000 + number)
+    reference = particle_filter(y, every, error, seed=10_000 + number, members=members)
     start = time.process_time()
-    again = particle_filter(y, every, error, seed=20_000 + number)
+    again = particle_filter(y, every, error, seed=20_000 + number, members=members)
     found = {"particle filter": scored(again, 0, 0, time.process_time() - start)}
     for options in configurations.values():
         start = time.process_time()
-        x, network = diffusion(y, every, error, number, **options)
+        x, network = diffusion(y, every, error, number, members, **options)
         found[label(options)] = scored(x, calls_of(options), network, time.process_time() - start)
     return found
 
 
-def main() -> None:
+def _scores(jobs: Sequence[Job], workers: int) -> Iterator[dict[str, Scores]]:
+    """Yield the scores of each job in turn."""
+    if workers == 1:
+        yield from map(one, jobs)
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        yield from pool.map(one, jobs)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trajectories", type=int, default=64)
-    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--keep", type=Path, help="file of scores: those in it are not computed again, others added")
-    parser.add_argument("--calls", nargs="+", choices=list(CONFIGURATIONS), default=list(CONFIGURATIONS))
-    arguments = parser.parse_args()
-    truth = SYSTEM.state(SYSTEM.simulate(LENGTH - 1, trajectories=arguments.trajectories, seed=2024))
-    configurations = {name: CONFIGURATIONS[name] for name in arguments.calls}
-    print(f"{arguments.trajectories} trajectories, {MEMBERS} members; medians\n")
-    print("| case | method | calls (network) | W1 | log p(y given x) | log p(x) | CPU s |")
-    print("|---|---|---:|---:|---:|---:|---:|")
-    jobs = []
+    command = Command(__name__, __doc__)
+    command.add_argument("--trajectories", type=int, default=64)
+    command.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
+    command.add_argument("--members", type=int, default=MEMBERS)
+    command.add_argument("--workers", type=int, default=2)
+    command.add_argument("--keep", type=Path, help="file of scores: those in it are not computed again, others added")
+    command.add_argument("--calls", nargs="+", choices=list(CONFIGURATIONS), default=list(CONFIGURATIONS))
+    command.quick(trajectories=1, cases=["lo"], members=32, workers=1, calls=["32"])
+    options = command.read(arguments)
+    truth = SYSTEM.state(SYSTEM.simulate(LENGTH - 1, trajectories=options.trajectories, seed=2024))
+    configurations = {name: CONFIGURATIONS[name] for name in options.calls}
+    print(f"{options.trajectories} trajectories, {options.members} members; medians")
+    jobs: list[Job] = []
     for number, x in enumerate(truth):
-        for case in arguments.cases:
+        for case in options.cases:
             every, error = CASES[case]
             seen = x[::every, 0] / SYSTEM.scale[0]
             y = seen + error * np.random.default_rng(30_000 + number).standard_normal(seen.shape)
-            jobs.append((number, case, y, configurations))
-    done = earlier(arguments.keep) if arguments.keep else {}
+            jobs.append((number, case, y, options.members, configurations))
+    done = earlier(options.keep) if options.keep else {}
     wanted = {"particle filter", *map(label, configurations.values())}
     missing = [job for job in jobs if not wanted <= done.get(job[:2], {}).keys()]
-    with ProcessPoolExecutor(arguments.workers) as pool:
-        for (number, case, *_), found in zip(missing, pool.map(one, missing), strict=True):
-            done[number, case] = found
-            lines = ["\t".join(map(str, (number, case, name, *scores))) for name, scores in found.items()]
-            print(*lines, sep="\n", file=sys.stderr, flush=True)
-            if arguments.keep:
-                with arguments.keep.open("a") as file:
-                    file.writelines(f"{line}\n" for line in lines)
-    results = {case: [done[number, case] for number in range(len(truth))] for case in arguments.cases}
+    for (number, case, *_), found in zip(missing, _scores(missing, options.workers), strict=True):
+        done[number, case] = found
+        lines = ["\t".join(map(str, (number, case, name, *scores))) for name, scores in found.items()]
+        print(*lines, sep="\n", file=sys.stderr, flush=True)
+        if options.keep:
+            with options.keep.open("a") as file:
+                file.writelines(f"{line}\n" for line in lines)
+    head(["case", "method", "calls (network)", "W1", "log p(y given x)", "log p(x)", "CPU s"])
+    results = {case: [done[number, case] for number in range(len(truth))] for case in options.cases}
     for case, found in results.items():
         for name in (name for name in found[0] if name in wanted):
             median = Scores(*np.median([r[name] for r in found], axis=0))
             method, _, _ = name.partition(",")
-            print(
-                f"| {case} | {method} | {median.calls:.0f} ({median.network:.0f}) | {median.w1:.2f} | "
-                f"{median.log_likelihood:.2f} | "
-                f"{median.log_prior:.1f} | {median.seconds:.0f} |",
-                flush=True,
-            )
-
-
-if __name__ == "__main__":
-    main()
+            row([
+                case, method, f"{median.calls:.0f} ({median.network:.0f})", f"{median.w1:.2f}",
+                f"{median.log_likelihood:.2f}", f"{median.log_prior:.1f}", f"{median.seconds:.0f}",
+            ])  # fmt: skip

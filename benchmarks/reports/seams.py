@@ -1,4 +1,4 @@
-"""Roughness in time of the analysis increment at the seams between segments, against elsewhere.
+"""Roughness in time of the analysis increment at the seams between analysis windows, and elsewhere.
 
 The time axis is cut into segments that are sampled separately, each with an overlap that is thrown away. If the overlap
 were too short, the increment (analysis less the climatological mean of the prior) would jump where two segments meet.
@@ -11,14 +11,16 @@ so that both sides of a seam have drawn the same.
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 import xslams
-from benchmarks.references.enoi import observe
+from benchmarks.cases.speedy import observe
+from benchmarks.command import Command
+from benchmarks.tables import table
 from xslams.inference.arrays import climatology_arrays
 from xslams.labels.calendar import year_fraction
 from xslams.pipeline import windows
@@ -31,15 +33,16 @@ def ratio(values: np.ndarray, seams: list[int]) -> float:
     return float(rough[at].mean() / rough[~at].mean())
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--days", type=int, default=48)
-    parser.add_argument("--core", type=int, default=6, help="frames that a segment keeps; 30 where users are concerned")
-    parser.add_argument("--members", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--overlap", nargs="+", default=["0", "2", "auto"])
-    args = parser.parse_args()
+    command = Command(__name__, __doc__)
+    command.add_argument("--days", type=int, default=48)
+    command.add_argument("--core", type=int, default=6, help="frames that a segment keeps; users have 30")
+    command.add_argument("--members", type=int, default=1)
+    command.add_argument("--steps", type=int, default=6)
+    command.add_argument("--overlap", nargs="+", default=["0", "2", "auto"])
+    command.quick(days=4, core=2, steps=1, overlap=["0"])
+    args = command.read(arguments)
     model = xslams.open_model("speedy-t30")
     truth = xslams.open_tutorial().isel(time=slice(args.days))
     sources = [source for name, source in observe(truth).items() if name != "pr"]
@@ -59,12 +62,9 @@ def main() -> None:
         rows.append((overlap, frames, ratio((fields - mean[:, None, :channels]) / std[:, None, :channels], seams)))
         print(rows[-1], flush=True)
     first, last = (str(pd.Timestamp(truth["time"].values[i]))[:10] for i in (0, -1))
-    print(f"{first} to {last}, {args.members} members, {args.steps} steps, segments of {args.core} frames\n")
-    print(f"{len(seams)} seams\n\n| overlap | frames | roughness at seams over elsewhere | over that in one piece |")
-    print("|---|---|---|---|")
-    for overlap, frames, found in rows:
-        print(f"| {overlap} | {frames} | {found:.3f} | {found / rows[0][2]:.3f} |")
-
-
-if __name__ == "__main__":
-    main()
+    what = f"{args.members} members, {args.steps} steps, segments of {args.core} frames, {len(seams)} seams"
+    table(
+        f"{first} to {last}, {what}",
+        ["frames", "roughness at seams over elsewhere", "over that in one piece"],
+        {name: [str(frames), f"{found:.3f}", f"{found / rows[0][2]:.3f}"] for name, frames, found in rows},
+    )

@@ -3,15 +3,13 @@
     python -m benchmarks solvers                          # all, a few minutes on one core
     python -m benchmarks solvers --tables solvers grids
 
-The problems have a posterior that is known exactly (tests/inference/exact_problems.py). For linear problems the
+The problems have a posterior that is known exactly (`tests.problems.posteriors`). For linear problems the
 samplers of the first tables are linear too, and their mean and covariance are found without sampling error.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-import sys
 from collections.abc import Callable, Sequence
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -19,6 +17,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from torch import Tensor
 
+from benchmarks.command import Command
+from benchmarks.tables import table
 from tests.problems.posteriors import (
     SCHEDULE,
     GaussianProblem,
@@ -51,16 +51,6 @@ def steps_for(calls: int, corrections: int) -> int:
     return (calls - 1 + corrections) // (1 + corrections) + 1
 
 
-def table(title: str, columns: Sequence[str], rows: dict[str, list[str]]) -> None:
-    """Print a table in Markdown."""
-    print(f"\n{title}\n")
-    print("| | " + " | ".join(columns) + " |")
-    print("|---|" + "---:|" * len(columns))
-    for name, cells in rows.items():
-        print(f"| {name} | " + " | ".join(cells) + " |")
-    sys.stdout.flush()
-
-
 def linear_errors(problem: GaussianProblem, *, draws: int = 1, grid: str | None = None, **options: object) -> float:
     """Largest error of a standard deviation in percent, without sampling error; the system is solved exactly."""
     noise = UnitNoise(problem.size, draws)
@@ -77,28 +67,28 @@ def worst(**options: object) -> str:
     return f"{max(linear_errors(p, **options) for p in problems):.2f}"  # type: ignore[arg-type]
 
 
-def solvers() -> None:
+def solvers(every: Sequence[int], members: int) -> None:
     """Solvers: error in the standard deviation."""
     rows = {}
     for sampler in ("unipc", "dpmpp2m", "ab2", "heun", "ddim", "ddpm"):
         rows[f"`{sampler}`"] = [
-            worst(sampler=sampler, steps=calls, draws=calls if sampler == "ddpm" else 1) for calls in CALLS
+            worst(sampler=sampler, steps=calls, draws=calls if sampler == "ddpm" else 1) for calls in every
         ]
     for corrections in (1, 2, 3):
         rows[f'`"auto"`, corrections={corrections}'] = [
-            worst(steps=steps_for(calls, corrections), corrections=corrections, draws=2 * calls) for calls in CALLS
+            worst(steps=steps_for(calls, corrections), corrections=corrections, draws=2 * calls) for calls in every
         ]
     title = "Largest error of a posterior standard deviation (percent) against network calls; grid uniform in log-SNR"
-    table(title, [str(c) for c in CALLS], rows)
+    table(title, [str(c) for c in every], rows)
 
 
-def grids() -> None:
+def grids(every: Sequence[int], members: int) -> None:
     """Time grids: error in the standard deviation."""
     rows = {}
     for sampler in ("unipc", "dpmpp2m", "ddim"):
         for grid in ("log-snr", "rho", "cosine"):
-            rows[f"`{sampler}`, `{grid}`"] = [worst(sampler=sampler, steps=calls, grid=grid) for calls in CALLS]
-    table("The same for time grids (`rho` of 7)", [str(c) for c in CALLS], rows)
+            rows[f"`{sampler}`, `{grid}`"] = [worst(sampler=sampler, steps=calls, grid=grid) for calls in every]
+    table("The same for time grids (`rho` of 7)", [str(c) for c in every], rows)
 
 
 GUIDANCES: dict[str, tuple[str | MMPS | SDA | DPS, int]] = {
@@ -122,7 +112,7 @@ def bounded(cell: Callable[[], str]) -> str:
     return "diverges" if "nan" in text or "inf" in text or max(float(v) for v in text.split(" / ")) > 100 else text
 
 
-def guidance() -> None:
+def guidance(every: Sequence[int], members: int) -> None:
     """Guidance on linear Gaussian problems: error of the mean and of the standard deviation."""
     problems = [gaussian(**kw) for kw in PROBLEMS.values()]  # type: ignore[arg-type]
     rows = {}
@@ -132,7 +122,7 @@ def guidance() -> None:
             means, stds = [], []
             for p in problems:
                 z = sample_posterior(
-                    p.denoiser(), p.y, p.observe, p.error, shape=(p.size,), members=4096, guidance=method,
+                    p.denoiser(), p.y, p.observe, p.error, shape=(p.size,), members=members, guidance=method,
                     steps=steps_for(calls, corrections), corrections=corrections, antithetic=True,
                     generator=torch.Generator().manual_seed(0),
                 )  # fmt: skip
@@ -141,15 +131,15 @@ def guidance() -> None:
                 stds.append(float((std / p.std - 1).square().mean().sqrt()))
             return f"{max(means):.2f} / {max(stds):.2f}"
 
-        rows[name] = [bounded(lambda calls=calls: cell(calls)) for calls in CALLS]
+        rows[name] = [bounded(lambda calls=calls: cell(calls)) for calls in every]
     title = (
         "Guidance: root-mean-square error of the posterior mean, in standard deviations / relative error of the "
         "standard deviations, the worst of three Gaussian problems (sampling error 0.02)"
     )
-    table(title, [str(c) for c in CALLS], rows)
+    table(title, [str(c) for c in every], rows)
 
 
-def multimodal() -> None:
+def multimodal(every: Sequence[int], members: int) -> None:
     """Guidance on a mixture: distance from the exact posterior in units of the sampling floor."""
     problem = mixture(0.5, seed=1)
     rows = {}
@@ -158,27 +148,27 @@ def multimodal() -> None:
 
         def cell(calls: int, method: str | MMPS | SDA | DPS = method, corrections: int = corrections) -> str:
             z: Tensor = sample_posterior(
-                MixtureDenoiser(problem.prior), problem.y, problem.observe, problem.error**2, shape=(8,), members=4096,
-                guidance=method, steps=steps_for(calls, corrections), corrections=corrections,
+                MixtureDenoiser(problem.prior), problem.y, problem.observe, problem.error**2, shape=(8,),
+                members=members, guidance=method, steps=steps_for(calls, corrections), corrections=corrections,
                 generator=torch.Generator().manual_seed(0),
             )  # fmt: skip
             return f"{distance_over_floor(z, problem.posterior):.1f}"
 
-        rows[name] = [bounded(lambda calls=calls: cell(calls)) for calls in CALLS]
+        rows[name] = [bounded(lambda calls=calls: cell(calls)) for calls in every]
     title = "The same for a mixture of 25 components in 8 dimensions: sliced Wasserstein distance over sampling floor"
-    table(title, [str(c) for c in CALLS], rows)
+    table(title, [str(c) for c in every], rows)
 
 
 TABLES = {"solvers": solvers, "grids": grids, "guidance": guidance, "multimodal": multimodal}
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
-    for name in parser.parse_args().tables:
-        TABLES[name]()
-
-
-if __name__ == "__main__":
-    main()
+    command = Command(__name__, __doc__)
+    command.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
+    command.add_argument("--calls", nargs="+", type=int, default=list(CALLS), help="network calls")
+    command.add_argument("--members", type=int, default=4096, help="members, where sampling is not exact")
+    command.quick(calls=[4], members=64)
+    options = command.read(arguments)
+    for name in options.tables:
+        TABLES[name](options.calls, options.members)

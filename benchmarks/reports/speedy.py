@@ -3,9 +3,10 @@
     python -m benchmarks speedy                               # 12 stretches of 10 days, spread over the validation year
     python -m benchmarks speedy --days 365 --stride 365       # the whole year
 
-The truth is the fourth year of a global simulation, the model has seen the first three. Every row adds a source; the
+The truth is the fourth year of a global simulation; the model has seen the first three. Every row adds a source. The
 analysis is made with the public API and the shipped weights, from observations alone (`background_error=None`). The
-classical reference (`enoi.py`) has the same observations, and is judged on the same days, and on the whole year.
+classical reference (`benchmarks.references.enoi`) has the same observations, and is judged on the same days, and on the
+whole year.
 
 Columns: RMSE of the mean and CRPS, both weighted by area, pooled over days, averaged over levels, in K; spread over
 error; then RMSE/CRPS by level, lowest first. Members are antithetic, since the mean of the reference has no sampling
@@ -16,21 +17,26 @@ ensemble is the fair estimate, comparable with that of a Gaussian, and spread ov
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 import xslams
+from benchmarks.cases import shared_data
+from benchmarks.cases.speedy import ROWS, YEAR, observe, open_case
+from benchmarks.command import Command
 from benchmarks.counting import counted
-from benchmarks.references.enoi import ROWS, YEAR, Reference, header, open_case, shared_data
+from benchmarks.references.enoi import Reference, header
 from xslams.model import Model
 from xslams.pipeline.windows import analysis_windows
 from xslams.priors.windows import pieces
+
+Array = npt.NDArray[np.int64]
 
 
 class Calls:
@@ -97,49 +103,49 @@ def line(name: str, scores: xr.Dataset) -> str:
     return f"{name:<26} {rmse.mean():6.3f} {crps.mean():6.3f} {total:6.2f}   {levels}   {ratios}"
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
-    parser.add_argument("--days", type=int, default=10, help="length of a stretch")
-    parser.add_argument("--stride", type=int, default=30, help="days from the start of a stretch to that of the next")
-    parser.add_argument(
-        "--context", type=int, default=4, help="days analysed and not judged on either side of a stretch"
-    )
-    parser.add_argument("--members", type=int, default=16)
-    parser.add_argument("--independent", action="store_true", help="independent members in place of antithetic pairs")
-    parser.add_argument("--model", default="speedy-t30", help="name or path")
-    parser.add_argument("--steps", type=int, default=None)
-    parser.add_argument("--guidance", default=None)
-    parser.add_argument("--device", default=None)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--windows", nargs="*", type=int, default=[1, 3], help="windows of the reference, in days")
-    parser.add_argument("--no-reference", action="store_true")
-    parser.add_argument("--no-analysis", action="store_true")
-    parser.add_argument("--shared", help="folder whose data/ holds the simulation")
-    options = parser.parse_args()
+def _reference(reference: Reference, rows: Sequence[str], windows: Sequence[int], judged: Array) -> None:
+    """Print the rows of the reference, on the days that are judged and on the whole year."""
+    for days in windows:
+        for row in rows:
+            if ROWS[row] or days == 1:
+                analysis = reference.row(row, days)
+                print(reference.score(analysis, judged).line(f"EnOI {row}, {days} d"), flush=True)
+                if judged.size < YEAR:
+                    print(reference.score(analysis).line("     (whole year)"), flush=True)
+    print()
 
-    training, truth = open_case(shared_data(options.shared) / "speedy_t30_daily_4yr.nc")
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    command = Command(__name__, __doc__)
+    command.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    command.add_argument("--days", type=int, default=10, help="length of a stretch")
+    command.add_argument("--stride", type=int, default=30, help="days from the start of a stretch to that of the next")
+    command.add_argument("--context", type=int, default=4, help="days on either side of a stretch, not judged")
+    command.add_argument("--members", type=int, default=16)
+    command.add_argument("--independent", action="store_true", help="independent members in place of antithetic pairs")
+    command.add_argument("--model", default="speedy-t30", help="name or path")
+    command.add_argument("--steps", type=int, default=None)
+    command.add_argument("--guidance", default=None)
+    command.add_argument("--device", default=None)
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--windows", nargs="*", type=int, default=[1, 3], help="windows of the reference, in days")
+    command.add_argument("--no-reference", action="store_true")
+    command.add_argument("--no-analysis", action="store_true")
+    command.shared()
+    command.quick(rows=["pr"], days=2, stride=400, context=0, members=2, steps=1, no_reference=True)
+    options = command.read(arguments)
+
+    training, truth = open_case(shared_data(options.shared), years=0 if options.no_reference else 3)
     cut = stretches(options.days, options.stride, options.context)
     judged = np.concatenate([np.arange(YEAR)[days][kept] for days, kept in cut])
     print(f"{judged.size} days of the validation year in {len(cut)} stretches; {options.members} members\n")
     print(header(truth["sigma"].values))
-    reference = Reference([training], truth)
-    del training
     if not options.no_reference:
-        for days in options.windows:
-            for row in options.rows:
-                if ROWS[row] or days == 1:
-                    analysis = reference.row(row, days)
-                    print(reference.score(analysis, judged).line(f"EnOI {row}, {days} d"), flush=True)
-                    if judged.size < YEAR:
-                        print(reference.score(analysis).line("     (whole year)"), flush=True)
-                    del analysis
-        print()
-    observations = reference.observations
-    del reference
+        _reference(Reference([training], truth), options.rows, options.windows, judged)
     if options.no_analysis:
         return
+    observations = observe(truth)
     model = xslams.open_model(options.model)
     given = {k: v for k in ("steps", "guidance", "device") if (v := getattr(options, k)) is not None}
     summary = []
@@ -154,7 +160,3 @@ def main() -> None:
         print(line(f"{model.spec.name} {row}", scores), flush=True)
         summary.append(f"{row}: {seconds:.0f} s, {calls.per_member_and_window:.0f} network calls per member and window")
     print("\n" + "\n".join(summary))
-
-
-if __name__ == "__main__":
-    main()

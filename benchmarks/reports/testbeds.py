@@ -8,18 +8,18 @@ from the posterior of windows of the series, without a background: it knows the 
 of those before it. Members that fell into a wrong valley of the posterior are replaced by copies of others
 (`xslams.inference.importance_weights`). Where observations are so sparse that members do not find the right valley of a
 whole window at once, the window grows from three observation times, one more at a time, and then moves on: sampling
-begins with the members of the window before, the learned forecast of them, and noise. Scored are the last state of each
-window (filtering: DAPPER's analysis at that time) and the one in the middle (smoothing: DAPPER's fixed-lag smoothers
-with a lag of half the window), at the same times for all methods. RMSE over components, then mean over times; spread
-likewise.
+begins with the members of the window before, the learned forecast of them, and noise. The last state of each window
+(filtering: DAPPER's analysis at that time) and the one in the middle (smoothing: DAPPER's fixed-lag smoothers with a
+lag of half the window) are scored, at the same times for all methods. The RMSE is taken over components, then averaged
+over times; the spread likewise.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,8 +28,11 @@ import torch
 from torch import Tensor
 
 import xslams
+from benchmarks.cases.systems import ObserveSites
+from benchmarks.command import Command
 from benchmarks.counting import counted
 from benchmarks.references import classical
+from benchmarks.tables import head, row
 from xslams.inference import TrajectoryPrior, importance_weights, prior_of, resample, sample_posterior
 from xslams.inference.noise_levels import time_at
 
@@ -38,7 +41,7 @@ Array = npt.NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Setting:
-    """How xslams goes about a case.
+    """Settings of xslams for a case.
 
     Attributes
     ----------
@@ -80,27 +83,6 @@ SETTINGS = {
 }
 
 
-class Observe:
-    """Some channels or sites at some frames, as a linear operator on standardised trajectories."""
-
-    def __init__(self, frames: int, places: Tensor, std: float | Tensor) -> None:
-        self.frames, self.places, self.std = frames, places, std
-
-    def __call__(self, z: Tensor) -> Tensor:
-        """From trajectories (B, L, channel, 1, site) to observations without the mean, (B, n)."""
-        return (z[:, :: self.frames].flatten(2)[..., self.places] * self.std).flatten(1)
-
-    def linearize(self, z: Tensor) -> tuple[Any, Any]:
-        """Return the product with the Jacobian and with its adjoint."""
-
-        def adjoint(w: Tensor) -> Tensor:
-            v = w.new_zeros(len(w), *z.shape[1:]).flatten(2)
-            v[:, :: self.frames, self.places] = w.unflatten(1, (-1, len(self.places))) * self.std
-            return v.reshape(len(w), *z.shape[1:])
-
-        return self, adjoint
-
-
 def times(denoiser: Any, first: float, number: int) -> Tensor:
     """Return times of noise levels that are even in the logarithm, and of the end."""
     ratios = np.append(np.geomspace(first, 0.006, number)[:-1], 0.0)
@@ -129,10 +111,10 @@ class Data:
         self.std = prior.states(torch.ones(1, *prior.shape))[0, 0].flatten() - self.mean
 
     def window(self, times: int) -> tuple[TrajectoryPrior, dict[str, Any]]:
-        """TrajectoryPrior of a window of so many times, and what `sample_posterior` has to know of its observations."""
+        """Prior of a window of so many times, and what `sample_posterior` has to know of its observations."""
         variance = torch.as_tensor(np.diag(self.simulation.R).copy(), dtype=torch.float32)
         prior = prior_of(self.model, (times - 1) * self.setting.frames + 1)
-        observe = Observe(self.setting.frames, self.places, self.std[self.places])
+        observe = ObserveSites(self.setting.frames, self.places, self.std[self.places])
         return prior, {"A": observe, "cov_y": variance.repeat(times)}
 
     def observations(self, first: int, times: int) -> Tensor:
@@ -238,18 +220,21 @@ def windows(case: classical.Case, simulation: classical.Simulation, setting: Set
     }
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only-xslams", action="store_true", help="leave the classical methods out")
-    arguments = parser.parse_args()
+    command = Command(__name__, __doc__)
+    command.add_argument("--cases", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
+    command.add_argument("--seeds", type=int, default=3)
+    command.add_argument("--cycles", type=int, default=None, help="observation times of a series")
+    command.add_argument("--only-xslams", action="store_true", help="leave the classical methods out")
+    command.quick(cases=["lorenz63-sakov2012"], seeds=1, cycles=100, only_xslams=True)
+    options = command.read(arguments)
     torch.set_num_threads(1)
-    for name in arguments.cases:
+    for name in options.cases:
         case, setting = classical.CASES[name], SETTINGS[name]
+        setting = replace(setting, cycles=options.cycles or setting.cycles)
         rows: dict[str, list[tuple[float, ...]]] = {}
-        for seed in range(arguments.seeds):
+        for seed in range(options.seeds):
             simulation = classical.simulate(case, seed, setting.cycles)
             ours = (grow if setting.grown else windows)(case, simulation, setting, seed)
             scores = [float(ours[k][s].mean()) for k in ("filter", "smoother") for s in ("rmse", "spread")]
@@ -257,7 +242,7 @@ def main() -> None:
             rows.setdefault(label, []).append((*scores, ours["cpu"]))
             said = ", ".join(f"{k} {np.round(ours[k]['rmse'], 2)}" for k in ("filter", "smoother"))
             print(f"{label}, seed {seed}: {said}; {100 * ours['moved']:.1f} % replaced", file=sys.stderr, flush=True)
-            if arguments.only_xslams:
+            if options.only_xslams:
                 continue
             lag = setting.window // 2
             shorter = [classical.smoother_lag(case, n, "iEnKS") for n in setting.lags]
@@ -275,14 +260,11 @@ def main() -> None:
                 ]
                 rows.setdefault(f"{method.label}, N={method.members}", []).append((*scores, *smooth, done["cpu_time"]))
         count = len(ours["filter"]["when"])
-        print(f"\n{name}: {arguments.seeds} series of {setting.cycles} times, {count} windows each\n")
-        print("| method | filter RMSE | spread | smoother RMSE | spread | CPU s |")
-        print("|---|---:|---:|---:|---:|---:|")
+        head(
+            ["method", "filter RMSE", "spread", "smoother RMSE", "spread", "CPU s"],
+            f"{name}: {options.seeds} series of {setting.cycles} times, {count} windows each",
+        )
         for label, values in rows.items():
             mean, error = np.mean(values, 0), np.std(values, 0) / max(len(values) - 1, 1) ** 0.5
             cells = ["-" if np.isnan(m) else f"{m:.3f} ± {e:.3f}" for m, e in zip(mean[:4], error[:4], strict=True)]
-            print(f"| {label} | {' | '.join(cells)} | {mean[4]:.0f} |", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+            row([label, *cells, f"{mean[4]:.0f}"])

@@ -21,6 +21,7 @@ from xslams.errors import (
     DimensionError,
     GridError,
     ObservationError,
+    OptionError,
     SlamsWarning,
     UnitError,
     VariableError,
@@ -409,7 +410,7 @@ def test_bad_input(obs, error, words):
     [
         ({"data": [1, 2]}, "got list"),
         ({"data": stations(), "method": "cubic"}, "'cubic'"),
-        ({"data": stations(), "operator": "column mean"}, "function of physical fields.*got str"),
+        ({"data": stations(), "operator": 3}, "function of physical fields.*got int"),
         ({"data": stations(), "qc": {"max_departure": 3}}, "no 'max_departure'; it knows 'flags', 'bias'"),
         ({"data": stations(), "qc": 3}, "got int"),
         ({"data": stations(), "tolerance": "soon"}, "no time span"),
@@ -505,6 +506,11 @@ def test_check_reads_nothing_that_is_lazy():
             Observation(data).bind(SPEC, state().time).check()
     with pytest.raises(CoverageError, match="no finite value"):
         Observation(stations(np.full((4, 3), np.nan)), error=1.0).bind(SPEC, state().time).check()
+
+
+def test_an_operator_that_nobody_registered():
+    with pytest.raises(OptionError, match="Unknown observation operator 'column mean'"):
+        Observation(stations(), error=1.0, operator="column mean")
 
 
 def test_as_observations():

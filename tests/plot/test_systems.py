@@ -178,9 +178,9 @@ def test_a_plot_registered_outside_of_the_package_is_drawn(lorenz63):
     truth, analysis, _ = lorenz63
 
     @xslams.plot.register_plot("attractor", suits=lambda field: field.name == "x" and "lat" not in field.dims)
-    def attractor(analysis, truth=None, obs=None, *, variable=None, time=None, level=None):
+    def attractor(request: xslams.plot.Request) -> Figure:
         figure, ax = plt.subplots()
-        ax.plot(analysis["x"].mean("member"), analysis["z"].mean("member"))
+        ax.plot(request.field("x").mean("member"), request.field("z").mean("member"))
         ax.set_title("Butterfly")
         return figure
 

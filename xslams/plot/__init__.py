@@ -10,7 +10,7 @@ from __future__ import annotations
 
 # Each of these registers its plots.
 from xslams.plot import histograms, hovmoeller, maps, series  # noqa: F401
-from xslams.plot.base import PLOTS, panels, register_plot
+from xslams.plot.base import PLOTS, Request, panels, register_plot
 from xslams.plot.histograms import rank_histogram
 
-__all__ = ["PLOTS", "panels", "rank_histogram", "register_plot"]
+__all__ = ["PLOTS", "Request", "panels", "rank_histogram", "register_plot"]

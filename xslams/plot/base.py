@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -28,6 +28,7 @@ __all__ = [
     "Panel",
     "Plot",
     "PlotFunction",
+    "Request",
     "at_level",
     "at_time",
     "colours_of",
@@ -37,7 +38,6 @@ __all__ = [
     "in_words",
     "limits",
     "panels",
-    "pick",
     "register_plot",
     "time_of",
     "unit_text",
@@ -47,27 +47,42 @@ SEQUENTIAL_COLOURS, ERROR_COLOURS, SPREAD_COLOURS = "viridis", "RdBu_r", "magma_
 # Whole words: "terrain" is dry.
 _WET = re.compile(r"\b(precipitation|rain|rainfall|snowfall|humidity)\b")
 
-_Function = TypeVar("_Function", bound="PlotFunction")
-
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Registry
 # ---------------------------------------------------------------------------------------------------------------------
-class PlotFunction(Protocol):
-    """What draws an analysis; arguments are those of `panels`."""
+@dataclass(frozen=True)
+class Request:
+    """What is to be drawn; see `panels` for what the attributes mean.
 
-    def __call__(
-        self,
-        analysis: xr.Dataset,
-        truth: xr.Dataset | xr.DataArray | None = None,
-        obs: ObservationsLike | None = None,
-        *,
-        variable: Hashable | None = None,
-        time: Any = None,
-        level: float | None = None,
-    ) -> Figure:
-        """Return a matplotlib figure."""
-        ...
+    Attributes
+    ----------
+    analysis, truth, obs
+        Fields and observations.
+    variable, time, level
+        What to draw of them.
+    """
+
+    analysis: xr.Dataset
+    truth: xr.Dataset | xr.DataArray | None = None
+    obs: ObservationsLike | None = None
+    variable: Hashable | None = None
+    time: Any = None
+    level: float | None = None
+
+    def field(self, variable: Hashable | None = None) -> xr.DataArray:
+        """Return a variable of the analysis, by default the one that is to be drawn, or the first."""
+        return _pick(self.analysis, self.variable if variable is None else variable, "analysis")
+
+    def true(self, variable: Hashable) -> xr.DataArray | None:
+        """Return the truth of a variable; None where there is no truth."""
+        return None if self.truth is None else _pick(self.truth, variable, "truth")
+
+
+#: A function that draws what is requested.
+PlotFunction = Callable[[Request], "Figure"]
+#: A function that says whether a plot suits a field, which is given with all its dimensions.
+Suits = Callable[[xr.DataArray], bool]
 
 
 @dataclass(frozen=True)
@@ -83,7 +98,7 @@ class Plot:
     """
 
     draw: PlotFunction
-    suits: Callable[[xr.DataArray], bool]
+    suits: Suits
 
 
 PLOTS: Registry[Plot] = Registry("kind of plot")
@@ -93,7 +108,7 @@ def _never(field: xr.DataArray) -> bool:
     return False
 
 
-def register_plot(name: str, *, suits: Callable[[xr.DataArray], bool] = _never) -> Callable[[_Function], _Function]:
+def register_plot(name: str, *, suits: Suits = _never) -> Callable[[PlotFunction], PlotFunction]:
     """Return a decorator that makes a function a kind of plot: ``analysis.slams.plot(truth, kind=name)``.
 
     Parameters
@@ -102,9 +117,23 @@ def register_plot(name: str, *, suits: Callable[[xr.DataArray], bool] = _never) 
         Name of the kind.
     suits
         For which fields ``kind="auto"`` takes it; by default for none. The kinds registered last are asked first.
+
+    Examples
+    --------
+    >>> from matplotlib import pyplot as plt
+    >>> import xslams
+    >>> from xslams.plot import PLOTS, Request, register_plot
+    >>> @register_plot("histogram")
+    ... def histogram(request: Request):
+    ...     figure, ax = plt.subplots()
+    ...     ax.hist(request.field().values.ravel())
+    ...     return figure
+    >>> figure = xslams.open_tutorial().slams.plot(variable="pr", kind="histogram")
+    >>> plt.close(figure)
+    >>> PLOTS.unregister("histogram")
     """
 
-    def decorate(function: _Function) -> _Function:
+    def decorate(function: PlotFunction) -> PlotFunction:
         PLOTS.register(name)(Plot(function, suits))
         return function
 
@@ -156,9 +185,10 @@ def panels(
     OptionError
         If there is no such kind.
     """
+    request = Request(analysis, truth, obs, variable, time, level)
     if kind == "auto":
-        kind = _suitable(pick(analysis, variable, "analysis"))
-    return PLOTS[kind].draw(analysis, truth, obs, variable=variable, time=time, level=level)
+        kind = _suitable(request.field())
+    return PLOTS[kind].draw(request)
 
 
 def _suitable(field: xr.DataArray) -> str:
@@ -172,17 +202,8 @@ def _suitable(field: xr.DataArray) -> str:
     raise DimensionError(msg)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Choices
-# ---------------------------------------------------------------------------------------------------------------------
-def pick(fields: xr.Dataset | xr.DataArray, variable: Hashable | None, what: str) -> xr.DataArray:
-    """Return a variable, by default the first; `what` names the fields in the message.
-
-    Raises
-    ------
-    VariableError
-        If there is no such variable.
-    """
+def _pick(fields: xr.Dataset | xr.DataArray, variable: Hashable | None, what: str) -> xr.DataArray:
+    """Return a variable, by default the first; `what` names the fields in the message."""
     if isinstance(fields, xr.DataArray):
         return fields
     if variable is None and fields.data_vars:
@@ -193,6 +214,9 @@ def pick(fields: xr.Dataset | xr.DataArray, variable: Hashable | None, what: str
     return fields[variable]
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# Choices
+# ---------------------------------------------------------------------------------------------------------------------
 def time_of(field: xr.DataArray) -> Hashable | None:
     """Name of the time coordinate: dates, or the numbers of a small system."""
     return coordinate(field, "time") or ("time" if "time" in field.coords else None)

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import xarray as xr
 
 from xslams import scores
 from xslams.errors import DimensionError, VariableError
-from xslams.plot.base import at_level, in_words, pick, register_plot
+from xslams.plot.base import Request, at_level, in_words, register_plot
 from xslams.scores.dimensions import MEMBER
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from xslams.observations.observation import ObservationsLike
-
-__all__ = ["rank_histogram", "rank_histograms"]
+__all__ = ["rank_histogram", "rank_histogram_of_analysis"]
 
 
 @register_plot("rank_histogram")
-def rank_histograms(
-    analysis: xr.Dataset,
-    truth: xr.Dataset | xr.DataArray | None = None,
-    obs: ObservationsLike | None = None,
-    *,
-    variable: Hashable | None = None,
-    time: Any = None,
-    level: float | None = None,
-) -> Figure:
+def rank_histogram_of_analysis(request: Request) -> Figure:
     """Draw the rank histogram of one variable over all times, at one level; see `xslams.plot.panels`.
 
     Observations and a time have no part in it.
@@ -44,7 +33,8 @@ def rank_histograms(
     """
     from matplotlib import pyplot as plt
 
-    field = at_level(pick(analysis, variable, "analysis"), level)
+    field = at_level(request.field(), request.level)
+    truth = request.true(field.name)
     if truth is None:
         msg = "A rank histogram needs the truth: analysis.slams.plot(truth, kind='rank_histogram')."
         raise VariableError(msg)
@@ -52,8 +42,7 @@ def rank_histograms(
         msg = f"A rank histogram needs two members or more; {field.name!r} has dimensions {field.dims}."
         raise DimensionError(msg)
     figure, ax = plt.subplots(figsize=(5, 3), layout="constrained")
-    true = at_level(pick(truth, field.name, "truth"), level)
-    rank_histogram(scores.rank_histogram(field, true), ax)
+    rank_histogram(scores.rank_histogram(field, at_level(truth, request.level)), ax)
     ax.set_title(in_words(field))
     return figure
 

@@ -13,6 +13,7 @@ from xslams.labels.coordinates import coordinate
 from xslams.plot import observed
 from xslams.plot.base import (
     Panel,
+    Request,
     at_level,
     colours_of,
     compared,
@@ -20,7 +21,6 @@ from xslams.plot.base import (
     extension,
     in_words,
     limits,
-    pick,
     register_plot,
     time_of,
     unit_text,
@@ -31,8 +31,6 @@ from xslams.scores.dimensions import MEMBER, space
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from xslams.observations.observation import ObservationsLike
 
 __all__ = ["hovmoeller"]
 
@@ -47,18 +45,10 @@ def _suits(field: xr.DataArray) -> bool:
 
 
 @register_plot("hovmoeller", suits=_suits)
-def hovmoeller(
-    analysis: xr.Dataset,
-    truth: xr.Dataset | xr.DataArray | None = None,
-    obs: ObservationsLike | None = None,
-    *,
-    variable: Hashable | None = None,
-    time: Any = None,
-    level: float | None = None,
-) -> Figure:
+def hovmoeller(request: Request) -> Figure:
     """Draw truth, observations, mean, error and spread over time and place, and below them the series of a few sites.
 
-    Arguments are those of `xslams.plot.panels`.
+    See `xslams.plot.panels`.
 
     Raises
     ------
@@ -67,7 +57,7 @@ def hovmoeller(
     """
     from matplotlib import pyplot as plt
 
-    ensemble = at_level(pick(analysis, variable, "analysis"), level)
+    ensemble = at_level(request.field(), request.level)
     if not _suits(ensemble):
         msg = (
             f"A Hovmoeller diagram needs time and one horizontal dimension; {ensemble.name!r} has {ensemble.dims}. "
@@ -78,10 +68,12 @@ def hovmoeller(
     (site,) = space(ensemble)
     when = time_of(ensemble)
     assert when is not None
-    true = None if truth is None else at_level(pick(truth, ensemble.name, "truth"), level).load()
+    true = request.true(ensemble.name)
+    if true is not None:
+        true = at_level(true, request.level).load()
     drawings = compared(ensemble, true)
     mean = drawings[0 if true is None else 1]
-    seen = [(name, field) for name, field in observed.fields(obs) if observed.points(field, site) is not None]
+    seen = [(name, field) for name, field in observed.fields(request.obs) if observed.points(field, site) is not None]
     rows: list[Panel] = [*drawings[: 0 if true is None else 1], *(_source(*s, mean) for s in seen)]
     rows += drawings[0 if true is None else 1 :]
 
@@ -92,7 +84,7 @@ def hovmoeller(
     )  # fmt: skip
     for (ax, scale), panel in zip(axes, rows, strict=False):
         _draw(ax, scale, panel, site, when)
-        mark(ax, time)
+        mark(ax, request.time)
     sites = [round((k + 0.5) * ensemble.sizes[site] / _SITES) for k in range(_SITES)]
     for (ax, unused), index in zip(axes[len(rows) :], sites, strict=True):
         unused.set_visible(False)
@@ -102,7 +94,7 @@ def hovmoeller(
         for _, field in seen:
             if field.name == ensemble.name:
                 _observations_at(ax, field, ensemble[site], index)
-        mark(ax, time)
+        mark(ax, request.time)
     axes[-1, 0].set_xlabel(str(when))
     legend(figure, axes[len(rows) :, 0], "lower")
     figure.suptitle(in_words(ensemble))

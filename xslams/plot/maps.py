@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from xslams.labels.coordinates import coordinate
 from xslams.plot import observed
 from xslams.plot.base import (
     Panel,
+    Request,
     at_level,
     at_time,
     colours_of,
@@ -20,7 +21,6 @@ from xslams.plot.base import (
     extension,
     in_words,
     limits,
-    pick,
     register_plot,
     time_of,
     unit_text,
@@ -40,15 +40,7 @@ _COLUMNS = 4
 
 
 @register_plot("maps", suits=lambda field: surface_of(field) is not None)
-def maps(
-    analysis: xr.Dataset,
-    truth: xr.Dataset | xr.DataArray | None = None,
-    obs: ObservationsLike | None = None,
-    *,
-    variable: Hashable | None = None,
-    time: Any = None,
-    level: float | None = None,
-) -> Figure:
+def maps(request: Request) -> Figure:
     """Draw one time and level of an analysis on a globe or a plane; see `xslams.plot.panels`.
 
     Raises
@@ -56,16 +48,15 @@ def maps(
     DimensionError
         If there are other dimensions than those of a map, time, level and members.
     """
-    field = pick(analysis, variable, "analysis")
-    ensemble, where = _select(field, time, level)
-    true = None
-    if truth is not None:
-        true, _ = _select(pick(truth, ensemble.name, "truth"), where.get("time"), level)
+    ensemble, where = _select(request.field(), request.time, request.level)
+    true = request.true(ensemble.name)
+    if true is not None:
+        true, _ = _select(true, where.get("time"), request.level)
     surface = surface_of(ensemble)
     assert surface is not None  # `_select` has found it
     drawings = compared(ensemble, true)
     mean = drawings[0 if true is None else 1]
-    sources = [_observed_panel(source, seen, mean, where) for source, seen in _observed(obs, surface, where)]
+    sources = [_observed_panel(source, seen, mean, where) for source, seen in _observed(request.obs, surface, where)]
 
     # Observations begin a row of their own.
     rows = 1 + -(-len(sources) // _COLUMNS)

@@ -11,14 +11,12 @@ import xarray as xr
 from xslams import scores
 from xslams.errors import DimensionError
 from xslams.plot import observed
-from xslams.plot.base import at_level, in_words, pick, register_plot, unit_text
+from xslams.plot.base import Request, at_level, in_words, register_plot, unit_text
 from xslams.scores.dimensions import MEMBER, is_time
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from xslams.observations.observation import ObservationsLike
 
 __all__ = ["draw_observations", "draw_series", "legend", "mark", "series"]
 
@@ -31,15 +29,7 @@ def _suits(field: xr.DataArray) -> bool:
 
 
 @register_plot("series", suits=_suits)
-def series(
-    analysis: xr.Dataset,
-    truth: xr.Dataset | xr.DataArray | None = None,
-    obs: ObservationsLike | None = None,
-    *,
-    variable: Hashable | None = None,
-    time: Any = None,
-    level: float | None = None,
-) -> Figure:
+def series(request: Request) -> Figure:
     """Draw every variable, or one, along the only dimension that it has; see `xslams.plot.panels`.
 
     Raises
@@ -49,23 +39,23 @@ def series(
     """
     from matplotlib import pyplot as plt
 
-    names = [pick(analysis, variable, "analysis").name] if variable is not None else list(analysis.data_vars)
-    ensembles = [at_level(pick(analysis, n, "analysis"), level).load() for n in names]
-    seen = list(observed.fields(obs))
+    names = list(request.analysis.data_vars) if request.variable is None else [request.variable]
+    ensembles = [at_level(request.field(name), request.level).load() for name in names]
+    seen = list(observed.fields(request.obs))
     figure, axes = plt.subplots(
         len(names), 1, figsize=(9.0, 2.0 * len(names) + 0.9), sharex=True, squeeze=False, layout="constrained"
     )
     for ax, ensemble in zip(axes[:, 0], ensembles, strict=True):
         along = _along(ensemble)
-        true = None
-        if truth is not None:
-            true = at_level(pick(truth, ensemble.name, "truth"), level).load()
+        true = request.true(ensemble.name)
+        if true is not None:
+            true = at_level(true, request.level).load()
         draw_series(ax, ensemble, true, along)
         ax.set_title(_title(ensemble, true), fontsize="medium", loc="left")
         if is_time(ensemble, along):
             for _, field in (o for o in seen if o[1].name == ensemble.name):
                 draw_observations(ax, observed.points(field))
-            mark(ax, time)
+            mark(ax, request.time)
     axes[-1, 0].set_xlabel(str(along))
     legend(figure, axes[:, 0], "upper")
     return figure
