@@ -6,14 +6,36 @@ import dataclasses
 import difflib
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from xslams.errors import OptionError
-from xslams.typing import PRECISIONS, Precision
+from xslams.registries import Registry
+from xslams.typing import PRECISIONS, GuidanceName, Precision, SamplerName
 
-__all__ = ["ComputeOptions", "SamplerOptions", "SystemTrainingOptions", "TrainingOptions", "require"]
+if TYPE_CHECKING:
+    from xslams.inference.guidance import Guidance
+    from xslams.inference.samplers import Sampler
+
+__all__ = [
+    "GUIDANCE",
+    "SAMPLERS",
+    "ComputeOptions",
+    "SamplerOptions",
+    "SystemTrainingOptions",
+    "TrainingOptions",
+    "require",
+]
+
+#: Guidance by name, each with its defaults. Names are known without torch, which the methods need.
+GUIDANCE: Registry[Callable[[], Guidance]] = Registry(
+    "guidance", home="xslams.inference.guidance", shipped=get_args(GuidanceName)
+)
+#: Samplers by name, each with its defaults.
+SAMPLERS: Registry[Callable[[], Sampler]] = Registry(
+    "sampler", home="xslams.inference.samplers", shipped=get_args(SamplerName)
+)
 
 
 def require(holds: bool, name: str, got: object, expected: str) -> None:
@@ -52,24 +74,40 @@ class SamplerOptions:
     Attributes
     ----------
     guidance
-        Name in `xslams.inference.guidance.GUIDANCE`, or a guidance with its settings.
+        Name in `GUIDANCE`, or a guidance with its settings.
     sampler
-        Name in `xslams.inference.samplers.SAMPLERS`, or a sampler with its settings.
+        Name in `SAMPLERS`, or a sampler with its settings.
     steps
         Network calls per member, without corrections.
     corrections
         Langevin corrections at every noise level but the first and the last, one more call each.
     antithetic
         Whether member ``2 k + 1`` has the negated noise of member ``2 k``.
+
+    Raises
+    ------
+    OptionError
+        If a name is not registered, or a number is out of range.
+
+    Examples
+    --------
+    >>> SamplerOptions(steps=16).guidance
+    'mmps'
+    >>> SamplerOptions(sampler="unipcc")
+    Traceback (most recent call last):
+    xslams.errors.OptionError: Unknown sampler 'unipcc'. Did you mean 'unipc'? Choose one of 'auto', 'ab2', ...
     """
 
-    guidance: Any = "mmps"
-    sampler: Any = "auto"
+    guidance: str | Guidance = "mmps"
+    sampler: str | Sampler = "auto"
     steps: int = 32
     corrections: int = 0
     antithetic: bool = False
 
     def __post_init__(self) -> None:
+        for registry, part in ((GUIDANCE, self.guidance), (SAMPLERS, self.sampler)):
+            if isinstance(part, str):
+                registry.check(part)
         require(_is_whole(self.steps, 1), "steps", self.steps, "a whole number of at least 1")
         require(_is_whole(self.corrections, 0), "corrections", self.corrections, "a whole number of at least 0")
 

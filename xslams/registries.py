@@ -15,6 +15,8 @@ xslams.errors.OptionError: Unknown shape 'sqare'. Did you mean 'square'? Choose 
 from __future__ import annotations
 
 import difflib
+import importlib
+import sys
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
@@ -23,6 +25,7 @@ from xslams.errors import OptionError
 __all__ = ["Registry"]
 
 _Part = TypeVar("_Part")
+_Base = TypeVar("_Base")
 _Registered = TypeVar("_Registered")
 
 
@@ -33,10 +36,15 @@ class Registry(Generic[_Part]):
     ----------
     kind
         What the parts are, for messages.
+    home
+        Module that registers the parts that come with the package. It is imported when one of them is first needed, so
+        that a registry of parts that need torch can be asked for names without torch.
+    shipped
+        Names of the parts in `home`.
     """
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, *, home: str | None = None, shipped: tuple[str, ...] = ()) -> None:
+        self.kind, self.home, self.shipped = kind, home, shipped
         self._parts: dict[str, _Part] = {}
 
     def register(self, name: str) -> Callable[[_Registered], _Registered]:
@@ -49,6 +57,8 @@ class Registry(Generic[_Part]):
         """
 
         def decorate(part: _Registered) -> _Registered:
+            if name in self.shipped and self.home not in sys.modules:
+                self[name]  # by looking it up: the part that comes with the package has the first claim
             known = self._parts.get(name)
             if known is not None and known is not part:
                 msg = f"The {self.kind} {name!r} is registered already; choose another name."
@@ -64,24 +74,55 @@ class Registry(Generic[_Part]):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names, in the order in which they were registered."""
-        return tuple(self._parts)
+        """All names: those that come with the package, and others in the order in which they were registered."""
+        return tuple(dict.fromkeys((*self.shipped, *self._parts)))
+
+    def check(self, name: str) -> None:
+        """Raise an error that names the nearest known part if there is none of that name.
+
+        Raises
+        ------
+        OptionError
+            If the name is unknown.
+        """
+        if name in self:
+            return
+        near = difflib.get_close_matches(str(name), self.names, n=1)
+        meant = f" Did you mean {near[0]!r}?" if near else ""
+        known = f"Choose one of {', '.join(map(repr, self.names))}." if self.names else "None is registered."
+        msg = f"Unknown {self.kind} {name!r}.{meant} {known}"
+        raise OptionError(msg)
 
     def __getitem__(self, name: str) -> _Part:
-        try:
-            return self._parts[name]
-        except (KeyError, TypeError):
-            near = difflib.get_close_matches(str(name), self._parts, n=1)
-            meant = f" Did you mean {near[0]!r}?" if near else ""
-            msg = f"Unknown {self.kind} {name!r}.{meant} Choose one of {', '.join(map(repr, self._parts))}."
-            raise OptionError(msg) from None
+        self.check(name)
+        if name not in self._parts and self.home is not None:
+            importlib.import_module(self.home)
+        return self._parts[name]
+
+    def instance(self, part: str | _Base) -> _Base:
+        """Return a part with its default settings by its name, or one that was made already.
+
+        Parameters
+        ----------
+        part
+            A name in a registry of classes, or an instance.
+
+        Raises
+        ------
+        OptionError
+            If the name is unknown, or a class was given.
+        """
+        if isinstance(part, type):
+            msg = f"{self.kind}={part.__name__}; expected a name or an instance, such as {part.__name__}()."
+            raise OptionError(msg)
+        return self[part]() if isinstance(part, str) else part  # type: ignore[operator]  # a registry of classes
 
     def __contains__(self, name: object) -> bool:
-        return name in self._parts
+        return name in self.names
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._parts)
+        return iter(self.names)
 
     def items(self) -> tuple[tuple[str, _Part], ...]:
         """Names and parts."""
-        return tuple(self._parts.items())
+        return tuple((name, self[name]) for name in self.names)

@@ -21,8 +21,8 @@ __all__ = [
 ]
 
 FloatArray = npt.NDArray[np.floating]
-# Names of the parts that the package registers itself; a test compares them with the registries.
-GuidanceName = Literal["dps", "mmps", "sda"]
+# Names of the parts that the package registers itself; the registries in `xslams.options` know those of others, too.
+GuidanceName = Literal["mmps", "sda", "dps"]
 SamplerName = Literal["auto", "ab2", "ddim", "ddpm", "dpmpp2m", "heun", "unipc"]
 Engine = Literal["auto", "embedded", "xesmf"]
 Method = Literal["bilinear", "conservative", "nearest"]

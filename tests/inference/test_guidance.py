@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
 
 import pytest
 import torch
 from azula.denoise import Denoiser, DiracPosterior, GaussianDenoiser
 from azula.guidance.mmps import MMPSDenoiser as AzulaMMPS
 from azula.linalg.covariance import DiagonalCovariance, FullCovariance, IsotropicCovariance
+from azula.sample import zABSampler
 from torch import Tensor
 
 from tests.problems.posteriors import SCHEDULE, GaussianProblem, MixtureDenoiser, gaussian, mixture
 from xslams.errors import OptionError, SlamsError
 from xslams.inference import sample_posterior
-from xslams.inference.guidance import DPS, MMPS, SDA, GuidedDenoiser, guide
-from xslams.inference.observation_operator import linearize
-from xslams.linalg.conjugate_gradients import conjugate_gradients
+from xslams.inference.guidance import DPS, GUIDANCE, MMPS, SDA, Guidance, GuidedDenoiser, LinearProblem, guide
+from xslams.inference.noise_levels import time_grid
 from xslams.priors.posteriors import CorrelatedPosterior
 
 
@@ -47,8 +49,10 @@ def test_names_and_options_are_the_same_thing() -> None:
 
 
 def test_unknown_names_and_bad_errors_are_reported() -> None:
-    with pytest.raises(OptionError, match=r"guidance 'magic'\. Choose one of 'dps', 'mmps', 'sda'"):
-        draw(PROBLEM, 2, guidance="magic")
+    with pytest.raises(OptionError, match=r"'mpms'\. Did you mean 'mmps'\? Choose one of 'mmps', 'sda', 'dps'"):
+        draw(PROBLEM, 2, guidance="mpms")
+    with pytest.raises(OptionError, match=r"guidance=MMPS; expected a name or an instance, such as MMPS\(\)"):
+        draw(PROBLEM, 2, guidance=MMPS)
     with pytest.raises(SlamsError, match="positive; got a smallest value of 0"):
         sample_posterior(PROBLEM.denoiser(), PROBLEM.y, PROBLEM.observe, 0.0, shape=(32,), members=2)
     with pytest.raises(SlamsError, match=r"gives \(3,\) per member, but y has shape \(12,\)"):
@@ -200,88 +204,77 @@ def test_all_guidance_is_a_denoiser() -> None:
         assert guided.schedule is SCHEDULE
 
 
-# Operators.
+class Foretold(GaussianDenoiser):
+    """Denoiser that counts the products with its Jacobian."""
 
-OPERATORS: dict[str, Callable[[Tensor], Tensor]] = {
-    "linear": lambda z: z @ torch.arange(12.0).reshape(4, 3),
-    "square": lambda z: z[:, :2] ** 2,
-    "fields": lambda z: torch.sin(z.reshape(-1, 2, 2)).sum(1),
-}
+    def __init__(self, problem: GaussianProblem) -> None:
+        super().__init__(torch.zeros(problem.size), problem.prior, SCHEDULE)
+        self.products = 0
 
+    def forward(self, x_t: Tensor, t: Tensor, **kwargs: object) -> DiracPosterior:
+        mean = super().forward(x_t, t).mean
+        if mean.requires_grad:
+            mean.register_hook(self._count)
+        return DiracPosterior(mean=mean)
 
-@pytest.mark.parametrize("name", OPERATORS)
-def test_operators_are_linearised(name: str) -> None:
-    operator = OPERATORS[name]
-    generator = torch.Generator().manual_seed(0)
-    z, v = torch.randn(2, 3, 4, generator=generator)
-    value, forward, adjoint = linearize(operator, z)
-    torch.testing.assert_close(value, operator(z))
-    w = torch.randn(value.shape, generator=generator)
-    jacobians = [torch.autograd.functional.jacobian(lambda u: operator(u[None])[0], row) for row in z]
-    for i, jacobian in enumerate(jacobians):
-        torch.testing.assert_close(forward(v)[i], jacobian @ v[i])
-        torch.testing.assert_close(adjoint(w)[i], jacobian.T @ w[i])
+    def _count(self, gradient: Tensor) -> None:
+        self.products += 1
 
 
-# The linear solver.
+def test_a_guided_denoiser_has_no_memory_and_its_state_saves_work() -> None:
+    x = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
+    times = time_grid(SCHEDULE, 24)[4:20].float()
+    found, products = {}, {}
+    for carried in (True, False):
+        denoiser = Foretold(PROBLEM)
+        guided, state, estimates = guide(denoiser, PROBLEM.y, PROBLEM.observe, PROBLEM.error), None, []
+        for t in times:
+            posterior, after = guided.advance(SCHEDULE(t)[1] * x, t, state or guided.start())
+            state = after if carried else None
+            estimates.append(posterior.mean)
+        found[carried], products[carried] = torch.stack(estimates), denoiser.products
+    # Without its state every call is the first: what was called before does not matter.
+    guided = guide(PROBLEM.denoiser(), PROBLEM.y, PROBLEM.observe, PROBLEM.error)
+    for t, estimate in zip(times.flip(0), found[False].flip(0), strict=True):
+        assert torch.equal(guided(SCHEDULE(t)[1] * x, t).mean, estimate)
+    torch.testing.assert_close(found[True], found[False], rtol=0, atol=0.05)
+    assert products[True] < 0.8 * products[False]
 
 
-def spd(size: int = 20) -> Tensor:
-    root = torch.randn(size, size, generator=torch.Generator().manual_seed(0))
-    return root @ root.T + torch.eye(size)
+def test_samplers_of_azula_take_a_guided_denoiser() -> None:
+    problem = gaussian(16, 6, "ar", operator="sparse", error=0.2, dtype=torch.float64)
+    guided = guide(problem.denoiser(), problem.y, problem.observe, problem.error, MMPS(tolerance=1e-6))
+    x = 100 * torch.randn(2048, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    z = zABSampler(guided, steps=64, order=2, silent=True)(x)
+    assert ((z.mean(0) - problem.mean) / problem.std).square().mean().sqrt() < 0.05
+    assert (z.std(0) / problem.std - 1).mean().abs() < 0.05
 
 
-def test_conjugate_gradients_leave_solved_rows_alone() -> None:
-    matrix = spd()
-    b = torch.randn(3, 20, generator=torch.Generator().manual_seed(1))
-    b[1] = matrix[:, 0]
-    together = conjugate_gradients(lambda v: v @ matrix, b, tolerance=1e-5, iterations=200)
-    torch.testing.assert_close(together, torch.linalg.solve(matrix, b.T).T, atol=1e-3, rtol=1e-3)
-    apart = torch.cat(
-        [conjugate_gradients(lambda v: v @ matrix, row[None], tolerance=1e-5, iterations=200) for row in b]
-    )
-    torch.testing.assert_close(together, apart, atol=1e-6, rtol=1e-5)
+@dataclass(frozen=True)
+class Wiener(Guidance):
+    """A toy of the user: the exact solution of the system by its dense matrix, with a damping."""
+
+    damping: float = 1.0
+
+    def weights(self, problem: LinearProblem, memory: object) -> tuple[Tensor, object]:
+        eye = torch.eye(problem.innovation.shape[-1]).expand(len(problem.innovation), -1, -1)
+        columns = [problem.errors(e) + problem.forward(problem.gain(e)) for e in eye.unbind(1)]
+        weights = torch.linalg.solve(torch.stack(columns, -1), problem.innovation)
+        return self.damping * weights, cast("int", memory or 0) + 1
 
 
-def test_a_good_guess_and_a_preconditioner_save_iterations() -> None:
-    scale = 10 ** torch.linspace(-2, 2, 20)
-    matrix = torch.diag(scale) + 0.01 * spd() / 20
-    b = torch.randn(4, 20, generator=torch.Generator().manual_seed(1))
-    exact = torch.linalg.solve(matrix, b.T).T
-    products = {"none": 0, "guess": 0, "bad guess": 0, "preconditioned": 0}
-
-    def solve(name: str, **options) -> Tensor:
-        def system(v: Tensor) -> Tensor:
-            products[name] += 1
-            return v @ matrix
-
-        return conjugate_gradients(system, b, tolerance=1e-5, iterations=500, **options)
-
-    solve("none")
-    solve("guess", x0=exact * (1 + 1e-4))
-    torch.testing.assert_close(solve("bad guess", x0=1e6 * exact), solve("none"), rtol=1e-3, atol=1e-3)
-    z = solve("preconditioned", precondition=lambda r: r / scale)
-    torch.testing.assert_close(z, exact, rtol=1e-3, atol=1e-4)
-    assert products["guess"] < products["none"] / 2
-    assert products["preconditioned"] < products["none"] / 4
-    assert products["bad guess"] <= products["none"]
+@pytest.fixture
+def wiener() -> Iterator[str]:
+    GUIDANCE.register("wiener")(Wiener)
+    yield "wiener"
+    GUIDANCE.unregister("wiener")
 
 
-def test_the_residual_may_be_absolute() -> None:
-    matrix = spd()
-    b = torch.randn(3, 20, generator=torch.Generator().manual_seed(1)) * torch.tensor([[1.0], [100.0], [1e-3]])
-    x = conjugate_gradients(lambda v: v @ matrix, b, tolerance=0, absolute=0.1, iterations=500)
-    residual = torch.linalg.norm(b - x @ matrix, dim=-1)
-    assert (residual < 0.101).all()
-    assert residual[:2].min() > 1e-4
-    assert (x[2] == 0).all()
-
-
-def test_directions_that_cannot_be_are_not_followed() -> None:
-    # A matrix that should exceed the identity, and does but for one direction, in which it nearly vanishes.
-    basis, _ = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(0)))
-    matrix = basis @ torch.diag(torch.tensor([1e-4, 1.5, 2.0, 3.0, 4.0, 5.0])) @ basis.T
-    b = torch.ones(1, 6) @ basis.T
-    loose, strict = (conjugate_gradients(lambda v: v @ matrix, b, tolerance=1e-6, least=least) for least in (0.0, 0.9))
-    assert torch.linalg.norm(loose) > 1000
-    assert torch.linalg.norm(strict) < 3
+def test_guidance_from_outside_of_the_package(wiener: str) -> None:
+    assert wiener in GUIDANCE.names
+    named, given, exact = (draw(PROBLEM, 64, guidance=g, steps=16) for g in (wiener, Wiener(), MMPS(tolerance=1e-6)))
+    assert torch.equal(named, given)
+    torch.testing.assert_close(named, exact, rtol=1e-3, atol=1e-3)
+    guided = guide(PROBLEM.denoiser(), PROBLEM.y, PROBLEM.observe, PROBLEM.error, wiener)
+    _, state = guided.advance(torch.ones(1, 32), torch.tensor(0.5), guided.start())
+    assert state.memory == 1

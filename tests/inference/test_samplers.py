@@ -1,25 +1,28 @@
-"""Solvers: their order, azula's as reference, their calls; time grids; noise that belongs to its member."""
+"""Samplers: their order, azula's as reference, their calls, members that do not depend on each other."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import get_args
 
 import pytest
 import torch
 from azula.denoise import Denoiser, DiracPosterior, GaussianDenoiser
 from azula.linalg.covariance import DiagonalCovariance
-from azula.noise import CosineSchedule, DecaySchedule, RectifiedSchedule, Schedule, VESchedule, VPSchedule
-from azula.sample import DDIMSampler, HeunSampler, Sampler, xEABSampler, zABSampler
+from azula.noise import CosineSchedule, Schedule, VESchedule
+from azula.sample import DDIMSampler, HeunSampler, xEABSampler, zABSampler
+from azula.sample import Sampler as AzulaSampler
 from torch import Tensor
 
 from tests.problems.posteriors import SCHEDULE, UnitNoise, gaussian, moments
 from xslams.errors import OptionError
 from xslams.inference import sample_posterior
 from xslams.inference.guidance import GUIDANCE, MMPS, guide
-from xslams.inference.noise import GeneratorNoise, KeyedNoise
-from xslams.inference.noise_levels import GRIDS, time_at, time_grid
-from xslams.inference.samplers import SAMPLERS, sample
+from xslams.inference.noise import GeneratorNoise
+from xslams.inference.noise_levels import GRIDS, time_grid
+from xslams.inference.samplers import SAMPLERS, Run, Sampler, Step, StepSampler, UniPC, sample
 from xslams.typing import GuidanceName, SamplerName
 
 PROBLEM = gaussian(12, 5, "ar", operator="sparse", error=0.2, dtype=torch.float64)
@@ -62,7 +65,7 @@ def test_auto_has_the_smallest_error() -> None:
 )
 @pytest.mark.parametrize("schedule", [VESchedule(1e-5, 1e5), CosineSchedule(1e-5, 1e-5)])
 def test_solvers_are_azulas_between_the_ends(
-    sampler: str, reference: type[Sampler], options: dict, schedule: Schedule
+    sampler: str, reference: type[AzulaSampler], options: dict, schedule: Schedule
 ) -> None:
     # With so wide a schedule there is nothing to do at its ends.
     cov = DiagonalCovariance(torch.tensor([0.1, 1.0, 3.0], dtype=torch.float64))
@@ -136,78 +139,74 @@ def test_bad_options_are_named() -> None:
     x = torch.ones(1, 1)
     with pytest.raises(OptionError, match="sampler 'magic'"):
         sample(Counted(), x, None, sampler="magic")
+    with pytest.raises(OptionError, match=r"sampler=UniPC; expected a name or an instance, such as UniPC\(\)"):
+        sample(Counted(), x, None, sampler=UniPC)
     with pytest.raises(OptionError, match="steps=0; expected"):
         sample(Counted(), x, None, steps=0)
     with pytest.raises(OptionError, match="corrections=-1; expected"):
         sample(Counted(), x, None, steps=8, corrections=-1)
     with pytest.raises(OptionError, match=r"shape \(1,\)"):
         sample(Counted(), x, None, t=torch.ones(1))
-    with pytest.raises(OptionError, match="grid 'magic'"):
-        time_grid(SCHEDULE, 4, "magic")
-    with pytest.raises(OptionError, match="at least one step"):
-        time_grid(SCHEDULE, 0)
 
 
-# Time grids.
+@dataclass(frozen=True)
+class Midpoint(StepSampler):
+    """A toy of the user: the midpoint rule in the noise level, with two calls per step."""
 
-SCHEDULES = [SCHEDULE, CosineSchedule(), VPSchedule(), RectifiedSchedule(), DecaySchedule()]
+    def intervals(self, steps: int) -> int:
+        return (steps - 1) // 2
 
+    def stepper(self, run: Run) -> Step:
+        def step(x: Tensor, mean: Tensor, i: int, target: float) -> tuple[Tensor, Tensor]:
+            level, slope = run.levels[i], (x - mean) / run.levels[i]
+            # The slope at half the way, from the estimate at the next level.
+            guess = x + (run.levels[i + 1] - level) * slope
+            after = (guess - run.estimate(guess, i + 1)) / run.levels[i + 1]
+            return x + (target - level) * (slope + after) / 2, slope
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("grid", GRIDS)
-def test_grids_fall_from_one_to_zero(schedule: Schedule, grid: str) -> None:
-    t = time_grid(schedule, 50, grid)
-    assert t.shape == (51,)
-    assert t[0] == 1
-    assert t[-1] == 0
-    assert (t.diff() < 0).all()
-
-
-@pytest.mark.parametrize("schedule", SCHEDULES)
-def test_grids_are_uniform_in_what_they_say(schedule: Schedule) -> None:
-    maps = {"log-snr": torch.log, "cosine": torch.atan, "rho": lambda r: r ** (1 / 7)}
-    for grid, function in maps.items():
-        alpha, sigma = schedule(time_grid(schedule, 20, grid))
-        steps = function(sigma / alpha).diff()
-        torch.testing.assert_close(steps, steps.mean().expand_as(steps), rtol=1e-4, atol=1e-7)
+        return step
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
-def test_times_invert_the_schedule(schedule: Schedule) -> None:
-    t = torch.linspace(0.01, 0.99, 23, dtype=torch.float64)
-    alpha, sigma = schedule(t)
-    torch.testing.assert_close(time_at(schedule, sigma / alpha), t, atol=1e-9, rtol=0)
+@dataclass(frozen=True)
+class OnePass(Sampler):
+    """A toy of the user that takes the estimate of the first level for the truth."""
+
+    share: float = 1.0
+
+    def sample(self, run: Run, x: Tensor) -> Tensor:
+        return self.share * run.estimate(run.scaled(x), 0)
 
 
-def test_cosine_grid_is_uniform_time_on_a_cosine_schedule() -> None:
-    t = time_grid(CosineSchedule(1e-4, 1e-4), 16, "cosine")
-    torch.testing.assert_close(t, torch.linspace(1, 0, 17, dtype=torch.float64), atol=1e-4, rtol=0)
+@pytest.fixture
+def toys() -> Iterator[None]:
+    SAMPLERS.register("midpoint")(Midpoint)
+    SAMPLERS.register("one-pass")(OnePass)
+    yield
+    SAMPLERS.unregister("midpoint")
+    SAMPLERS.unregister("one-pass")
 
 
-# Noise.
+@pytest.mark.usefixtures("toys")
+def test_samplers_from_outside_of_the_package() -> None:
+    assert SAMPLERS.names[-2:] == ("midpoint", "one-pass")
+
+    def draw(**options) -> Tensor:
+        return sample_posterior(
+            PROBLEM.denoiser(), PROBLEM.y, PROBLEM.observe, PROBLEM.error, shape=(PROBLEM.size,), members=64,
+            antithetic=True, generator=torch.Generator().manual_seed(0), **options,
+        )  # fmt: skip
+
+    assert torch.equal(draw(sampler="midpoint"), draw(sampler=Midpoint()))
+    for options in ({}, {"corrections": 2}):
+        z = draw(sampler="midpoint", steps=65, **options)
+        assert ((z.mean(0) - PROBLEM.mean) / PROBLEM.std).square().mean().sqrt() < 0.1
+        assert (z.std(0) / PROBLEM.std - 1).mean().abs() < 0.2
+    z = draw(sampler="one-pass")
+    assert ((z.mean(0) - PROBLEM.mean) / PROBLEM.std).square().mean().sqrt() < 0.05
+    torch.testing.assert_close(draw(sampler=OnePass(share=0.5)), z / 2)
 
 
-def test_noise_belongs_to_member_and_time() -> None:
-    noise = KeyedNoise(3, [0, 1, 2], [0, 24, -48], (2, 2))(0)
-    part = KeyedNoise(3, [2], [24], (2, 2))(0)
-    torch.testing.assert_close(noise[2, 1], part[0, 0])
-    assert len(torch.unique(noise.reshape(9, -1), dim=0)) == 9
-    assert not torch.equal(noise, KeyedNoise(3, [0, 1, 2], [0, 24, -48], (2, 2))(1))
-
-
-def test_antithetic_members_have_negated_noise() -> None:
-    plain = KeyedNoise(3, [0, 1], [0, 24], (2,))
-    pairs = KeyedNoise(3, [0, 1, 2, 3], [0, 24], (2,), antithetic=True)
-    for draw in (0, 5):
-        noise = pairs(draw)
-        torch.testing.assert_close(noise[1::2], -noise[::2], rtol=0, atol=0)
-        # Pairs are keyed by their own number, so that they do not depend on where a batch begins.
-        torch.testing.assert_close(noise[::2], plain(draw), rtol=0, atol=0)
-        torch.testing.assert_close(KeyedNoise(3, [3], [24], (2,), antithetic=True)(draw)[0, 0], noise[3, 1])
-    for members in (1, 4, 5):
-        noise = GeneratorNoise((members, 3), torch.Generator().manual_seed(0), torch.zeros(1), antithetic=True)(0)
-        assert noise.shape == (members, 3)
-        torch.testing.assert_close(noise[1::2], -noise[: members // 2 * 2 : 2], rtol=0, atol=0)
+# Members.
 
 
 @pytest.mark.parametrize("options", [{}, {"sampler": "ddpm"}, {"steps": 16, "corrections": 2}])
@@ -289,5 +288,7 @@ def test_levels_need_not_be_those_of_the_default() -> None:
 
 
 def test_types_list_what_registers_itself() -> None:
-    assert set(get_args(GuidanceName)) == set(GUIDANCE.names)
-    assert set(get_args(SamplerName)) == set(SAMPLERS.names)
+    for names, registry in ((GuidanceName, GUIDANCE), (SamplerName, SAMPLERS)):
+        assert registry.shipped == get_args(names) == registry.names
+        for name in registry.names:
+            assert registry.instance(name) == registry[name]()

@@ -7,7 +7,7 @@ import weakref
 import pytest
 import torch
 from azula.denoise import GaussianDenoiser
-from azula.linalg.covariance import DiagonalCovariance, FullCovariance, IsotropicCovariance
+from azula.linalg.covariance import DiagonalCovariance, IsotropicCovariance
 from torch import Tensor
 
 from tests.problems.posteriors import SCHEDULE, gaussian
@@ -16,7 +16,6 @@ from xslams.inference import sample_posterior
 from xslams.inference.guidance import guide
 from xslams.inference.observation_operator import linearize
 from xslams.inference.stacked import StackedOperator
-from xslams.linalg.covariances import BlockCovariance
 
 SPLIT = (5, 4, 3)
 
@@ -56,27 +55,6 @@ def test_products_are_those_of_the_stacked_jacobian() -> None:
     torch.testing.assert_close(value, torch.cat([z.sin(), 2 * z[:, :2], z[:, 3:] ** 2], dim=1))
     torch.testing.assert_close(forward(v), torch.cat([z.cos() * v, 2 * v[:, :2], 2 * z[:, 3:] * v[:, 3:]], dim=1))
     torch.testing.assert_close((w * forward(v)).sum(), (adjoint(w) * v).sum())
-
-
-def test_errors_are_those_of_each_source() -> None:
-    mix, _ = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0)))
-    variances = torch.tensor([0.5, 1.0, 2.0])
-    last = torch.tensor([9.0, 16.0])
-    blocks = [IsotropicCovariance(4.0), FullCovariance(mix, variances), DiagonalCovariance(last)]
-    covariance = BlockCovariance(blocks, [2, 3, 2])
-    dense = torch.block_diag(4 * torch.eye(2), mix @ torch.diag(variances) @ mix.T, torch.diag(last))
-    x = torch.randn(5, 7, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(covariance(x), x @ dense)
-    torch.testing.assert_close(covariance.inv(x), x @ torch.linalg.inv(dense))
-    # A root is any matrix whose square is the covariance.
-    root = covariance.color(torch.eye(7))
-    torch.testing.assert_close(root.T @ root, dense)
-    assert covariance.shape == (7,)
-    unit = IsotropicCovariance(torch.tensor(2.0))
-    torch.testing.assert_close((covariance + unit)(x), x @ (dense + 2 * torch.eye(7)))
-    torch.testing.assert_close((covariance * unit)(x), 2 * x @ dense)
-    full = BlockCovariance(blocks[1:], [3, 2])
-    torch.testing.assert_close(full.logdet(), torch.logdet(dense[2:, 2:]))
 
 
 @pytest.mark.parametrize("guidance", ["mmps", "dps"])

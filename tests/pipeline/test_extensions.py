@@ -17,9 +17,11 @@ from azula.noise import VESchedule
 from torch import Tensor, nn
 
 import xslams
+from tests.problems import geometries
 from xslams.errors import ModelError, OptionError
 from xslams.inference.guidance import GUIDANCE, MMPS, Guidance, LinearProblem
 from xslams.inference.samplers import DDIM, SAMPLERS, Run, Sampler
+from xslams.observations import OPERATORS
 from xslams.priors.base import PRIORS, Prior
 from xslams.registries import Registry
 from xslams.spec import Spec, VariableSpec
@@ -166,3 +168,39 @@ def test_settings_are_part_of_what_a_store_belongs_to(white, state, stations):
     )
     assert first.attrs["xslams_guidance"] != second.attrs["xslams_guidance"]
     assert replace(MMPS(), iterations=1) == MMPS(iterations=1)
+
+
+def test_an_operator(white, state, stations):
+    """Twice the temperature, in units of its own, is as good as the temperature with half the error."""
+
+    def doubled(fields):
+        return 2.0 * fields["t"]
+
+    data = (2.0 * stations.data).rename("signal").assign_attrs(units="1", standard_name=None)
+    del data.attrs["standard_name"]
+    with registered(OPERATORS, "doubled", doubled):
+        named = xslams.Observation(data, error=2.0 * ERROR, operator="doubled", method="nearest")
+    given = xslams.Observation(data, error=2.0 * ERROR, operator=doubled, method="nearest")
+    check_exact(state.slams.assimilate(named, white, members=64, steps=16), stations)
+    xr.testing.assert_equal(
+        state.slams.assimilate(named, white, members=2, steps=4),
+        state.slams.assimilate(given, white, members=2, steps=4),
+    )
+    with pytest.raises(OptionError, match=r"Unknown observation operator 'doubled'\. None is registered\."):
+        stations.replace(operator="doubled")
+
+
+def test_a_geometry(white, state):
+    """The mean over a hexagon inside a cell of the model observes that cell, and no other."""
+    with geometries.registered():
+        hexagon = geometries.honeycomb(rows=1, columns=1, radius=4.0, lat=3.0, lon=135.0)
+        data = geometries.on_hexagons(np.full((3, 1), MEAN + 2 * STD), hexagon, time=state["time"])
+        data.attrs["standard_name"] = "air_temperature"
+        source = xslams.Observation(data, error=ERROR, method="conservative")
+        analysis = state.slams.assimilate(source, white, members=64, steps=16)["t"]
+    gain = STD**2 / (STD**2 + ERROR**2)
+    seen, unseen = analysis.sel(lat=0.0, lon=135.0), analysis.sel(lat=[-60.0, -30.0, 30.0, 60.0])
+    assert float(seen.mean()) == pytest.approx(MEAN + gain * 2 * STD, abs=1.5)
+    assert float(seen.std("member").mean()) == pytest.approx(ERROR * gain**0.5, rel=0.2)
+    assert float(unseen.mean()) == pytest.approx(MEAN, abs=1.0)
+    assert float(unseen.std("member").mean()) == pytest.approx(STD, rel=0.05)

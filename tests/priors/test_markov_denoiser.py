@@ -5,16 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 from azula.noise import VESchedule
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import xslams
 from benchmarks.counting import counted
+from tests.problems.chains import blocks_of, chain, step_of
 from xslams.inference import prior_of, sample_posterior
 from xslams.inference.guidance import MMPS, guide
 from xslams.inference.noise_levels import time_at
-from xslams.linalg.block_tridiagonal import BlockTridiagonal
 from xslams.linalg.covariances import error_covariance
 from xslams.networks.transition import Transition
 from xslams.networks.two_filter import TrajectoryEstimate, TwoFilter
@@ -23,34 +21,6 @@ from xslams.priors.markov_denoiser import MarkovDenoiser
 from xslams.priors.process import gauss_newton
 from xslams.systems import Lorenz63
 from xslams.training.trajectories import fit_trajectories
-
-
-def blocks_of(matrix: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Diagonal and lower blocks of a block-tridiagonal matrix, shapes (L, n, n) and (L - 1, n, n)."""
-    count = len(matrix) // n
-    parts = matrix.reshape(count, n, count, n).movedim(1, 2)
-    index = torch.arange(count)
-    return parts[index, index], parts[index[1:], index[:-1]]
-
-
-def step_of(n: int, seed: int = 0) -> Tensor:
-    """Matrix of a step that keeps nine tenths, shape (n, n)."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64))[0] * 0.9
-
-
-def chain(length: int, n: int, seed: int = 0) -> Tensor:
-    """Precision of a linear Markov chain with unit starts, shape (L n, L n)."""
-    step = step_of(n, seed)
-    whiten = torch.eye(n, dtype=torch.float64) / 0.19
-    precision = torch.zeros(length, n, length, n, dtype=torch.float64)
-    precision[0, :, 0] += torch.eye(n, dtype=torch.float64)
-    for i in range(length - 1):
-        precision[i, :, i] += step.T @ whiten @ step
-        precision[i + 1, :, i + 1] += whiten
-        precision[i + 1, :, i] -= whiten @ step
-        precision[i, :, i + 1] -= step.T @ whiten
-    return precision.reshape(length * n, length * n)
 
 
 class ExactNetwork(nn.Module):
@@ -96,16 +66,6 @@ class Networks(nn.Module):
     def __init__(self, filters: nn.Module, transition: nn.Module, refine: float = 0.0, bare: float = 0.0) -> None:
         super().__init__()
         self.filters, self.transition, self.refine, self.bare = filters, transition, refine, bare
-
-
-@settings(max_examples=25, deadline=None)
-@given(length=st.integers(1, 6), n=st.sampled_from([1, 2, 3, 4, 9]), seed=st.integers(0, 1000))
-def test_the_inverse_is_that_of_the_dense_matrix(length: int, n: int, seed: int) -> None:
-    matrix = chain(length, n, seed)
-    diagonal, below = blocks_of(matrix, n)
-    v = torch.randn(2, length, n, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    found = BlockTridiagonal(diagonal[None].expand(2, -1, -1, -1), below[None].expand(2, -1, -1, -1)).solve(v)
-    assert torch.allclose(found.flatten(1), torch.linalg.solve(matrix, v.flatten(1).T).T, atol=1e-10)
 
 
 def test_the_likelihood_is_that_of_the_gaussian() -> None:

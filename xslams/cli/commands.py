@@ -16,8 +16,8 @@ import click
 from xslams.cli import config, sources
 from xslams.cli.config import Argument, Option
 from xslams.cli.program import Program
-from xslams.options import ComputeOptions, SamplerOptions
-from xslams.typing import PRECISIONS, Edges, Engine, GuidanceName, Method, SamplerName
+from xslams.options import GUIDANCE, SAMPLERS, ComputeOptions, SamplerOptions
+from xslams.typing import PRECISIONS, Edges, Engine, Method
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -92,10 +92,10 @@ def _command(function: Callable[..., None]) -> click.Command:
 @_option("--background-error", type=sources.Pairs("[NAME=]NUMBER", number=True, bare=True), multiple=True,
          help="Standard deviation of the background error in the units of the background, for all variables or for "
          "each; without it the values of the background are not used.")  # fmt: skip
-@_option("--guidance", type=sources.Registered("xslams.inference.guidance.GUIDANCE", GuidanceName),
-         default=SamplerOptions.guidance, help="Method by which observations guide the sampler.")  # fmt: skip
-@_option("--sampler", type=sources.Registered("xslams.inference.samplers.SAMPLERS", SamplerName),
-         default=SamplerOptions.sampler, help="Integrator of the reverse diffusion.")  # fmt: skip
+@_option("--guidance", type=click.Choice(GUIDANCE.names), default=SamplerOptions.guidance,
+         help="Method by which observations guide the sampler.")  # fmt: skip
+@_option("--sampler", type=click.Choice(SAMPLERS.names), default=SamplerOptions.sampler,
+         help="Integrator of the reverse diffusion.")  # fmt: skip
 @_option(
     "--steps", type=click.IntRange(min=1), default=SamplerOptions.steps, help="Number of steps from noise to state."
 )

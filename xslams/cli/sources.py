@@ -6,15 +6,14 @@ import difflib
 import inspect
 import re
 from collections.abc import Mapping
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from xslams.observations.observation import Observation
 
-__all__ = ["AutoInt", "ObservationType", "Pairs", "Registered", "error_of", "observation", "pairs"]
+__all__ = ["AutoInt", "ObservationType", "Pairs", "error_of", "observation", "pairs"]
 
 _TAIL = re.compile(r",([A-Za-z_]+)((?:\.[^,=]+)?)=([^,]*)$")
 
@@ -218,38 +217,6 @@ def error_of(values: tuple[str, ...]) -> float | dict[str, float] | None:
         msg = f"--background-error: {bare[0]!r} is for all variables; it excludes other values. Give one for each."
         raise click.UsageError(msg)
     return float(bare[0]) if bare else {k: float(v) for k, _, v in (text.rpartition("=") for text in values)}
-
-
-class Registered(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
-    """Name of a part that registers itself, such as a guidance.
-
-    The registry lies on the torch side, which is loaded only for a name that is not one of the package's own.
-
-    Parameters
-    ----------
-    registry
-        Module and name of the registry.
-    names
-        Literal type with the names of the package's own parts.
-    """
-
-    def __init__(self, registry: str, names: Any) -> None:
-        self.name = "name"
-        self._registry, self._names = registry, get_args(names)
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        """List the names of the package's own parts."""
-        return f"[{'|'.join(self._names)}|...]"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the name, which the package or the registry has to know."""
-        if value in self._names:
-            return str(value)
-        module, _, name = self._registry.rpartition(".")
-        registry = getattr(import_module(module), name)
-        if value not in registry:
-            self.fail(f"{value!r} is not one of {', '.join(map(repr, registry.names))}.", param, ctx)
-        return str(value)
 
 
 class AutoInt(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click

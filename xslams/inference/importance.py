@@ -31,6 +31,7 @@ from xslams.errors import OptionError
 from xslams.inference.observation_operator import linearize
 from xslams.linalg.block_tridiagonal import BlockTridiagonal
 from xslams.linalg.covariances import error_covariance
+from xslams.priors.markov_denoiser import MarkovDenoiser
 from xslams.priors.process import Linearized, Process
 
 if TYPE_CHECKING:
@@ -96,19 +97,17 @@ def importance_weights(
     >>> weights.round(decimals=2)  # one valley
     tensor([0.2500, 0.2500, 0.2500, 0.2500])
     """
-    transition = getattr(getattr(denoiser, "networks", None), "transition", None)
-    if transition is None:
+    if not isinstance(denoiser, MarkovDenoiser):
         msg = f"Weights need a prior with a learned step, such as that of 'lorenz63'; got a {type(denoiser).__name__}."
         raise OptionError(msg)
     members = len(z) if members is None else members
     if members < 1 or len(z) % members:
         msg = f"{len(z)} members cannot be cases of members={members} each; give a divisor of {len(z)}."
         raise OptionError(msg)
-    process = Process(transition)
     precision = error_covariance(cov_y).inv
     every = y.expand(len(z), -1)
     parts = [
-        _case(process, case, values, A, cast("Callable[[Tensor], Tensor]", precision))
+        _case(denoiser.process, case, values, A, cast("Callable[[Tensor], Tensor]", precision))
         for case, values in zip(z.split(members), every.split(members), strict=True)
     ]
     return torch.cat(parts).to(z)
@@ -166,38 +165,36 @@ def _case(
 
     def evaluate(x: Tensor) -> tuple[Linearized, Tensor]:
         about = process.linearize(x)
-        wrong = y - A(x.to(z).reshape(z.shape))
-        return about, about.cost + (wrong.double() * precision(wrong).double()).sum(1)
+        residual = y - A(x.to(z).reshape(z.shape))
+        return about, about.cost + (residual.double() * precision(residual).double()).sum(1)
 
-    def system(x: Tensor, about: Linearized) -> tuple[Tensor, Tensor, Tensor]:
-        diagonal, below, downhill = process.system(x, about)
-        seen, slope = _observed(x.to(z).reshape(z.shape), y, A, precision)
-        return diagonal + seen, below, downhill + slope
+    def system(x: Tensor, about: Linearized) -> tuple[BlockTridiagonal, Tensor]:
+        matrix, downhill = process.system(x, about)
+        observed, slope = _observed(x.to(z).reshape(z.shape), y, A, precision)
+        return BlockTridiagonal(matrix.diagonal + observed, matrix.below), downhill + slope
 
     x = z.flatten(2).double()
     about, cost = evaluate(x)
     length = torch.ones(len(x), 1, 1, dtype=x.dtype, device=x.device)
     for n in range(_STEPS):
-        diagonal, below, downhill = system(x, about)
-        step = BlockTridiagonal(diagonal, below).solve(downhill)
+        matrix, downhill = system(x, about)
+        step = matrix.factored().solve(downhill)
         tried = x + length * step
-        there, cost_there = evaluate(tried)
-        taken = (cost_there < cost) | (n < _FREE)
+        candidate, candidate_cost = evaluate(tried)
+        taken = (candidate_cost < cost) | (n < _FREE)
         gains = (step * downhill).sum((1, 2)) > _BOTTOM
         x = torch.where(taken[:, None, None], tried, x)
-        cost = torch.where(taken, cost_there, cost)
-        about = about.where(taken, there)
+        cost = torch.where(taken, candidate_cost, cost)
+        about = about.where(taken, candidate)
         # A step that is not taken was too long for a bend.
         length = torch.where(taken[:, None, None], (2 * length).clamp(max=1), length / 4)
         if not bool((gains & (length.flatten() > _SHORTEST)).any()):
             break
-    diagonal, below, _ = system(x, about)
-    log_roots = BlockTridiagonal(diagonal, below).log_determinant() / 2
-    apart = x[None] - x[:, None]  # from the minimum of row i to that of column j
-    distance = torch.einsum("ijla,ilab,ijlb->ij", apart, diagonal, apart)
-    distance = distance + 2 * torch.einsum("ijla,ilab,ijlb->ij", apart[:, :, 1:], below, apart[:, :, :-1])
-    found = torch.logsumexp(log_roots[:, None] - distance / 2, dim=0) - math.log(len(x))
-    return torch.softmax(-cost / 2 - found, dim=0)
+    matrix, _ = system(x, about)
+    log_roots = matrix.factored().log_determinant() / 2
+    distance = matrix.quadratic(x[None] - x[:, None])  # from the minimum of row i to that of column j
+    density = torch.logsumexp(log_roots[:, None] - distance / 2, dim=0) - math.log(len(x))
+    return torch.softmax(-cost / 2 - density, dim=0)
 
 
 def _observed(

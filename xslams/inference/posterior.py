@@ -10,7 +10,7 @@ from torch import Tensor
 from xslams.errors import OptionError
 from xslams.inference.guidance import GUIDANCE, Guidance, GuidedDenoiser, Observed
 from xslams.inference.noise import GeneratorNoise, Noise
-from xslams.inference.samplers import SAMPLERS, Sampler, sample
+from xslams.inference.samplers import Sampler, sample
 from xslams.linalg.covariances import error_covariance
 from xslams.options import SamplerOptions
 
@@ -21,23 +21,7 @@ if TYPE_CHECKING:
     from azula.linalg.covariance import Covariance
     from azula.noise import Schedule
 
-__all__ = ["check_options", "draw", "initial_noise", "sample_posterior"]
-
-
-def check_options(options: SamplerOptions) -> None:
-    """Raise `OptionError` unless guidance and sampler are known, before anything is computed."""
-    _guidance(options)
-    _sampler(options)
-
-
-def _guidance(options: SamplerOptions) -> Guidance:
-    given = options.guidance
-    return GUIDANCE[given]() if isinstance(given, str) else given
-
-
-def _sampler(options: SamplerOptions) -> Sampler:
-    given = options.sampler
-    return SAMPLERS[given]() if isinstance(given, str) else given
+__all__ = ["draw", "initial_noise", "sample_posterior"]
 
 
 def initial_noise(schedule: Schedule) -> float:
@@ -82,9 +66,9 @@ def draw(
     Tensor
         Members, shape of `x`.
     """
-    guided = denoiser if observed is None else GuidedDenoiser(denoiser, observed, _guidance(options))
+    guided = denoiser if observed is None else GuidedDenoiser(denoiser, observed, GUIDANCE.instance(options.guidance))
     return sample(
-        guided, x, noise, sampler=_sampler(options), steps=options.steps, corrections=options.corrections, t=t,
+        guided, x, noise, sampler=options.sampler, steps=options.steps, corrections=options.corrections, t=t,
         warm=warm, progress=progress,
     )  # fmt: skip
 
@@ -180,7 +164,6 @@ def sample_posterior(
     (True, True)
     """
     options = SamplerOptions(guidance, sampler, steps, corrections, antithetic)
-    check_options(options)
     noise = GeneratorNoise((members, *shape), generator, y, antithetic=antithetic)
     if start is not None and (t is None or start.shape != (members, *shape)):
         msg = f"start needs times t that begin where its noise is, and the shape {(members, *shape)}; got "

@@ -1,20 +1,56 @@
-"""Symmetric block-tridiagonal matrices: the precision of a Markov process over its frames."""
+r"""Symmetric block-tridiagonal matrices: precisions of Markov processes.
+
+Frames of a Markov process depend on their neighbours alone, so that the matrix of the least-squares problem, the
+precision of the posterior, has blocks on the diagonal and beside it. Elimination from the first frame to the last
+factors it in a time proportional to the number of frames (the forward pass of a Kalman smoother), and a product with
+the inverse costs a pass in each direction.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Protocol
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["BlockTridiagonal"]
+__all__ = ["BlockTridiagonal", "Diagonal", "Factored", "Solvable"]
 
 # Blocks larger than this are multiplied by a library, smaller ones element by element.
 _WIDE = 8
 
 
-class BlockTridiagonal:
-    """Inverse of a symmetric positive definite block-tridiagonal matrix.
+class Solvable(Protocol):
+    """A matrix over trajectories ``(B, L, n)`` whose inverse can be applied."""
 
-    Parameters
+    def solve(self, v: Tensor) -> Tensor:
+        """Multiply with the inverse, shape ``(B, L, n)``."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Diagonal:
+    """Diagonal matrix.
+
+    Attributes
+    ----------
+    diagonal
+        Elements, shape ``(B, L, n)``.
+    """
+
+    diagonal: Tensor
+
+    def solve(self, v: Tensor) -> Tensor:
+        """Multiply with the inverse, shape ``(B, L, n)``."""
+        return v / self.diagonal
+
+
+@dataclass(frozen=True, eq=False)
+class BlockTridiagonal:
+    """Symmetric block-tridiagonal matrix.
+
+    Attributes
     ----------
     diagonal
         Diagonal blocks, shape ``(B, L, n, n)``.
@@ -23,12 +59,47 @@ class BlockTridiagonal:
 
     Examples
     --------
-    >>> import torch
     >>> matrix = BlockTridiagonal(4 * torch.eye(2).expand(1, 3, 2, 2), torch.eye(2).expand(1, 2, 2, 2))
-    >>> matrix.solve(torch.tensor([[[5.0, 5.0], [6.0, 6.0], [5.0, 5.0]]])).round(decimals=3)
+    >>> matrix.factored().solve(torch.tensor([[[5.0, 5.0], [6.0, 6.0], [5.0, 5.0]]])).round(decimals=3)
     tensor([[[1., 1.],
              [1., 1.],
              [1., 1.]]])
+    """
+
+    diagonal: Tensor
+    below: Tensor
+
+    @classmethod
+    def of_root(cls, diagonal: Tensor, below: Tensor) -> BlockTridiagonal:
+        r"""Return :math:`L L^\top` for a block-bidiagonal root :math:`L`.
+
+        Parameters
+        ----------
+        diagonal
+            Diagonal blocks of the root, shape ``(B, L, n, n)``.
+        below
+            Blocks below them, shape ``(B, L - 1, n, n)``.
+        """
+        squares = diagonal @ diagonal.mT + F.pad(below @ below.mT, (0, 0, 0, 0, 1, 0))
+        return cls(squares, below @ diagonal[:, :-1].mT)
+
+    def quadratic(self, v: Tensor) -> Tensor:
+        r"""Return :math:`v^\top A v` for several vectors, from ``(B, K, L, n)`` to ``(B, K)``."""
+        own = torch.einsum("bkla,blac,bklc->bk", v, self.diagonal, v)
+        return own + 2 * torch.einsum("bkla,blac,bklc->bk", v[:, :, 1:], self.below, v[:, :, :-1])
+
+    def factored(self) -> Factored:
+        """Factor the matrix, which has to be positive definite."""
+        return Factored(self.diagonal, self.below)
+
+
+class Factored:
+    """Inverse of a symmetric positive definite block-tridiagonal matrix.
+
+    Parameters
+    ----------
+    diagonal, below
+        As of `BlockTridiagonal`.
     """
 
     def __init__(self, diagonal: Tensor, below: Tensor) -> None:

@@ -11,6 +11,7 @@ from xslams.observations.background_check import (
 )
 from xslams.observations.bound import BoundSource
 from xslams.observations.observation import Observation, ObservationsLike, as_observations
+from xslams.observations.operators import OPERATORS
 from xslams.observations.quality import QualityControl
 from xslams.observations.report import COLUMNS, report, statistics
 from xslams.observations.simulate import simulate_observations
@@ -18,6 +19,7 @@ from xslams.observations.superob import reduced
 
 __all__ = [
     "COLUMNS",
+    "OPERATORS",
     "REASONS",
     "Audit",
     "AuditedLikelihood",

@@ -15,6 +15,7 @@ from xslams.labels.coordinates import listed
 from xslams.likelihood import SourceLikelihood
 from xslams.observations.bound import BoundSource
 from xslams.observations.footprints import Footprints
+from xslams.observations.operators import OPERATORS
 from xslams.observations.quality import QualityControl
 from xslams.observations.reading import as_dataset
 from xslams.observations.stated_errors import Error
@@ -45,7 +46,8 @@ class Observation:
         spread of the values. By default the variable with standard name ``... standard_error`` that
         ``ancillary_variables`` names.
     operator
-        What the instrument sees of the state, where that is no variable of the model: a function of physical fields,
+        What the instrument sees of the state, where that is no variable of the model: a function of physical fields (or
+        the name of one that is registered in `xslams.observations.OPERATORS`),
         a mapping from the name of every variable of the model to a torch tensor of shape (batch, time, [level,] lat,
         lon) in the model's units, that returns a tensor of shape (batch, time, lat, lon) in the units of the data, or
         in those that its attribute ``units`` names. It has to be differentiable; see `xslams.testing.check_adjoint`.
@@ -65,6 +67,8 @@ class Observation:
     ------
     ObservationError
         If an argument is not usable.
+    OptionError
+        If no operator of that name is registered.
 
     Examples
     --------
@@ -89,24 +93,18 @@ class Observation:
         data: xr.DataArray | xr.Dataset,
         variable: str | Sequence[str] | Mapping[str, str] | None = None,
         error: Error | None = None,
-        operator: FieldFunction | None = None,
+        operator: FieldFunction | str | None = None,
         method: Method = "bilinear",
         tolerance: float | str | pd.Timedelta | np.timedelta64 | None = None,
         qc: QualityControl | Mapping[str, Any] | None = None,
         name: str | None = None,
     ) -> None:
-        # As objects: the annotations say what is allowed, and users pass something else all the same.
-        unchecked: dict[str, object] = {"data": data, "operator": operator}
-        if not isinstance(unchecked["data"], xr.DataArray | xr.Dataset):
+        # As an object: the annotation says what is allowed, and users pass something else all the same.
+        unchecked: object = data
+        if not isinstance(unchecked, xr.DataArray | xr.Dataset):
             msg = (
                 f"An Observation needs an xarray DataArray or Dataset; got {type(data).__name__}. "
                 "Wrap it with its coordinates."
-            )
-            raise ObservationError(msg)
-        if unchecked["operator"] is not None and not callable(unchecked["operator"]):
-            msg = (
-                f"operator= must be a function of physical fields (a mapping from name to torch tensor); got "
-                f"{type(operator).__name__}."
             )
             raise ObservationError(msg)
         if method not in _METHODS:
@@ -115,7 +113,7 @@ class Observation:
         self.data = data
         self.variable = variable
         self.error = error
-        self.operator = operator
+        self.operator = _function(operator)
         self.method: Method = method
         self.tolerance = _as_hours(tolerance)
         self.qc = QualityControl.of(qc)
@@ -141,6 +139,7 @@ class Observation:
             raise ObservationError(msg)
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__, **changes)
+        other.operator = _function(other.operator)
         other.tolerance = _as_hours(other.tolerance)
         other.qc = QualityControl.of(other.qc)
         return other
@@ -195,6 +194,19 @@ class Observation:
             If no value lies in the period and domain of the model, or all are missing.
         """
         return self.bind(spec, time).likelihood(strict=True)
+
+
+def _function(operator: object) -> FieldFunction | None:
+    """Observation operator that was given or named."""
+    if operator is None or callable(operator):
+        return operator
+    if isinstance(operator, str):
+        return OPERATORS[operator]
+    msg = (
+        f"operator= must be a function of physical fields (a mapping from name to torch tensor); got "
+        f"{type(operator).__name__}."
+    )
+    raise ObservationError(msg)
 
 
 def _as_hours(tolerance: float | str | pd.Timedelta | np.timedelta64 | None) -> float | None:

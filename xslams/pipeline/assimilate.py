@@ -76,7 +76,6 @@ def assimilate(
     require(overlap == "auto" or _is_count(overlap), "overlap", overlap, "'auto' or frames, 0 or more")
     sampling = SamplerOptions(guidance, sampler, steps, corrections, antithetic)
     compute_options = ComputeOptions(device, batch_size, precision, compile)
-    _check_names(sampling)
     chosen = _choose(spec, variables)
     domain.check(ds)
     template = domain.template(ds)
@@ -142,10 +141,3 @@ def _choose(spec: Spec, variables: Sequence[str] | None) -> list[str]:
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and int(value) >= 0
-
-
-def _check_names(sampling: SamplerOptions) -> None:
-    """Refuse a guidance or a sampler that no registry has, before anything is computed."""
-    from xslams.inference.posterior import check_options
-
-    check_options(sampling)

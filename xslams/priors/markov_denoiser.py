@@ -42,21 +42,20 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from azula.denoise import Denoiser
 from azula.denoise import Posterior as AzulaPosterior
 from azula.noise import Schedule, VESchedule
 from torch import Tensor
 
-from xslams.linalg.block_tridiagonal import BlockTridiagonal
+from xslams.linalg.block_tridiagonal import BlockTridiagonal, Diagonal, Solvable
 from xslams.priors.posteriors import CorrelatedPosterior, Posterior
-from xslams.priors.process import gauss_newton
+from xslams.priors.process import Process, gauss_newton
 
 if TYPE_CHECKING:
     from xslams.networks.two_filter import TrajectoryEstimate
     from xslams.priors.markov import MarkovPrior
 
-__all__ = ["Diagonal", "MarkovDenoiser", "MarkovPosterior", "steps_at"]
+__all__ = ["MarkovDenoiser", "MarkovPosterior", "steps_at"]
 
 # How much further than the noisy state an estimate may move: it does so between modes, at high noise, by a factor of
 # a few.
@@ -68,23 +67,6 @@ _FAR = 0.5
 # Noise up to which one linearisation about an estimate from nearby is as good as several: within two thousandths of the
 # noise, where the estimate itself errs by a tenth of it (measured on Lorenz-63 and 96).
 _STRAIGHT = 0.15
-
-
-class Diagonal:
-    """Inverse of a diagonal matrix: what a network without blocks knows of its errors.
-
-    Parameters
-    ----------
-    diagonal
-        Elements, shape ``(B, L, n)``.
-    """
-
-    def __init__(self, diagonal: Tensor) -> None:
-        self.diagonal = diagonal
-
-    def solve(self, v: Tensor) -> Tensor:
-        """Multiply with the inverse, shape ``(B, L, n)``."""
-        return v / self.diagonal
 
 
 class MarkovPosterior(AzulaPosterior, Posterior):
@@ -106,7 +88,7 @@ class MarkovPosterior(AzulaPosterior, Posterior):
         self._denoiser, self._x_t, self._t, self._refine = denoiser, x_t, t, refine
 
     @cached_property
-    def _solution(self) -> tuple[Tensor, BlockTridiagonal | Diagonal]:
+    def _solution(self) -> tuple[Tensor, Solvable]:
         return self._denoiser.solve(self._x_t, self._t, refine=self._refine)
 
     @property
@@ -139,7 +121,7 @@ class MarkovPosterior(AzulaPosterior, Posterior):
         return self._denoiser.linearized(self._x_t, self._t, guess)
 
 
-def _product(precision: BlockTridiagonal | Diagonal, v: Tensor) -> Tensor:
+def _product(precision: Solvable, v: Tensor) -> Tensor:
     """Multiply trajectories ``(B, *shape)`` with a covariance, of which the precision is given in double precision."""
     return precision.solve(v.flatten(2).double()).reshape(v.shape).to(v)
 
@@ -184,6 +166,11 @@ class MarkovDenoiser(Denoiser):
         self.relinearized = float(networks.refine) if relinearized is None else relinearized
         self.relinearizations = relinearizations
 
+    @property
+    def process(self) -> Process:
+        """The learned process."""
+        return Process(self.networks.transition)
+
     def forward(self, x_t: Tensor, t: Tensor, **kwargs: object) -> MarkovPosterior:
         """Estimate clean trajectories, with the steps of Gauss and Newton.
 
@@ -201,7 +188,7 @@ class MarkovDenoiser(Denoiser):
         return MarkovPosterior(self, x_t, t, refine=False)
 
     @torch.no_grad()
-    def solve(self, x_t: Tensor, t: Tensor, *, refine: bool) -> tuple[Tensor, BlockTridiagonal | Diagonal]:
+    def solve(self, x_t: Tensor, t: Tensor, *, refine: bool) -> tuple[Tensor, Solvable]:
         """Estimate clean trajectories, and the precision of the estimate.
 
         Parameters
@@ -220,7 +207,7 @@ class MarkovDenoiser(Denoiser):
         ratio = float(sigma / alpha)
         noisy = (x_t / alpha).flatten(3)
         networks = self.networks
-        precision: BlockTridiagonal | Diagonal
+        precision: Solvable
         if ratio <= float(networks.bare):
             # The frames themselves are close enough.
             flat = noisy.flatten(2)
@@ -231,11 +218,8 @@ class MarkovDenoiser(Denoiser):
         refines = refine and ratio <= float(networks.refine)
         if refines:
             mean, precision = gauss_newton(networks.transition, mean, noisy.flatten(2), ratio, steps_at(ratio))
-        elif networks.filters.blocks:
-            precision = _precision(parts, ratio)
         else:
-            roots = torch.cat([part.diagonal / part.scale[:, None, None, None] for part in parts])
-            precision = Diagonal(roots.flatten(2).double().square())
+            precision = _precision(parts, ratio)
         return mean.reshape(x_t.shape), precision
 
     def is_bare(self, t: Tensor) -> bool:
@@ -316,11 +300,14 @@ def steps_at(ratio: float) -> int:
     return 2 if ratio > _FAR else 1
 
 
-def _precision(parts: list[TrajectoryEstimate], ratio: float) -> BlockTridiagonal:
-    """Precision matrix of what the network gave, with the term that bounds its inverse."""
-    d = torch.cat([part.diagonal for part in parts]).double()
-    n = torch.cat([part.neighbour for part in parts if part.neighbour is not None])[:, :-1].double()
+def _precision(parts: list[TrajectoryEstimate], ratio: float) -> Solvable:
+    """Precision matrix of what the network gave; of blocks with the term that bounds its inverse."""
+    neighbours = [part.neighbour for part in parts if part.neighbour is not None]
+    if not neighbours:
+        roots = torch.cat([part.diagonal / part.scale[:, None, None, None] for part in parts])
+        return Diagonal(roots.flatten(2).double().square())
+    root = torch.cat([part.diagonal for part in parts]).double()
+    matrix = BlockTridiagonal.of_root(root, torch.cat(neighbours)[:, :-1].double())
     unit = (1 / torch.cat([part.scale for part in parts]) ** 2).double()[:, None, None, None]
-    eye = torch.eye(d.shape[-1], dtype=d.dtype, device=d.device)
-    diagonal = d @ d.mT + F.pad(n @ n.mT, (0, 0, 0, 0, 1, 0))
-    return BlockTridiagonal(unit * diagonal + eye / (_KAPPA * ratio**2), unit * (n @ d[:, :-1].mT))
+    eye = torch.eye(root.shape[-1], dtype=root.dtype, device=root.device)
+    return BlockTridiagonal(unit * matrix.diagonal + eye / (_KAPPA * ratio**2), unit * matrix.below).factored()

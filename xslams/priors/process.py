@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from xslams.linalg.block_tridiagonal import BlockTridiagonal
+from xslams.linalg.block_tridiagonal import BlockTridiagonal, Factored
 
 if TYPE_CHECKING:
     from xslams.networks.transition import Transition
@@ -22,14 +22,14 @@ __all__ = ["Linearized", "Process", "gauss_newton"]
 
 
 class Linearized(NamedTuple):
-    """The process about trajectories.
+    """The process, linearised about trajectories.
 
     Attributes
     ----------
     jacobian
         Of every step, shape ``(B, L - 1, n, n)``.
     residual
-        Difference of the next frame from the step, over the variance of the noise, shape ``(B, L - 1, n)``.
+        What the steps leave of the next frame, over the variance of their noise, shape ``(B, L - 1, n)``.
     cost
         Twice the negative log-density of the trajectories, without constants, shape ``(B,)``.
     """
@@ -39,13 +39,13 @@ class Linearized(NamedTuple):
     cost: Tensor
 
     def where(self, better: Tensor, candidate: Linearized) -> Linearized:
-        """Take the candidate for those trajectories that it is better for, shape ``(B,)``."""
+        """Take the candidate for the trajectories for which it is better, shape ``(B,)``."""
         pairs = zip(self, candidate, strict=True)
         return Linearized(*(torch.where(better.view(-1, *[1] * (a.ndim - 1)), b, a) for a, b in pairs))
 
 
 class Process:
-    """A learned Markov process, in double precision: what it determines and what it leaves open differ by magnitudes.
+    """A learned Markov process, in double precision: its noise is smaller than its states by orders of magnitude.
 
     Parameters
     ----------
@@ -65,8 +65,8 @@ class Process:
         cost = (residual.square() * self.noise).sum((1, 2)) + ((x[:, 0] @ self.start) * x[:, 0]).sum(1)
         return Linearized(jacobian, residual, cost)
 
-    def system(self, x: Tensor, about: Linearized) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the blocks on the diagonal and below it, and half the slope downhill, shape ``(B, L, n)``."""
+    def system(self, x: Tensor, about: Linearized) -> tuple[BlockTridiagonal, Tensor]:
+        """Return the matrix of the least-squares problem, and half the slope downhill, shape ``(B, L, n)``."""
         weighted = about.jacobian / self.noise[:, None]
         diagonal = x.new_zeros(*x.shape, x.shape[-1])
         diagonal[:, 0] += self.start
@@ -76,12 +76,12 @@ class Process:
         downhill[:, 0] -= x[:, 0] @ self.start
         downhill[:, :-1] += (about.jacobian.mT @ about.residual[..., None]).squeeze(-1)
         downhill[:, 1:] -= about.residual
-        return diagonal, -weighted, downhill
+        return BlockTridiagonal(diagonal, -weighted), downhill
 
 
 def gauss_newton(
     transition: Transition, guess: Tensor, noisy: Tensor, ratio: float, steps: int = 1, *, checked: bool = True
-) -> tuple[Tensor, BlockTridiagonal]:
+) -> tuple[Tensor, Factored]:
     """Improve a guess of trajectories by steps of the Gauss-Newton method.
 
     Parameters
@@ -100,17 +100,17 @@ def gauss_newton(
     Returns
     -------
     tuple
-        Improved trajectories, and the matrix of the last step, the precision of the posterior.
+        Improved trajectories, and the factored matrix of the last step, the precision of the posterior.
     """
-    process, seen = Process(transition), noisy.double()
+    process, noisy = Process(transition), noisy.double()
 
     def misfit(x: Tensor) -> Tensor:
-        return ((seen - x) / ratio).square().sum((1, 2))
+        return ((noisy - x) / ratio).square().sum((1, 2))
 
-    def system(x: Tensor, about: Linearized) -> tuple[BlockTridiagonal, Tensor]:
-        diagonal, below, downhill = process.system(x, about)
-        diagonal.diagonal(dim1=-2, dim2=-1).add_(1 / ratio**2)
-        return BlockTridiagonal(diagonal, below), downhill + (seen - x) / ratio**2
+    def system(x: Tensor, about: Linearized) -> tuple[Factored, Tensor]:
+        matrix, downhill = process.system(x, about)
+        matrix.diagonal.diagonal(dim1=-2, dim2=-1).add_(1 / ratio**2)
+        return matrix.factored(), downhill + (noisy - x) / ratio**2
 
     x = guess.double()
     about = process.linearize(x)

@@ -32,8 +32,8 @@ from azula.linalg.covariance import Covariance
 from torch import Tensor
 
 from xslams.inference.observation_operator import Operator, linearize
+from xslams.options import GUIDANCE
 from xslams.priors.posteriors import Derivative, conditional
-from xslams.registries import Registry
 
 if TYPE_CHECKING:
     from azula.noise import Schedule
@@ -105,10 +105,6 @@ class Guidance(Protocol):
             What the last call returned; None at the first.
         """
         ...
-
-
-#: Guidance by name, each with its defaults.
-GUIDANCE: Registry[Callable[[], Guidance]] = Registry("guidance")
 
 
 @dataclass(frozen=True)
@@ -281,5 +277,4 @@ def guide(
     >>> guided(torch.zeros(1, 2), torch.tensor(1.0)).mean.round(decimals=3)
     tensor([[0.5000, 0.0000]])
     """
-    method = GUIDANCE[guidance]() if isinstance(guidance, str) else guidance
-    return GuidedDenoiser(denoiser, Observed(y, A, cov_y, reweight), method)
+    return GuidedDenoiser(denoiser, Observed(y, A, cov_y, reweight), GUIDANCE.instance(guidance))

@@ -13,7 +13,7 @@ r"""Samplers of the reverse process. One file for each family; a new one registe
 """
 
 from xslams.inference.samplers.auto import Auto
-from xslams.inference.samplers.base import SAMPLERS, Run, Sampler, sample
+from xslams.inference.samplers.base import SAMPLERS, Run, Sampler, Step, StepSampler, sample
 from xslams.inference.samplers.ddim import DDIM, DDPM
 from xslams.inference.samplers.heun import Heun
 from xslams.inference.samplers.langevin import PredictorCorrector
@@ -30,6 +30,8 @@ __all__ = [
     "PredictorCorrector",
     "Run",
     "Sampler",
+    "Step",
+    "StepSampler",
     "UniPC",
     "sample",
 ]

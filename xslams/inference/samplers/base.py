@@ -30,7 +30,6 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
@@ -39,8 +38,7 @@ from tqdm import tqdm
 
 from xslams.errors import OptionError
 from xslams.inference.noise_levels import time_grid
-from xslams.options import SamplerOptions
-from xslams.registries import Registry
+from xslams.options import SAMPLERS, SamplerOptions
 
 if TYPE_CHECKING:
     from azula.denoise import Denoiser
@@ -179,10 +177,6 @@ class Sampler(Protocol):
         ...
 
 
-#: Samplers by name, each with its defaults.
-SAMPLERS: Registry[Callable[[], Sampler]] = Registry("sampler")
-
-
 class Step(Protocol):
     """One step of a solver."""
 
@@ -289,8 +283,8 @@ def sample(
     >>> bool((z.mean() - 3).abs() < 0.1), bool((z.std() - 2).abs() < 0.1)
     (True, True)
     """
-    SamplerOptions(steps=steps, corrections=corrections)  # raises where they are out of range
-    method = SAMPLERS[sampler]() if isinstance(sampler, str) else sampler
+    SamplerOptions(sampler=sampler, steps=steps, corrections=corrections)  # raises where they are unusable
+    method = SAMPLERS.instance(sampler)
     if t is None:
         t = time_grid(denoiser.schedule, max(method.intervals(steps), 1))
     if t.ndim != 1 or len(t) < 2:
