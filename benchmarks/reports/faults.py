@@ -178,7 +178,7 @@ def trial(
         assert done["starts"] < 20, done
     done["seconds"] = round(time.perf_counter() - started, 1)
     done["identical"] = content(store) == expected
-    return row
+    return done
 
 
 def campaign(faults: int, seed: int, days: int, kinds: list[str]) -> list[dict[str, Any]]:

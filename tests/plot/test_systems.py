@@ -96,6 +96,7 @@ def test_a_hovmoeller_diagram_stands_above_series_of_sites(lorenz96, tmp_path):
     assert axes[0].collections[0].get_clim() == axes[1].collections[0].get_clim() == axes[2].collections[0].get_clim()
     # All panels share the axis of time.
     assert len({ax.get_xlim() for ax in axes}) == 1
+    assert len({ax.get_ylim() for ax in axes[:5]}) == 1
     # All three sites are among those that are observed.
     assert [dots(ax) for ax in axes[5:]] == [7, 7, 7]
     assert all(len(ax.lines) == MEMBERS + 3 for ax in axes[5:])

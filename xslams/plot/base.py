@@ -259,6 +259,8 @@ class Panel:
         Name of a colour map.
     low, high
         Ends of the scale.
+    observed
+        Whether the values are observations.
     """
 
     title: str
@@ -266,6 +268,7 @@ class Panel:
     colours: str
     low: float
     high: float
+    observed: bool = False
 
 
 def compared(ensemble: xr.DataArray, truth: xr.DataArray | None) -> list[Panel]:

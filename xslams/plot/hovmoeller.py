@@ -82,8 +82,10 @@ def hovmoeller(request: Request) -> Figure:
         len(rows) + _SITES, 2, figsize=(10.0, 1.55 * len(rows) + 1.35 * _SITES + 0.6), sharex="col",
         width_ratios=[1, 0.02], height_ratios=[1.2] * len(rows) + [1] * _SITES, layout="constrained",
     )  # fmt: skip
+    y = ensemble[site].values
     for (ax, scale), panel in zip(axes, rows, strict=False):
         _draw(ax, scale, panel, site, when)
+        ax.set_ylim(y.min() - _half(y), y.max() + _half(y))
         mark(ax, request.time)
     sites = [round((k + 0.5) * ensemble.sizes[site] / _SITES) for k in range(_SITES)]
     for (ax, unused), index in zip(axes[len(rows) :], sites, strict=True):
@@ -105,7 +107,7 @@ def _source(name: str, field: xr.DataArray, drawn: Panel) -> Panel:
     """Observations on the scale of the analysis, if they are of the same variable."""
     title = f"Observed by {name}: {field.name} ({int(field.notnull().sum())} values)"
     bounds = (drawn.low, drawn.high) if field.name == drawn.field.name else limits(field)
-    return Panel(title, field, colours_of(field), *bounds)
+    return Panel(title, field, colours_of(field), *bounds, observed=True)
 
 
 def _draw(ax: Axes, scale: Axes, panel: Panel, site: Hashable, when: Hashable) -> None:
@@ -114,7 +116,7 @@ def _draw(ax: Axes, scale: Axes, panel: Panel, site: Hashable, when: Hashable) -
 
     field = panel.field
     options: dict[str, Any] = {"cmap": panel.colours, "vmin": panel.low, "vmax": panel.high}
-    if panel.title.startswith("Observed"):
+    if panel.observed:
         points = observed.points(field, site)
         assert points is not None
         times, places, values = points
@@ -122,7 +124,6 @@ def _draw(ax: Axes, scale: Axes, panel: Panel, site: Hashable, when: Hashable) -
     else:
         x, y = field[when].values, field[site].values
         drawn = ax.pcolormesh(x, y, field.transpose(site, when).values, shading="nearest", rasterized=True, **options)
-        ax.set_ylim(y.min() - _half(y), y.max() + _half(y))
     ax.set_facecolor("0.85")
     ax.set_title(panel.title, fontsize="medium", loc="left")
     ax.set_ylabel(str(site), fontsize="small")

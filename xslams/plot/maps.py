@@ -115,7 +115,8 @@ def _observed_panel(source: str, field: xr.DataArray, drawn: Panel, where: dict[
     title = f"Observed by {source}: {field.name}{label} ({int(field.notnull().sum())} values)"
     # What is drawn is compared with its observations on the same scale.
     same = field.name == drawn.field.name and ("level" not in where or _level(field, where) == float(where["level"]))
-    return Panel(title, field, colours_of(field), *((drawn.low, drawn.high) if same else limits(field)))
+    bounds = (drawn.low, drawn.high) if same else limits(field)
+    return Panel(title, field, colours_of(field), *bounds, observed=True)
 
 
 def _level(field: xr.DataArray, where: dict[str, Any]) -> float | None:
