@@ -285,13 +285,15 @@ def regrid(
 @_option("--variable", help="Variable to draw; by default the first.")
 @_option("--time", metavar="DATE", help="Time to draw (the nearest frame); by default the middle.")
 @_option("--level", type=float, help="Level to draw (the nearest one); by default the first.")
+@_option("--kind", default="auto",
+         help='"maps", "hovmoeller", "series" or "rank_histogram"; "auto" suits the dimensions.')  # fmt: skip
 @_option("--dpi", type=click.IntRange(min=1), default=110, help="Dots per inch.")
 @_OVERWRITE
 def plot(
     *, analysis: str, out: str, truth: str | None, obs: tuple[dict[str, Any], ...], dpi: int, overwrite: bool,
     **settings: Any,
 ) -> None:  # fmt: skip
-    """Draw maps of ANALYSIS at one time and level: mean and spread, and truth, error and observations if given."""
+    """Draw mean and spread of ANALYSIS, and truth, error and observations if given, as maps or series."""
     from xslams.cli import files
 
     if os.path.splitext(out)[1].lower() not in (".png", ".pdf", ".svg"):

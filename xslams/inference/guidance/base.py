@@ -76,10 +76,6 @@ class LinearProblem:
     sigma: Tensor
 
 
-# Noise of this many standard deviations, on average over a member, tells that a guess is not where the member is.
-_IMPLAUSIBLE = 2.0
-
-
 class Guidance(Protocol):
     """A method of guidance with its settings: a frozen dataclass, which holds no state.
 
@@ -219,8 +215,6 @@ class GuidedDenoiser(Denoiser):
         memory, guess = state.memory, None
         if posterior.relinearizations and posterior.nearby:
             guess = state.estimate
-            if guess is not None:
-                guess = self._plausible(guess, x_t, t)
         if guess is None:
             guess, memory = self._update(posterior, t, state, memory)
         for _ in range(posterior.relinearizations):
@@ -230,16 +224,6 @@ class GuidedDenoiser(Denoiser):
             errors = self.observed.reweight(self.observed.y - self.observed.operator(guess))
             precision = errors.inv
         return DiracPosterior(mean=guess), GuidanceState(errors, precision, memory, guess)
-
-    def _plausible(self, guess: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """Return a guess, and the noisy states themselves for members whose noise would have to be implausible.
-
-        A linearisation about a guess that the noisy states contradict does not come back by itself: the members run
-        away, however many steps follow.
-        """
-        alpha, sigma = self.schedule(t)
-        noise = (x_t / alpha - guess).flatten(1).square().mean(1).sqrt() * alpha / sigma
-        return torch.where((noise < _IMPLAUSIBLE).view(-1, *[1] * (x_t.ndim - 1)), guess, x_t / alpha)
 
     def _update(self, posterior: Posterior, t: Tensor, state: GuidanceState, memory: object) -> tuple[Tensor, object]:
         """Bring a Gaussian, mean and covariance, together with the observations."""
