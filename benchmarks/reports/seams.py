@@ -12,6 +12,7 @@ so that both sides of a seam have drawn the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -49,15 +50,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     mean, std = climatology_arrays(model, year_fraction(truth["time"]))
     channels = model.spec.state_channels
     # Short segments, so that a few weeks have enough seams to measure.
-    windows._REST = 0
-    seams = [w.first for w in windows.analysis_windows(args.days, 0, args.core)[1:]]
+    with mock.patch.object(windows, "_REST", 0):
+        seams = [w.first for w in windows.analysis_windows(args.days, 0, args.core)[1:]]
     rows = []
     for overlap in ("one piece", *args.overlap):
-        windows.CORE = args.days if overlap == "one piece" else args.core
+        core = args.days if overlap == "one piece" else args.core
         frames = model.spec.window - 1 if overlap in ("auto", "one piece") else int(overlap)
-        analysis: xr.Dataset = truth.slams.assimilate(
-            sources, model, members=args.members, steps=args.steps, overlap=frames, device="cpu"
-        )
+        with mock.patch.multiple(windows, CORE=core, _REST=0):
+            analysis: xr.Dataset = truth.slams.assimilate(
+                sources, model, members=args.members, steps=args.steps, overlap=frames, device="cpu"
+            )
         fields = analysis["t"].transpose("time", "member", ...).values
         rows.append((overlap, frames, ratio((fields - mean[:, None, :channels]) / std[:, None, :channels], seams)))
         print(rows[-1], flush=True)
