@@ -15,7 +15,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.problems.observed import audited
+from tests.problems.observed import LAT, LON, SPEC, audited, field, state
 from xslams.errors import (
     CoverageError,
     DimensionError,
@@ -30,59 +30,12 @@ from xslams.labels.channels import to_channels
 from xslams.observations import Observation, as_observations, background_observation, simulate_observations
 from xslams.spec import Spec, VariableSpec
 
-LAT = np.linspace(-70.0, 70.0, 8)
-LON = np.arange(12) * 30.0
-LEVELS = (1000.0, 850.0, 500.0)
-SPEC = Spec(
-    variables=(
-        VariableSpec(
-            "t",
-            "K",
-            standard_name="air_temperature",
-            level_dim="level",
-            levels=LEVELS,
-            level_attrs={"units": "hPa", "axis": "Z"},
-        ),
-        VariableSpec("pr", "mm day-1", role="aux", standard_name="lwe_precipitation_rate"),
-    ),
-    lat=tuple(LAT),
-    lon=tuple(LON),
-    periodic=True,
-)
 REGION = Spec(
     variables=(VariableSpec("air", "K", standard_name="air_temperature"),),
     lat=tuple(np.arange(75.0, 14.0, -2.5)),
     lon=tuple(np.arange(200.0, 331.0, 2.5)),
     periodic=False,
 )
-
-
-def state(times: int = 4, start: str = "2001-01-01", freq: str = "1D") -> xr.Dataset:
-    rng = np.random.default_rng(0)
-    return xr.Dataset(
-        {
-            "t": (
-                ("time", "level", "lat", "lon"),
-                rng.normal(280, 10, (times, 3, 8, 12)),
-                {"units": "K", "standard_name": "air_temperature"},
-            ),
-            "pr": (
-                ("time", "lat", "lon"),
-                rng.gamma(1.0, 3.0, (times, 8, 12)),
-                {"units": "mm day-1", "standard_name": "lwe_precipitation_rate"},
-            ),
-        },
-        {
-            "time": pd.date_range(start, periods=times, freq=freq),
-            "level": ("level", list(LEVELS), {"units": "hPa", "axis": "Z"}),
-            "lat": ("lat", LAT, {"units": "degrees_north"}),
-            "lon": ("lon", LON, {"units": "degrees_east"}),
-        },
-    )
-
-
-def field(ds: xr.Dataset, spec: Spec = SPEC) -> np.ndarray:
-    return to_channels(ds, spec).values.ravel()
 
 
 def frames(start: str, periods: int) -> xr.DataArray:
