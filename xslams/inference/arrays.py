@@ -16,15 +16,11 @@ from xslams.inference.decoder_errors import completed
 from xslams.inference.guidance import Observed
 from xslams.inference.noise import KeyedNoise
 from xslams.inference.operator_checks import check_function
-from xslams.inference.operators import (
-    FieldOperator,
-    FunctionOperator,
-    fields_by_name,
-)
+from xslams.inference.operators import FieldOperator, FunctionOperator, channel_responses, fields_by_name
 from xslams.inference.posterior import draw, initial_noise
 from xslams.inference.robust import observation_errors
 from xslams.inference.stacked import StackedOperator
-from xslams.linalg.autodiff import jacobian_product
+from xslams.networks.acceleration import device_of
 from xslams.options import ComputeOptions, SamplerOptions
 
 if TYPE_CHECKING:
@@ -53,13 +49,9 @@ __all__ = [
 _RESIDUAL_DRAW = 2**31
 
 
-def _device(device: str | None) -> torch.device:
-    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-
-
 def _prepare(model: Model, year_fraction: FloatArray, device: str | None) -> tuple[Prior, Tensor]:
     """Prior and season on the device."""
-    where = _device(device)
+    where = device_of(device)
     season = torch.as_tensor(np.asarray(year_fraction, dtype=np.float32), device=where)
     return model.prior().to(where), season
 
@@ -326,10 +318,8 @@ def observe_arrays(
 
     spread = torch.zeros_like(x[:, :, 0])
     with one_thread():
-        for channel in range(x.shape[2]):
-            v = torch.zeros_like(x)
-            v[0, :, channel] = torch.as_tensor(std[:, channel])
-            spread = spread + jacobian_product(observe, x, v).abs()
+        for response in channel_responses(observe, x, torch.as_tensor(std)):
+            spread = spread + response.abs()
     with one_thread(), torch.no_grad():
         return observe(x)[0].numpy(), spread[0].numpy()
 

@@ -28,7 +28,7 @@ from xslams.errors import ObservationError
 from xslams.linalg.autodiff import jacobian_product
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from xslams.spec import VariableSpec
     from xslams.typing import FloatArray
 
-__all__ = ["FieldOperator", "FunctionOperator", "SparseRows", "fields_by_name"]
+__all__ = ["FieldOperator", "FunctionOperator", "SparseRows", "channel_responses", "fields_by_name"]
 
 
 class FieldOperator:
@@ -133,10 +133,8 @@ class FunctionOperator:
         """
         scale, x = self.fields.residual(), self.fields.mean[None]
         seen = torch.zeros_like(x[0, :, 0])
-        for channel in range(x.shape[2]):
-            v = torch.zeros_like(x)
-            v[0, :, channel] = scale[:, channel]
-            seen = seen + jacobian_product(self._observe, x, v)[0].square()
+        for response in channel_responses(self._observe, x, scale):
+            seen = seen + response[0].square()
         residual = self._rows.of_squares(seen).detach().cpu().numpy()
         return residual, np.ones_like(residual)
 
@@ -182,6 +180,24 @@ def fields_by_name(x: Tensor, variables: Sequence[VariableSpec]) -> dict[str, Te
     """
     parts = x.split([v.channels for v in variables], dim=2)
     return {v.name: p if v.levels else p[:, :, 0] for v, p in zip(variables, parts, strict=True)}
+
+
+def channel_responses(observe: Callable[[Tensor], Tensor], x: Tensor, scale: Tensor) -> Iterator[Tensor]:
+    """Disturb one channel after the other, each in all cells at once, and yield how a function responds.
+
+    Parameters
+    ----------
+    observe
+        From physical fields ``(1, L, channel, lat, lon)`` to what is made of them.
+    x
+        Fields about which the function is linearised.
+    scale
+        Size of the disturbances, shape ``(L, channel, lat, lon)``.
+    """
+    for channel in range(x.shape[2]):
+        v = torch.zeros_like(x)
+        v[0, :, channel] = scale[:, channel]
+        yield jacobian_product(observe, x, v)
 
 
 class SparseRows:

@@ -1,4 +1,4 @@
-"""Faster networks at the price of other rounding: bfloat16 where it is safe, and compilation."""
+"""Where networks compute, and faster ones at the price of other rounding: bfloat16 where safe, and compilation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from xslams.typing import PRECISIONS
 if TYPE_CHECKING:
     from xslams.networks.unet import ScoreNetwork
 
-__all__ = ["accelerate"]
+__all__ = ["accelerate", "device_of"]
+
+
+def device_of(name: str | None) -> torch.device:
+    """Return the device of that name; by default the GPU where there is one."""
+    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 class _Reduced(nn.Module):

@@ -7,6 +7,7 @@ that observe these.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -148,7 +149,7 @@ class BoundVariable:
     @property
     def width(self) -> int:
         """Number of elements that the rows act on."""
-        return self.frames.size * self.spec.channels * len(self.spec.lat) * len(self.spec.lon)
+        return self.frames.size * math.prod(self.spec.frame_shape)
 
     @property
     def each(self) -> int:

@@ -10,6 +10,7 @@ import torch
 
 from xslams.errors import ModelError, OptionError
 from xslams.model import Model
+from xslams.networks.acceleration import device_of
 from xslams.networks.architecture import LatentArchitecture
 from xslams.options import TrainingOptions
 from xslams.priors.latent import LatentPrior
@@ -72,12 +73,12 @@ def fit_arrays(
     options = options or TrainingOptions()
     _require_window(runs, spec.window)
     spec = dataclasses.replace(spec, architecture=_architecture(spec, options).to_header())
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    where = device_of(device)
     # The caller's random state is not ours to change.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        networks = LatentPrior(spec).to(device)
-        seasons = [_tensor(season, device) for _, season in runs]
+        networks = LatentPrior(spec).to(where)
+        seasons = [_tensor(season, where) for _, season in runs]
         latents = _fit_latent_space(networks, spec, [f for f, _ in runs], seasons, options, progress=progress)
         _fit_gaussian(networks, spec, latents, options)
         if networks.score is not None:
@@ -90,7 +91,7 @@ def fit_arrays(
     return Model(spec, prior=networks)
 
 
-def _tensor(values: FloatArray, device: str | torch.device) -> Tensor:
+def _tensor(values: FloatArray, device: torch.device) -> Tensor:
     return torch.as_tensor(np.asarray(values, dtype=np.float32), device=device)
 
 
