@@ -88,6 +88,14 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 @pytest.fixture
+def unsaved_model(tiny_model: Model) -> Model:
+    """The same model without a file: one that is saved belongs to its new file, which the shared one must not."""
+    from xslams.model import Model
+
+    return Model(tiny_model.spec, prior=tiny_model.prior())
+
+
+@pytest.fixture
 def fresh_python() -> str:
     """The interpreter that runs the tests, for code that needs a process of its own."""
     return sys.executable

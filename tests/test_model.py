@@ -12,19 +12,21 @@ from xslams.errors import ModelError
 from xslams.model import Model
 
 
-def test_model_survives_its_file(tiny_model: Model, tmp_path: Path) -> None:
-    path = tiny_model.save(tmp_path / "tiny.safetensors")
+def test_model_survives_its_file(unsaved_model: Model, tmp_path: Path) -> None:
+    path = unsaved_model.save(tmp_path / "tiny.safetensors")
     loaded = Model.load(path)
-    assert loaded.spec == tiny_model.spec
+    assert loaded.spec == unsaved_model.spec
     assert loaded._prior is None  # only the header was read
-    for (name, a), b in zip(tiny_model.prior().state_dict().items(), loaded.prior().state_dict().values(), strict=True):
+    for (name, a), b in zip(
+        unsaved_model.prior().state_dict().items(), loaded.prior().state_dict().values(), strict=True
+    ):
         assert torch.equal(a, b), name
     assert not loaded.prior().training
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_saved_model_pickles_as_a_handle(tiny_model: Model, tmp_path: Path) -> None:
-    model = Model.load(tiny_model.save(tmp_path / "tiny.safetensors"))
+def test_saved_model_pickles_as_a_handle(unsaved_model: Model, tmp_path: Path) -> None:
+    model = Model.load(unsaved_model.save(tmp_path / "tiny.safetensors"))
     model.prior()
     assert len(pickle.dumps(model)) < 20_000
     assert pickle.loads(pickle.dumps(model)).sha256 == model.sha256
@@ -61,15 +63,15 @@ def _damage_future(data: bytes) -> bytes:
         (lambda _: b"", "not an xslams model"),
     ],
 )
-def test_bad_files_are_refused(tiny_model: Model, tmp_path: Path, damage, message: str) -> None:
-    path = tiny_model.save(tmp_path / "tiny.safetensors")
+def test_bad_files_are_refused(unsaved_model: Model, tmp_path: Path, damage, message: str) -> None:
+    path = unsaved_model.save(tmp_path / "tiny.safetensors")
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ModelError, match=message):
         Model.load(path)
 
 
-def test_missing_file_and_wrong_suffix(tiny_model: Model, tmp_path: Path) -> None:
+def test_missing_file_and_wrong_suffix(unsaved_model: Model, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"list_models"):
         Model.load(tmp_path / "none.safetensors")
     with pytest.raises(ModelError, match="safetensors"):
-        tiny_model.save(tmp_path / "model.pt")
+        unsaved_model.save(tmp_path / "model.pt")
