@@ -203,8 +203,7 @@ class MarkovDenoiser(Denoiser):
         tuple
             Mean, shape of `x_t`, and precision over trajectories ``(B, L, n)``.
         """
-        alpha, sigma = self.schedule(t)
-        ratio = float(sigma / alpha)
+        alpha, ratio = self._level(t)
         noisy = (x_t / alpha).flatten(3)
         networks = self.networks
         precision: Solvable
@@ -222,15 +221,18 @@ class MarkovDenoiser(Denoiser):
             precision = _precision(parts, ratio)
         return mean.reshape(x_t.shape), precision
 
+    def _level(self, t: Tensor) -> tuple[Tensor, float]:
+        """Return the scale of the signal, and the ratio of noise to it."""
+        alpha, sigma = self.schedule(t)
+        return alpha, float(sigma / alpha)
+
     def is_bare(self, t: Tensor) -> bool:
         """Whether there is so little noise that the learned step needs no network to begin with."""
-        alpha, sigma = self.schedule(t)
-        return float(sigma / alpha) <= float(self.networks.bare)
+        return self._level(t)[1] <= float(self.networks.bare)
 
     def relinearizations_at(self, t: Tensor) -> int:
         """How many times guidance linearises the dynamics once more at a time; zero where there is too much noise."""
-        alpha, sigma = self.schedule(t)
-        ratio = float(sigma / alpha)
+        _, ratio = self._level(t)
         if ratio > self.relinearized:
             return 0
         return min(1, self.relinearizations) if self.is_bare(t) and ratio < _STRAIGHT else self.relinearizations
@@ -251,11 +253,9 @@ class MarkovDenoiser(Denoiser):
         CorrelatedPosterior
             What `x_t` says if the dynamics are linear about the guess; with the observations, the next guess.
         """
-        alpha, sigma = self.schedule(t)
+        alpha, ratio = self._level(t)
         noisy = (x_t / alpha).flatten(2)
-        mean, precision = gauss_newton(
-            self.networks.transition, guess.flatten(2), noisy, float(sigma / alpha), checked=False
-        )
+        mean, precision = gauss_newton(self.networks.transition, guess.flatten(2), noisy, ratio, checked=False)
         return CorrelatedPosterior(mean.reshape(x_t.shape), lambda v: _product(precision, v))
 
     @torch.no_grad()
