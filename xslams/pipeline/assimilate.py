@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from xslams import observations
 from xslams.errors import VariableError
 from xslams.labels.domain import domain_of
 from xslams.options import ComputeOptions, SamplerOptions, require
 from xslams.pipeline import graph, provenance, segment, windows
 from xslams.pipeline import report as reports
-from xslams.pipeline.check import bound_background, check_operators
+from xslams.pipeline.inputs import Inputs
 from xslams.spec import Spec
 from xslams.typing import Precision
 from xslams.zoo.pretrained import open_model
@@ -77,33 +76,32 @@ def assimilate(
     sampling = SamplerOptions(guidance, sampler, steps, corrections, antithetic)
     compute_options = ComputeOptions(device, batch_size, precision, compile)
     chosen = _choose(spec, variables)
-    domain.check(ds)
-    template = domain.template(ds)
-    time = domain.label(domain.adopt(template))
-    given = observations.as_observations(obs)
-    cut = windows.cut(time, spec, overlap)
-    check_operators(model, given, time)
-    sources = [source.bind(spec, time) for source in given]
-    background = bound_background(ds, spec, time, background_error)
+    inputs = Inputs.of(ds, obs, model, background_error)
+    cut = windows.cut(inputs.time, spec, overlap)
     lazy = graph.is_lazy(ds)
     # One window checks as it goes; of several, each sees too little to tell what is missing.
-    for source in sources if len(cut) > 1 or lazy else ():
+    for source in inputs.sources if len(cut) > 1 or lazy else ():
         source.check()
     run = segment.Run(tuple(range(members)), sampling, compute_options, seed)
-    shape = (members, time.size, spec.state_channels, len(spec.lat), len(spec.lon))
+    shape = (members, inputs.time.size, spec.state_channels, len(spec.lat), len(spec.lon))
     if lazy:
-        values, tables = graph.lazy_analysis(model, sources, background, time, cut, run, shape, report=report)
+        values, tables = graph.lazy_analysis(model, inputs, cut, run, shape, report=report)
     else:
         values, each = np.empty(shape, np.float32), []
         for window in cut:
-            near = [source.within(window) for source in sources]
-            own = None if background is None else background.within(window)
             values[:, window.first : window.last], table = segment.analyse(
-                model, near, own, time, window, run, progress=progress, strict=len(cut) == 1, report=report
+                model,
+                *inputs.within(window),
+                inputs.time,
+                window,
+                run,
+                progress=progress,
+                strict=len(cut) == 1,
+                report=report,
             )
             each.append(table)
         tables = np.stack(each)
-    analysis = domain.from_channels(values, template, member=np.arange(members))[chosen]
+    analysis = domain.from_channels(values, inputs.template, member=np.arange(members))[chosen]
     if antithetic:
         # Who scores the ensemble must know that its members are not independent.
         analysis["member"].attrs["antithetic"] = "members 2k and 2k + 1 were drawn from noises of opposite sign"
@@ -118,13 +116,12 @@ def assimilate(
         precision=precision,
         compile=compile,
         overlap=overlap,
-        observations=", ".join(source.name for source in given),
-        inputs=provenance.input_hashes(ds, given, background_error),
+        observations=", ".join(source.name for source in inputs.given),
+        inputs=provenance.input_hashes(ds, inputs.given, background_error),
     )
     if report:
-        analysis = reports.carry(
-            analysis, tables, *reports.labels(spec, sources, background_error), domain.label(template), cut
-        )
+        names, units = reports.labels(spec, inputs.sources, background_error)
+        analysis = reports.carry(analysis, tables, names, units, domain.label(inputs.template), cut)
     return analysis
 
 

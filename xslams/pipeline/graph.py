@@ -15,6 +15,7 @@ import xarray as xr
 
 from xslams import observations
 from xslams.pipeline import segment, windows
+from xslams.pipeline.inputs import Inputs
 from xslams.pipeline.report import labels
 from xslams.pipeline.segment import Run
 
@@ -30,9 +31,7 @@ _BLOCK_BYTES = 128 * 2**20
 
 def lazy_analysis(
     model: Model,
-    sources: Sequence[BoundSource],
-    background: BoundSource | None,
-    time: xr.DataArray,
+    inputs: Inputs,
     cut: Sequence[windows.AnalysisWindow],
     settings: Run,
     shape: tuple[int, ...],
@@ -47,18 +46,19 @@ def lazy_analysis(
     from dask.delayed import delayed
 
     handle = delayed(model, pure=True, traverse=False)
-    axis = delayed(time, pure=True, traverse=False)
+    axis = delayed(inputs.time, pure=True, traverse=False)
     run = delayed(segment.analyse, pure=True, traverse=False)
     blocks, tables = [], []
-    rows = len(labels(model.spec, sources, background)[0]) if report else 0
+    rows = len(labels(model.spec, inputs.sources, inputs.background)[0]) if report else 0
     meta = np.empty((0,) * len(shape), np.float32)
     # A report needs mean and spread of all members at every value, squared and compared with limits there: sums over
     # groups of members would not add up to it. So a window stays in one piece.
     each = 0 if report else 4 * windows.CORE * math.prod(shape[2:])
     groups = _groups(settings.members, each)
     for window in cut:
-        near = [_deferred(source.within(window)) for source in sources]
-        own = None if background is None else _deferred(background.within(window))
+        sources, background = inputs.within(window)
+        near = [_deferred(source) for source in sources]
+        own = None if background is None else _deferred(background)
         column = []
         for members in groups:
             both = run(handle, near, own, axis, window, replace(settings, members=members), report=report)
