@@ -228,7 +228,7 @@ class SlamsAccessor:
             errors of a pair nearly cancel in the ensemble mean: as good as that of many times more members.
             `score` knows of the pairs.
         overlap
-            Frames computed and thrown away at both ends of each segment of the time axis; "auto": one window less one.
+            Frames computed and thrown away at both ends of each analysis window; "auto": one window less one.
         variables
             State variables to return; by default all.
         seed

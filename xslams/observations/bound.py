@@ -39,13 +39,13 @@ from xslams.typing import FieldFunction, FloatArray, Method
 if TYPE_CHECKING:
     from xslams.observations.observation import Observation
 
-__all__ = ["BoundSource", "BoundVariable", "Segment"]
+__all__ = ["BoundSource", "BoundVariable", "Window"]
 
 # Quality control that may be given per value.
 _PER_VALUE = ("bias", "bias_error", "representativeness")
 
 
-class Segment(Protocol):
+class Window(Protocol):
     """A part of the time axis: frames `start` to `stop` are seen, and observations of `first` to `last` are counted."""
 
     @property
@@ -156,20 +156,20 @@ class BoundVariable:
         """Number of elements for each time stamp."""
         return int(self.values.size // max(self.stamps.size, 1))
 
-    def within(self, segment: Segment, cut: Cuts) -> BoundVariable:
-        """Return what a segment of the time axis sees, and counts."""
-        match, first = self.match.within(segment.start, segment.stop), self.match.first
-        owned = self.owned & (first >= segment.first) & (first < segment.last)
+    def within(self, window: Window, cut: Cuts) -> BoundVariable:
+        """Return what a window of the time axis sees, and counts."""
+        match, first = self.match.within(window.start, window.stop), self.match.first
+        owned = self.owned & (first >= window.first) & (first < window.last)
         given = int(owned.sum()) * self.each
         unmatched = int((owned & ~match.matched).sum()) * self.each
         rejected = {"time": unmatched}
-        if segment.first == 0:
-            # What observes no frame at all is counted by the first segment.
+        if window.first == 0:
+            # What observes no frame at all is counted by the first window.
             missed = int((self.owned & ~self.match.matched).sum()) * self.each
             rejected = {**self.rejected, "time": unmatched + self.rejected.get("time", 0) - missed}
             given += self.given - int(self.owned.sum()) * self.each
         part = replace(
-            self, frames=self.frames[segment.start : segment.stop], match=match, given=given, rejected=rejected,
+            self, frames=self.frames[window.start : window.stop], match=match, given=given, rejected=rejected,
             owned=owned,
         )  # fmt: skip
         return part._seen(cut)
@@ -259,12 +259,12 @@ class BoundSource:
         """Units of the values of each variable in the likelihood."""
         return [v.observed.units for v in self.variables]
 
-    def within(self, segment: Segment) -> BoundSource:
-        """Return what a segment of the time axis sees of the source.
+    def within(self, window: Window) -> BoundSource:
+        """Return what a window of the time axis sees of the source.
 
         Parameters
         ----------
-        segment
+        window
             Frames that are seen, and frames whose observations are counted.
 
         Returns
@@ -272,11 +272,11 @@ class BoundSource:
         BoundSource
             With lazy data where they are lazy.
         """
-        if segment.start == segment.first == 0 and segment.stop == segment.last == self.frames.size:
+        if window.start == window.first == 0 and window.stop == window.last == self.frames.size:
             return self
         cut = Cuts()
-        frames = self.frames[segment.start : segment.stop]
-        return replace(self, frames=frames, variables=tuple(v.within(segment, cut) for v in self.variables))
+        frames = self.frames[window.start : window.stop]
+        return replace(self, frames=frames, variables=tuple(v.within(window, cut) for v in self.variables))
 
     @property
     def lazy(self) -> bool:
@@ -324,7 +324,7 @@ class BoundSource:
         ----------
         strict
             Raise where there is nothing to assimilate, and warn about what is dropped. A pipeline that works through
-            the period in segments checks the whole period first, and then goes through the segments with False.
+            the period in windows checks the whole period first, and then goes through the windows with False.
 
         Returns
         -------
