@@ -120,14 +120,13 @@ def test_adjoint(source, target, method, seed):
     """The gradient that torch finds is the product with the transposed weights."""
     import torch
 
-    from xslams.inference.operators import _Apply, _to_torch
+    from xslams.linalg.sparse import SparseMatrix
 
     weights = grid_weights(source, target, method)
     rng = np.random.default_rng(seed)
     x, y = (torch.as_tensor(rng.normal(size=(2, n)), dtype=torch.float32) for n in weights.shape[::-1])
-    device = torch.device("cpu")
     x.requires_grad_()
-    result = _Apply.apply(x, _to_torch(weights, device), _to_torch(sp.csr_array(weights.T), device))
+    result = SparseMatrix(weights, torch.device("cpu"))(x)
     np.testing.assert_allclose(result.detach(), (weights @ x.detach().numpy().T).T, atol=1e-5)
     (result * y).sum().backward()
     np.testing.assert_allclose(x.grad, (weights.T @ y.numpy().T).T, atol=1e-5)

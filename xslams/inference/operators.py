@@ -16,7 +16,6 @@ slope is the tangent there.
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +25,7 @@ from torch import Tensor
 
 from xslams.errors import ObservationError
 from xslams.linalg.autodiff import jacobian_product
+from xslams.linalg.sparse import SparseMatrix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -212,17 +212,16 @@ class SparseRows:
     """
 
     def __init__(self, matrix: sp.csr_array, device: torch.device) -> None:
-        self._matrix = matrix
-        self._forward = _to_torch(matrix, device)
-        self._transpose = _to_torch(sp.csr_array(matrix.T), device)
+        self._matrix, self._device = matrix, device
+        self._product = SparseMatrix(matrix, device)
 
     def __call__(self, x: Tensor) -> Tensor:
         """From fields ``(B, *field)`` to values ``(B, n)``; differentiable."""
-        return _Apply.apply(x.flatten(1), self._forward, self._transpose)  # type: ignore[no-untyped-call]
+        return self._product(x.flatten(1))
 
     def adjoint(self, w: Tensor) -> Tensor:
         """From values ``(B, n)`` to flat fields ``(B, size)``."""
-        return (self._transpose @ w.mT).mT
+        return self._product.adjoint(w)
 
     def share(self, chosen: npt.NDArray[np.bool_]) -> FloatArray:
         """Return the share of the weight of each row that is on chosen elements of a field, ``(n,)``."""
@@ -234,32 +233,4 @@ class SparseRows:
         """Return the matrix of squared elements times a field, shape ``(n,)``."""
         m = self._matrix
         squared = sp.csr_array((m.data**2, m.indices, m.indptr), shape=m.shape)
-        return (_to_torch(squared, field.device) @ field.reshape(-1, 1))[:, 0]
-
-
-class _Apply(torch.autograd.Function):
-    """Product with a sparse matrix, whose transpose is at hand for the backward pass."""
-
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, matrix: Tensor, transpose: Tensor) -> Tensor:
-        ctx.transpose = transpose  # type: ignore[attr-defined]
-        return (matrix @ x.mT).mT
-
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None]:
-        return (ctx.transpose @ grad.mT).mT, None, None  # type: ignore[attr-defined]
-
-
-def _to_torch(matrix: sp.csr_array, device: torch.device) -> Tensor:
-    """Sparse matrix of scipy as one of torch, in single precision."""
-    with warnings.catch_warnings():
-        # torch calls its compressed sparse tensors beta; products with dense matrices, all that is used here, are not
-        # new.
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta", category=UserWarning)
-        return torch.sparse_csr_tensor(
-            torch.as_tensor(matrix.indptr.astype(np.int64)),
-            torch.as_tensor(matrix.indices.astype(np.int64)),
-            torch.as_tensor(matrix.data.astype(np.float32)),
-            size=matrix.shape,
-            check_invariants=False,
-        ).to(device)
+        return SparseMatrix(squared, self._device)(field.reshape(1, -1))[0]
