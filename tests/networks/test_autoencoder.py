@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from xslams.networks.autoencoder import Autoencoder
+from xslams.networks.layers import Periodic
 
 
 def test_identity_autoencoder_is_the_identity() -> None:
@@ -44,4 +47,32 @@ def test_some_channels_decode_as_all_do() -> None:
     torch.manual_seed(0)
     autoencoder = Autoencoder((3, 8, 16), 5, 4, periodic=True, hidden=0)
     z = torch.randn(2, 5, 2, 4)
-    torch.testing.assert_close(autoencoder.decode(z, [0, 2]), autoencoder.decode(z)[:, [0, 2]])
+    torch.testing.assert_close(
+        autoencoder.decoder([0, 2])(z) + autoencoder.decoder([0, 2]).offset, autoencoder.decode(z)[:, [0, 2]]
+    )
+
+
+@given(
+    lat=st.integers(2, 9),
+    lon=st.integers(2, 9),
+    patch=st.integers(1, 3),
+    latent=st.integers(1, 4),
+    periodic=st.sampled_from([False, True, "both"]),
+    channels=st.sampled_from([None, [0], [1, 0]]),
+)
+def test_the_adjoint_of_the_decoder_is_its_adjoint(
+    lat: int, lon: int, patch: int, latent: int, periodic: Periodic, channels: list[int] | None
+) -> None:
+    torch.manual_seed(0)
+    autoencoder = Autoencoder((2, lat, lon), latent, patch, periodic=periodic, hidden=0).double()
+    autoencoder.scale.copy_(torch.rand_like(autoencoder.scale) + 0.5)
+    if not autoencoder.identity:
+        autoencoder.mixing.add_(0.3 * torch.randn_like(autoencoder.mixing))
+    decoder = autoencoder.decoder(channels)
+    z = torch.randn(3, 2, *autoencoder.latent_shape, dtype=torch.float64)
+    u = torch.randn_like(decoder(z))
+    torch.testing.assert_close((decoder(z) * u).sum(), (z * decoder.adjoint(u)).sum())
+    # What it is the linear part of.
+    chosen = [0, 1] if channels is None else channels
+    torch.testing.assert_close(decoder(z) + decoder.offset, autoencoder.decode(z)[..., chosen, :, :])
+    torch.testing.assert_close(decoder(0 * z), torch.zeros_like(u))

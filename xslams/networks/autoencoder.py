@@ -33,7 +33,7 @@ from xslams.networks.layers import PadConv2d, Periodic
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Autoencoder"]
+__all__ = ["Autoencoder", "LinearDecoder"]
 
 
 class Autoencoder(nn.Module):
@@ -145,10 +145,6 @@ class Autoencoder(nn.Module):
         values, vectors = torch.linalg.eigh(correlation)
         self.mixing.copy_(vectors @ torch.diag_embed(values.clamp(min=1e-4).sqrt()) @ vectors.mT)
 
-    def _mix(self, z: Tensor) -> Tensor:
-        """From latents to the units of the linear decoder."""
-        return self.scale * torch.einsum("ijcd,...dij->...cij", self.mixing, z)
-
     def encode(self, u: Tensor) -> Tensor:
         """Map anomalies ``(*, channel, lat, lon)`` to latents ``(*, z, z_lat, z_lon)``."""
         if self.identity:
@@ -163,23 +159,77 @@ class Autoencoder(nn.Module):
         z = torch.einsum("ijcd,bdij->bcij", torch.linalg.inv(self.mixing), z / self.scale)
         return z.reshape(*batch, *self.latent_shape)
 
-    def decode(self, z: Tensor, channels: Sequence[int] | None = None) -> Tensor:
-        """Map latents ``(*, z, z_lat, z_lon)`` to anomalies ``(*, channel, lat, lon)``.
+    def decode(self, z: Tensor) -> Tensor:
+        """Map latents ``(*, z, z_lat, z_lon)`` to anomalies ``(*, channel, lat, lon)``."""
+        decoder = self.decoder()
+        return decoder(z) + decoder.offset
 
-        With `channels`, only these are decoded, at a proportional cost.
-        """
-        if self.identity:
-            z = z * self.scale
-            return z if channels is None else z[..., list(channels), :, :]
-        z = self._mix(z)
-        batch = z.shape[:-3]
-        layer, size = self.decode_linear, self.patch**2
-        weight, bias = layer.weight, layer.bias
-        assert bias is not None
-        if channels is not None:
-            weight = weight.unflatten(0, (-1, size))[list(channels)].flatten(0, 1)
-            bias = bias.unflatten(0, (-1, size))[list(channels)].flatten()
-        x = F.conv2d(layer.extend(z.reshape(-1, *self.latent_shape)), weight, bias)
-        x = F.pixel_shuffle(x, self.patch)
-        _, lat, lon = self.frame_shape
-        return x[..., :lat, :lon].reshape(*batch, -1, lat, lon)
+    def decoder(self, channels: Sequence[int] | None = None) -> LinearDecoder:
+        """Return the decoder of some channels; of all by default."""
+        return LinearDecoder(self, channels)
+
+
+class LinearDecoder:
+    """Linear part of the decoder for some channels, at a cost in proportion to their number, and its adjoint.
+
+    What does not depend on the latents is made once.
+
+    Parameters
+    ----------
+    autoencoder
+        Whose decoder.
+    channels
+        Channels to decode; all by default.
+
+    Attributes
+    ----------
+    offset
+        What latents of zero decode to, shape ``(channel, lat, lon)``.
+    """
+
+    def __init__(self, autoencoder: Autoencoder, channels: Sequence[int] | None = None) -> None:
+        self._shape, (_, *self._size) = autoencoder.latent_shape, autoencoder.frame_shape
+        self._channels = list(range(autoencoder.frame_shape[0])) if channels is None else list(channels)
+        self._scale = autoencoder.scale
+        self.offset = autoencoder.scale.new_zeros(len(self._channels), *self._size)
+        self._identity = autoencoder.identity
+        if self._identity:
+            return
+        self._patch, self._padding = autoencoder.patch, autoencoder.padding
+        # From latents to the units of the convolution, cell by cell: (cell, to, from). Both it and its transpose lie in
+        # memory as they are read: otherwise they take as long as the convolution.
+        mixing = (self._scale.permute(1, 2, 0)[..., None] * autoencoder.mixing).flatten(0, 1)
+        self._mixing = mixing.mT.contiguous(), mixing.contiguous()
+        self._layer = layer = autoencoder.decode_linear
+        assert layer.bias is not None
+        weight, bias = (a.unflatten(0, (-1, self._patch**2))[self._channels] for a in (layer.weight, layer.bias))
+        self._weight = weight.flatten(0, 1)
+        self.offset = self._cut(bias.flatten()[:, None, None].expand(-1, *self._shape[1:]))
+
+    def _cut(self, x: Tensor) -> Tensor:
+        """From patches ``(*, channel * patch^2, z_lat, z_lon)`` to fields ``(*, channel, lat, lon)``."""
+        lat, lon = self._size
+        return F.pixel_shuffle(x, self._patch)[..., :lat, :lon]
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """From latents ``(*, z, z_lat, z_lon)`` to fields ``(*, channel, lat, lon)``, without the offset."""
+        if self._identity:
+            return (z * self._scale)[..., self._channels, :, :]
+        x = self._mixed(z.reshape(-1, *self._shape), self._mixing[0])
+        x = self._cut(F.conv2d(self._layer.extend(x), self._weight))
+        return x.reshape(*z.shape[:-3], *x.shape[1:])
+
+    def adjoint(self, u: Tensor) -> Tensor:
+        """From fields ``(*, channel, lat, lon)`` to latents ``(*, z, z_lat, z_lon)``."""
+        if self._identity:
+            z = u.new_zeros(*u.shape[:-3], *self._shape)
+            z[..., self._channels, :, :] = u
+            return z * self._scale
+        x = F.pad(u.reshape(-1, *u.shape[-3:]), (0, self._padding[1], 0, self._padding[0]))
+        x = F.conv_transpose2d(F.pixel_unshuffle(x, self._patch), self._weight)
+        return self._mixed(self._layer.folded(x), self._mixing[1]).reshape(*u.shape[:-3], *self._shape)
+
+    def _mixed(self, z: Tensor, matrices: Tensor) -> Tensor:
+        """Multiply the channels of every cell of ``(B, z, z_lat, z_lon)`` with the matrix of the cell."""
+        cells = z.flatten(2).permute(2, 0, 1).contiguous()
+        return (cells @ matrices).permute(1, 2, 0).reshape(z.shape)

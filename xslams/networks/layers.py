@@ -38,6 +38,26 @@ class PadConv2d(nn.Conv2d):
         """Map ``(B, inputs, lat, lon)`` to ``(B, outputs, lat, lon)``."""
         return super().forward(self.extend(x))
 
+    def folded(self, x: Tensor) -> Tensor:
+        """Add the margin to the cells that it was taken from: the adjoint of `extend`."""
+        m = self.margin
+        if not m:
+            return x
+        return _folded(_folded(x, -2, m, wrapped=self.periodic == "both"), -1, m, wrapped=bool(self.periodic))
+
+
+def _folded(x: Tensor, dim: int, margin: int, *, wrapped: bool) -> Tensor:
+    """Add margins at both ends of a dimension to the cells at the other end, or to those at the edge."""
+    size = x.shape[dim] - 2 * margin
+    first, inside, last = x.split([margin, size, margin], dim)
+    if not wrapped:
+        first, last = last.sum(dim, keepdim=True), first.sum(dim, keepdim=True)
+    inside = inside.clone()
+    width = first.shape[dim]
+    inside.narrow(dim, size - width, width).add_(first)
+    inside.narrow(dim, 0, width).add_(last)
+    return inside
+
 
 class Sites(nn.Module):
     """Linear map of the channels of a site and of its neighbours on the circle, over tensors ``(*, site, channel)``."""

@@ -109,6 +109,7 @@ class AffineFields:
     ) -> None:
         self.autoencoder, self.normalization, self.season = autoencoder, normalization, season
         self.channels = None if channels is None else list(channels)
+        self._decoder = autoencoder.decoder(self.channels)
         mean, std = normalization.climatology(season)
         chosen = slice(None) if self.channels is None else self.channels
         self._mean, self._std = mean[:, chosen], std[:, chosen]
@@ -152,36 +153,30 @@ class AffineFields:
         """Return physical fields at `z`, and the product with the derivative there and with its adjoint."""
         g = self._transformed(z)
         slope = self._std * self.normalization.slope(g, self.channels)
-        return self.normalization.inverse_transform(g, self.channels), self._maps(z, slope)
+        return self.normalization.inverse_transform(g, self.channels), self._maps(slope)
 
     def secant(self, z: Tensor, observed: Tensor) -> LinearMaps:
         """Return the linear map with the slope of the transform from the fields at `z` to what was observed."""
         target = self._target(observed)
         slope = self._std * self.normalization.secant(self._transformed(z), target, self.channels)
-        return self._maps(z, slope)
+        return self._maps(slope)
 
     def _target(self, observed: Tensor) -> Tensor:
         """Observed fields after the transform, the climatology where nothing was observed."""
         return torch.where(observed.isnan(), self._mean, self.normalization.transform(observed, self.channels))
 
     def _decode(self, z: Tensor) -> Tensor:
-        return self.autoencoder.decode(z, self.channels)
+        return self._decoder(z) + self._decoder.offset
 
     def _transformed(self, z: Tensor) -> Tensor:
         return self._mean + self._std * self._decode(z)
 
-    def _maps(self, z: Tensor, slope: Tensor) -> LinearMaps:
-        with torch.enable_grad():
-            probe = torch.zeros_like(z).requires_grad_()
-            decoded = self._decode(probe)
-        # The decoder is affine: its derivative is its difference from its value at zero.
-        offset = decoded.detach()[:1, :1]
-
+    def _maps(self, slope: Tensor) -> LinearMaps:
         def forward(v: Tensor) -> Tensor:
-            return slope * (self._decode(v) - offset)
+            return slope * self._decoder(v)
 
         def adjoint(w: Tensor) -> Tensor:
-            return torch.autograd.grad(decoded, probe, slope * w, retain_graph=True)[0]
+            return self._decoder.adjoint(slope * w)
 
         return forward, adjoint
 
