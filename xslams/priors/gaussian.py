@@ -201,7 +201,7 @@ class TrajectoryGaussian:
         rest = variance[:, None, None] * rho[:, None, None] ** lag.abs()
         values, vectors = torch.linalg.eigh(rest)
         self.rest_values = values.clamp(min=1e-6).float()
-        self.rest_vectors = vectors.to(self.basis.dtype)
+        self.rest_vectors = vectors.float()
 
     def apply(self, function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
         """Apply a function of the covariance to trajectories.
@@ -216,18 +216,27 @@ class TrajectoryGaussian:
         f = self.process.to_blocks(z)  # (m, B, L, n)
         blocks, batch, length, size = f.shape
         flat = f.reshape(blocks, batch * length, size)
-        amplitude = flat @ self.basis.conj()
-        rest = flat - amplitude @ self.basis.mT
+        # Conjugates of what is small, as torch would copy the conjugate of the modes at every product.
+        amplitude = (flat.conj().resolve_conj() @ self.basis).conj()
         amplitude = amplitude.reshape(blocks, batch, length, -1).permute(0, 3, 2, 1)  # (m, k, L, B)
-        amplitude = self.vectors @ (function(self.values[..., None]) * (self.vectors.mH @ amplitude))
-        filtered = amplitude.permute(0, 3, 2, 1).reshape(blocks, batch * length, -1) @ self.basis.mT
-        if self.basis.shape[1] > self.basis.shape[2]:
-            rest = rest.reshape(blocks, batch, length, size).permute(0, 2, 1, 3)  # (m, L, B, n)
-            rest = torch.einsum("mts,msbn->mtbn", self.rest_vectors.mH, rest)
-            rest = function(self.rest_values[..., None])[..., None] * rest
-            rest = torch.einsum("mts,msbn->mtbn", self.rest_vectors, rest)
-            filtered = filtered + rest.permute(0, 2, 1, 3).reshape(blocks, batch * length, size)
-        return self.process.from_blocks(filtered.reshape(blocks, batch, length, size))
+        factor = function(self.values[..., None])
+        turned = (self.vectors.mT @ amplitude.conj().resolve_conj()).conj()
+        filtered = (self.vectors @ (factor * turned)).permute(0, 3, 2, 1)  # (m, B, L, k)
+        if self.basis.shape[1] == self.basis.shape[2]:
+            out = filtered.reshape(blocks, batch * length, -1) @ self.basis.mT
+            return self.process.from_blocks(out.reshape(blocks, batch, length, size))
+        # What the modes leave out is treated as the whole is, less what that makes of the modes.
+        rest = self._in_time(function)
+        filtered = filtered - _times(rest, amplitude.permute(0, 3, 2, 1))
+        out = filtered.reshape(blocks, batch * length, -1) @ self.basis.mT
+        out = out.reshape(blocks, batch, length, size) + _times(rest, flat.reshape(f.shape))
+        return self.process.from_blocks(out)
+
+    def _in_time(self, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """Apply a function to the covariance in time of what the modes leave out, ``(m, B or 1, L, L)``."""
+        factor = function(self.rest_values[..., None]).movedim(-1, 1)[:, :, None]
+        vectors = self.rest_vectors[:, None]
+        return (vectors * factor) @ vectors.mT
 
     def mean(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Wiener filter: the expected trajectory given ``x_t = alpha z + sigma noise``."""
@@ -254,6 +263,14 @@ class TrajectoryGaussian:
         total = total + (process.size - modes) * (weight[:, None] * rest).sum((-1, -2))
         channels, lat, lon = process.latent_shape
         return total / (channels * lat * lon * self.length)
+
+
+def _times(matrix: Tensor, f: Tensor) -> Tensor:
+    """Multiply real matrices in time ``(m, B or 1, L, L)`` with blocks ``(m, B, L, n)``, real or complex."""
+    if not f.is_complex():
+        return matrix @ f
+    parts = torch.view_as_real(f.resolve_conj().contiguous()).flatten(-2)
+    return torch.view_as_complex((matrix @ parts).unflatten(-1, (-1, 2)))
 
 
 def _smooth(correlation: Tensor, width: int) -> Tensor:
