@@ -12,7 +12,7 @@ import torch
 from benchmarks.counting import counted
 from tests.problems.arrays import draw
 from xslams.inference.arrays import climatology_arrays, decode_arrays, encode_arrays
-from xslams.inference.guidance import guide
+from xslams.inference.guidance import guide, mmps
 from xslams.inference.noise import KeyedNoise
 from xslams.inference.operators import FieldOperator
 from xslams.inference.samplers import sample
@@ -130,3 +130,38 @@ def test_encoding_and_decoding_are_near_inverses(tiny_model: Model) -> None:
     # What is not there counts as climatology.
     x[:, 2] = np.nan
     assert np.isfinite(encode_arrays(tiny_model, x, SEASON)).all()
+
+
+def test_the_solver_says_how_well_it_solved(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = station_source(tiny_model, 280.0)
+    error = np.zeros(3)
+    assimilate(tiny_model, [source], solver_error=error)
+    assert (error > 0).all()
+    assert (error < 0.05).all()
+    monkeypatch.setattr(mmps, "_MOST_ITERATIONS", 1)
+    early = np.zeros(3)
+    assimilate(tiny_model, [source], solver_error=early)
+    assert (early > 0.05).all()
+
+
+@pytest.mark.parametrize("errors", [(0.1, 0.1), (0.005, 5.0)])
+def test_the_same_observations_in_other_words(tiny_model: Model, errors: tuple[float, float]) -> None:
+    """Another order, two sources in place of one: within 2 % of the spread, and 10 % in the worst place."""
+    source = station_source(tiny_model, 270.0)
+    rng = np.random.default_rng(0)
+    std = np.where(rng.random(source.size) < 0.5, *errors)
+    truth = assimilate(tiny_model, [], members=[99], steps=16)[0, :, 0]
+    values = truth.reshape(LENGTH, -1)[:, ::4].ravel() + std * rng.normal(size=source.size)
+    source = replace(source, values=values, errors=ErrorModel(std**2))
+
+    def part(rows: np.ndarray) -> SourceLikelihood:
+        errors = ErrorModel(std[rows] ** 2)
+        return replace(source, matrix=source.matrix[rows], values=source.values[rows], errors=errors)
+
+    order = rng.permutation(source.size)
+    exact = assimilate(tiny_model, [source], members=range(8), guidance=mmps.MMPS(tolerance=1e-4, largest=1e-3))
+    spread = exact[:, :, 0].std(axis=0, ddof=1)
+    for sources in ([source], [part(order)], [part(order[::2]), part(order[1::2])]):
+        off = (assimilate(tiny_model, sources, members=range(8)) - exact)[:, :, 0]
+        assert np.sqrt((off**2).mean() / (spread**2).mean()) < 0.02
+        assert np.abs(off).max() < 0.1 * np.sqrt((spread**2).mean())

@@ -33,7 +33,8 @@ def test_sources_are_the_operator_that_they_stack() -> None:
         )
         for y, operator, error in ((problem.y, problem.observe, 0.01), (sources.y, sources, sources.cov_y))
     )  # fmt: skip
-    torch.testing.assert_close(one, many, rtol=1e-3, atol=1e-3)
+    # A twentieth of the standard deviation: rounding decides when the solver stops.
+    torch.testing.assert_close(one, many, rtol=0, atol=0.02)
 
 
 def test_products_are_those_of_the_stacked_jacobian() -> None:

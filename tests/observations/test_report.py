@@ -232,6 +232,8 @@ def test_an_estimated_bias_is_in_the_report(grid, normal, tiny_model):
         ),
     ]
     table = grid.slams.assimilate(sources, tiny_model, members=2, steps=8, report=True).slams.report()
+    assert 0 < float(table["solver_error"]) < 0.05
+    assert "solver_error" not in grid.slams.check(sources, tiny_model)
     assert np.isnan(table.bias.sel(source="sound"))
     assert float(table.bias.sel(source="warm")) == pytest.approx(6.0, abs=0.5)
     assert table.bias.attrs["long_name"]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from xslams.inference.batches import fitting, in_batches, one_thread
 from xslams.inference.decoder_errors import completed
-from xslams.inference.guidance import Observed
+from xslams.inference.guidance import GUIDANCE, GuidanceState, GuidedDenoiser, Observed
 from xslams.inference.noise import KeyedNoise
 from xslams.inference.operator_checks import check_function
 from xslams.inference.operators import FieldOperator, FunctionOperator, channel_responses, fields_by_name
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
+    from azula.denoise import Denoiser
 
     from xslams.likelihood import SourceLikelihood
     from xslams.model import Model
@@ -68,6 +69,7 @@ def assimilate_arrays(
     seed: int = 0,
     progress: bool = False,
     predicted: FloatArray | None = None,
+    solver_error: FloatArray | None = None,
 ) -> npt.NDArray[np.float32]:
     """Draw members of the analysis over one stretch of frames.
 
@@ -93,6 +95,9 @@ def assimilate_arrays(
     predicted
         Array of shape ``(member, n)`` that is filled with what the members predict of all `n` observations, source by
         source; without what the decoder leaves out, which counts as error of the observations.
+    solver_error
+        Array of shape ``(member,)`` that is filled with the largest error of the solver, in standard deviations of the
+        analysis; see `xslams.inference.guidance.Increment`.
 
     Returns
     -------
@@ -104,10 +109,24 @@ def assimilate_arrays(
         prior, season = _prepare(model, year_fraction, compute.device)
         prior = prior.accelerated(compute.precision, compiled=compute.compile)
         problem = _Observed.of(prior.fields(season), sources, model) if any(len(s.values) for s in sources) else None
-        drawing = _Draw(model, prior, season, labels, members, problem, options, seed, progress, predicted)
+        denoiser = prior.denoiser(len(season), season)
+        first = None if problem is None else _first_guess(denoiser, prior.shape, season, problem.all, options)
+        report = _Report(predicted, solver_error)
+        drawing = _Draw(
+            model, prior, denoiser, season, labels, members, problem, first, options, seed, progress, report
+        )
         size, automatic = _batch(model, prior, len(season), len(members), compute, season.device)
         in_batches(drawing, members, season.device, size=size, shrink=automatic, threads=threads, progress=progress)
     return drawing.out
+
+
+def _first_guess(
+    denoiser: Denoiser, shape: Sequence[int], season: Tensor, observed: Observed, options: SamplerOptions
+) -> GuidanceState:
+    """State of guidance that all members start from, whichever of them are drawn here."""
+    guided = GuidedDenoiser(denoiser, observed, GUIDANCE.instance(options.guidance))
+    with torch.no_grad():
+        return guided.first_guess(torch.zeros(1, len(season), *shape, device=season.device))
 
 
 def _batch(
@@ -149,19 +168,29 @@ class _Observed:
 
 
 @dataclass(frozen=True)
+class _Report:
+    """Arrays to fill besides the analysis, see `assimilate_arrays`."""
+
+    predicted: FloatArray | None
+    solver_error: FloatArray | None
+
+
+@dataclass(frozen=True)
 class _Draw:
     """Draws a batch of members; called by `in_batches`, from several threads at once on a CPU."""
 
     model: Model
     prior: Prior
+    denoiser: Denoiser
     season: Tensor
     labels: npt.NDArray[np.int64]
     members: Sequence[int]
     observed: _Observed | None
+    first: GuidanceState | None
     options: SamplerOptions
     seed: int
     progress: bool
-    predicted: FloatArray | None
+    report: _Report
     out: npt.NDArray[np.float32] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -176,16 +205,22 @@ class _Draw:
 
     def __call__(self, first: int, batch: Sequence[int]) -> None:
         """Draw the members of a batch, of which the first has the position `first` among all."""
-        denoiser = self.prior.denoiser(len(self.season), self.season)
+        denoiser, report = self.denoiser, self.report
         noise = self._noise(batch, self.prior.shape)
         observed = None if self.observed is None else self.observed.all
         alone = self.progress and len(self.members) == 1
-        z = draw(denoiser, initial_noise(denoiser.schedule) * noise(0), noise, observed, self.options, progress=alone)
+        start = initial_noise(denoiser.schedule) * noise(0)
+        # Rows of no other batch, so that batches may be drawn side by side.
         rows = slice(first, first + len(batch))
+
+        def monitor(error: Tensor) -> None:
+            if report.solver_error is not None:
+                report.solver_error[rows] = np.maximum(report.solver_error[rows], error.cpu().numpy())
+
+        z = draw(denoiser, start, noise, observed, self.options, progress=alone, first=self.first, monitor=monitor)
         with torch.no_grad():
-            if self.predicted is not None and self.observed is not None:
-                # Rows of no other batch, so that batches may be drawn side by side.
-                self.predicted[rows, self.observed.columns] = self.observed.all.operator(z).cpu().numpy()
+            if report.predicted is not None and self.observed is not None:
+                report.predicted[rows, self.observed.columns] = self.observed.all.operator(z).cpu().numpy()
             residual = self._noise(batch, self.model.spec.frame_shape)(_RESIDUAL_DRAW)
             x = self.prior.fields(self.season).disturbed(z, residual)
             self.out[rows] = x[:, :, : self.model.spec.state_channels].cpu().numpy()

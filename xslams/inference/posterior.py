@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from xslams.errors import OptionError
-from xslams.inference.guidance import GUIDANCE, Guidance, GuidedDenoiser, Observed
+from xslams.inference.guidance import GUIDANCE, Guidance, GuidanceState, GuidedDenoiser, Observed
 from xslams.inference.noise import GeneratorNoise, Noise
 from xslams.inference.samplers import Sampler, sample
 from xslams.linalg.covariances import error_covariance
@@ -39,6 +39,8 @@ def draw(
     t: Tensor | None = None,
     warm: bool = False,
     progress: bool = False,
+    first: GuidanceState | None = None,
+    monitor: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
     """Draw members; the one driver of all that do.
 
@@ -60,13 +62,18 @@ def draw(
         Whether `x` is states and noise instead of noise alone.
     progress
         Whether to show a progress bar.
+    first, monitor
+        State that guidance starts from, and what is called with errors of its solutions; see `GuidedDenoiser`.
 
     Returns
     -------
     Tensor
         Members, shape of `x`.
     """
-    guided = denoiser if observed is None else GuidedDenoiser(denoiser, observed, GUIDANCE.instance(options.guidance))
+    guided = denoiser
+    if observed is not None:
+        guidance = GUIDANCE.instance(options.guidance)
+        guided = GuidedDenoiser(denoiser, observed, guidance, first=first, monitor=monitor)
     return sample(
         guided, x, noise, sampler=options.sampler, steps=options.steps, corrections=options.corrections, t=t,
         warm=warm, progress=progress,

@@ -13,7 +13,7 @@ from xslams.observations.bound import BoundSource
 from xslams.observations.observation import Observation, ObservationsLike, as_observations
 from xslams.observations.operators import OPERATORS
 from xslams.observations.quality import QualityControl
-from xslams.observations.report import COLUMNS, report, statistics
+from xslams.observations.report import COLUMNS, report, statistics, total
 from xslams.observations.simulate import simulate_observations
 from xslams.observations.superob import reduced
 
@@ -37,5 +37,6 @@ __all__ = [
     "report",
     "simulate_observations",
     "statistics",
+    "total",
     "with_variability",
 ]

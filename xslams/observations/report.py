@@ -14,12 +14,13 @@ from xslams.observations.audit import REASONS, AuditedLikelihood
 from xslams.observations.background_check import Expectation
 from xslams.typing import FloatArray
 
-__all__ = ["COLUMNS", "estimated_bias", "report", "statistics"]
+__all__ = ["COLUMNS", "estimated_bias", "report", "statistics", "total"]
 
-# Columns of the statistics of a source, all of them sums, so that those of segments add up.
+# Columns of the statistics of a source. All are sums, so that those of analysis windows add up, but for the last, of
+# which the largest counts.
 _COUNTS = ("given", *REASONS, "likelihood", "downweighted", "variance", "biased", "bias")
 _SUMS = ("n", "sum", "square", "spread", "variance")
-COLUMNS = (*_COUNTS, *(f"{stage}_{s}" for stage in ("before", "after") for s in _SUMS))
+COLUMNS = (*_COUNTS, *(f"{stage}_{s}" for stage in ("before", "after") for s in _SUMS), "solver_error")
 _LONG_NAMES = {
     "given": "number of values in the data",
     "used": "number of values that take part in the analysis, by themselves or in a mean",
@@ -32,10 +33,13 @@ _LONG_NAMES = {
     "innovation_std": "standard deviation of observation minus prediction",
     "expected_std": "standard deviation of observation minus prediction where all errors are what they are said to be",
     "spread": "root mean square of the standard deviation of predictions",
+    "solver_error": "largest root mean square error of the solver, in standard deviations of the analysis",
 }
 
 
-def statistics(part: AuditedLikelihood, expected: Expectation, predicted: FloatArray | None = None) -> FloatArray:
+def statistics(
+    part: AuditedLikelihood, expected: Expectation, predicted: FloatArray | None = None, solver_error: float = 0.0
+) -> FloatArray:
     """Sum up counts and innovations of a source.
 
     Parameters
@@ -46,14 +50,16 @@ def statistics(part: AuditedLikelihood, expected: Expectation, predicted: FloatA
         What was expected of them before.
     predicted
         What members say of them after, shape (member, n); None where there is no analysis.
+    solver_error
+        Largest error of the solver, see `xslams.inference.guidance.Increment`.
 
     Returns
     -------
     ndarray
-        Shape (column,), see `report`; statistics of analysis windows add up.
+        Shape (column,), see `total`.
     """
     source, audit = part
-    out = dict.fromkeys(COLUMNS, 0.0)
+    out = dict.fromkeys(COLUMNS, 0.0) | {"solver_error": solver_error}
     out["given"] = float(audit.given)
     out |= {reason: float(audit.rejected.get(reason, 0)) for reason in REASONS}
     # The first guess is one of whole fields; members lack what the decoder leaves out, an error of the observations.
@@ -73,6 +79,31 @@ def statistics(part: AuditedLikelihood, expected: Expectation, predicted: FloatA
         bias = estimated_bias(source, mean)[own]
         out["biased"], out["bias"] = float(bias.size), float(bias.sum())
     return np.array([out[c] for c in COLUMNS])
+
+
+def total(tables: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Put the statistics of analysis windows together.
+
+    Parameters
+    ----------
+    tables
+        Shape (window, source, column), NaN for windows that are missing; lazy if need be.
+
+    Returns
+    -------
+    ndarray
+        Shape (source, column).
+
+    Examples
+    --------
+    >>> tables = np.zeros((2, 1, len(COLUMNS)))
+    >>> tables[:, 0, 0], tables[:, 0, -1] = 5.0, [0.1, 0.2]
+    >>> whole = total(tables)[0]
+    >>> float(whole[0]), float(whole[-1])
+    (10.0, 0.2)
+    """
+    known = np.where(np.isnan(tables), 0.0, tables)
+    return np.concatenate([known[..., :-1].sum(0), known[..., -1:].max(0)], axis=-1)
 
 
 def _fit(stage: str, innovation: FloatArray, spread: FloatArray, variance: FloatArray) -> dict[str, float]:
@@ -129,7 +160,7 @@ def report(labels: Sequence[str], units: Sequence[str], sums: npt.NDArray[Any], 
     labels, units
         Name and units of each source.
     sums
-        What `statistics` returned, shape (source, column), of all analysis windows together; lazy if need be.
+        What `total` made of the statistics of all analysis windows, shape (source, column); lazy if need be.
     after
         Whether there was an analysis.
 
@@ -143,7 +174,8 @@ def report(labels: Sequence[str], units: Sequence[str], sums: npt.NDArray[Any], 
         mean prediction ``innovation_mean`` and ``innovation_std``, with ``spread``, the standard deviation of
         predictions. Where errors are what they are said to be, ``innovation_std`` is ``expected_std``: before the
         analysis by the stated errors, since the first guess knows the spread of whole fields; after it by those of the
-        likelihood, to which what the decoder leaves out and the inflation of variances belong.
+        likelihood, to which what the decoder leaves out and the inflation of variances belong. After an analysis also
+        ``solver_error``, the largest root mean square error of the solver in standard deviations of the analysis.
     """
     table = xr.DataArray(sums, dims=("source", "column"))
     column = {c: table.isel(column=i) for i, c in enumerate(COLUMNS)}
@@ -183,8 +215,12 @@ def report(labels: Sequence[str], units: Sequence[str], sums: npt.NDArray[Any], 
     for name in ("given", "used", "rejected", "likelihood", "downweighted"):
         ds[name] = ds[name].astype(np.int64).assign_attrs(units="1")
     ds = ds.merge(xr.concat(parts, "stage"))
+    if after:
+        ds["solver_error"] = column["solver_error"].max("source") if len(labels) else xr.DataArray(0.0)
+        ds["solver_error"].attrs["units"] = "1"
     for name, text in _LONG_NAMES.items():
-        ds[name].attrs["long_name"] = text
+        if name in ds:
+            ds[name].attrs["long_name"] = text
     # As objects: zarr has no stable form of strings of fixed length.
     return ds.assign_coords(
         source=("source", np.array(labels, object)),

@@ -97,7 +97,7 @@ def report(analysis: xr.Dataset) -> xr.Dataset:
     # Names come back from files as strings of fixed length.
     names, units = ([str(v) for v in analysis[n].values] for n in ("obs_source", "obs_units"))
     # Windows that an incomplete store lacks are NaN.
-    return observations.report(names, units, found.sum("obs_segment", skipna=True).data, after=True)
+    return observations.report(names, units, observations.total(found.data), after=True)
 
 
 def labels(spec: Spec, sources: Sequence[BoundSource], background_error: object) -> tuple[list[str], list[str]]:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "analyse", "prepare"]
 
+# Error of the solver, in standard deviations of the analysis, above which something is wrong with it.
+_SOLVED = 0.05
+
 
 @dataclass(frozen=True)
 class Run:
@@ -100,6 +103,7 @@ def analyse(
     # Without observations there is nothing to report.
     count = sum(each.size for each in likelihoods)
     predicted = np.empty((len(run.members), count)) if report and parts else None
+    solver_error = np.zeros(len(run.members))
     values = assimilate_arrays(
         model,
         year_fraction=fraction,
@@ -111,13 +115,22 @@ def analyse(
         seed=run.seed,
         progress=progress,
         predicted=predicted,
+        solver_error=solver_error,
     )
+    worst = float(solver_error.max(initial=0.0))
+    if worst > _SOLVED:
+        warn(
+            f"The solver stopped early in the analysis window that starts at {frames.values[0]}: members are off by up "
+            f"to {worst:.1%} of the standard deviation of the analysis. Errors of observations that differ by many "
+            "orders of magnitude are the likely cause: raise the smallest error=, or let superob= average values that "
+            "lie close together."
+        )
     block = values[:, before : values.shape[1] - after][:, window.kept]
     if predicted is None:
         return block, np.zeros((0, len(observations.COLUMNS)))
     ends = np.cumsum([each.size for each in likelihoods])[:-1]
     each = [
-        observations.statistics(part._replace(likelihood=likelihood), guess, members)
+        observations.statistics(part._replace(likelihood=likelihood), guess, members, worst)
         for part, likelihood, guess, members in zip(
             parts, likelihoods, expected, np.split(predicted, ends, axis=1), strict=True
         )

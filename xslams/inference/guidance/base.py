@@ -23,8 +23,8 @@ lie in another valley, and a covariance that is small there holds it back.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 from azula.denoise import Denoiser, DiracPosterior
@@ -40,7 +40,16 @@ if TYPE_CHECKING:
 
     from xslams.priors.posteriors import Posterior
 
-__all__ = ["GUIDANCE", "Guidance", "GuidanceState", "GuidedDenoiser", "LinearProblem", "Observed", "guide"]
+__all__ = [
+    "GUIDANCE",
+    "Guidance",
+    "GuidanceState",
+    "GuidedDenoiser",
+    "Increment",
+    "LinearProblem",
+    "Observed",
+    "guide",
+]
 
 
 @dataclass(frozen=True)
@@ -53,10 +62,10 @@ class LinearProblem:
         Observations less what the prior expects of them, shape ``(B, n)``.
     mean
         Mean of the prior, shape ``(B, *shape)``.
-    forward
-        Product with :math:`J`, from ``(B, *shape)`` to ``(B, n)``.
-    gain
-        Product with :math:`V_t J^\top`, from ``(B, n)`` to ``(B, *shape)``.
+    forward, adjoint
+        Product with :math:`J`, from ``(B, *shape)`` to ``(B, n)``, and with its adjoint.
+    covariance
+        Product with :math:`V_t`, on ``(B, *shape)``.
     errors
         Error covariance :math:`R` of the observations.
     precision
@@ -68,16 +77,42 @@ class LinearProblem:
     innovation: Tensor
     mean: Tensor
     forward: Callable[[Tensor], Tensor]
-    gain: Callable[[Tensor], Tensor]
+    adjoint: Callable[[Tensor], Tensor]
+    covariance: Callable[[Tensor], Tensor]
     errors: Covariance
     precision: Covariance
     time: float
     alpha: Tensor
     sigma: Tensor
 
+    def gain(self, w: Tensor) -> Tensor:
+        r"""Product with :math:`V_t J^\top`, from ``(B, n)`` to ``(B, *shape)``."""
+        return self.covariance(self.adjoint(w))
+
+
+class Increment(NamedTuple):
+    """What observations add to the mean of a prior.
+
+    Attributes
+    ----------
+    value
+        Increment, shape ``(B, *shape)``.
+    memory
+        What is handed on to the next noise level.
+    error
+        Root mean square error of the increment in units of its own standard deviation, shape ``(B,)``; None where the
+        method solves nothing, or to a number of iterations that was asked for.
+    """
+
+    value: Tensor
+    memory: object
+    error: Tensor | None = None
+
 
 class Guidance(Protocol):
     """A method of guidance with its settings: a frozen dataclass, which holds no state.
+
+    A method implements `weights`, or `increment` where it finds the increment along with them.
 
     Attributes
     ----------
@@ -90,6 +125,11 @@ class Guidance(Protocol):
     def derivative(self) -> Derivative:
         """How to multiply with the Jacobian of a denoiser that does not know its covariance."""
         return "vjp"
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the memory of one noise level, or of another member, saves work at the next."""
+        return False
 
     def check(self, errors: Covariance) -> None:
         """Raise `OptionError` where the method cannot use errors of this kind."""
@@ -104,7 +144,18 @@ class Guidance(Protocol):
         memory
             What the last call returned; None at the first.
         """
-        ...
+        raise NotImplementedError
+
+    def increment(self, problem: LinearProblem, memory: object) -> Increment:
+        """Return what the weights add to the mean.
+
+        Parameters
+        ----------
+        problem, memory
+            As for `weights`.
+        """
+        weights, memory = self.weights(problem, memory)
+        return Increment(problem.gain(weights), memory)
 
 
 @dataclass(frozen=True)
@@ -164,12 +215,25 @@ class GuidedDenoiser(Denoiser):
         Observations.
     guidance
         Method.
+    first
+        What `start` returns; by default a state that knows nothing.
+    monitor
+        Called with the error of every increment, see `Increment.error`.
     """
 
-    def __init__(self, denoiser: Denoiser, observed: Observed, guidance: Guidance) -> None:
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        observed: Observed,
+        guidance: Guidance,
+        *,
+        first: GuidanceState | None = None,
+        monitor: Callable[[Tensor], None] | None = None,
+    ) -> None:
         super().__init__()
         guidance.check(observed.errors)
-        self.denoiser, self.observed, self.guidance = denoiser, observed, guidance
+        self.denoiser, self.observed, self.guidance, self.monitor = denoiser, observed, guidance, monitor
+        self._first = GuidanceState(observed.errors, observed.errors.inv) if first is None else first
         self._conditional = conditional(denoiser, guidance.derivative)
 
     @property
@@ -179,7 +243,7 @@ class GuidedDenoiser(Denoiser):
 
     def start(self) -> GuidanceState:
         """Return the state before the first noise level."""
-        return GuidanceState(self.observed.errors, self.observed.errors.inv)
+        return self._first
 
     def forward(self, x_t: Tensor, t: Tensor, **kwargs: object) -> DiracPosterior:
         """Estimate clean states given noisy ones and the observations, without anything from other noise levels.
@@ -225,19 +289,44 @@ class GuidedDenoiser(Denoiser):
             precision = errors.inv
         return DiracPosterior(mean=guess), GuidanceState(errors, precision, memory, guess)
 
+    def first_guess(self, like: Tensor) -> GuidanceState:
+        """Return a state for all members to start from: that of the mean of the prior at the largest noise.
+
+        There, what distinguishes members is small next to what the observations say of all of them.
+
+        Parameters
+        ----------
+        like
+            States of any values, shape ``(1, *shape)``.
+
+        Returns
+        -------
+        GuidanceState
+            As `start`, with a memory where that saves work.
+        """
+        state = self.start()
+        if not self.guidance.remembers:
+            return state
+        nothing, t = torch.zeros_like(like), torch.ones((), device=like.device, dtype=like.dtype)
+        posterior = self._conditional.posterior(nothing, t)
+        if posterior.relinearizations:
+            # Members of a process that is not linear have valleys of their own.
+            return state
+        return replace(state, memory=self._update(posterior, t, state, None)[1])
+
     def _update(self, posterior: Posterior, t: Tensor, state: GuidanceState, memory: object) -> tuple[Tensor, object]:
         """Bring a Gaussian, mean and covariance, together with the observations."""
         mean = posterior.mean
         expected, forward, adjoint = linearize(self.observed.operator, mean)
 
-        def gain(w: Tensor) -> Tensor:
-            return posterior.covariance(adjoint(w))
-
         problem = LinearProblem(
-            self.observed.y - expected, mean, forward, gain, state.errors, state.precision, float(t), *self.schedule(t)
-        )
-        weights, memory = self.guidance.weights(problem, memory)
-        return mean + gain(weights), memory
+            self.observed.y - expected, mean, forward, adjoint, posterior.covariance, state.errors, state.precision,
+            float(t), *self.schedule(t),
+        )  # fmt: skip
+        found = self.guidance.increment(problem, memory)
+        if self.monitor is not None and found.error is not None:
+            self.monitor(found.error)
+        return mean + found.value, found.memory
 
 
 def guide(

@@ -2,8 +2,11 @@ r"""Moment matching [1]_: the system for the weights is solved by conjugate grad
 
 .. math:: w = (R + J V_t J^\top)^{-1} (y - A(\hat z))
 
-In units of the observation errors the system is the identity plus a positive matrix, which is what conjugate gradients
-like. Where a denoiser knows an approximation of its posterior covariance (the Gaussian prior inside
+They go on until the error of the estimate is small in units of its own standard deviation, see
+`xslams.linalg.conjugate_gradients`. The solutions of the last two noise levels tell that of the next one, which the
+search begins with.
+
+Where a denoiser knows an approximation of its posterior covariance (the Gaussian prior inside
 `TrajectoryDenoiser`, the blocks that a `MarkovDenoiser` has learned), that one is used, and the network is called once
 per noise level and never differentiated.
 
@@ -15,22 +18,41 @@ References
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 from torch import Tensor
 
-from xslams.inference.guidance.base import GUIDANCE, Guidance, LinearProblem
-from xslams.linalg.conjugate_gradients import conjugate_gradients
+from xslams.inference.guidance.base import GUIDANCE, Guidance, Increment, LinearProblem
+from xslams.linalg.conjugate_gradients import LinearObservations, solve
 from xslams.priors.posteriors import Derivative
 
 __all__ = ["MMPS"]
 
-# An iteration of the solver costs a product with the covariance. Systems that need more than these are too badly
-# conditioned for single precision.
-_MOST_ITERATIONS = 50
+# Problems that need more are too badly conditioned for single precision.
+_MOST_ITERATIONS = 1000
 
-# Times and weights of the last two noise levels.
-_Memory = tuple[tuple[float, Tensor], ...]
+
+class _Memory(NamedTuple):
+    """What one noise level hands on to the next.
+
+    Attributes
+    ----------
+    signal
+        Degrees of freedom for signal, shape ``(B, 1)``.
+    duals
+        Duals of the increments of the last two noise levels, see `xslams.linalg.conjugate_gradients.Solution`.
+    """
+
+    signal: Tensor | float = 0.0
+    duals: tuple[Tensor, ...] = ()
+
+    def guesses(self) -> tuple[Tensor, ...]:
+        """First guesses of the dual: the next noise level is close to the last ones, and so is its solution."""
+        if len(self.duals) < 2:
+            return self.duals
+        # The difference for itself, as the two may agree to many digits.
+        previous, last = self.duals
+        return last, last - previous
 
 
 @GUIDANCE.register("mmps")
@@ -43,8 +65,10 @@ class MMPS(Guidance):
     iterations
         Number of solver iterations per noise level; by default as many as it takes.
     tolerance
-        Root mean square of the residual to which the system is solved, in units of the observation errors. Times the
-        root of the number of observations, it bounds the error of the estimate in units of its own standard deviation.
+        Root mean square error of the estimate, in units of its own standard deviation, over as many directions as the
+        observations determine. Unused where `iterations` is given.
+    largest
+        Largest change of what an observation sees of the estimate in the last two iterations, in units of its error.
         Unused where `iterations` is given.
     derivative
         ``"vjp"`` or ``"jvp"``, see `xslams.priors.posteriors.TweedieDenoiser`.
@@ -55,33 +79,28 @@ class MMPS(Guidance):
     """
 
     iterations: int | None = None
-    tolerance: float = 0.03
+    tolerance: float = 0.02
+    largest: float = 0.2
     derivative: Derivative = "vjp"
 
-    def weights(self, problem: LinearProblem, memory: object) -> tuple[Tensor, object]:
-        """Return the weights of the observations; the memory holds those of the last two noise levels."""
-        past, innovation = cast("_Memory", memory or ()), problem.innovation
-        tolerance = 0.0 if self.iterations is not None else self.tolerance
-        weights = conjugate_gradients(
-            lambda w: problem.errors(w) + problem.forward(problem.gain(w)),
-            innovation,
-            _first_guess(past, problem.time),
-            tolerance=0.0,
-            absolute=tolerance * innovation.shape[-1] ** 0.5,
+    @property
+    def remembers(self) -> bool:
+        """Whether a solution nearby saves work: yes."""
+        return True
+
+    def increment(self, problem: LinearProblem, memory: object) -> Increment:
+        """Return the increment."""
+        past = cast("_Memory", memory or _Memory())
+        fixed = self.iterations is not None
+        found = solve(
+            LinearObservations(
+                problem.innovation, problem.covariance, problem.forward, problem.adjoint, problem.precision
+            ),
+            guesses=[dual.expand_as(problem.mean) for dual in past.guesses()],
+            signal=past.signal,
+            tolerance=0.0 if fixed else self.tolerance,
+            largest=0.0 if fixed else self.largest,
             iterations=_MOST_ITERATIONS if self.iterations is None else self.iterations,
-            precondition=problem.precision,
-            # A covariance of the prior that is not positive would make it less than one.
-            least=0.9,
         )
-        latest = (problem.time, weights)
-        descends = bool(past) and problem.time < past[-1][0]
-        return weights, (*past[-1:], latest) if descends else (latest,)
-
-
-def _first_guess(past: _Memory, time: float) -> Tensor | None:
-    """First guess of the weights: this noise level is close to the last one, and so is its solution."""
-    if not past:
-        return None
-    latest, last = past[-1]
-    # Three levels in a row: go on as before.
-    return 2 * last - past[0][1] if len(past) == 2 and time < latest else last
+        kept = _Memory(found.signal, (*past.duals[-1:], found.dual))
+        return Increment(found.increment, kept, None if fixed else found.error)
