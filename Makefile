@@ -19,9 +19,9 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TORCH := 2.13.0
 TORCHVISION := 0.28.0
 
-# Networks are so small that a second thread gains nothing, and waits at length where another process has the core.
+# Where several processes share the cores, each has one thread. Elsewhere members are drawn on all cores side by side.
 JOBS ?= 2
-export OMP_NUM_THREADS ?= 1
+test cluster: export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo cluster test lint types docs lock clean

@@ -79,7 +79,7 @@ class MMPS(Guidance):
     """
 
     iterations: int | None = None
-    tolerance: float = 0.02
+    tolerance: float = 0.015
     largest: float = 0.2
     derivative: Derivative = "vjp"
 
