@@ -353,7 +353,8 @@ class SlamsAccessor:
             ``likelihood`` once averaged; how many of these a robust likelihood has ``downweighted``; root mean square
             of their ``error`` as stated; mean ``bias`` where one was estimated; and before and after the analysis
             (``stage``) mean and standard deviation of innovations, ``expected_std`` of the latter if all errors are
-            what they are said to be, and ``spread`` of what was predicted. Lazy where the analysis is, and then to be
+            what they are said to be, and ``spread`` of what was predicted. Of the whole, ``solver_error``: the largest
+            error of the solver in standard deviations of the analysis. Lazy where the analysis is, and then to be
             computed with it: ``dask.compute(analysis, report)``.
 
         Raises
