@@ -153,15 +153,11 @@ def accuracy(members: int, steps: int, names: Sequence[str]) -> None:
                 row([f"{name}: {words}", *(f"{x:.1%}" for x in off(other, exact)), "", ""])
 
 
-def cost(members: int, steps: int, repeats: int) -> None:
+def cost(members: int, steps: int, repeats: int, days: int) -> None:
     """Print the second table."""
     head(["case", "processor, s", "over the prior"])
-    nothing = Case(LONG, lambda _: [])
-    cases = {
-        "prior": nothing,
-        "three sources": CASES["three sources"],
-        "three and a background": replace(CASES["three and a background"], days=LONG),
-    }
+    named = ("three sources", "three and a background")
+    cases = {"prior": Case(days, lambda _: [])} | {name: replace(CASES[name], days=days) for name in named}
     first = 0.0
     for name, case in cases.items():
         spent = least(lambda case=case: case.analyse(members, steps), repeats).cpu / members  # type: ignore[misc]
@@ -175,12 +171,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command.add_argument("--members", type=int, default=4)
     command.add_argument("--steps", type=int, default=16)
     command.add_argument("--repeats", type=int, default=2)
+    command.add_argument("--days", type=int, default=LONG, help="days of the second table")
     command.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
-    command.quick(members=2, steps=2, repeats=1, cases=["stations alone"])
+    command.quick(members=2, steps=1, repeats=1, days=1, cases=["stations alone"])
     args = command.read(arguments)
     torch.set_num_threads(1)
     # What is loaded once is not counted.
     Case(3, lambda _: []).analyse(1, 1)
     accuracy(args.members, args.steps, args.cases)
     print()
-    cost(args.members, args.steps, args.repeats)
+    cost(args.members, args.steps, args.repeats, args.days)

@@ -32,6 +32,7 @@ EXPECTED = {
     "sda": "| lo | xslams |",
     "seams": "| one piece |",
     "solvers": "| `unipc` |",
+    "solves": "| three and a background |",
     "speedy": "speedy-t30 pr",
     "testbeds": "xslams, 17 times",
 }
