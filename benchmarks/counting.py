@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
-__all__ = ["Count", "counted"]
+from xslams.priors.gaussian import TrajectoryGaussian
+
+__all__ = ["Count", "counted", "products"]
 
 
 @dataclass
@@ -59,3 +61,20 @@ def counted(module: nn.Module | None) -> Iterator[Count]:
         yield count
     finally:
         handle.remove()
+
+
+@contextmanager
+def products() -> Iterator[Count]:
+    """Count the products with the covariance of a Gaussian prior while the context lasts."""
+    original, count = TrajectoryGaussian.covariance, Count()
+
+    def counting(self: TrajectoryGaussian, v: Tensor, *arguments: Tensor) -> Tensor:
+        count.calls += 1
+        count.samples += len(v)
+        return original(self, v, *arguments)
+
+    TrajectoryGaussian.covariance = counting  # type: ignore[method-assign]
+    try:
+        yield count
+    finally:
+        TrajectoryGaussian.covariance = original  # type: ignore[method-assign]

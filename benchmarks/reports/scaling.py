@@ -22,16 +22,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from distributed import Client, LocalCluster
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import xslams
 from benchmarks.cases.speedy import observe_stations
 from benchmarks.command import Command
+from benchmarks.counting import products
 from benchmarks.tables import head, row
 from benchmarks.timing import least
 from xslams.pipeline import windows
-from xslams.priors.gaussian import TrajectoryGaussian
 from xslams.priors.latent import LatentPrior
 
 GRIDS = {"T30": (48, 96), "1.5 degrees": (120, 240), "0.25 degrees": (720, 1440)}
@@ -77,24 +76,13 @@ def needs(lat: int, lon: int, length: int) -> dict[str, float]:
     }
 
 
-def products(steps: int) -> float:
+def products_of(steps: int) -> float:
     """Count the products with the Gaussian covariance per network call that the guidance of stations takes."""
-    original = TrajectoryGaussian.covariance
-    calls = 0
-
-    def counting(self: TrajectoryGaussian, *arguments: Tensor) -> Tensor:
-        nonlocal calls
-        calls += 1
-        return original(self, *arguments)
-
     truth = xslams.open_tutorial().isel(time=slice(10))
     stations = observe_stations(truth)
-    TrajectoryGaussian.covariance = counting  # type: ignore[method-assign]
-    try:
+    with products() as count:
         truth.slams.assimilate([stations], "speedy-t30", members=1, steps=steps, device="cpu")
-    finally:
-        TrajectoryGaussian.covariance = original  # type: ignore[method-assign]
-    return calls / steps
+    return count.calls / steps
 
 
 def throughput(workers: int, members: int, days: int, steps: int) -> tuple[float, float]:
@@ -151,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ])  # fmt: skip
     need = needs(*GRIDS["T30"], length)
     # The Gaussian is also the mean of every call; the overlap is computed as well.
-    found = products(args.steps)
+    found = products_of(args.steps)
     count = args.steps * (need["network"] + (1 + found) * need["gaussian"]) * length / windows.CORE
     print(f"\nT30, {args.steps} steps of {found:.1f} products: {count / 1e9:.1f} G operations per frame, at most")
     print(f"{operations / count:.1f} frames/s and thread")

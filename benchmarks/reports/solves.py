@@ -11,8 +11,7 @@ calls, in the same process, with one thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,10 +22,10 @@ import xarray as xr
 import xslams
 from benchmarks.cases.speedy import observe
 from benchmarks.command import Command
+from benchmarks.counting import products
 from benchmarks.tables import head, row
 from benchmarks.timing import least
 from xslams.inference.guidance import MMPS
-from xslams.priors.gaussian import TrajectoryGaussian
 
 #: Settings of a solve to the precision of the machine.
 EXACT = MMPS(tolerance=1e-4, largest=1e-3)
@@ -112,22 +111,6 @@ def _halves(source: xslams.Observation) -> list[xslams.Observation]:
     return [source.replace(data=source.data.isel({places: slice(n, None, 2)}), name=f"t{n}") for n in (0, 1)]
 
 
-@contextmanager
-def products() -> Iterator[list[int]]:
-    """Count the products with a covariance while the context lasts."""
-    original, count = TrajectoryGaussian.covariance, [0]
-
-    def counting(self: TrajectoryGaussian, *arguments: torch.Tensor) -> torch.Tensor:
-        count[0] += 1
-        return original(self, *arguments)
-
-    TrajectoryGaussian.covariance = counting  # type: ignore[method-assign]
-    try:
-        yield count
-    finally:
-        TrajectoryGaussian.covariance = original  # type: ignore[method-assign]
-
-
 def off(found: xr.Dataset, exact: xr.Dataset) -> tuple[float, float]:
     """Root mean square and largest difference, in units of the spread of `exact`."""
     members = found["t"].sizes["member"]
@@ -143,10 +126,12 @@ def accuracy(members: int, steps: int, names: Sequence[str]) -> None:
         case = CASES[name]
         with products() as count:
             exact = case.analyse(members, steps, guidance=EXACT)
-            needed, count[0] = count[0], 0
+        with products() as fewer:
             found = case.analyse(members, steps)
         calls = members * steps + 1
-        row([name, *(f"{x:.1%}" for x in off(found, exact)), f"{count[0] / calls:.1f}", f"{needed / calls:.0f}"])
+        row(
+            [name, *(f"{x:.1%}" for x in off(found, exact)), f"{fewer.calls / calls:.1f}", f"{count.calls / calls:.0f}"]
+        )
         if name == "three sources":
             for words, sources in REWORDED.items():
                 other = replace(case, sources=sources).analyse(members, steps)

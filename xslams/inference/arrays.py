@@ -108,12 +108,13 @@ def assimilate_arrays(
     with one_thread() as threads:
         prior, season = _prepare(model, year_fraction, compute.device)
         prior = prior.accelerated(compute.precision, compiled=compute.compile)
-        problem = _Observed.of(prior.fields(season), sources, model) if any(len(s.values) for s in sources) else None
+        fields = prior.fields(season)
+        problem = _Observed.of(fields, sources, model) if any(len(s.values) for s in sources) else None
         denoiser = prior.denoiser(len(season), season)
         first = None if problem is None else _first_guess(denoiser, prior.shape, season, problem.all, options)
         report = _Report(predicted, solver_error)
         drawing = _Draw(
-            model, prior, denoiser, season, labels, members, problem, first, options, seed, progress, report
+            model, prior, fields, denoiser, season, labels, members, problem, first, options, seed, progress, report
         )
         size, automatic = _batch(model, prior, len(season), len(members), compute, season.device)
         in_batches(drawing, members, season.device, size=size, shrink=automatic, threads=threads, progress=progress)
@@ -181,6 +182,7 @@ class _Draw:
 
     model: Model
     prior: Prior
+    fields: FieldMap
     denoiser: Denoiser
     season: Tensor
     labels: npt.NDArray[np.int64]
@@ -222,7 +224,7 @@ class _Draw:
             if report.predicted is not None and self.observed is not None:
                 report.predicted[rows, self.observed.columns] = self.observed.all.operator(z).cpu().numpy()
             residual = self._noise(batch, self.model.spec.frame_shape)(_RESIDUAL_DRAW)
-            x = self.prior.fields(self.season).disturbed(z, residual)
+            x = self.fields.disturbed(z, residual)
             self.out[rows] = x[:, :, : self.model.spec.state_channels].cpu().numpy()
 
 

@@ -139,7 +139,6 @@ def solve(
     """
     dual, increment, gradient = _start(observations, guesses)
     step = observations.covariance(gradient)
-    increment = torch.zeros_like(step) if increment is None else increment
     norm = _dot(gradient, step)
     direction, duals = step, gradient
     error, last, made = norm, torch.zeros_like(norm), 0
@@ -178,12 +177,12 @@ def solve(
     return Solution(increment, dual, error, signal.expand_as(norm), change, made)
 
 
-def _start(observations: LinearObservations, guesses: Sequence[Tensor]) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Return the best combination of guesses, its increment (None: nothing), and half the slope downhill there."""
+def _start(observations: LinearObservations, guesses: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the best combination of guesses, its increment, and half the slope downhill there."""
     weighted = observations.precision(observations.innovation)
     if not guesses:
         gradient = observations.adjoint(weighted)
-        return torch.zeros_like(gradient), None, gradient
+        return torch.zeros_like(gradient), torch.zeros_like(gradient), gradient
     increments = [observations.covariance(g) for g in guesses]
     seen = [observations.forward(u) for u in increments]
     precise = [observations.precision(s) for s in seen]
