@@ -140,6 +140,11 @@ def _warn_of_times(variable: BoundVariable) -> None:
             f"Source {source!r}: cell_methods of {variable.name!r} say {extreme[0]!r}; it is taken for the value of "
             "the nearest frame. Say what it is of the frames with operator=, or correct cell_methods."
         )
+    if match.assumed:
+        about = match.assumed if ";" in match.assumed else f"values are taken for {match.assumed}"
+        warn(
+            f"Source {source!r}: {about}. Give bounds of time, or attributes avg_period and cell_methods, to say more."
+        )
     if match.missed and match.matched.any():
         warn(
             f"Source {source!r}: {match.missed} of {variable.times} times lie between the frames of the state and are "

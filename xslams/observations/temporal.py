@@ -1,7 +1,8 @@
 """Which frames of a model an observation sees: the nearest one, or the mean of those that an average covers.
 
 A value is taken for an average over time where its data say so: bounds of the time coordinate, an ``avg_period`` or
-``delta_t`` attribute (as NOAA writes them), ``cell_methods`` with ``time: mean``, or steps of a month. It then observes
+``delta_t`` attribute (as NOAA writes them), ``cell_methods`` with ``time: mean``, or stamps of months, also with gaps,
+see `xslams.observations.periods`; what none of these tell is assumed with a warning. It then observes
 the mean of all frames whose time stamp lies in its period: the calendar month of a monthly stamp, the calendar day of a
 daily one, else the step that begins at the stamp. Where its bounds are about one step long but straddle two frames (the
 mean of a local day, in a model of daily means), it observes both, each by the share of the period that the frame covers
@@ -13,8 +14,7 @@ that only one of the calendars has (29 February in a model of 365 days, 31 Janua
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,17 +26,10 @@ import xarray as xr
 from xslams.errors import DimensionError
 from xslams.labels.calendar import calendar_of, hours, hours_in
 from xslams.labels.coordinates import coordinate, is_time, listed
+from xslams.observations.periods import LONGER, SECOND, Clock, bounds_of, doubts, periods
 from xslams.typing import FloatArray
 
-__all__ = ["TimeMatch", "bounds_of", "is_sum", "match_times", "matched", "period_lengths", "time_of"]
-
-_PERIOD = re.compile(r"(\d+)-(\d+)-(\d+)(?:[ T](\d+):(\d+)(?::(\d+))?)?")
-_SECOND = 1.0 / 3600.0
-# Months have 28 to 31 days; an average is one where it spans clearly more than a frame.
-_MONTH = 28 * 24.0, 31 * 24.0
-_LONGER = 1.5
-
-Clock = Callable[[xr.DataArray], FloatArray]
+__all__ = ["TimeMatch", "match_times", "matched", "time_of"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +49,8 @@ class TimeMatch:
     straddling
         Whether averages begin between frames, so that they see each frame by its share of their period, and none where
         the frames do not cover all of it.
+    assumed
+        What is assumed of the periods of the observations and not said by them, for a warning; else empty.
     """
 
     weights: sp.csr_array
@@ -63,6 +58,7 @@ class TimeMatch:
     missed: int
     undated: int = 0
     straddling: bool = False
+    assumed: str = ""
 
     @property
     def matched(self) -> npt.NDArray[np.bool_]:
@@ -161,7 +157,16 @@ def matched(
         msg = f"Source {source!r}: {e}"
         raise DimensionError(msg) from e
     limits = bounds_of(ds, stamps)
-    return match_times(stamps, frames, step, tolerance=tolerance, attrs=da.attrs, bounds=limits)
+    match = match_times(stamps, frames, step, tolerance=tolerance, attrs=da.attrs, bounds=limits)
+    if not (why := doubts(ds, stamps)):
+        return match
+    if limits is not None and (match.straddling or match.averages) and is_time(limits):
+        return replace(match, assumed=f"{why}; the bounds are used")
+    kind = match.assumed or ("means over the periods that attributes and spacing say" if match.averages else _NEAREST)
+    return replace(match, assumed=f"{why}; values are taken for {kind}")
+
+
+_NEAREST = "those of the nearest frames"
 
 
 def match_times(
@@ -214,58 +219,34 @@ def match_times(
     at, frame = clock(time).ravel(), hours(frames)
     undated = int(np.isnan(at).sum())
     straddling = _straddling(time, frame, step, bounds, clock)
-    windows = _windows(time, step, attrs or {}, bounds, clock) if straddling is None else None
+    found = periods(time, step, attrs or {}, bounds, clock) if straddling is None else None
     if straddling is not None:
         # A period that the frames cover in part lies at an end of the analysis, as others lie beyond it.
         return TimeMatch(_shares(straddling, frame, step), averages=True, missed=0, undated=undated, straddling=True)
-    if windows is not None:
-        first = np.searchsorted(frame, windows[:, 0] - _SECOND)
-        last = np.searchsorted(frame, windows[:, 1] - _SECOND)
+    if found is not None:
+        windows = found.edges
+        undated = int(np.isnan(windows).any(axis=1).sum())
+        first = np.searchsorted(frame, windows[:, 0] - SECOND)
+        last = np.searchsorted(frame, windows[:, 1] - SECOND)
     else:
         reach = 0.5 * step if tolerance is None else tolerance
         first = np.searchsorted(frame, at)
         before = np.clip(first - 1, 0, len(frame) - 1)
         after = np.clip(first, 0, len(frame) - 1)
         first = np.where(np.abs(at - frame[before]) <= np.abs(frame[after] - at), before, after)
-        last = first + (np.abs(at - frame[first]) <= reach + _SECOND)
+        last = first + (np.abs(at - frame[first]) <= reach + SECOND)
         if tolerance is None:
             # Half a step before the first frame lies a value that belongs to the frame before, which is not among them.
-            last -= (last > first) & (frame[first] - at >= reach - _SECOND)
+            last -= (last > first) & (frame[first] - at >= reach - SECOND)
     counts = np.maximum(last - first, 0)
     indptr = np.concatenate([[0], np.cumsum(counts)])
     within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], counts)
     columns = np.repeat(first, counts) + within
     data = np.repeat(1.0 / np.maximum(counts, 1), counts)
     weights = sp.csr_array((data, columns, indptr), shape=(len(at), len(frame)))
-    inside = (at > frame[0] - 0.5 * step + _SECOND) & (at <= frame[-1] + 0.5 * step)
-    return TimeMatch(weights, windows is not None, int((inside & (counts == 0)).sum()), undated)
-
-
-def period_lengths(time: xr.DataArray, attrs: Mapping[Any, Any], bounds: xr.DataArray | None) -> FloatArray | None:
-    """Hours over which each value is a sum; None where neither bounds nor attributes nor even spacing tell.
-
-    Parameters
-    ----------
-    time
-        Times of the observations, any shape.
-    attrs
-        Attributes of the variable.
-    bounds
-        Bounds of the times, shape (time, 2).
-
-    Returns
-    -------
-    ndarray or None
-        Shape of `time`.
-
-    Examples
-    --------
-    >>> days = xr.DataArray(np.array(["2001-01-01", "2001-01-02", "2001-01-03"], "M8[ns]"), dims="time")
-    >>> period_lengths(days, {}, None)
-    array([24., 24., 24.])
-    """
-    windows = _windows(time, 0.0, {**attrs, "cell_methods": "time: sum"}, bounds, hours)
-    return None if windows is None else (windows[:, 1] - windows[:, 0]).reshape(time.shape)
+    inside = (at > frame[0] - 0.5 * step + SECOND) & (at <= frame[-1] + 0.5 * step)
+    missed = int((inside & (counts == 0)).sum())
+    return TimeMatch(weights, found is not None, missed, undated, assumed=found.assumed if found is not None else "")
 
 
 def _straddling(
@@ -277,19 +258,19 @@ def _straddling(
     pairs = np.sort(clock(bounds), axis=1)
     length = np.nanmedian(pairs[:, 1] - pairs[:, 0])
     phase = np.abs((pairs[:, 0] - frame[0] + 0.5 * step) % step - 0.5 * step)
-    if not step / _LONGER <= length <= _LONGER * step or np.nanmax(phase) <= _SECOND:
+    if not step / LONGER <= length <= LONGER * step or np.nanmax(phase) <= SECOND:
         return None
     return pairs
 
 
 def _shares(pairs: FloatArray, frame: FloatArray, step: float) -> sp.csr_array:
     """Share of each period that lies in each frame; no row where the frames do not cover all of it."""
-    first = np.searchsorted(frame, pairs[:, 0] - step + _SECOND)
+    first = np.searchsorted(frame, pairs[:, 0] - step + SECOND)
     rows, columns, data = [], [], []
     for reach in range(3):
         column = np.minimum(first + reach, len(frame) - 1)
         shared = np.minimum(pairs[:, 1], frame[column] + step) - np.maximum(pairs[:, 0], frame[column])
-        found = np.flatnonzero((first + reach < len(frame)) & (shared > _SECOND))
+        found = np.flatnonzero((first + reach < len(frame)) & (shared > SECOND))
         rows.append(found)
         columns.append(column[found])
         data.append(shared[found] / (pairs[found, 1] - pairs[found, 0]))
@@ -305,81 +286,3 @@ def _covered(weights: sp.csr_array) -> sp.csr_array:
     weights.data *= covered[np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr))]
     weights.eliminate_zeros()
     return weights
-
-
-def bounds_of(ds: xr.Dataset, stamps: xr.DataArray) -> xr.DataArray | None:
-    """Bounds of times, where a Dataset has them."""
-    bounds = ds.variables.get(stamps.attrs.get("bounds", stamps.encoding.get("bounds")))
-    return None if bounds is None else xr.DataArray(bounds)
-
-
-def is_sum(attrs: Mapping[Any, Any]) -> bool:
-    """Whether values are sums over a period, as ``cell_methods`` say."""
-    return "time:sum" in _methods(attrs)
-
-
-def _methods(attrs: Mapping[Any, Any]) -> str:
-    return str(attrs.get("cell_methods", "")).replace(" ", "")
-
-
-def _averaging_period(text: object) -> tuple[int, float] | None:
-    """Months and hours of a period as NOAA writes it, ``0000-00-01 00:00:00``; None where this is none."""
-    found = _PERIOD.match(str(text)) if text is not None else None
-    if found is None:
-        return None
-    years, months, days, hour, minute, second = (int(g or 0) for g in found.groups())
-    return 12 * years + months, 24.0 * days + hour + minute / 60.0 + second / 3600.0
-
-
-def _windows(
-    time: xr.DataArray, step: float, attrs: Mapping[Any, Any], bounds: xr.DataArray | None, clock: Clock
-) -> FloatArray | None:
-    """Periods that the values average over, in hours, shape (time, 2); None for values of an instant or frame."""
-    if bounds is not None and is_time(bounds) and bounds.shape == (time.size, 2):
-        pairs = np.sort(clock(bounds), axis=1)
-        if np.nanmedian(pairs[:, 1] - pairs[:, 0]) > _LONGER * step:
-            return pairs
-    methods = _methods(attrs)
-    if "time:point" in methods:
-        return None
-    for text in (time.attrs.get("avg_period"), time.attrs.get("delta_t"), attrs.get("avg_period")):
-        period = _averaging_period(text)
-        if period is None:
-            continue
-        months, length = period
-        if months:
-            return _calendar_periods(time, months, clock)
-        if length > _LONGER * step:
-            return _fixed_periods(clock(time).ravel(), length)
-    if time.ndim != 1:
-        return None
-    at = clock(time)
-    spacings = np.abs(np.diff(at))
-    if not np.isfinite(spacings).any():  # a single time, or dates that are not in the calendar of the frames
-        return None
-    spacing = float(np.nanmedian(spacings))
-    months_of = time.dt.year.values * 12 + time.dt.month.values
-    if _MONTH[0] - 1 <= spacing <= _MONTH[1] + 1 and len(set(months_of)) == time.size and spacing > _LONGER * step:
-        return _calendar_periods(time, 1, clock)
-    if spacing > _LONGER * step and ("time:mean" in methods or is_sum(attrs)):
-        return _fixed_periods(at, spacing)
-    return None
-
-
-def _fixed_periods(at: FloatArray, length: float) -> FloatArray:
-    start = np.floor(at / 24.0) * 24.0 if length == 24.0 else at
-    return np.stack([start, start + length], axis=1)
-
-
-def _calendar_periods(time: xr.DataArray, months: int, clock: Clock) -> FloatArray:
-    """Whole months, or years where `months` is a multiple of twelve, that hold the stamps."""
-    year, month = time.dt.year.values.ravel(), time.dt.month.values.ravel() - 1
-    start = year * 12 + (0 if months % 12 == 0 else month)
-    unique, inverse = np.unique(np.stack([start, start + months]), return_inverse=True)
-    if np.issubdtype(time.dtype, np.datetime64):
-        stamps = (unique - 1970 * 12).astype("datetime64[M]").astype("datetime64[s]")
-    else:
-        kind = type(time.values.flat[0])
-        stamps = np.array([kind(int(m) // 12, int(m) % 12 + 1, 1) for m in unique], dtype=object)
-    edges: FloatArray = clock(xr.DataArray(stamps, dims="edge"))[inverse].reshape(2, -1).T
-    return edges

@@ -10,7 +10,7 @@ from xslams.errors import ObservationError, UnitError, VariableError
 from xslams.labels.coordinates import listed
 from xslams.labels.units import unit_factors
 from xslams.labels.variables import match_variables, same_quantity
-from xslams.observations.temporal import bounds_of, is_sum, period_lengths
+from xslams.observations.periods import bounds_of, is_sum, length_of_each
 from xslams.spec import Spec, VariableSpec
 from xslams.typing import FieldFunction, FloatArray
 
@@ -124,7 +124,7 @@ def conversion(
     except UnitError:
         if not is_sum(da.attrs):
             raise
-        lengths = period_lengths(da[at], da.attrs, bounds_of(ds, da[at]))
+        lengths = length_of_each(da[at], da.attrs, bounds_of(ds, da[at]))
         if lengths is None:
             raise
         rate = da.assign_attrs(units=f"{da.attrs['units']} day-1")
