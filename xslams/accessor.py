@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
+from xslams.labels.calendar import without_zones
 from xslams.options import ComputeOptions, SamplerOptions
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ class SlamsAccessor:
     @property
     def _ds(self) -> xr.Dataset:
         if isinstance(self._obj, xr.Dataset):
-            return self._obj
-        return self._obj.to_dataset(name="values" if self._obj.name is None else None)
+            return without_zones(self._obj)
+        return without_zones(self._obj.to_dataset(name="values" if self._obj.name is None else None))
 
     def encode(self, model: Model | str | os.PathLike[str], *, device: str | None = None) -> xr.Dataset:
         """Encode every frame into the latent space of a model.

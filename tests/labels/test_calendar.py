@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 import xarray as xr
 
-from xslams.labels.calendar import time_labels, year_fraction
+from xslams.errors import DimensionError
+from xslams.labels.calendar import hours, on_time_axis, time_labels, time_step, without_zones, year_fraction
+from xslams.labels.coordinates import coordinate
+from xslams.observations.reading import drop_padding, read
 
 
 def test_year_fraction_and_labels_agree_between_kinds_of_time():
@@ -22,3 +26,77 @@ def test_times_before_the_epoch_and_beyond_nanoseconds():
     time = xr.DataArray(np.array(["0850-01-01T06", "1969-12-31T23"], "M8[s]"), dims="time")
     assert time_labels(time)[1] == -1
     assert time_labels(time)[0] % 24 == 6
+
+
+UTC = pd.date_range("2001-01-01", periods=4, tz="UTC")
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Paris", "Asia/Kolkata"])
+@pytest.mark.parametrize("kind", ["index", "Timestamp", "datetime", "naive"])
+@pytest.mark.parametrize("name", ["time", "valid_time"])
+def test_times_with_zones_become_utc(zone, kind, name):
+    local = UTC.tz_convert(zone)
+    values = {
+        "index": local,
+        "Timestamp": np.array(list(local), object),
+        "datetime": np.array([t.to_pydatetime() for t in local], object),
+        "naive": np.array([t.tz_localize(None).to_pydatetime() for t in UTC], object),
+    }[kind]
+    given = xr.Dataset({"t": ("obs", np.ones(4))}, coords={name: ("obs", values, {"long_name": "time of report"})})
+    for ds in (without_zones(given), read(given, "reports")):
+        assert coordinate(ds, "time") == name and ds[name].attrs == {"long_name": "time of report"}
+        np.testing.assert_array_equal(hours(ds[name]), hours(xr.DataArray(UTC.tz_localize(None), dims="obs")))
+
+
+def test_zones_that_some_times_lack_are_refused():
+    mixed = np.array([UTC[0], UTC[1].tz_localize(None)], object)
+    with pytest.raises(DimensionError, match="Source 'a': 1 of 2 times of 'time' have a time zone"):
+        read(xr.Dataset({"t": ("obs", [1.0, 2.0])}, coords={"time": ("obs", mixed)}), "a")
+
+
+@pytest.mark.parametrize(
+    "values", [pd.period_range("2001-01-01", periods=3), UTC[:3], ["a", "b", "c"], [1.0, 2.0, 3.0]]
+)
+def test_what_is_no_time_is_refused_with_its_type(values):
+    time = xr.DataArray(values, dims="time", name="time")
+    with pytest.raises(DimensionError, match="expected times"):
+        hours(time)
+
+
+@pytest.mark.parametrize("dim", ["time", "obs", "forecast"])
+@pytest.mark.parametrize("missing", [None, float("nan")])
+@pytest.mark.parametrize("at", [0, 2])
+def test_missing_cftime_is_counted_or_dropped(dim, missing, at):
+    values = xr.date_range("2001-01-01", periods=4, calendar="360_day", use_cftime=True).values.copy()
+    values[at] = missing
+    ds = xr.Dataset({"t": (dim, np.arange(4.0))}, coords={"time": (dim, values)})
+    with pytest.raises(DimensionError, match="1 missing times"):
+        hours(ds["time"])
+    if dim != "time":
+        kept, dropped = drop_padding(ds, "t")
+        assert dropped == 1 and hours(kept["time"]).size == 3
+
+
+def test_mixed_calendars_are_refused():
+    pair = [
+        xr.date_range("2001-01-01", periods=1, calendar=c, use_cftime=True).values[0] for c in ("noleap", "360_day")
+    ]
+    with pytest.raises(DimensionError, match="'360_day', 'noleap'"):
+        hours(xr.DataArray(np.array(pair, object), dims="time", name="time"))
+
+
+def test_a_rounded_step_is_a_step():
+    days = pd.date_range("2001-01-01", periods=5) + pd.to_timedelta([0, 9, -7, 3, 0], unit="s")
+    assert time_step(xr.DataArray(days, dims="time")) == pytest.approx(24.0, abs=1e-2)
+
+
+@pytest.mark.parametrize("calendar", ["standard", "360_day"])
+def test_valid_time_is_the_axis_of_a_forecast(calendar):
+    days = xr.date_range("2001-01-01", periods=5, calendar=calendar, use_cftime=calendar != "standard")
+    ds = xr.Dataset({"t": ("time", np.arange(4.0))}, coords={"time": ("time", days[:4])})
+    ds["time"].attrs["standard_name"] = "forecast_reference_time"
+    assert coordinate(ds, "time") == "time"  # there is no other
+    ds = ds.assign_coords(valid_time=("time", days[1:], {"standard_name": "time"}))
+    axis = on_time_axis(ds)
+    assert coordinate(ds, "time") == "valid_time" and axis["t"].dims == ("valid_time",)
+    np.testing.assert_array_equal(axis["valid_time"].values, days[1:])

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import xarray as xr
 
 from xslams.errors import DimensionError
-from xslams.labels.coordinates import is_time
+from xslams.labels.coordinates import coordinate, is_time, listed
 from xslams.typing import FloatArray
 
-__all__ = ["calendar_of", "check_order", "hours", "hours_in", "stamp", "time_labels", "time_step", "year_fraction"]
+__all__ = [
+    "calendar_of",
+    "check_order",
+    "hours",
+    "hours_in",
+    "on_time_axis",
+    "stamp",
+    "time_labels",
+    "time_step",
+    "without_zones",
+    "year_fraction",
+]
+
+_Data = TypeVar("_Data", xr.Dataset, xr.DataArray)
 
 _EPOCH = np.datetime64("1970-01-01T00:00:00", "s")
 
@@ -53,8 +68,81 @@ def hours(time: xr.DataArray) -> FloatArray:
         return np.asarray(seconds / 3600.0, float)
     import cftime  # type: ignore[import-untyped]
 
-    calendar = values.flat[0].calendar
-    return np.asarray(cftime.date2num(values, "hours since 1970-01-01", calendar=calendar), float)
+    if missing := sum(not isinstance(v, cftime.datetime) for v in values.flat):
+        msg = f"{time.name!r} holds {missing} missing times among cftime dates. Drop them: ds.dropna('time')."
+        raise DimensionError(msg)
+    calendars = {v.calendar for v in values.flat}
+    if len(calendars) != 1:
+        msg = f"{time.name!r} mixes the calendars {listed(sorted(calendars))}; expected one. Use ds.convert_calendar()."
+        raise DimensionError(msg)
+    return np.asarray(cftime.date2num(values, "hours since 1970-01-01", calendar=calendars.pop()), float)
+
+
+def without_zones(data: _Data) -> _Data:
+    """Bring times with a zone to UTC, and Python's datetimes to datetime64.
+
+    Parameters
+    ----------
+    data
+        Dataset or DataArray; returned as it is where all its times are datetime64 or cftime.
+
+    Raises
+    ------
+    DimensionError
+        If some times have a zone and others have none.
+
+    Examples
+    --------
+    >>> import pandas as pd, xarray as xr
+    >>> local = pd.date_range("2001-01-01", periods=1, tz="Europe/Paris")
+    >>> str(without_zones(xr.Dataset(coords={"time": local}))["time"].values[0])[:16]
+    '2000-12-31T23:00'
+    """
+    found = {}
+    for name, coord in data.coords.items():
+        if isinstance(coord.dtype, pd.DatetimeTZDtype):
+            index = pd.DatetimeIndex(coord.variable.to_index())
+        elif coord.dtype == object and coord.size and isinstance(coord.values.flat[0], datetime):
+            zoned = _zoned(coord)
+            try:
+                index = pd.DatetimeIndex(pd.to_datetime(coord.values.ravel(), utc=zoned))
+            except (TypeError, ValueError) as e:
+                msg = f"{name!r} holds times that cannot be read together ({e}). Assign pandas datetimes in UTC."
+                raise DimensionError(msg) from e
+        else:
+            continue
+        values = (index.tz_convert("UTC").tz_localize(None) if index.tz is not None else index).values
+        found[name] = (coord.dims, values.reshape(coord.shape), coord.attrs, coord.encoding)
+    return data.assign_coords(found) if found else data
+
+
+def _zoned(time: xr.DataArray) -> bool:
+    """Whether times have zones, all or none."""
+    zones = [isinstance(v, datetime) and v.tzinfo is not None for v in time.values.flat]
+    if any(zones) and not all(zones):
+        msg = (
+            f"{sum(zones)} of {len(zones)} times of {time.name!r} have a time zone, the others none. Bring them to UTC."
+        )
+        raise DimensionError(msg)
+    return all(zones)
+
+
+def on_time_axis(ds: xr.Dataset) -> xr.Dataset:
+    """Dataset whose time, where it lies along a dimension of another name, is that dimension: forecasts by valid time.
+
+    Examples
+    --------
+    >>> import pandas as pd, xarray as xr
+    >>> days = pd.date_range("2001-01-01", periods=2)
+    >>> valid = ("time", days + pd.Timedelta("1D"), {"standard_name": "time"})
+    >>> forecast = xr.Dataset(coords={"time": days, "valid_time": valid})
+    >>> list(on_time_axis(forecast).dims)
+    ['valid_time']
+    """
+    name = coordinate(ds, "time")
+    if name is None or name in ds.dims or ds[name].ndim != 1:
+        return ds
+    return ds.swap_dims({ds[name].dims[0]: name})
 
 
 def time_labels(time: xr.DataArray) -> npt.NDArray[np.int64]:
@@ -89,16 +177,19 @@ def time_step(time: xr.DataArray) -> float | None:
     if time.ndim != 1 or time.size < 2:
         return None
     steps = np.diff(hours(time))
-    return float(steps[0]) if np.allclose(steps, steps[0], atol=1e-6) else None
+    # Times that were kept as floats are rounded; a thousandth of a step is what `check_time` allows.
+    typical = float(np.median(steps))
+    return typical if np.allclose(steps, typical, rtol=1e-3, atol=1e-6) else None
 
 
 def check_order(time: xr.DataArray) -> None:
     """Raise unless times are one-dimensional and strictly ascending."""
     values = hours(time)
     if time.ndim != 1:
-        msg = (
-            f"Time {time.name!r} has dimensions {time.dims}; expected one. "
-            "Use ds.expand_dims('time') for a single frame."
+        msg = f"Time {time.name!r} has dimensions {time.dims}; expected one. " + (
+            "Select along one of them, such as one reference time or one lead: ds.isel(...)."
+            if time.ndim
+            else "Use ds.expand_dims('time') for a single frame."
         )
         raise DimensionError(msg)
     unique, counts = np.unique(values, return_counts=True)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from xslams.errors import ChunkError, DimensionError, GridError
-from xslams.labels.calendar import check_order, hours, stamp
+from xslams.labels.calendar import check_order, hours, on_time_axis, stamp
 from xslams.labels.coordinates import coordinate, listed, match_axis
 from xslams.labels.grid import grid_of, grid_of_spec
 from xslams.labels.units import convert_units
@@ -120,6 +120,7 @@ def to_channels(
     VariableError, UnitError, DimensionError, GridError, ChunkError
         If a variable is missing, has other units, dimensions or levels, or the grid is not the model's.
     """
+    ds = on_time_axis(ds)
     variables = [v for v in spec.variables if v.role in roles]
     names = match_variables(ds, variables, allow_missing=allow_missing)
     if not names and variables:
@@ -142,7 +143,7 @@ def to_channels(
 def _field(ds: xr.Dataset, name: str, variable: VariableSpec) -> xr.DataArray:
     """Variable of a Dataset in the units of the model, with dimensions (time, channel, lat, lon) and time alone."""
     grid, time = grid_of(ds), coordinate(ds, "time")
-    da = _take_levels(convert_units(ds[name], variable.units), variable)
+    da = _take_levels(convert_units(ds[name], variable.units), variable).reset_coords(drop=True)
     named = ((time, "time"), (grid.lat_dim, "lat"), (grid.lon_dim, "lon"))
     da = da.rename({d: n for d, n in named if d is not None and d != n and d in da.dims})
     extra = [d for d in da.dims if d not in ("time", "channel", "lat", "lon")]
@@ -156,7 +157,7 @@ def _field(ds: xr.Dataset, name: str, variable: VariableSpec) -> xr.DataArray:
         )
         raise DimensionError(msg)
     da = da.transpose("time", "channel", "lat", "lon")
-    return da.reset_coords(drop=True).drop_vars([c for c in da.coords if c != "time"], errors="ignore")
+    return da.drop_vars([c for c in da.coords if c != "time"], errors="ignore")
 
 
 def _reordered(da: xr.DataArray, positions: Mapping[str, npt.NDArray[np.intp]]) -> xr.DataArray:

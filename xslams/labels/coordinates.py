@@ -27,6 +27,8 @@ _PLAIN_NAMES = {
 def coordinate(obj: xr.Dataset | xr.DataArray, kind: str) -> str | None:
     """Name of a coordinate of one kind, by CF attributes, else by data type or plain name.
 
+    A standard name comes before any other attribute, and these before names; dimensions break ties only.
+
     Parameters
     ----------
     obj
@@ -37,7 +39,7 @@ def coordinate(obj: xr.Dataset | xr.DataArray, kind: str) -> str | None:
     Returns
     -------
     str or None
-        The name; None where there is no such coordinate. A dimension coordinate is preferred.
+        The name; None where there is no such coordinate.
 
     Examples
     --------
@@ -55,30 +57,46 @@ def coordinate(obj: xr.Dataset | xr.DataArray, kind: str) -> str | None:
         )
 
     attributes = {n: obj.coords.variables[n].attrs for n in obj.coords}
-    found: list[Hashable] = [n for n, a in attributes.items() if meets(a, _CF_NAMES[kind])]
+    plain = [n for p in _PLAIN_NAMES[kind] for n in obj.coords if str(n).lower() == p.lower()]
+    named = [n for n, a in attributes.items() if meets({"standard_name": a.get("standard_name")}, _CF_NAMES[kind])]
+    # A standard name that is that of something else outweighs units: rotated latitudes are in degrees too.
+    other = [n for n, a in attributes.items() if "standard_name" in a and n not in named]
+    described = [n for n, a in attributes.items() if n not in other and meets(a, _CF_NAMES[kind])]
+    misnamed = [n for n in other if meets(attributes[n], _CF_NAMES[kind])]
     # An axis attribute alone also marks projection coordinates in metres and those of a rotated pole in degrees, which
     # are neither latitudes nor longitudes.
-    found += [
+    axes = [
         n
         for n, a in attributes.items()
-        if n not in found
-        and meets(a, _CF_AXES[kind])
+        if meets(a, _CF_AXES[kind])
         and (kind in ("time", "level") or (str(a.get("units", "")).startswith("degree") and "standard_name" not in a))
     ]
     if kind == "time":
-        found += [n for n in obj.coords if n not in found and is_time(obj[n]) and n in obj.dims]
-    found += [n for p in _PLAIN_NAMES[kind] for n in obj.coords if str(n).lower() == p.lower() and n not in found]
-    if kind == "time":
-        found = [n for n in found if is_time(obj[n])]
-    found.sort(key=lambda n: n not in obj.dims)
-    return str(found[0]) if found else None
+        dated = [n for n in obj.coords if is_time(obj[n])]
+        on_axis = [n for n in dated if n in obj.dims]
+        reference = [n for n in other if attributes[n]["standard_name"] == "forecast_reference_time"]
+        found = [described, *([n for n in group if n not in reference] for group in (axes, on_axis, plain)), reference]
+        found = [[n for n in group if n in dated] for group in (named, *found)]
+    elif kind == "level":
+        # A scalar height of two metres has a standard name; levels without one are those of the axis.
+        found = [[*named, *described, *misnamed, *axes, *plain]]
+    else:
+        # Latitudes of a curvilinear grid may have no attributes, and its axes may be bare degrees.
+        found = [named, described, plain, misnamed, axes]
+    # The dimension breaks ties between those that are equally well described, in the order of the coordinates.
+    best: list[Hashable] = next((group for group in found if group), [])
+    return str(min(best, key=lambda n: n not in obj.dims)) if best else None
 
 
 def is_time(da: xr.DataArray) -> bool:
     """Whether these are datetime64 or cftime values."""
-    return bool(np.issubdtype(da.dtype, np.datetime64)) or (
-        da.dtype == object and da.size > 0 and type(da.values.flat[0]).__module__.startswith("cftime")
-    )
+    kind: object = da.dtype
+    if not isinstance(kind, np.dtype):  # pandas types: zones and periods
+        return False
+    if da.dtype != object:
+        return bool(np.issubdtype(da.dtype, np.datetime64))
+    some = next((v for v in da.values.flat if v is not None and v == v), None)  # NaN is not itself
+    return type(some).__module__.startswith("cftime")
 
 
 def listed(names: Iterable[Hashable]) -> str:

@@ -15,7 +15,7 @@ import xarray as xr
 
 from xslams.errors import DimensionError, GridError, VariableError
 from xslams.labels import channels
-from xslams.labels.calendar import hours, time_labels, year_fraction
+from xslams.labels.calendar import hours, on_time_axis, time_labels, year_fraction
 from xslams.labels.coordinates import coordinate, listed, match_axis
 from xslams.labels.variables import match_variables
 from xslams.spec import Spec
@@ -120,6 +120,7 @@ class GlobeDomain:
 
     def template(self, ds: xr.Dataset) -> xr.Dataset:
         """Return time, latitude and longitude."""
+        ds = on_time_axis(ds)
         names = [coordinate(ds, kind) for kind in ("time", "lat", "lon")]
         return xr.Dataset(coords={n: ds[n].reset_coords(drop=True).compute() for n in names if n is not None})
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xslams.errors import ObservationError
+from xslams.errors import DimensionError, ObservationError
+from xslams.labels.calendar import without_zones
 from xslams.labels.coordinates import coordinate, is_time
 
 __all__ = ["as_dataset", "drop_padding", "read"]
@@ -59,7 +60,11 @@ def read(data: xr.DataArray | xr.Dataset, source: str) -> xr.Dataset:
     >>> read(ds, "stations")["t"]["lat"].values
     array([50., 50., 60.])
     """
-    ds = as_dataset(data)
+    try:
+        ds = without_zones(as_dataset(data))
+    except DimensionError as e:
+        msg = f"Source {source!r}: {e}"
+        raise DimensionError(msg) from e
     if any(_is_raw(v) for v in ds.variables.values()):
         ds = xr.decode_cf(ds, decode_timedelta=False)
     return _expand(_promote(ds), source)
@@ -140,9 +145,9 @@ def drop_padding(ds: xr.Dataset, name: str) -> tuple[xr.Dataset, int]:
     (array([1., 2., 3.]), array([50., 50., 60.]), 1)
     """
     at = coordinate(ds[name], "time")
-    if at is None or ds[at].dims == (at,) or not is_time(ds[at]) or ds[at].dtype.kind != "M":
+    if at is None or ds[at].dims == (at,) or not is_time(ds[at]):
         return ds, 0
-    missing = np.isnat(ds[at].values)
+    missing = ds[at].isnull().values
     if not missing.any() or missing.all():
         return ds, 0
     dims = ds[at].dims
