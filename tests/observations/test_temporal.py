@@ -56,3 +56,29 @@ def test_short_frames_average_over_the_period() -> None:
     day = times("2014-07-01", 1)
     match = match_times(day, frames, 6.0, bounds=bounds(day, 6.0))
     np.testing.assert_allclose(match.weights.toarray(), [[0, 0.25, 0.25, 0.25, 0.25, 0, 0, 0]])
+
+
+@pytest.mark.parametrize("first", ["2014-06-30", "2014-07-01", "2014-07-02"])
+@pytest.mark.parametrize("bounded", [False, True])
+def test_days_stamped_at_noon_are_seen_by_values_of_their_day(first: str, bounded: bool) -> None:
+    frames, days = times("2014-07-01T12", 4), times(first, 6)
+    match = match_times(days, frames, 24.0, bounds=bounds(days, 0.0) if bounded else None)
+    expected = np.equal.outer(days.dt.floor("D").values, frames.dt.floor("D").values)
+    np.testing.assert_array_equal(match.weights.toarray(), expected)
+    # Bounds decide; without them what was assumed is said.
+    assert bool(match.assumed) != bounded
+
+
+def test_reports_of_a_day_are_seen_by_its_noon_stamp() -> None:
+    hourly = xr.DataArray(pd.date_range("2014-07-01", periods=48, freq="h"), dims="time")
+    match = match_times(hourly, times("2014-07-01T12", 2), 24.0)
+    np.testing.assert_array_equal(match.first, np.repeat([0, 1], 24))
+
+
+@pytest.mark.parametrize("seconds", [-20, 0, 20])
+@pytest.mark.parametrize("hour", [0, 6, 12])
+def test_rounding_of_times_moves_and_drops_nothing(seconds: int, hour: int) -> None:
+    frames = times("2014-07-01", 8)
+    rounded = frames.astype("M8[s]") + np.timedelta64(3600 * hour, "s")
+    rounded = rounded + np.where(np.arange(8) % 2, seconds, 0).astype("m8[s]")
+    np.testing.assert_array_equal(match_times(rounded, frames, 24.0).weights.toarray(), np.eye(8))

@@ -166,6 +166,7 @@ def matched(
     return replace(match, assumed=f"{why}; values are taken for {kind}")
 
 
+_SAME_DAY = "those of the frame of the same day"
 _NEAREST = "those of the nearest frames"
 
 
@@ -191,7 +192,7 @@ def match_times(
     tolerance
         Hours within which the nearest frame is taken, by default half a step. Of two frames equally near the earlier is
         taken, so that a daily value stamped at noon belongs to the frame stamped at midnight of its day, and none
-        where that day is not among the frames.
+        where that day is not among the frames. Where frames are days stamped at noon, that of the same day is taken.
     attrs
         Attributes of the observed variable (``cell_methods``, ``avg_period``).
     bounds
@@ -222,22 +223,16 @@ def match_times(
     found = periods(time, step, attrs or {}, bounds, clock) if straddling is None else None
     if straddling is not None:
         # A period that the frames cover in part lies at an end of the analysis, as others lie beyond it.
-        return TimeMatch(_shares(straddling, frame, step), averages=True, missed=0, undated=undated, straddling=True)
+        return TimeMatch(
+            _shares(straddling, _begins(frame, step), step), averages=True, missed=0, undated=undated, straddling=True
+        )
     if found is not None:
         windows = found.edges
         undated = int(np.isnan(windows).any(axis=1).sum())
-        first = np.searchsorted(frame, windows[:, 0] - SECOND)
-        last = np.searchsorted(frame, windows[:, 1] - SECOND)
+        first = np.searchsorted(frame, windows[:, 0] - _rounding(step))
+        last = np.searchsorted(frame, windows[:, 1] - _rounding(step))
     else:
-        reach = 0.5 * step if tolerance is None else tolerance
-        first = np.searchsorted(frame, at)
-        before = np.clip(first - 1, 0, len(frame) - 1)
-        after = np.clip(first, 0, len(frame) - 1)
-        first = np.where(np.abs(at - frame[before]) <= np.abs(frame[after] - at), before, after)
-        last = first + (np.abs(at - frame[first]) <= reach + SECOND)
-        if tolerance is None:
-            # Half a step before the first frame lies a value that belongs to the frame before, which is not among them.
-            last -= (last > first) & (frame[first] - at >= reach - SECOND)
+        first, last, tied = _nearest(at, frame, step, tolerance)
     counts = np.maximum(last - first, 0)
     indptr = np.concatenate([[0], np.cumsum(counts)])
     within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], counts)
@@ -245,20 +240,74 @@ def match_times(
     data = np.repeat(1.0 / np.maximum(counts, 1), counts)
     weights = sp.csr_array((data, columns, indptr), shape=(len(at), len(frame)))
     inside = (at > frame[0] - 0.5 * step + SECOND) & (at <= frame[-1] + 0.5 * step)
+    assumed = found.assumed if found is not None else ""
+    if found is None and tied:
+        assumed = f"{_SAME_DAY}: {tied} of {len(at)} stamps lie half a day from frames"
     missed = int((inside & (counts == 0)).sum())
-    return TimeMatch(weights, found is not None, missed, undated, assumed=found.assumed if found is not None else "")
+    return TimeMatch(weights, found is not None, missed, undated, assumed=assumed)
+
+
+def _nearest(
+    at: FloatArray, frame: FloatArray, step: float, tolerance: float | None
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], int]:
+    """Nearest frame of each time, as the first and the one after the last, and how many lie half a day from one.
+
+    Half way between two frames, the earlier one is taken. Daily frames that are not stamped at midnight are those of
+    the calendar day that holds their stamp, which may be the later one.
+    """
+    reach, slack = 0.5 * step if tolerance is None else tolerance, _rounding(step)
+    after = np.searchsorted(frame, at)
+    before = np.clip(after - 1, 0, len(frame) - 1)
+    after = np.clip(after, 0, len(frame) - 1)
+    behind, ahead = np.abs(at - frame[before]), np.abs(frame[after] - at)
+    noon = _at_noon(frame, step)
+    half = np.abs(np.minimum(behind, ahead) - 0.5 * step) <= slack
+    first = np.where(behind <= np.where(half, ahead + 2 * slack, ahead), before, after)
+    if noon:
+        first[half] = np.where(_days(at, slack) == _days(frame[after], slack), after, before)[half]
+    last = first + (np.abs(at - frame[first]) <= reach + (slack if tolerance is None else SECOND))
+    if tolerance is None:
+        # Half a step before the first frame lies a value that belongs to the frame before, which is not among them.
+        wrong = _days(at, slack) != _days(frame[first], slack) if noon else frame[first] > at
+        last -= (last > first) & half & wrong
+    return first, last, int((half & (last > first)).sum()) if noon else 0
+
+
+def _at_noon(frame: FloatArray, step: float) -> bool:
+    """Whether frames are days that are stamped in their middle."""
+    return step == 24.0 and bool((np.abs(frame % 24.0 - 12.0) <= _rounding(step)).all())
+
+
+def _begins(frame: FloatArray, step: float) -> FloatArray:
+    """Return when the period of each frame begins: at its stamp, but that of a day stamped at noon at midnight."""
+    return frame - 12.0 if _at_noon(frame, step) else frame
+
+
+def _rounding(step: float) -> float:
+    """Hours by which times that were kept as floats may be off."""
+    return max(SECOND, 1e-3 * step)
+
+
+def _days(at: FloatArray, slack: float) -> FloatArray:
+    """Return the number of the day of each time; what lies just before midnight belongs to the next."""
+    return np.asarray(np.floor((at + slack) / 24.0))
 
 
 def _straddling(
     time: xr.DataArray, frame: FloatArray, step: float, bounds: xr.DataArray | None, clock: Clock
 ) -> FloatArray | None:
-    """Bounds about one step long of which some begin between two frames, in hours, shape (time, 2); else None."""
+    """Bounds about one step long of which some begin between two frames, in hours, shape (time, 2); else None.
+
+    Where frames are days stamped at noon, stamps tell less than bounds, which are taken in any case.
+    """
     if bounds is None or not is_time(bounds) or bounds.shape != (time.size, 2) or not time.size:
         return None
     pairs = np.sort(clock(bounds), axis=1)
     length = np.nanmedian(pairs[:, 1] - pairs[:, 0])
-    phase = np.abs((pairs[:, 0] - frame[0] + 0.5 * step) % step - 0.5 * step)
-    if not step / LONGER <= length <= LONGER * step or np.nanmax(phase) <= SECOND:
+    phase = np.abs((pairs[:, 0] - _begins(frame, step)[0] + 0.5 * step) % step - 0.5 * step)
+    if not step / LONGER <= length <= LONGER * step:
+        return None
+    if np.nanmax(phase) <= _rounding(step) and not _at_noon(frame, step):
         return None
     return pairs
 
