@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xslams.errors import CoverageError, DimensionError, GridError, OptionError, UnitError, VariableError
-from xslams.labels.calendar import hours, year_fraction
+from xslams.errors import CoverageError, DimensionError, GridError, OptionError, UnitError, VariableError, warn
+from xslams.labels.calendar import calendar_of, hours, year_fraction
 from xslams.labels.channels import to_channels
 from xslams.labels.coordinates import coordinate
 from xslams.labels.grid import grid_of
@@ -96,6 +96,8 @@ def _join(
         time = coordinate(ds, "time"), coordinate(aux, "time")
         if time[0] is not None and time[1] is not None and time[0] != time[1]:
             aux = aux.rename({time[1]: time[0]})
+        if time[0] is not None and time[1] is not None:
+            aux = _on_frames(aux, ds, time[0])
         ds = ds.drop_vars(extra, errors="ignore")
         ds, aux = xr.align(ds, aux[list(extra)], join="inner", exclude=(set(ds.dims) | set(aux.dims)) - {time[0]})
         if not ds.sizes.get(time[0], 1):
@@ -123,6 +125,23 @@ def _join(
         msg += ". Fields have coordinates time, latitude and longitude; ds.slams shows which were recognised."
         raise VariableError(msg)
     return ds, {"state": state, "aux": extra}
+
+
+def _on_frames(aux: xr.Dataset, ds: xr.Dataset, time: str) -> xr.Dataset:
+    """Auxiliary variables with the stamps of the state where these are the same but for rounding."""
+    if aux[time].dims != (time,) or ds[time].dims != (time,) or calendar_of(aux[time]) != calendar_of(ds[time]):
+        return aux
+    have, frames = hours(aux[time]), hours(ds[time])
+    if not have.size or frames.size < 2 or (np.diff(frames) <= 0).any():
+        return aux
+    nearest = np.searchsorted(0.5 * (frames[1:] + frames[:-1]), have)
+    same = np.abs(have - frames[nearest]) <= 1e-3 * float(np.median(np.diff(frames)))
+    within = int((~same & (have > frames.min()) & (have < frames.max())).sum())
+    if within and same.any():
+        warn(f"{within} of {have.size} times of the auxiliary variables lie between frames of the state; left out.")
+    stamps = np.where(same, ds[time].values[nearest], aux[time].values)
+    unique = np.unique(nearest[same]).size == same.sum()
+    return aux.assign_coords({time: (time, stamps, aux[time].attrs)}) if unique else aux
 
 
 def _describe(ds: xr.Dataset, names: Mapping[str, Sequence[str]], **given: Any) -> Spec:

@@ -1,0 +1,35 @@
+"""State and auxiliary variables of a training set are brought together without losing frames."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from xslams.errors import SlamsWarning
+from xslams.pipeline.fitting import _join
+
+
+def fields(name: str, time: pd.DatetimeIndex) -> xr.Dataset:
+    """One variable on a small grid, whose values count the frames."""
+    coords = {"time": time, "lat": [-45.0, 0.0, 45.0], "lon": [0.0, 90.0, 180.0, 270.0]}
+    values = np.arange(time.size)[:, None, None] * np.ones((1, 3, 4))
+    return xr.DataArray(values, coords, ("time", "lat", "lon"), name, {"units": "K"}).to_dataset()
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 40])
+def test_rounded_times_of_auxiliary_variables_lose_no_frame(seconds: int) -> None:
+    days = pd.date_range("2001-01-01", periods=8)
+    rounded = days[2:] + pd.to_timedelta(np.where(np.arange(6) % 2, seconds, -seconds), unit="s")
+    both, names = _join(fields("t", days), fields("pr", rounded))
+    assert names == {"state": ("t",), "aux": ("pr",)}
+    np.testing.assert_array_equal(both["t"].isel(lat=0, lon=0), np.arange(2, 8))
+    np.testing.assert_array_equal(both["pr"].isel(lat=0, lon=0), np.arange(6))
+
+
+def test_auxiliary_times_between_frames_are_announced() -> None:
+    days = pd.date_range("2001-01-01", periods=8)
+    with pytest.warns(SlamsWarning, match="7 of 15 times of the auxiliary variables lie between frames"):
+        both, _ = _join(fields("t", days), fields("pr", pd.date_range("2001-01-01", periods=15, freq="12h")))
+    assert both.sizes["time"] == 8
