@@ -16,6 +16,7 @@ import warnings
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import dask
 import numpy as np
@@ -26,6 +27,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import xslams
+from tests.problems.zones import OTHERS, ZONES
 from xslams import datasets
 from xslams.datasets import arguments, cache, chaosbench, stations
 from xslams.datasets.netcdf import Field, check_file, clean, join, open_file
@@ -499,11 +501,25 @@ def test_standard_time_is_near_that_of_the_sun(shared_data):
     with xr.open_dataset(shared_data / "uscrn_daily_2013_2015.nc") as ds:
         names, lon = ds["name"].values, ds["lon"].values
         lat = ds["lat"].values
-    zones = np.array([utc_offset(str(n), float(x)) for n, x in zip(names, lon, strict=True)])
+    zones = np.array([utc_offset(str(n), float(x), float(y)) for n, x, y in zip(names, lon, lat, strict=True)])
     # Alaska keeps one time over more than two zones of the sun.
     usual = (lat < 50) | (lon > -130)
     assert np.abs(zones - lon / 15)[usual].max() < 1.3
     assert np.abs(zones - lon / 15).max() < 2.6
+
+
+def test_standard_time_is_that_of_the_time_zone(shared_data):
+    with xr.open_dataset(shared_data / "uscrn_daily_2013_2015.nc") as ds:
+        places = {
+            str(n): (float(x), float(y))
+            for n, x, y in zip(*(ds[v].values for v in ("name", "lon", "lat")), strict=True)
+        }
+    table = [(name, *places[name], zone) for zone, names in ZONES.items() for name in names.split()]
+    assert len(table) == len(places)
+    for name, lon, lat, zone in table + OTHERS:
+        # Daylight saving adds to standard time, whatever the hemisphere.
+        months = (datetime(2016, month, 1, tzinfo=ZoneInfo(zone)).utcoffset() for month in (1, 7))
+        assert utc_offset(name, lon, lat) == min(months).total_seconds() / 3600, name
 
 
 def test_local_days_are_shared_between_the_days_of_a_model(server):

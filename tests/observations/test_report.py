@@ -14,8 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import xslams
-from xslams.errors import SlamsWarning, VariableError
-from xslams.inference.arrays import climatology_arrays, complete_errors, observe_arrays, variogram_arrays
+from xslams.errors import ObservationError, SlamsWarning, VariableError
+from xslams.inference.arrays import (
+    climatology_arrays,
+    complete_errors,
+    observe_arrays,
+    observed_range_arrays,
+    variogram_arrays,
+)
 from xslams.labels.calendar import year_fraction
 from xslams.likelihood import ErrorModel, Huber, SharedBias, SourceLikelihood
 from xslams.observations import (
@@ -27,6 +33,7 @@ from xslams.observations import (
     background_check,
     expectation,
     first_guess,
+    plausible_range,
     reduced,
     statistics,
     with_variability,
@@ -79,9 +86,64 @@ def test_gross_errors_are_rejected_and_counted(grid, normal, tiny_model):
     assert float(one.error) == pytest.approx(1.0)
     assert one.units == "K"
     # Without the check they are in, and the innovations say so.
-    loose = grid.slams.check(obs.replace(qc=None), tiny_model).isel(source=0)
+    loose = grid.slams.check(obs.replace(qc={"background_check": None}), tiny_model).isel(source=0)
     assert int(loose.used) == int(one.used) + 2
     assert float(loose.innovation_std.isel(stage=0)) > 100
+
+
+WILD = [1e20, -1e20, 9.96921e36, -9999.0, 1e300, 32767.0, -999.9, 0.0, 1e10]
+
+
+@pytest.mark.parametrize(("wild", "error"), [*((w, 1.0) for w in WILD), (1e20, 0.0), (-9999.0, 0.0)])
+def test_one_wild_value_does_not_matter(grid, normal, tiny_model, wild, error):
+    off, lacking = normal.copy(), normal.copy()
+    off[1, 4, 3], lacking[1, 4, 3] = wild, np.nan
+    settings = {"members": 1, "steps": 2, "report": True}
+    obs = xslams.Observation(off, error=error, method="nearest", name="gauges")
+    with pytest.warns(SlamsWarning, match="'gauges': 1 of 512 values.*gross errors"):
+        analysis = grid.slams.assimilate(obs, tiny_model, **settings)
+    expected = grid.slams.assimilate(obs.replace(data=lacking), tiny_model, **settings)
+    np.testing.assert_allclose(analysis["t"], expected["t"], atol=0.2 if error == 0 and abs(wild) > 1e3 else 0.01)
+    assert int(analysis.slams.report().rejected.sel(reason="background").sum()) == 1
+
+
+def test_wild_values_of_the_background_do_not_matter(grid, normal, tiny_model):
+    state = xr.concat([normal.drop_vars("level")] * 2, pd.Index([850.0, 500.0], name="level"))
+    ds = state.transpose("time", "level", "lat", "lon").to_dataset(name="t")
+    ds["t"].attrs = normal.attrs
+    obs = xslams.Observation(normal[:, :2], error=1.0, method="nearest")
+    ds["t"][0, 1, 2, 3] = -9999.0
+    ds["t"][0, 1, 2, 4] = np.inf
+    with pytest.warns(SlamsWarning, match="'background': 1 of .*gross errors|1 values of 't' are infinite") as caught:
+        analysis = ds.slams.assimilate(obs, tiny_model, members=1, steps=2, background_error=1.0, report=True)
+    assert len(caught) == 2
+    assert float(abs(analysis["t"] - 265).max()) < 80
+    counts = analysis.slams.report().rejected.sel(source="background")
+    assert (int(counts.sel(reason="background")), int(counts.sel(reason="infinite"))) == (1, 1)
+
+
+@pytest.mark.parametrize("operator", [lambda f: (f["t"][:, :, 0] - 280) ** 2, lambda f: f["pr"].squeeze(2).sqrt()])
+def test_the_range_of_an_operator_is_no_derivative(grid, tiny_model, operator):
+    mean, std = climatology_arrays(tiny_model, year_fraction(grid.time))
+    low, high = observed_range_arrays(tiny_model, operator, mean, std, 20.0)
+    assert not (high - low < 1e-3).any()
+
+
+def test_showers_are_no_gross_errors(grid, tiny_model):
+    mean, std = climatology_arrays(tiny_model, year_fraction(grid.time))
+    low, high = plausible_range(mean, std, tiny_model.spec.variables)
+    assert low[:, 2].max() < 0 < 30 < high[:, 2].min()
+
+
+def test_an_analysis_that_is_not_finite_is_an_error(grid, normal, tiny_model, monkeypatch):
+    from xslams.inference import arrays
+
+    make = arrays.assimilate_arrays
+    obs = xslams.Observation(normal, error=1.0, method="nearest")
+    for disturb, expected in ((np.inf, ObservationError), (1e6, SlamsWarning)):
+        monkeypatch.setattr(arrays, "assimilate_arrays", lambda *a, by=disturb, **k: make(*a, **k) + np.float32(by))
+        with pytest.raises(expected) if disturb == np.inf else pytest.warns(expected, match="out of the climatology"):
+            grid.slams.assimilate(obs, tiny_model, members=1, steps=2)
 
 
 def test_bad_values_are_rejected_before_they_are_averaged(grid, normal, tiny_model):

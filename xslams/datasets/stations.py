@@ -3,7 +3,7 @@
 The layout is described at https://www.ncei.noaa.gov/pub/data/uscrn/products/daily01/readme.txt. A line holds one day in
 28 fields separated by blanks. Missing values are -9999, or -99 for soil moisture. Days are in the station's local
 standard time in all seasons. The files do not contain its offset from UTC, which `utc_offset` derives from the state
-and the longitude.
+and the place.
 """
 
 from __future__ import annotations
@@ -76,35 +76,36 @@ _COLUMNS = {
 _DEFAULT = ("tavg", "prcp")
 
 #: Standard time of states and provinces (49 CFR 71) in hours from UTC. For states in two zones: the eastern offset, the
-#: longitude of the border, and the western offset.
-_ZONES: dict[str, int | tuple[int, float, int]] = {
+#: longitude of the border, the western offset, and the latitude south of which that holds (the Aleutians, but not the
+#: Pribilofs; the south-west of North Dakota, but not its north-west).
+_ZONES: dict[str, int | tuple[int, float, int, float]] = {
     **dict.fromkeys("CT DC DE GA IN MA MD ME MI NC NH NJ NY OH ON PA RI SC VA VT WV".split(), -5),
     **dict.fromkeys("AL AR IA IL LA MN MO MS OK WI".split(), -6),
     **dict.fromkeys("AZ CO ID MT NM UT WY".split(), -7),
     **dict.fromkeys("CA NV OR WA".split(), -8),
-    "AK": (-9, -169.5, -10),
-    "FL": (-5, -85.0, -6),
+    "AK": (-9, -169.5, -10, 55.0),
+    "FL": (-5, -85.0, -6, 90.0),
     "HI": -10,
-    "KS": (-6, -101.5, -7),
-    "KY": (-5, -85.6, -6),
-    "ND": (-6, -101.5, -7),
-    "NE": (-6, -101.0, -7),
+    "KS": (-6, -101.5, -7, 90.0),
+    "KY": (-5, -85.6, -6, 90.0),
+    "ND": (-6, -101.5, -7, 47.7),
+    "NE": (-6, -101.0, -7, 90.0),
     "SA": 9,  # Sakha, for the station Tiksi
-    "SD": (-6, -101.0, -7),
-    "TN": (-5, -84.9, -6),
-    "TX": (-6, -104.9, -7),
+    "SD": (-6, -101.0, -7, 90.0),
+    "TN": (-5, -84.9, -6, 90.0),
+    "TX": (-6, -104.9, -7, 90.0),
 }
 
 
-def utc_offset(name: str, lon: float) -> int:
+def utc_offset(name: str, lon: float, lat: float = 40.0) -> int:
     """Return the standard time of a station in hours from UTC.
 
     Parameters
     ----------
     name
         Name of the station, which begins with its state: ``"NY_Millbrook_3_W"``.
-    lon
-        Longitude in degrees, which decides in states with two zones and outside the known states.
+    lon, lat
+        Longitude and latitude in degrees, which decide in states with two zones and outside the known states.
 
     Returns
     -------
@@ -115,14 +116,17 @@ def utc_offset(name: str, lon: float) -> int:
     --------
     >>> utc_offset("MI_Gaylord_9_SSW", -84.72), utc_offset("NE_Harrison_20_SSE", -103.9)
     (-5, -7)
+    >>> utc_offset("ND_Northgate_5_ESE", -102.17, 48.97)
+    -6
     """
     zone = _ZONES.get(name.partition("_")[0])
     if zone is None:
         return round(lon / 15.0)
     if isinstance(zone, int):
         return zone
-    east, border, west = zone
-    return east if border < lon < 0 else west
+    east, border, west, north = zone
+    # Longitudes run from -180 to 180: those of the Near Islands are positive.
+    return west if lat < north and not border < lon < 0 else east
 
 
 @SOURCES.register("uscrn")
@@ -344,7 +348,7 @@ def _assemble(series: Sequence[_Series], names: Sequence[str], offsets: Mapping[
     days = (
         np.concatenate([np.asarray(s.days, "int64") for s in series]).astype("datetime64[D]").astype("datetime64[ns]")
     )
-    hours = [offsets.get(s.station, utc_offset(s.station, float(s.lon[0]))) for s in series]
+    hours = [offsets.get(s.station, utc_offset(s.station, float(s.lon[0]), float(s.lat[0]))) for s in series]
     start = days - along([pd.Timedelta(hours=float(h)).to_timedelta64() for h in hours])
     ds = xr.Dataset(
         {

@@ -43,6 +43,7 @@ __all__ = [
     "decode_arrays",
     "encode_arrays",
     "observe_arrays",
+    "observed_range_arrays",
     "variogram_arrays",
 ]
 
@@ -359,6 +360,42 @@ def observe_arrays(
             spread = spread + response.abs()
     with one_thread(), torch.no_grad():
         return observe(x)[0].numpy(), spread[0].numpy()
+
+
+def observed_range_arrays(
+    model: Model, function: FieldFunction, mean: FloatArray, std: FloatArray, deviations: float
+) -> tuple[FloatArray, FloatArray]:
+    """Range of what a user's observation operator can make of fields.
+
+    A derivative may vanish at the mean (of a square, say): the operator is tried on fields that are disturbed by up to
+    three standard deviations, and what it changes by most counts as one standard deviation.
+
+    Parameters
+    ----------
+    model
+        Trained model.
+    function
+        The operator.
+    mean, std
+        Physical fields and their standard deviation, shape ``(T, channel, lat, lon)``.
+    deviations
+        Standard deviations on either side.
+
+    Returns
+    -------
+    tuple of ndarray
+        Lowest and highest values, each of shape ``(T, lat, lon)``; NaN where the operator is not defined at the mean.
+    """
+    centre, spread = (torch.as_tensor(a, dtype=torch.float32) for a in (mean, std))
+    noise = torch.randn(centre.shape, generator=torch.Generator().manual_seed(0))
+    with one_thread(), torch.no_grad():
+        seen = function(fields_by_name(centre[None], model.spec.variables))[0]
+        reach = torch.zeros_like(seen)
+        for change in (-3 * spread, -spread, spread, 3 * spread, 2 * spread * noise):
+            other = function(fields_by_name((centre + change)[None], model.spec.variables))[0]
+            reach = torch.fmax(reach, (other - seen).abs())
+    low, high = seen.double() - deviations * reach.double(), seen.double() + deviations * reach.double()
+    return low.numpy(), high.numpy()
 
 
 def variogram_arrays(model: Model, year_fraction: FloatArray, samples: int = 64) -> npt.NDArray[np.float32]:

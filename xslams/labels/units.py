@@ -1,35 +1,21 @@
-"""Unit conversion: pint with the units of CF, plus the spellings of kelvin and of precipitation that files contain."""
+"""Unit conversion: pint with the units of CF, and the spellings of files."""
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
+from typing import Any
 
 import xarray as xr
 
 from xslams.errors import UnitError
+from xslams.labels.unit_text import UnitText
 
 __all__ = ["convert_units", "unit_factors"]
 
-# Spellings that real files use and that neither UDUNITS nor pint knows, or that pint takes for something else: to it
-# "degrees C" is an angle times a charge, and "mb" a millibarn.
-_ALIASES = {
-    "Kelvin": "K",
-    "kelvins": "K",
-    "Celsius": "degC",
-    "gpm": "m",
-    "mb": "hPa",
-    "mbs": "hPa",
-    "fraction": "1",
-    "percent": "%",
-    "Watt/m^2": "W m-2",
-    "Watts/m^2": "W m-2",
-    "Watt m-2": "W m-2",
-}
-_DEGREES = re.compile(r"deg(?:ree)?s?[ _.]*(C|K|F)(?:elsius|elvin|ahrenheit)?", re.IGNORECASE)
 # One kilogram of water per square metre is one millimetre deep.
 _WATER_DENSITY = "kg m-2"
 _WATER_DEPTH = "mm"
+_DIFFERENCES = {"degC": "delta_degC", "degF": "delta_degF"}
 
 
 @lru_cache(maxsize=256)
@@ -39,8 +25,8 @@ def unit_factors(source: str, target: str) -> tuple[float, float]:
     Parameters
     ----------
     source, target
-        Units as in CF, for instance ``"degC"`` or ``"mm day-1"``. A mass of water per area (``"kg m-2 s-1"``) converts
-        to a depth (``"mm day-1"``) and back.
+        Units as in CF or as files spell them, for instance ``"degC"``, ``"mm day-1"`` or ``"mm/3hr"``. A mass of water
+        per area (``"kg m-2 s-1"``) converts to a depth (``"mm day-1"``) and back.
 
     Returns
     -------
@@ -59,15 +45,23 @@ def unit_factors(source: str, target: str) -> tuple[float, float]:
     >>> round(unit_factors("kg m-2 s-1", "mm day-1")[0], 6)
     86400.0
     """
-    source, target = (_spelled(u) for u in (source, target))
+    source, target = source.strip(), target.strip()
     if source == target:
+        return 1.0, 0.0
+    try:
+        texts = [UnitText.read(u) for u in (source, target)]
+    except ValueError as e:
+        shown = f"{source[:80]!r} where {target[:80]!r}"
+        msg = f"Got units {shown} are needed, and cannot read them ({e}). Correct attrs['units']."
+        raise UnitError(msg) from e
+    if texts[0] == texts[1]:
         return 1.0, 0.0
     # Imported only now: building the registry takes over a second, and equal units need none.
     import pint
     from cf_xarray.units import units as registry
 
     try:
-        units = [registry.Unit(u) for u in (source, target)]
+        units = [_unit(text, registry) for text in texts]
     except Exception as e:  # pint raises its own errors, and tokenizer and value errors, for what it cannot parse
         msg = f"Got units {source!r} where {target!r} are needed, and cannot read them ({e}). Correct attrs['units']."
         raise UnitError(msg) from e
@@ -80,6 +74,7 @@ def unit_factors(source: str, target: str) -> tuple[float, float]:
             factor = float(stop.to(units[1]).magnitude) - offset
         except (pint.DimensionalityError, pint.OffsetUnitCalculusError):
             continue
+        factor, offset = factor * texts[0].scale / texts[1].scale, offset / texts[1].scale
         # An offset leaves rounding error in the difference (274.15 - 273.15), which 12 digits remove.
         return (factor, 0.0) if offset == 0 else (float(f"{factor:.12g}"), float(f"{offset:.12g}"))
     msg = (
@@ -88,13 +83,17 @@ def unit_factors(source: str, target: str) -> tuple[float, float]:
     raise UnitError(msg)
 
 
-def _spelled(units: str) -> str:
-    """Units as pint spells them."""
-    units = units.strip()
-    if degrees := _DEGREES.fullmatch(units):
-        letter = degrees[1].upper()
-        return letter if letter == "K" else f"deg{letter}"
-    return _ALIASES.get(units, units)
+def _unit(text: UnitText, registry: Any) -> Any:
+    """Return the unit of pint, which gets one name at a time and no expression."""
+    if len(text.powers) > 1 or any(power != 1 for power in text.powers.values()):
+        # In a product degrees Celsius are a difference.
+        powers = {_DIFFERENCES.get(name, name): power for name, power in text.powers.items()}
+    else:
+        powers = text.powers
+    unit = registry.Unit("")
+    for name, power in powers.items():
+        unit = unit * registry.Unit(name) ** power
+    return unit
 
 
 def convert_units(da: xr.DataArray, units: str) -> xr.DataArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -70,7 +70,8 @@ class SourceLikelihood:
     function
         Observation operator of a user on physical fields, which comes before `matrix`.
     background_check
-        Largest innovation, in standard deviations of what is expected of it; None for no check.
+        Largest innovation, in standard deviations of what is expected of it; ``"gross"`` for a check for gross errors
+        alone, None for no check.
     boxes
         Boxes in which values are to be thinned or averaged; None where they are not, or have been.
     """
@@ -80,7 +81,7 @@ class SourceLikelihood:
     values: FloatArray
     errors: ErrorModel
     function: FieldFunction | None = None
-    background_check: float | None = None
+    background_check: float | Literal["gross"] | None = None
     boxes: Boxes | None = None
 
     @property

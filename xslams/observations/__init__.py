@@ -10,6 +10,7 @@ from xslams.observations.background_check import (
     with_variability,
 )
 from xslams.observations.bound import BoundSource
+from xslams.observations.gross_errors import DEVIATIONS, PlausibleRange, gross_error_check, plausible_range
 from xslams.observations.observation import Observation, ObservationsLike, as_observations
 from xslams.observations.operators import OPERATORS
 from xslams.observations.quality import QualityControl
@@ -19,6 +20,7 @@ from xslams.observations.superob import reduced
 
 __all__ = [
     "COLUMNS",
+    "DEVIATIONS",
     "OPERATORS",
     "REASONS",
     "Audit",
@@ -27,12 +29,15 @@ __all__ = [
     "Expectation",
     "Observation",
     "ObservationsLike",
+    "PlausibleRange",
     "QualityControl",
     "as_observations",
     "background_check",
     "background_observation",
     "expectation",
     "first_guess",
+    "gross_error_check",
+    "plausible_range",
     "reduced",
     "report",
     "simulate_observations",

@@ -37,6 +37,8 @@ __all__ = ["assemble"]
 
 # An error of zero is taken as this share of the spread of the values, since a likelihood without error is degenerate.
 _EXACT = 1e-3
+# Times the median deviation beyond which a value says nothing of the spread.
+_WILD = 1e3
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -209,7 +211,13 @@ def _usable(
     strict: bool,
 ) -> BoolArray:
     """Which values can be used: neither missing nor flagged, and with a known error."""
-    tally.reject("missing", np.isfinite(values), places.times)
+    tally.reject("missing", ~np.isnan(values), places.times)
+    tally.reject("infinite", ~np.isinf(values), places.times)
+    if strict and (infinite := tally.rejected["infinite"]):
+        warn(
+            f"Source {variable.source!r}: {infinite} values of {variable.name!r} are infinite and are dropped. They "
+            "come from a division by zero or an overflow; check how the data were made."
+        )
     for flag in flags:
         tally.reject("flag", flag.passes(), places.times)
     measured = tally.valid.copy()
@@ -236,7 +244,12 @@ def _usable(
 
 def _without_zeros(sigma: FloatArray, y: FloatArray) -> FloatArray:
     """Errors of which none is zero."""
-    exact = max(_EXACT * float(np.std(y)), 1e-6 * max(float(np.abs(y).max()), 1e-6))
+    if (sigma > 0).all():
+        return sigma
+    # A gross error must not tell how exact the others are.
+    away = np.abs(y - np.median(y))
+    usual = y[away <= _WILD * np.median(away[away > 0])] if (away > 0).any() else y
+    exact = max(_EXACT * float(np.std(usual)), 1e-6 * max(float(np.abs(usual).max()), 1e-6))
     return np.where(sigma > 0, sigma, exact)
 
 

@@ -16,7 +16,7 @@ from xslams.likelihood.errors import IntArray
 __all__ = ["REASONS", "Audit", "AuditedLikelihood", "NothingLeft", "Tally"]
 
 #: Why a value takes no part, in the order in which it is found out.
-REASONS = ("time", "place", "level", "missing", "flag", "error", "background", "thinned")
+REASONS = ("time", "place", "level", "missing", "infinite", "flag", "error", "background", "thinned")
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def background_check(part: AuditedLikelihood, expected: Expectation) -> AuditedL
     Parameters
     ----------
     part
-        Observations; returned as they are where there is no limit.
+        Observations; returned as they are where there is no limit in numbers.
     expected
         What is expected of them.
 
@@ -104,10 +104,11 @@ def background_check(part: AuditedLikelihood, expected: Expectation) -> AuditedL
     (array([1.]), {'background': 1})
     """
     source = part.likelihood
-    if source.background_check is None or not source.size:
+    limit = source.background_check
+    if limit is None or limit == "gross" or not source.size:
         return part
     innovation = source.values - expected.mean
-    good = np.abs(innovation) <= source.background_check * np.sqrt(source.errors.total + expected.std**2)
+    good = np.abs(innovation) <= limit * np.sqrt(source.errors.total + expected.std**2)
     return part if good.all() else part.keep(good, "background")
 
 

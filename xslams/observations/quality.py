@@ -21,7 +21,7 @@ class QualityControl:
     """What to do with values that may be wrong, biased, too many, or finer than the model.
 
     The steps are taken in the order of the attributes. Everything is off by default, but for quality flags that the
-    data name themselves.
+    data name themselves and the check for gross errors.
 
     Attributes
     ----------
@@ -45,7 +45,9 @@ class QualityControl:
         see `xslams.observations.background_check.with_variability`.
     background_check
         Reject values whose innovation (value less first guess) is larger than this many standard deviations of what is
-        expected of it. The first guess is the climatology of the model, or the background where its error is given.
+        expected of it. The first guess is the climatology of the model, or the background where its error is given. By
+        default, ``"gross"``, only gross errors are rejected, with a warning: values of more than 20 standard deviations
+        out of the climatology and, where there is a background, from the first guess. None keeps these too.
     thin
         Side of boxes in km, of which one value each is kept at every time and level: the one next to the centre.
     superob
@@ -74,7 +76,7 @@ class QualityControl:
     bias_error: Error | None = None
     bias_per: str = "source"
     representativeness: Error | Literal["auto"] | None = None
-    background_check: float | None = None
+    background_check: float | Literal["gross"] | None = "gross"
     thin: float | None = None
     superob: bool | float = False
     robust: Literal["huber", "student-t"] | None = None
@@ -83,6 +85,8 @@ class QualityControl:
     def __post_init__(self) -> None:
         for name in ("thin", "background_check", "robust_shape"):
             value: Any = getattr(self, name)
+            if name == "background_check" and isinstance(value, str) and value == "gross":
+                continue
             if value is not None and (isinstance(value, bool) or not _is_positive(value)):
                 msg = f"qc: {name}={value!r}; expected a positive number."
                 raise ObservationError(msg)

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from xslams import observations
-from xslams.errors import warn
+from xslams.errors import ObservationError, warn
+from xslams.labels.coordinates import listed
 from xslams.labels.domain import domain_of
 from xslams.options import ComputeOptions, SamplerOptions
 from xslams.pipeline import workers
@@ -125,6 +126,7 @@ def analyse(
             "orders of magnitude are the likely cause: raise the smallest error=, or let superob= average values that "
             "lie close together."
         )
+    _require_plausible(model, values, fraction, frames)
     block = values[:, before : values.shape[1] - after][:, window.kept]
     if predicted is None:
         return block, np.zeros((0, len(observations.COLUMNS)))
@@ -136,6 +138,32 @@ def analyse(
         )
     ]
     return block, np.reshape(each, (len(each), len(observations.COLUMNS)))
+
+
+def _require_plausible(
+    model: Model, values: npt.NDArray[np.float32], fraction: FloatArray, frames: xr.DataArray
+) -> None:
+    """Raise where an analysis is not finite, and warn where it leaves the climatology by far."""
+    from xslams.inference.arrays import climatology_arrays
+
+    state = model.spec.state
+    where = f"The analysis of the window that starts at {frames.values[0]}"
+    remedy = (
+        "Look at ds.slams.check(obs, model): errors of observations that are far too small and gross errors "
+        "(with qc={'background_check': None} they are kept) are the likely causes."
+    )
+    if not np.isfinite(values).all():
+        msg = f"{where} has values that are not finite. {remedy}"
+        raise ObservationError(msg)
+    mean, std = (a[:, : model.spec.state_channels] for a in climatology_arrays(model, fraction))
+    low, high = observations.plausible_range(mean, std, state)
+    out = np.any((values < low) | (values > high), axis=(0, 1, 3, 4)).tolist()
+    channels = [v.name for v in state for _ in range(v.channels)]
+    if names := list(dict.fromkeys(name for name, bad in zip(channels, out, strict=True) if bad)):
+        warn(
+            f"{where} is more than {observations.DEVIATIONS:g} standard deviations out of the climatology of the model "
+            f"in {listed(names)}. {remedy}"
+        )
 
 
 def prepare(
@@ -172,12 +200,17 @@ def prepare(
     given = [] if background is None else background.audited(strict=strict)
     fraction = domain_of(model.spec).season(frames)
     parts = _with_variability(model, parts, fraction)
-    if not report and all(part.likelihood.background_check is None for part in parts):
+    if not report and all(part.likelihood.background_check is None for part in [*parts, *given]):
         return [*map(observations.reduced, parts), *given], []
     from xslams.inference.arrays import climatology_arrays, observe_arrays
 
     climatology = climatology_arrays(model, fraction)
+    bounds = observations.plausible_range(*climatology, model.spec.variables)
+    given = [observations.gross_error_check(part, bounds) for part in given]
     guess = observations.first_guess(*climatology, [part.likelihood for part in given])
+    parts = [_without_gross_errors(model, part, climatology, bounds, guess if given else None) for part in parts]
+    if not report and all(part.likelihood.background_check in (None, "gross") for part in parts):
+        return [*map(observations.reduced, parts), *given], []
     seen = [
         guess if part.likelihood.function is None else observe_arrays(model, part.likelihood.function, *guess)
         for part in parts
@@ -203,13 +236,33 @@ def _with_variability(
     return [part._replace(likelihood=observations.with_variability(part.likelihood, variogram)) for part in parts]
 
 
+def _without_gross_errors(
+    model: Model,
+    part: AuditedLikelihood,
+    climatology: tuple[FloatArray, FloatArray],
+    bounds: observations.PlausibleRange,
+    guess: tuple[FloatArray, FloatArray] | None,
+) -> AuditedLikelihood:
+    """Drop gross errors, where that is the check."""
+    function = part.likelihood.function
+    if part.likelihood.background_check != "gross" or not part.likelihood.size:
+        return part
+    if function is not None:
+        from xslams.inference.arrays import observed_range_arrays
+
+        reach = observed_range_arrays(model, function, *climatology, observations.DEVIATIONS)
+        return observations.gross_error_check(part, observations.PlausibleRange(*reach))
+    expected = None if guess is None else observations.expectation(part.likelihood, *guess)
+    return observations.gross_error_check(part, bounds, expected)
+
+
 def _checked(part: AuditedLikelihood, fields: tuple[FloatArray, FloatArray], *, strict: bool) -> AuditedLikelihood:
     """Reject values that are too far from the first guess."""
     source = part.likelihood
     left = observations.background_check(part, observations.expectation(source, *fields))
     if strict and source.size and not left.likelihood.size:
         warn(
-            f"Source {source.name!r}: all {source.size} values are further than {source.background_check:g} standard "
+            f"Source {source.name!r}: all {source.size} values are further than {source.background_check} standard "
             "deviations from the first guess and are rejected. Check units and levels, or raise background_check=."
         )
     return left

@@ -1,0 +1,126 @@
+"""Values that lie so far out of the climatology, and of the background, that they are no measurements.
+
+The limit is generous, `DEVIATIONS` standard deviations, since it is there for values that were never measured: fill
+values, other units, broken bits. A value is dropped if it is out of the range of the climatology and, where there is a
+background, also too far from the first guess. What a variable with a transform can reach is told in the space of the
+transform, by the largest spread of all cells: rain falls in deserts too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from xslams.errors import warn
+from xslams.observations.audit import AuditedLikelihood
+from xslams.observations.background_check import Expectation
+from xslams.spec import VariableSpec
+from xslams.typing import FloatArray
+
+__all__ = ["DEVIATIONS", "PlausibleRange", "gross_error_check", "plausible_range"]
+
+#: Standard deviations from the climatology beyond which a value is a gross error.
+DEVIATIONS = 20.0
+
+
+class PlausibleRange(NamedTuple):
+    """Lowest and highest values that fields may have, of one shape."""
+
+    low: FloatArray
+    high: FloatArray
+
+
+def plausible_range(
+    mean: FloatArray, std: FloatArray, variables: Sequence[VariableSpec], deviations: float = DEVIATIONS
+) -> PlausibleRange:
+    """Range of fields, by their climatology.
+
+    Parameters
+    ----------
+    mean, std
+        Climatology and its standard deviation, shape ``(time, channel, lat, lon)``.
+    variables
+        What the channels are; all of a model, or the first of them.
+    deviations
+        Standard deviations on either side.
+
+    Examples
+    --------
+    >>> one = np.ones((1, 1, 1, 1))
+    >>> [float(v.item()) for v in plausible_range(280 * one, one, [VariableSpec("t", "K")])]
+    [260.0, 300.0]
+    >>> rain = VariableSpec("pr", "mm day-1", transform="sqrt", scale=2.0)
+    >>> [round(float(v.item())) for v in plausible_range(0 * one, 4 * one, [rain])]
+    [-880, 880]
+    """
+    mean, std = mean.astype(float), std.astype(float)
+    low, high = mean - deviations * std, mean + deviations * std
+    first = 0
+    for variable in variables:
+        own = np.s_[:, first : first + variable.channels]
+        first += variable.channels
+        if variable.transform != "sqrt":
+            continue
+        u = np.sign(mean[own]) * (np.sqrt(1 + np.abs(mean[own]) / variable.scale) - 1)
+        reach = deviations * float(np.max(std[own] / (2 * (np.abs(u) + 1) * variable.scale), initial=0.0))
+        for bound, v in ((low, u - reach), (high, u + reach)):
+            bound[own] = v * (np.abs(v) + 2) * variable.scale
+    return PlausibleRange(low, high)
+
+
+def gross_error_check(
+    part: AuditedLikelihood, fields: PlausibleRange, expected: Expectation | None = None
+) -> AuditedLikelihood:
+    """Drop gross errors, and warn of them.
+
+    Parameters
+    ----------
+    part
+        Observations; returned as they are where their check is another one or none.
+    fields
+        Range of what the rows act on.
+    expected
+        What the first guess expects, where there is a background; values near it are kept.
+
+    Returns
+    -------
+    AuditedLikelihood
+        Those that are left.
+
+    Examples
+    --------
+    >>> import scipy.sparse as sp
+    >>> from xslams.likelihood import ErrorModel, SourceLikelihood
+    >>> from xslams.observations.audit import Audit
+    >>> rows, errors = sp.csr_array(np.eye(2)), ErrorModel(np.ones(2))
+    >>> source = SourceLikelihood("a", rows, np.array([1.0, 15.0]), errors, background_check="gross")
+    >>> part = AuditedLikelihood(source, Audit(2, owned=np.ones(2, bool)))
+    >>> gross_error_check(part, PlausibleRange(np.full(2, -9.0), np.full(2, 9.0))).likelihood.size
+    2
+    """
+    source = part.likelihood
+    if source.background_check != "gross" or not source.size:
+        return part
+    low, high = (np.nan_to_num(v.ravel().astype(float), nan=0.0) for v in fields)
+    unknown = abs(source.matrix) @ np.isnan(fields.low + fields.high).ravel().astype(float) > 0
+    up, down = source.matrix.maximum(0), source.matrix.minimum(0)
+    variance = source.errors.total.astype(float)
+    slack = DEVIATIONS * np.sqrt(variance)
+    good = (source.values >= up @ low + down @ high - slack) & (source.values <= up @ high + down @ low + slack)
+    good |= unknown
+    if expected is not None:
+        near = DEVIATIONS * np.sqrt(variance + expected.std.astype(float) ** 2)
+        good |= np.abs(source.values - expected.mean) <= near
+    if good.all():
+        return part
+    bad = source.values[~good]
+    left = part.keep(good, "background")
+    if lost := left.audit.rejected["background"] - part.audit.rejected.get("background", 0):
+        warn(
+            f"Source {source.name!r}: {lost} of {source.size} values, from {bad.min():g} to {bad.max():g} in units of "
+            f"the model, are more than {DEVIATIONS:g} standard deviations out of the climatology and are dropped as "
+            "gross errors. Check units and missing values; qc={'background_check': None} keeps them."
+        )
+    return left
