@@ -409,3 +409,37 @@ def test_results_of_an_analysis_can_be_written_too(truth, tiny_model, expected, 
     both = run(truth, tiny_model).assign(other=truth["pr"].chunk(time=20))
     with pytest.raises(ChunkError, match="unify_chunks"):
         both.slams.to_zarr(tmp_path / "both.zarr")
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize(
+    "place",
+    [
+        ("notes.txt", "notes.txt"),
+        ("notes.txt", "notes.txt/run.zarr"),
+        ("run.zarr/film.partial", "run.zarr"),
+        ("run.zarr/c/0.partial", "run.zarr"),
+        ("run.zarr/t/notes.txt", "run.zarr"),
+        ("run.zarr/u/c/0", "run.zarr"),
+        ("run.zarr/_xslams/notes.txt", "run.zarr"),
+        ("in.zarr/zarr.json", "in.zarr/run.zarr"),
+        ("in.zarr/.zgroup", "in.zarr/t/run.zarr"),
+    ],
+)
+def test_nothing_is_destroyed_that_no_run_wrote(expected, tmp_path, place, resume):
+    precious, path = place
+    (tmp_path / precious).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / precious).write_text("precious")
+    with dask.config.set(scheduler=refuse), pytest.raises(StoreError):
+        expected.slams.to_zarr(tmp_path / path, resume=resume)
+    assert files(tmp_path) == {precious: b"precious"}
+
+
+def test_a_begun_store_with_a_file_of_the_user_is_kept(expected, tmp_path):
+    path = tmp_path / "run.zarr"
+    zarr.create_group(path, path="_xslams")
+    (path / "notes.txt").write_text("precious")
+    before = files(path)
+    with pytest.raises(StoreError, match=r"something else \(notes.txt\)"):
+        expected.slams.to_zarr(path, resume=True)
+    assert files(path) == before

@@ -134,7 +134,7 @@ def assimilate(
     overwrite: bool, progress: bool, **settings: Any,
 ) -> None:  # fmt: skip
     """Draw an ensemble of states given observations, on the grid and at the times of BACKGROUND."""
-    from xslams.cli import files
+    from xslams.cli import files, targets
 
     kind = _format(out)
     if resume and overwrite:
@@ -144,8 +144,8 @@ def assimilate(
         msg = f"--resume needs a zarr store; --out is {out}."
         raise click.UsageError(msg)
     error = sources.error_of(background_error)
-    if not resume:
-        files.check_target(out, overwrite=overwrite)
+    inputs = [background, model, *(source["path"] for source in obs)]
+    targets.check_target(out, overwrite=overwrite, inputs=inputs, resume=resume)
     opened = _model(model)
     ds = files.select(files.open_data(background), start, end)
     observations = [sources.observation(source) for source in obs]
@@ -154,9 +154,7 @@ def assimilate(
             observations, opened, background_error=error, variables=variables or None, **settings
         )
         if kind == "zarr":
-            if overwrite:
-                files.remove_store(out)
-            analysis.slams.to_zarr(out, resume=resume, progress=progress)
+            targets.write_analysis(analysis, out, resume=resume, overwrite=overwrite, progress=progress)
         else:
             files.write_data(analysis, out, progress=progress)
     click.echo(out)
@@ -189,12 +187,12 @@ def train(
     end: str | None, overwrite: bool, **settings: Any,
 ) -> None:  # fmt: skip
     """Train a model on DATA."""
-    from xslams.cli import files
+    from xslams.cli import files, targets
 
     if not out.endswith(".safetensors"):
         msg = f"--out: a model is saved as .safetensors; got {out}."
         raise click.UsageError(msg)
-    files.check_target(out, overwrite=overwrite)
+    targets.check_target(out, overwrite=overwrite, inputs=[data])
     ds = files.select(files.open_data(data), start, end)
     name = name or Path(out).stem
     model = ds.slams.fit(list(aux) or None, name=name, **settings, **sources.pairs(options))
@@ -217,11 +215,13 @@ def score(
     scheduler: str | None, overwrite: bool, progress: bool,
 ) -> None:  # fmt: skip
     """Score ANALYSIS against TRUTH, weighted by area, and print a table."""
-    from xslams.cli import files
+    from xslams import __version__
+    from xslams.cli import files, targets
+    from xslams.pipeline.targets import MARK
 
     kind = None if out is None else _format(out, also=(".json",))
     if out is not None:
-        files.check_target(out, overwrite=overwrite)
+        targets.check_target(out, overwrite=overwrite, inputs=[analysis, truth])
     ensemble = files.select(files.open_data(analysis), start, end)
     known = files.open_data(truth)
     # Only variables that both contain can be scored.
@@ -231,7 +231,7 @@ def score(
         scores = given[0].slams.score(given[1], dims=list(dims) or None).compute()
     click.echo(_table(scores))
     if out is not None and kind is None:
-        text = json.dumps(scores.to_dict(), indent=1, default=str)
+        text = json.dumps(scores.assign_attrs({MARK: __version__}).to_dict(), indent=1, default=str)
         files.write_file(out, lambda path: Path(path).write_text(text, encoding="utf-8"))
     elif out is not None:
         files.write_data(scores, out)
@@ -261,13 +261,13 @@ def regrid(
     scheduler: str | None, overwrite: bool, progress: bool,
 ) -> None:  # fmt: skip
     """Regrid DATA to the grid or the points of another file or of a model."""
-    from xslams.cli import files
+    from xslams.cli import files, targets
 
     _format(out)
-    files.check_target(out, overwrite=overwrite)
+    targets.check_target(out, overwrite=overwrite, inputs=[data, target])
     ds = files.select(files.open_data(data), start, end)
     is_data = (
-        files.format_of(target) or ":" in target or (os.path.exists(target) and not target.endswith(".safetensors"))
+        targets.format_of(target) or ":" in target or (os.path.exists(target) and not target.endswith(".safetensors"))
     )
     wanted = files.open_data(target) if is_data else _model(target)
     with _cluster(scheduler):
@@ -294,12 +294,12 @@ def plot(
     **settings: Any,
 ) -> None:  # fmt: skip
     """Draw mean and spread of ANALYSIS, and truth, error and observations if given, as maps or series."""
-    from xslams.cli import files
+    from xslams.cli import files, targets
 
     if os.path.splitext(out)[1].lower() not in (".png", ".pdf", ".svg"):
         msg = f"--out: expected a figure, .png, .pdf or .svg; got {out}."
         raise click.UsageError(msg)
-    files.check_target(out, overwrite=overwrite)
+    targets.check_target(out, overwrite=overwrite, inputs=[analysis, truth, *(source["path"] for source in obs)])
     ds = files.open_data(analysis)
     compared = None if truth is None else files.open_data(truth)
     observations = [sources.observation(source) for source in obs] or None
@@ -400,7 +400,7 @@ def models_verify(ctx: click.Context, *, names: tuple[str, ...]) -> None:
 
 
 def _format(out: str, also: tuple[str, ...] = ()) -> str | None:
-    from xslams.cli.files import format_of
+    from xslams.cli.targets import format_of
 
     kind = format_of(out)
     if kind is None and os.path.splitext(out)[1] not in also:

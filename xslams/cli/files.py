@@ -1,64 +1,37 @@
 """Reading data from any place that fsspec supports, and writing results atomically.
 
 A result is written under a temporary name, on the same disk or in a temporary folder for a remote target, and is
-renamed when it is complete. The files of a zarr store on an object store cannot be renamed together: the files of its
-arrays are transferred first, and ``zarr.json`` of the root, which makes the store readable, last and in one piece.
+renamed when it is complete; see `xslams.cli.targets`.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import xarray as xr
 
+from xslams import __version__
+from xslams.cli.targets import beside, discard, format_of, is_local, replace_store
 from xslams.errors import FileError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from xslams.pipeline.targets import MARK
 
 __all__ = [
-    "check_target",
-    "format_of",
     "open_data",
     "progress_bar",
-    "remove_store",
     "select",
     "write_data",
     "write_file",
 ]
 
 _TUTORIAL = "tutorial:"
-_SUFFIXES = {".nc": "netcdf", ".nc4": "netcdf", ".cdf": "netcdf", ".netcdf": "netcdf", ".h5": "netcdf", ".zarr": "zarr"}
 _SMALL = 256 * 2**20  # bytes
-
-
-def format_of(path: str) -> str | None:
-    """Return the format that the name of a file implies.
-
-    Parameters
-    ----------
-    path
-        Path or URL.
-
-    Returns
-    -------
-    str or None
-        "zarr", "netcdf", or None for other names.
-
-    Examples
-    --------
-    >>> format_of("s3://bucket/analysis.zarr/"), format_of("truth.nc")
-    ('zarr', 'netcdf')
-    """
-    return _SUFFIXES.get(os.path.splitext(path.rstrip("/"))[1].lower())
 
 
 def open_data(path: str, *, small: bool = False) -> xr.Dataset:
@@ -95,7 +68,7 @@ def _open(path: str) -> xr.Dataset:
 
     try:
         fs, inner = fsspec.core.url_to_fs(path)
-        remote = not _is_local(fs)
+        remote = not is_local(fs)
         names = sorted(fs.glob(inner)) if any(c in path for c in "*?[") else [inner]
         if not names or not fs.exists(names[0]):
             msg = f"There is nothing at {path}. Check the path; relative paths start from {os.getcwd()}."
@@ -168,65 +141,6 @@ def select(ds: xr.Dataset, start: str | None, end: str | None) -> xr.Dataset:
     return chosen
 
 
-def check_target(path: str, *, overwrite: bool) -> None:
-    """Check, before anything is computed, that a result can be written.
-
-    Parameters
-    ----------
-    path
-        Path or URL of the result.
-    overwrite
-        Whether an existing result may be replaced.
-
-    Raises
-    ------
-    FileError
-        If the path exists, its folder does not exist, or the file system is unknown.
-    """
-    import fsspec
-
-    try:
-        fs, inner = fsspec.core.url_to_fs(path)
-    except (ValueError, ImportError) as e:
-        msg = f"{path}: {e}"
-        raise FileError(msg) from None
-    if _is_local(fs) and not Path(inner).parent.is_dir():
-        msg = f"{path}: there is no folder {Path(inner).parent}. Make it first."
-        raise FileError(msg)
-    if not fs.exists(inner):
-        return
-    if not overwrite:
-        msg = f"{path} exists. Choose another place, or replace it with --overwrite."
-        raise FileError(msg)
-    if fs.isdir(inner) and not _is_store(fs, inner):
-        msg = f"{path} is a folder but not a zarr store; it is not replaced. Choose another place."
-        raise FileError(msg)
-
-
-def remove_store(path: str) -> None:
-    """Remove a zarr store, beginning with what makes it readable.
-
-    Parameters
-    ----------
-    path
-        Path or URL, which need not exist.
-    """
-    import fsspec
-
-    fs, inner = fsspec.core.url_to_fs(path)
-    if not fs.exists(inner):
-        return
-    if _is_local(fs):
-        aside = tempfile.mkdtemp(dir=Path(inner).parent, prefix=f".{Path(inner).name}.", suffix=".part")
-        os.replace(inner, Path(aside) / "old")
-        shutil.rmtree(aside)
-        return
-    for key in ("zarr.json", ".zmetadata", ".zgroup"):
-        if fs.exists(f"{inner}/{key}"):
-            fs.rm_file(f"{inner}/{key}")
-    fs.rm(inner, recursive=True)
-
-
 def write_data(ds: xr.Dataset, path: str, *, progress: bool = False) -> None:
     """Write a Dataset as zarr or netCDF, depending on the suffix; an existing result is replaced.
 
@@ -244,8 +158,8 @@ def write_data(ds: xr.Dataset, path: str, *, progress: bool = False) -> None:
     FileError
         If it cannot be written; no incomplete result is left.
     """
-    # The encoding of the input need not suit the output.
-    ds = ds.drop_encoding()
+    # The encoding of the input need not suit the output; the mark says that the result is ours to replace.
+    ds = ds.drop_encoding().assign_attrs({MARK: __version__})
     with progress_bar(progress):
         if format_of(path) == "zarr":
             _write_zarr(ds, path)
@@ -274,7 +188,7 @@ def write_file(path: str, write: Callable[[str], Any]) -> None:
     with _failing(path), tempfile.TemporaryDirectory(**_place(fs, inner)) as folder:
         temporary = os.path.join(folder, f"new{os.path.splitext(inner)[1]}")
         write(temporary)
-        if _is_local(fs):
+        if is_local(fs):
             os.replace(temporary, inner)
             return
         # A copy or rename within a file system is atomic, which a transfer need not be.
@@ -299,18 +213,34 @@ def _write_zarr(ds: xr.Dataset, path: str) -> None:
             # The specification of zarr 3 does not include consolidated metadata, which libraries support nevertheless.
             warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
             ds.to_zarr(temporary, mode="w", consolidated=True, zarr_format=3)
-        remove_store(path)
-        if _is_local(fs):
-            os.replace(temporary, inner)
+        if is_local(fs):
+            replace_store(temporary, path)
             return
-        files = sorted(str(p.relative_to(temporary)) for p in Path(temporary).rglob("*") if p.is_file())
-        for name in sorted(files, key=lambda name: name == "zarr.json"):
-            fs.put_file(os.path.join(temporary, name), f"{inner}/{name.replace(os.sep, '/')}")
+        # What is there already stays until the new store is complete beside it.
+        place = beside(path) if fs.exists(inner) else path
+        try:
+            _put(temporary, place)
+        except BaseException:
+            if place != path:
+                discard(place)
+            raise
+        if place != path:
+            replace_store(place, path)
+
+
+def _put(folder: str, path: str) -> None:
+    """Transfer a store, what makes it readable last."""
+    import fsspec
+
+    fs, inner = fsspec.core.url_to_fs(path)
+    files = sorted(str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.is_file())
+    for name in sorted(files, key=lambda name: name == "zarr.json"):
+        fs.put_file(os.path.join(folder, name), f"{inner.rstrip('/')}/{name.replace(os.sep, '/')}")
 
 
 def _place(fs: Any, inner: str) -> dict[str, Any]:
     """Return the place of a temporary folder: on the disk of a local target, so that a rename suffices."""
-    if not _is_local(fs):
+    if not is_local(fs):
         return {"prefix": "xslams-"}
     return {"dir": Path(inner).parent, "prefix": f".{Path(inner).name}.", "suffix": ".part"}
 
@@ -342,14 +272,3 @@ def progress_bar(progress: bool) -> Iterator[None]:
 
     with TqdmCallback(desc="tasks"):
         yield
-
-
-def _is_local(fs: Any) -> bool:
-    from fsspec.implementations.local import LocalFileSystem
-
-    return isinstance(fs, LocalFileSystem)
-
-
-def _is_store(fs: Any, inner: str) -> bool:
-    keys: Sequence[str] = ("zarr.json", ".zgroup", ".zmetadata")
-    return any(fs.exists(f"{inner.rstrip('/')}/{key}") for key in keys)

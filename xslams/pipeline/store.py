@@ -34,15 +34,13 @@ import xarray as xr
 from xslams.errors import ChunkError, OptionError, SlamsWarning, StoreError
 from xslams.labels.coordinates import coordinate
 from xslams.pipeline.report import STATISTICS, WINDOW_START
+from xslams.pipeline.targets import GROUP, PARTIAL, Target, is_leftover, is_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 __all__ = ["open_analysis", "write"]
 
-_GROUP = "_xslams"
-# How zarr names a file until it is complete, after a dot and random digits.
-_PARTIAL = ".partial"
 _COMPLETE = "xslams_complete"
 #: Size of a chunk in bytes, before compression, that is not exceeded where it can be helped.
 _CHUNK_BYTES = 16 * 2**20
@@ -50,98 +48,6 @@ _CHUNK_BYTES = 16 * 2**20
 _DISTRIBUTED = (None, "dask.distributed", "distributed")
 # What an encoding says of the store that a variable came from, and not of the one that it goes to.
 _STORAGE = ("chunks", "preferred_chunks", "shards", "compressor", "compressors", "filters", "serializer", "source")
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where a store is: a local path or an fsspec URL.
-
-    Attributes
-    ----------
-    url
-        Absolute path, or URL.
-    options
-        ``storage_options`` of a URL.
-    """
-
-    url: str
-    options: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, store: str | os.PathLike[str], options: Mapping[str, Any] | None) -> Target:
-        """Path or URL as every worker understands it."""
-        given: object = store
-        if not isinstance(given, str | os.PathLike):
-            msg = f"store={store!r}; expected a path or the URL of an object store, such as 's3://bucket/run.zarr'."
-            raise OptionError(msg)
-        text = os.fspath(given).removeprefix("file://")
-        if "://" not in text:
-            if options:
-                msg = f"storage_options= belong to URLs; got the path {text!r}. Leave them out."
-                raise OptionError(msg)
-            return cls(os.path.abspath(text))
-        return cls(text, dict(options or {}))
-
-    @property
-    def local(self) -> bool:
-        """Whether it is a directory."""
-        return "://" not in self.url
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """What zarr and xarray want besides the address."""
-        return {} if self.local else {"storage_options": self.options}
-
-    def files(self) -> dict[str, int]:
-        """Size of everything in the store, by key."""
-        import fsspec
-
-        fs, root = fsspec.core.url_to_fs(self.url, **self.options)
-        # Another process may have written since this one last looked.
-        fs.invalidate_cache()
-        found = fs.find(root, detail=True)
-        prefix = root.rstrip("/") + "/"
-        return {k.removeprefix(prefix): int(v["size"] or 0) for k, v in found.items() if k.startswith(prefix)}
-
-    def clear(self) -> None:
-        """Remove what a run left behind that was killed before its store was made, empty folders included."""
-        import fsspec
-
-        fs, root = fsspec.core.url_to_fs(self.url, **self.options)
-        if fs.exists(root):
-            fs.rm(root, recursive=True)
-
-    def sweep(self, keys: Iterable[str]) -> None:
-        """Remove what writes left behind that were cut short, beside the files that they were to become."""
-        import fsspec
-
-        fs, root = fsspec.core.url_to_fs(self.url, **self.options)
-        for key in keys:
-            if key.endswith(_PARTIAL):
-                with contextlib.suppress(FileNotFoundError):
-                    fs.rm_file(f"{root.rstrip('/')}/{key}")
-
-    def sync(self, keys: Iterable[str]) -> None:
-        """Have the disk hold files and the directories that list them; object stores do on their own."""
-        if not self.local:
-            return
-        folders = set()
-        for key in keys:
-            path = os.path.join(self.url, key)
-            _fsync(path)
-            folders.add(os.path.dirname(path))
-        for folder in folders:
-            _fsync(folder)
-
-
-def _fsync(path: str) -> None:
-    if os.name == "nt" and os.path.isdir(path):
-        return  # Windows cannot open directories, and does not have to
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @dataclass(frozen=True)
@@ -189,7 +95,7 @@ class Layout:
 
     def marker(self, index: tuple[int, ...]) -> str:
         """Key of the marker of a region."""
-        return "/".join([_GROUP, "complete", "c", *map(str, index)])
+        return "/".join([GROUP, "complete", "c", *map(str, index)])
 
 
 def write(
@@ -247,6 +153,26 @@ def write(
     return open_analysis(store, storage_options=storage_options)
 
 
+def is_begun(analysis: xr.Dataset, store: str | os.PathLike[str]) -> bool:
+    """Whether a store was begun by the run that makes an analysis, and can be resumed.
+
+    Parameters
+    ----------
+    analysis
+        Lazy analysis.
+    store
+        Path or URL.
+    """
+    import zarr
+
+    target = Target.of(store, None)
+    if f"{GROUP}/zarr.json" not in target.files():
+        return False
+    old = zarr.open_group(target.url, path=GROUP, mode="r").attrs.get("plan")
+    analysis = _prepare(analysis)
+    return isinstance(old, dict) and not _differences(old, _plan(analysis, _layout(analysis)))
+
+
 def open_analysis(
     store: str | os.PathLike[str],
     *,
@@ -302,7 +228,7 @@ def open_analysis(
         )
         raise StoreError(msg)
     if not ds.attrs[_COMPLETE]:
-        markers = sum(k.startswith(f"{_GROUP}/complete/c/") and not k.endswith(_PARTIAL) for k in files)
+        markers = sum(k.startswith(f"{GROUP}/complete/c/") and not k.endswith(PARTIAL) for k in files)
         msg = (
             f"{target.url} is not complete: {markers} of its regions are. Run what writes it again with resume=True, "
             "or open what there is with incomplete='warn'."
@@ -437,17 +363,21 @@ def _open(
     """Create the store, or check that it is this run's; return the regions that are missing."""
     import zarr
 
+    target.check()
     files = target.files()
-    ours = f"{_GROUP}/zarr.json" in files
-    foreign = [] if ours or _is_empty(target, files) else [k for k in files if not _is_ours(k, analysis)]
-    if foreign or (ours and not resume):
-        what = "an analysis" if ours else f"something else ({foreign[0]})"
-        remedy = "Go on with it by resume=True, or choose" if ours else "Choose"
-        msg = f"There is {what} at {target.url} already. {remedy} another place, or remove it first."
-        raise StoreError(msg)
+    ours = f"{GROUP}/zarr.json" in files
     state: dict[str, Any] = {}
     if ours:
-        state = dict(zarr.open_group(target.url, path=_GROUP, mode="r", **target.arguments).attrs)
+        state = dict(zarr.open_group(target.url, path=GROUP, mode="r", **target.arguments).attrs)
+    known = ours or _is_empty(target, files)
+    owned = [k for k in files if _is_owned(k, analysis, root=known, chunks=ours or resume)]
+    foreign = [] if state.get("created") else [k for k in files if k not in owned]
+    if foreign or (ours and not resume):
+        what = f"something else ({foreign[0]})" if foreign else "an analysis"
+        remedy = "Choose" if foreign else "Go on with it by resume=True, or choose"
+        msg = f"There is {what} at {target.url} already. {remedy} another place, or remove it first."
+        raise StoreError(msg)
+    if ours:
         if "plan" in state and (different := _differences(state["plan"], plan)):
             msg = (
                 f"{target.url} belongs to another run. What differs: {'; '.join(different)}. Give what the store was "
@@ -461,7 +391,8 @@ def _open(
         )
         raise OptionError(msg)
     if not state.get("created"):
-        target.clear()
+        target.remove(owned)
+        target.prune()
         _create(target, analysis, layout, plan)
         return list(layout.indices())
     # Of metadata only, over which libraries stumble: a worker that is taken for dead may still be writing a chunk.
@@ -469,17 +400,22 @@ def _open(
     return [index for index in layout.indices() if not _is_complete(files, layout, index)]
 
 
-def _is_ours(key: str, analysis: xr.Dataset) -> bool:
-    """Whether a file of a store without a plan can only be the leftover of a store that was lost while in use."""
-    first, *rest = key.split("/")
-    return first == _GROUP or key.endswith(_PARTIAL) or (first in analysis.data_vars and rest[:1] == ["c"])
+def _is_owned(key: str, analysis: xr.Dataset, *, root: bool, chunks: bool) -> bool:
+    """Whether a file of a store that is not yet usable can only be this run's.
+
+    Without its plan, a store that was lost while it was in use is known by the chunks of its variables.
+    """
+    if key == "zarr.json":
+        return root
+    names = {str(n) for n in analysis.variables}
+    return is_part(key, names if chunks else set()) and (root or not key.endswith("/zarr.json"))
 
 
 def _is_empty(target: Target, files: Mapping[str, int]) -> bool:
     """Whether there is a group of zarr and nothing in it, as it is for a moment when a store is made."""
     import zarr
 
-    if {k for k in files if not k.endswith(_PARTIAL)} != {"zarr.json"}:
+    if {k for k in files if not is_leftover(k)} != {"zarr.json"}:
         return False
     return not zarr.open(target.url, mode="r", **target.arguments).attrs
 
@@ -493,7 +429,7 @@ def _create(target: Target, analysis: xr.Dataset, layout: Layout, plan: dict[str
     """Write the plan, then metadata and coordinates, then the word that these are there."""
     import zarr
 
-    group = zarr.create_group(target.url, path=_GROUP, attributes={"plan": plan}, zarr_format=3, **target.arguments)
+    group = zarr.create_group(target.url, path=GROUP, attributes={"plan": plan}, zarr_format=3, **target.arguments)
     group.create_array(
         "complete", shape=layout.shape, chunks=(1,) * len(layout.shape), dtype="uint8", fill_value=0, compressors=None
     )
@@ -507,7 +443,7 @@ def _create(target: Target, analysis: xr.Dataset, layout: Layout, plan: dict[str
         target.url, mode="a", compute=False, consolidated=False, zarr_format=3, encoding=encoding, **target.arguments
     )
     _consolidate(target)
-    target.sync(k for k in target.files() if not k.endswith(_PARTIAL))
+    target.sync(k for k in target.files() if not k.endswith(PARTIAL))
     group.attrs.update({"created": 1})
 
 
@@ -524,7 +460,7 @@ def _finish(target: Target) -> None:
 def _leftovers_ignored() -> Iterator[None]:
     """List a store without a warning of the files that a killed run did not get done with."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=rf"Object at .*{re.escape(_PARTIAL)} is not recognized")
+        warnings.filterwarnings("ignore", message=rf"Object at .*{re.escape(PARTIAL)} is not recognized")
         yield
 
 
@@ -556,7 +492,7 @@ def _store(
         for row, values in zip(layout.reported[index], rows, strict=True):
             statistics[row : row + 1] = values
     target.sync(layout.keys(index))
-    markers = zarr.open_array(target.url, path=f"{_GROUP}/complete", mode="r+", **target.arguments)
+    markers = zarr.open_array(target.url, path=f"{GROUP}/complete", mode="r+", **target.arguments)
     markers[index] = 1
     target.sync([layout.marker(index)])
 
