@@ -22,6 +22,7 @@ from xslams.errors import ChunkError, DimensionError, OptionError, SlamsWarning,
 from xslams.geometry import Geometry
 from xslams.labels.coordinates import coordinate, listed
 from xslams.labels.grid import geometry_of, geometry_of_spec, grid_of_spec
+from xslams.labels.repeats import without_repeats
 from xslams.model import Model
 from xslams.spec import Spec
 from xslams.typing import Edges, Engine, FloatArray, Method
@@ -53,7 +54,7 @@ def regrid(
         Dataset or DataArray with latitudes and longitudes: 1-D each on dimensions of their own (a grid, in any order
         and longitude convention), 2-D (a curvilinear grid or a swath), or both along one dimension (points). Cells have
         CF bounds or ``lat_b`` and ``lon_b``, else they reach half way to their neighbours; rows of Gaussian latitudes
-        have the areas of the quadrature.
+        have the areas of the quadrature. A repeated cyclic column, or a halo of columns, counts once.
     target
         Dataset or DataArray with the latitudes and longitudes that are wanted, in any of these forms; or a model.
     method
@@ -111,6 +112,7 @@ def regrid(
 
 
 def _regrid(ds: xr.Dataset, target: Target, method: Method, engine: str, edges: Edges) -> xr.Dataset:
+    ds = without_repeats(ds)
     wanted, coords = _target(ds, target)
     source = geometry_of(ds, like=wanted)
     ENGINES[engine].check(source, wanted, method, edges)

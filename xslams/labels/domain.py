@@ -17,6 +17,7 @@ from xslams.errors import DimensionError, GridError, VariableError
 from xslams.labels import channels
 from xslams.labels.calendar import hours, on_time_axis, time_labels, year_fraction
 from xslams.labels.coordinates import coordinate, listed, match_axis
+from xslams.labels.repeats import once_around, without_repeats
 from xslams.labels.variables import match_variables
 from xslams.spec import Spec
 from xslams.typing import FloatArray
@@ -110,17 +111,18 @@ class GlobeDomain:
         self.spec = spec
 
     def adopt(self, data: _Data) -> _Data:
-        """Return the data themselves, which have dates."""
-        return data
+        """Return the data, which have dates, with columns that go once round the circle as those of the model do."""
+        lon = np.asarray(self.spec.lon, float)
+        return without_repeats(data) if once_around(lon) == slice(0, len(lon)) else data
 
     def check(self, ds: xr.Dataset) -> None:
         """Raise unless a Dataset has the times and the grid of the model."""
         channels.check_time(ds, self.spec)
-        channels.grid_positions(ds, self.spec)
+        channels.grid_positions(self.adopt(ds), self.spec)
 
     def template(self, ds: xr.Dataset) -> xr.Dataset:
         """Return time, latitude and longitude."""
-        ds = on_time_axis(ds)
+        ds = on_time_axis(self.adopt(ds))
         names = [coordinate(ds, kind) for kind in ("time", "lat", "lon")]
         return xr.Dataset(coords={n: ds[n].reset_coords(drop=True).compute() for n in names if n is not None})
 
@@ -150,7 +152,7 @@ class GlobeDomain:
 
     def to_channels(self, ds: xr.Dataset, *, allow_missing: bool = False) -> xr.DataArray:
         """Stack the variables of the model, see `xslams.labels.channels.to_channels`."""
-        return channels.to_channels(ds, self.spec, allow_missing=allow_missing)
+        return channels.to_channels(self.adopt(ds), self.spec, allow_missing=allow_missing)
 
     def from_channels(
         self,

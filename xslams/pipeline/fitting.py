@@ -15,6 +15,7 @@ from xslams.labels.channels import to_channels
 from xslams.labels.coordinates import coordinate
 from xslams.labels.grid import grid_of
 from xslams.labels.recognise import inspect
+from xslams.labels.repeats import without_repeats
 from xslams.labels.units import convert_units
 from xslams.options import TrainingOptions
 from xslams.pipeline.windows import contiguous
@@ -70,6 +71,7 @@ def fit(
         msg = f"window={window!r}; expected an odd number of frames."
         raise OptionError(msg)
     ds, names = _join(ds, aux)
+    ds = without_repeats(ds)
     spec = _describe(ds, names, window=window, name=name, summary=summary, license=license)
     fields = to_channels(ds, spec)
     runs = []

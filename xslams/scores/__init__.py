@@ -11,11 +11,17 @@ only where the truth is known. With members :math:`x_1 ... x_M`, their mean :mat
   not depend on M (Ferro 2014, doi:10.1002/qj.2270);
 - ``rank_histogram`` is the share of the area in which the truth has each of the ranks 0 to M among the members; truths
   that equal some members share their weight evenly among the ranks that they could have;
-- of an antithetic ensemble (`assimilate(..., antithetic=True)`), whose mean has a negligible sampling error, the
-  variance is averaged with M in the denominator, ``spread_skill`` is ``spread / rmse``, and ``crps`` leaves the
-  distances within pairs out, so that all three estimate what they do for independent members;
+- of an antithetic ensemble (`assimilate(..., antithetic=True)`), whose mean has a negligible sampling error,
+  ``spread``, ``spread_skill`` and ``crps`` leave the distances within pairs out, and the truth is ranked among one
+  member of each pair, so that all estimate what they do for independent members. Members may be in any order, and
+  single. Of one pair alone the distance of independent members is estimated as for a normal distribution;
 - ``wasserstein`` is the distance of the histograms of values, members pooled, of each time, averaged over time. It is
   the score of the SLAMS paper and says nothing about whether values are at the right place.
+
+The truth is converted to the units of the analysis. Times, levels and other labels agree within a hundredth of the
+distance to their neighbours; those without truth are left out, and the attribute ``matched`` of every score says how
+many are left. Weights are the cosine of latitude on grids and 1 at points; a place that a grid repeats, such as the
+columns at 0 and 360 degrees, counts once, and one that is NaN not at all.
 
 Statistics of each cell and time (`statistics`) are kept apart from the metrics that are made of their averages
 (`metrics`). A function that is decorated with `register_score` joins the scores that ``analysis.slams.score(truth)``

@@ -9,14 +9,15 @@ import xarray as xr
 
 from xslams.errors import ChunkError
 from xslams.labels.coordinates import coordinate
+from xslams.labels.coordinates import is_time as holds_times
 
-__all__ = ["MEMBER", "area_weights", "average", "averaged", "is_time", "require_one_chunk", "space"]
+__all__ = ["MEMBER", "area_weights", "average", "averaged", "is_time", "points", "require_one_chunk", "space"]
 
 MEMBER = "member"
 
 
 def area_weights(field: xr.DataArray | xr.Dataset) -> xr.DataArray:
-    """Cosine of latitude, or 1 where there is no latitude.
+    """Cosine of latitude on grids, each place once; 1 at points, and where there is no latitude.
 
     Parameters
     ----------
@@ -26,18 +27,37 @@ def area_weights(field: xr.DataArray | xr.Dataset) -> xr.DataArray:
     Returns
     -------
     DataArray
-        Non-negative weights along latitude.
+        Non-negative weights along latitude, and along longitude where a column is repeated (0 and 360 degrees). Of a
+        place that a grid repeats all but the first have the weight 0, as has a place that is NaN.
     """
-    lat = coordinate(field, "lat")
-    if lat is None:
-        return xr.DataArray(1.0)
-    weights: xr.DataArray = np.cos(np.deg2rad(field.coords[lat].astype(float)))  # type: ignore[assignment]
-    return weights.clip(min=0.0).drop_vars([str(c) for c in weights.coords if c not in weights.dims])
+    lat, lon = (None if name is None else field.coords[name] for name in (coordinate(field, k) for k in ("lat", "lon")))
+    weights = xr.DataArray(1.0)
+    if lat is not None:
+        lat = lat.astype(float)
+        known = lat.notnull() if lon is None or lon.dims != lat.dims else lat.notnull() & lon.notnull()
+        cosine = np.cos(np.deg2rad(np.asarray(lat.values)))
+        area = xr.ones_like(lat) if points(field) else lat.copy(data=np.maximum(cosine, 0.0))
+        weights = area.where(known, 0.0)
+    if lon is not None and lon.ndim and not points(field):
+        once = _once(lon, lat if lat is not None and lat.dims == lon.dims else None)
+        weights = weights if once.all() else weights * once
+    return weights.drop_vars([str(c) for c in weights.coords if c not in weights.dims])
 
 
-def average(field: xr.DataArray, dims: Sequence[Hashable] | None) -> xr.DataArray:
+def _once(lon: xr.DataArray, lat: xr.DataArray | None) -> xr.DataArray:
+    """Which longitudes, or places of both, are the first of their kind."""
+    axes = [lon] if lat is None else [lat, lon]
+    # To a ten-thousandth of a degree, which is what single precision has.
+    rounded = [np.round(np.asarray(axis.values, float).ravel(), 4) % 360.0 for axis in axes]
+    _, first = np.unique(np.stack(rounded, axis=1), axis=0, return_index=True)
+    once = np.zeros(lon.size, bool)
+    once[first] = True
+    return xr.DataArray(once.reshape(lon.shape), dims=lon.dims, coords={d: lon[d] for d in lon.dims if d in lon.coords})
+
+
+def average(field: xr.DataArray, dims: Sequence[Hashable] | None, weights: xr.DataArray | None = None) -> xr.DataArray:
     """Average with the weights of area, over `averaged` dimensions; missing values are left out."""
-    return field.weighted(area_weights(field)).mean(averaged(field, dims))
+    return field.weighted(area_weights(field) if weights is None else weights).mean(averaged(field, dims))
 
 
 def averaged(field: xr.DataArray, dims: Sequence[Hashable] | None) -> list[Hashable]:
@@ -60,9 +80,16 @@ def space(field: xr.DataArray) -> list[Hashable]:
     return [d for d in found if not is_time(field, d)]
 
 
+def points(field: xr.DataArray | xr.Dataset) -> bool:
+    """Whether latitude and longitude lie along one and the same dimension."""
+    names = [coordinate(field, kind) for kind in ("lat", "lon")]
+    lat, lon = (() if name is None else field.coords[name].dims for name in names)
+    return len(lat) == 1 and lat == lon
+
+
 def is_time(field: xr.DataArray, dim: Hashable) -> bool:
     """Whether a dimension is time, by its name or by the type of its coordinate."""
-    return dim == "time" or (dim in field.coords and np.issubdtype(field.coords[dim].dtype, np.datetime64))
+    return dim == "time" or (dim in field.coords and holds_times(field.coords[dim]))
 
 
 def require_one_chunk(field: xr.DataArray, dims: Sequence[Hashable]) -> None:

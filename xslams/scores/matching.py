@@ -1,15 +1,20 @@
-"""Pairs of analysis and truth: the same variables, cells, levels and times. Nothing is interpolated."""
+"""Pairs of analysis and truth: the same variables, units, cells, levels and times. Nothing is interpolated."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 import xarray as xr
 
 from xslams.errors import CoverageError, DimensionError, GridError, VariableError
-from xslams.labels.coordinates import coordinate, match_axis
-from xslams.scores.dimensions import MEMBER, is_time
+from xslams.labels.coordinates import coordinate
+from xslams.labels.units import convert_units, unit_factors
+from xslams.scores.alignment import nearest, positions
+from xslams.scores.dimensions import MEMBER, is_time, points, space
 
 __all__ = ["match", "pairs"]
 
@@ -39,7 +44,11 @@ def pairs(
 
 
 def match(analysis: xr.DataArray, truth: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
-    """Select the times that both have, and bring the cells of the truth into the order of the analysis.
+    """Select what both have, bring the truth into the order and the units of the analysis, and mask what is unknown.
+
+    Coordinates agree where they differ by less than a hundredth of the distance to their neighbours. Cells of a grid
+    must all agree; of times, levels and other dimensions, those that both have are kept, repeated ones once. A value
+    that is missing in the truth or in any member is missing in both results.
 
     Parameters
     ----------
@@ -48,25 +57,35 @@ def match(analysis: xr.DataArray, truth: xr.DataArray) -> tuple[xr.DataArray, xr
     truth
         Field with the other dimensions of the analysis.
 
+    Returns
+    -------
+    tuple of DataArray
+        Analysis and truth; ``attrs["matched"]`` of the truth says how much of each dimension was matched.
+
     Raises
     ------
     DimensionError
         If dimensions differ.
+    UnitError
+        If units differ and do not measure the same.
     GridError
         If cells or levels differ.
     CoverageError
         If no time is in both.
     """
     _check_dimensions(analysis, truth)
+    if all("units" in field.attrs for field in (analysis, truth)):
+        truth = convert_units(truth, str(analysis.attrs["units"]))
+    fixed = [] if points(truth) else space(truth)
+    said = []
     for dim in truth.dims:
-        if not is_time(truth, dim):
-            truth = _reorder(analysis, truth, dim)
-    times = [d for d in truth.dims if is_time(truth, d) and d in truth.indexes and d in analysis.indexes]
-    analysis, truth = xr.align(analysis, truth, join="inner", exclude=[d for d in analysis.dims if d not in times])
-    if any(truth.sizes[d] == 0 for d in times):
-        msg = f"Analysis and truth of {truth.name!r} have no time in common; select the same period, at the same hours."
-        raise CoverageError(msg)
-    return analysis, truth
+        whole = analysis.sizes[dim], truth.sizes[dim]
+        analysis, truth = _along(analysis, truth, dim, fixed=dim in fixed)
+        said.append(f"{dim}: {analysis.sizes[dim]} of {whole[0]} in the analysis, of {whole[1]} in the truth")
+    truth = _at_same_places(analysis, truth)
+    known = truth.notnull() & (analysis.notnull().all(MEMBER) if MEMBER in analysis.dims else analysis.notnull())
+    truth = truth.where(known).assign_attrs(matched="; ".join(said))
+    return analysis.where(known).transpose(*analysis.dims), truth
 
 
 def _check_dimensions(analysis: xr.DataArray, truth: xr.DataArray) -> None:
@@ -80,19 +99,104 @@ def _check_dimensions(analysis: xr.DataArray, truth: xr.DataArray) -> None:
         raise DimensionError(msg)
 
 
-def _reorder(analysis: xr.DataArray, truth: xr.DataArray, dim: Hashable) -> xr.DataArray:
-    """Bring the truth into the order of the analysis along one dimension."""
+def _along(
+    analysis: xr.DataArray, truth: xr.DataArray, dim: Hashable, *, fixed: bool
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Select along one dimension what both have; all of the analysis where it is that of a grid."""
     ours, theirs = analysis.indexes.get(dim), truth.indexes.get(dim)
-    if ours is None or theirs is None or ours.equals(theirs):
-        return truth
+    if ours is None or theirs is None:
+        if analysis.sizes[dim] != truth.sizes[dim]:
+            msg = (
+                f"{dim!r} has {analysis.sizes[dim]} values in the analysis and {truth.sizes[dim]} in the truth, and "
+                "no coordinate in both that says which belong together. Assign one: .assign_coords(...)."
+            )
+            raise GridError(msg)
+        return analysis, truth
+    if ours.equals(theirs) and (fixed or ours.is_unique):
+        return analysis, truth
+    want, have = _labels(analysis, truth, dim)
     period = 360.0 if dim == coordinate(truth, "lon") else None
-    # Another order of latitudes and another convention of longitudes are put right; nothing else is.
-    order = match_axis(np.asarray(theirs, float), np.asarray(ours, float), period=period)
-    if order is None or ours.size != theirs.size:
-        msg = (
-            f"{dim!r} differs: the analysis has {ours.size} values from {ours[0]:g} to {ours[-1]:g}, the truth "
-            f"{theirs.size} from {theirs[0]:g} to {theirs[-1]:g}. Bring the truth to the analysis with "
-            "truth.slams.regrid(analysis), or select common levels."
-        )
-        raise GridError(msg)
-    return truth.isel({dim: order}).assign_coords({dim: analysis[dim]})
+    if fixed:
+        index = nearest(have, want, period)
+        # A column that the truth repeats, as 0 and 360 degrees, may be left over; another may not.
+        if (index < 0).any() or (nearest(want, have, period) < 0).any():
+            raise _differ(ours, theirs, dim)
+        kept = np.arange(len(want))
+    else:
+        kept, index = positions(have, want)
+    if len(kept) == 0:
+        if not is_time(truth, dim):
+            raise _differ(ours, theirs, dim)
+        msg = f"Analysis and truth of {truth.name!r} have no time in common; select the same period, at the same hours."
+        raise CoverageError(msg)
+    analysis = analysis.isel({dim: kept})
+    return analysis, truth.isel({dim: index}).assign_coords({dim: analysis[dim]})
+
+
+def _differ(ours: pd.Index[Any], theirs: pd.Index[Any], dim: Hashable) -> GridError:
+    return GridError(
+        f"{dim!r} differs: the analysis has {len(ours)} values from {ours[0]} to {ours[-1]}, the truth "
+        f"{len(theirs)} from {theirs[0]} to {theirs[-1]}. Bring the truth to the analysis with "
+        "truth.slams.regrid(analysis), or select common values."
+    )
+
+
+def _labels(analysis: xr.DataArray, truth: xr.DataArray, dim: Hashable) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Labels of both along a dimension in the same terms: numbers where they can be, else as they are."""
+    ours, theirs = analysis.indexes[dim], truth.indexes[dim]
+    if is_time(truth, dim) or is_time(analysis, dim):
+        return _hours(ours, theirs)
+    if any(index.dtype.kind not in "fiubm" for index in (ours, theirs)):
+        return np.asarray(ours), np.asarray(theirs)
+    want, have = np.asarray(ours, float), np.asarray(theirs, float)
+    units = [str(field[dim].attrs.get("units", "")) for field in (analysis, truth)]
+    if all(units) and units[0] != units[1] and dim not in space(truth):
+        factor, offset = unit_factors(units[1], units[0])
+        have = factor * have + offset
+    return want, have
+
+
+def _hours(ours: pd.Index[Any], theirs: pd.Index[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Return times of both in hours; dates of different calendars are compared by year, month and day."""
+    calendars = {getattr(index, "calendar", None) for index in (ours, theirs)}
+    if len(calendars) == 1 and None not in calendars:
+        import cftime  # type: ignore[import-untyped]
+
+        (calendar,) = calendars
+        found = [cftime.date2num(index.values, "hours since 1970-01-01", calendar) for index in (ours, theirs)]
+        return np.asarray(found[0], float), np.asarray(found[1], float)
+    return _since_epoch(ours), _since_epoch(theirs)
+
+
+def _since_epoch(index: pd.Index[Any]) -> npt.NDArray[Any]:
+    if index.dtype.kind not in "MO":
+        return np.asarray(index, float)
+    if index.dtype.kind == "O":
+        # Of a date that the other calendar does not have, as 30 February, nothing is found.
+        index = pd.to_datetime([t.isoformat() for t in index], errors="coerce", format="ISO8601")
+    values = np.asarray(index, "datetime64[us]")
+    return np.where(np.isnat(values), np.nan, values.astype(np.int64) / 3.6e9)
+
+
+def _at_same_places(analysis: xr.DataArray, truth: xr.DataArray) -> xr.DataArray:
+    """Check latitudes and longitudes that are no dimensions, and give the truth all coordinates of the analysis.
+
+    Without that, arithmetic drops coordinates that differ by rounding, and the weights of area with them.
+    """
+    for kind in ("lat", "lon"):
+        name, theirs = coordinate(analysis, kind), coordinate(truth, kind)
+        if name is None or theirs is None or name in analysis.dims or analysis[name].ndim == 0:
+            continue
+        if set(analysis[name].dims) != set(truth[theirs].dims):
+            continue
+        away = np.abs(truth[theirs].transpose(*analysis[name].dims).values - analysis[name].values)
+        away = np.minimum(away % 360.0, -away % 360.0) if kind == "lon" else away
+        # A tenth of a kilometre at the equator; single precision has less.
+        if np.nanmax(away, initial=0.0) > 1e-3:
+            msg = (
+                f"{name!r} of analysis and truth differ by up to {np.nanmax(away):g} degrees. Bring the truth to the "
+                "analysis with truth.slams.regrid(analysis)."
+            )
+            raise GridError(msg)
+    dims = set(truth.dims)
+    return truth.assign_coords({n: c.variable for n, c in analysis.coords.items() if c.ndim and set(c.dims) <= dims})

@@ -109,10 +109,18 @@ def spread_skill(analysis: xr.DataArray, truth: xr.DataArray, dims: Sequence[Has
     DataArray
         Below 1 for an overconfident ensemble.
     """
-    members = analysis.sizes[MEMBER]
-    correction = 1.0 if statistics.antithetic(analysis) else ((members + 1) / members) ** 0.5
-    ratio: xr.DataArray = spread(analysis, truth, dims) / rmse(analysis, truth, dims) * correction
-    return _describe(ratio, truth, "spread_skill", "ratio of ensemble spread and error", units="1")
+    members, single = analysis.sizes[MEMBER], len(statistics.antithetic_pairs(analysis).single)
+    # The error of the mean of M independent members; those of an antithetic pair cancel.
+    correction = (1.0 + single / members**2) ** 0.5
+    error = rmse(analysis, truth, dims)
+    ratio: xr.DataArray = spread(analysis, truth, dims) / error * correction
+    return _describe(
+        ratio,
+        truth.assign_attrs(matched=error.attrs["matched"]),
+        "spread_skill",
+        "ratio of ensemble spread and error",
+        units="1",
+    )
 
 
 @register_score("rank_histogram", ensemble=True)
@@ -127,10 +135,12 @@ def rank_histogram(analysis: xr.DataArray, truth: xr.DataArray, dims: Sequence[H
     Returns
     -------
     DataArray
-        With dimension ``rank``, which has one entry more than there are members; flat for a calibrated ensemble.
+        With dimension ``rank``, which has one entry more than there are independent members; flat for a calibrated
+        ensemble.
     """
     analysis, truth = match(analysis, truth)
-    ranks = [average(share, dims) for share in statistics.rank_shares(analysis, truth)]
+    weights = area_weights(truth)
+    ranks = [average(share, dims, weights) for share in statistics.rank_shares(analysis, truth)]
     label = xr.DataArray(
         np.arange(len(ranks)), dims="rank", attrs={"long_name": "members below the truth", "units": "1"}
     )
@@ -176,5 +186,5 @@ def _describe(
 ) -> xr.DataArray:
     units = units if units is not None else truth.attrs.get("units")
     result = result.rename(name)
-    result.attrs = {"long_name": text} | ({} if units is None else {"units": units})
+    result.attrs = {"long_name": text, "matched": truth.attrs["matched"]} | ({} if units is None else {"units": units})
     return result

@@ -26,7 +26,8 @@ def score(
     analysis
         Fields with or without a dimension ``member``.
     truth
-        Fields on the same grid, in any order of latitudes; times that only one of the two has are left out.
+        Fields on the same grid, in any order of latitudes and in units that convert; times, levels and stations that
+        only one of the two has are left out, and the attribute ``matched`` of every score says how many are left.
     dims
         Dimensions to average over; by default time and the horizontal ones, so that levels stay.
 
@@ -42,8 +43,10 @@ def score(
     ------
     VariableError
         If no variable is in both.
+    UnitError
+        If units cannot be converted.
     GridError
-        If grids or levels differ.
+        If grids differ, or no level is in both.
     CoverageError
         If no time is in both.
     """
