@@ -17,6 +17,7 @@ __all__ = [
     "GridError",
     "ModelError",
     "ObservationError",
+    "ObservationOptionError",
     "OptionError",
     "SlamsError",
     "SlamsWarning",
@@ -81,6 +82,10 @@ class AdjointError(SlamsError, AssertionError):
 
 class OptionError(SlamsError, ValueError):
     """An argument is out of range or not one of the choices."""
+
+
+class ObservationOptionError(ObservationError, OptionError):
+    """An argument of an observation source is out of range: an `ObservationError` and an `OptionError`."""
 
 
 class ModelError(SlamsError, ValueError):

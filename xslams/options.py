@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
-import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
+from xslams.arguments import is_number, is_whole, require, require_flag, require_whole, shown
 from xslams.errors import OptionError
 from xslams.registries import Registry
 from xslams.typing import PRECISIONS, GuidanceName, Precision, SamplerName
@@ -20,51 +19,32 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GUIDANCE",
+    "MOST_MEMBERS",
+    "MOST_SEED",
     "SAMPLERS",
     "ComputeOptions",
+    "EnsembleOptions",
     "SamplerOptions",
     "SystemTrainingOptions",
     "TrainingOptions",
-    "require",
 ]
 
 #: Guidance by name, each with its defaults. Names are known without torch, which the methods need.
 GUIDANCE: Registry[Callable[[], Guidance]] = Registry(
-    "guidance", home="xslams.inference.guidance", shipped=get_args(GuidanceName)
+    "guidance", home="xslams.inference.guidance", shipped=get_args(GuidanceName), methods=("weights", "increment")
 )
 #: Samplers by name, each with its defaults.
 SAMPLERS: Registry[Callable[[], Sampler]] = Registry(
-    "sampler", home="xslams.inference.samplers", shipped=get_args(SamplerName)
+    "sampler", home="xslams.inference.samplers", shipped=get_args(SamplerName), methods=("sample",)
 )
 
 
-def require(holds: bool, name: str, got: object, expected: str) -> None:
-    """Raise `OptionError` unless the condition on an option holds.
-
-    Parameters
-    ----------
-    holds
-        The condition.
-    name, got
-        Name and value of the option.
-    expected
-        What was expected, for the message.
-
-    Examples
-    --------
-    >>> require(False, "members", 0, "a positive whole number")
-    Traceback (most recent call last):
-    xslams.errors.OptionError: members=0; expected a positive whole number.
-    """
-    if not holds:
-        msg = f"{name}={got!r}; expected {expected}."
-        raise OptionError(msg)
-
-
-def _is_whole(value: object, least: int) -> bool:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        return False
-    return int(value) >= least
+#: Largest ensemble; what is beyond is a slip of the hand, and would fill the memory before anything is drawn.
+MOST_MEMBERS = 2**20
+#: Largest seed, which numpy and torch both take.
+MOST_SEED = 2**63 - 1
+# No sampler gains from more, and a slip of the hand would run for ever.
+_MOST_STEPS = 100_000
 
 
 @dataclass(frozen=True)
@@ -105,11 +85,11 @@ class SamplerOptions:
     antithetic: bool = False
 
     def __post_init__(self) -> None:
-        for registry, part in ((GUIDANCE, self.guidance), (SAMPLERS, self.sampler)):
-            if isinstance(part, str):
-                registry.check(part)
-        require(_is_whole(self.steps, 1), "steps", self.steps, "a whole number of at least 1")
-        require(_is_whole(self.corrections, 0), "corrections", self.corrections, "a whole number of at least 0")
+        GUIDANCE.check_part(self.guidance)
+        SAMPLERS.check_part(self.sampler)
+        require_whole("steps", self.steps, 1, _MOST_STEPS)
+        require_whole("corrections", self.corrections, 0, _MOST_STEPS)
+        require_flag(antithetic=self.antithetic)
 
 
 @dataclass(frozen=True)
@@ -136,14 +116,54 @@ class ComputeOptions:
 
     def __post_init__(self) -> None:
         size = self.batch_size
-        require(size == "auto" or _is_whole(size, 1), "batch_size", size, "'auto' or a whole number of at least 1")
-        require(self.precision in PRECISIONS, "precision", self.precision, " or ".join(map(repr, PRECISIONS)))
+        automatic = isinstance(size, str) and size == "auto"
+        require(automatic or is_whole(size, 1), "batch_size", size, "'auto' or a whole number of at least 1")
+        precision: object = self.precision
+        known = isinstance(precision, str) and precision in PRECISIONS
+        require(known, "precision", self.precision, " or ".join(map(repr, PRECISIONS)))
+        require_flag(compile=self.compile)
 
 
-def _is_number(value: object, least: float = -math.inf) -> bool:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        return False
-    return math.isfinite(value) and float(value) >= least
+@dataclass(frozen=True)
+class EnsembleOptions:
+    """What is drawn: how many members, from which noise, over which stretches of time.
+
+    Attributes
+    ----------
+    members
+        Size of the ensemble, at most `MOST_MEMBERS`.
+    overlap
+        Frames computed and thrown away at both ends of each analysis window, or ``"auto"``.
+    seed
+        Whole number of at least 0 that makes the noise.
+    progress, report
+        Whether to show a progress bar, and to carry a report on the observations along.
+
+    Raises
+    ------
+    OptionError
+        If a value is out of range.
+
+    Examples
+    --------
+    >>> EnsembleOptions(seed=-1)
+    Traceback (most recent call last):
+    xslams.errors.OptionError: seed=-1; expected a whole number from 0 to 9223372036854775807.
+    """
+
+    members: int = 16
+    overlap: int | Literal["auto"] = "auto"
+    seed: int = 0
+    progress: bool = False
+    report: bool = False
+
+    def __post_init__(self) -> None:
+        expected = f"a positive whole number of at most {MOST_MEMBERS}"
+        require(is_whole(self.members, 1, MOST_MEMBERS), "members", self.members, expected)
+        automatic = isinstance(self.overlap, str) and self.overlap == "auto"
+        require(automatic or is_whole(self.overlap, 0), "overlap", self.overlap, "'auto' or frames, 0 or more")
+        require_whole("seed", self.seed, 0, MOST_SEED)
+        require_flag(progress=self.progress, report=self.report)
 
 
 @dataclass(frozen=True)
@@ -173,26 +193,26 @@ class _TrainingOptions:
             if name not in known:
                 near = difflib.get_close_matches(str(name), known, n=1)
                 meant = f" Did you mean {near[0]!r}?" if near else ""
-                msg = f"Unknown option {name!r}.{meant} Choose from {', '.join(map(repr, known))}."
+                msg = f"Unknown option {shown(name)}.{meant} Choose from {', '.join(map(repr, known))}."
                 raise OptionError(msg)
         return cls(**values)
 
     def _require_whole(self, least: int, *names: str) -> None:
         for name in names:
             value = getattr(self, name)
-            require(_is_whole(value, least), name, value, f"a whole number of at least {least}")
+            require_whole(name, value, least)
             # The header of a model file holds Python's integers and not those of numpy.
             object.__setattr__(self, name, int(value))
 
     def _require_positive(self, *names: str) -> None:
         for name in names:
             value = getattr(self, name)
-            require(_is_number(value) and value > 0, name, value, "a positive number")
+            require(is_number(value) and value > 0, name, value, "a positive number")
 
     def _require_fraction(self, *names: str) -> None:
         for name in names:
             value = getattr(self, name)
-            require(_is_number(value, 0) and value < 1, name, value, "a number from 0 to below 1")
+            require(is_number(value, 0) and value < 1, name, value, "a number from 0 to below 1")
 
     def _require_flag(self, name: str) -> None:
         require(isinstance(getattr(self, name), bool), name, getattr(self, name), "True or False")
@@ -323,13 +343,13 @@ class TrainingOptions(_TrainingOptions):
             self._require_positive("localization")
         self._require_positive("aux_weight", "learning_rate", "sigma_median", "trust")
         self._require_fraction("dropout", "ema", "holdout")
-        shrinkage = _is_number(self.shrinkage, 0) and self.shrinkage <= 1
+        shrinkage = is_number(self.shrinkage, 0) and self.shrinkage <= 1
         require(shrinkage, "shrinkage", self.shrinkage, "a number from 0 to 1")
         for name in ("weight_decay", "sigma_spread"):
-            require(_is_number(getattr(self, name), 0), name, getattr(self, name), "a number of at least 0")
+            require(is_number(getattr(self, name), 0), name, getattr(self, name), "a number of at least 0")
         self._require_flag("half_precision")
         width: object = self.width
-        widths = isinstance(width, tuple | list) and all(_is_whole(w, 8) and w % 8 == 0 for w in width)
+        widths = isinstance(width, tuple | list) and all(is_whole(w, 8) and w % 8 == 0 for w in width)
         require(widths, "width", width, "multiples of 8, one for each resolution, such as (96, 128)")
         object.__setattr__(self, "width", tuple(int(w) for w in self.width))
 
@@ -406,6 +426,6 @@ class SystemTrainingOptions(_TrainingOptions):
         self._require_fraction("ema")
         self._require_flag("blocks")
         noise: object = self.noise
-        pair = isinstance(noise, tuple | list) and len(noise) == 2 and all(_is_number(level, 0) for level in noise)
+        pair = isinstance(noise, tuple | list) and len(noise) == 2 and all(is_number(level, 0) for level in noise)
         require(pair and 0 < self.noise[0] < self.noise[1], "noise", noise, "a positive level and a larger one")
         object.__setattr__(self, "noise", (float(self.noise[0]), float(self.noise[1])))

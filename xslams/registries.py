@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
+from xslams.arguments import shown
 from xslams.errors import OptionError
 
 __all__ = ["Registry"]
@@ -41,10 +42,14 @@ class Registry(Generic[_Part]):
         that a registry of parts that need torch can be asked for names without torch.
     shipped
         Names of the parts in `home`.
+    methods
+        Methods of which an instance of a part has at least one, for registries of classes.
     """
 
-    def __init__(self, kind: str, *, home: str | None = None, shipped: tuple[str, ...] = ()) -> None:
-        self.kind, self.home, self.shipped = kind, home, shipped
+    def __init__(
+        self, kind: str, *, home: str | None = None, shipped: tuple[str, ...] = (), methods: tuple[str, ...] = ()
+    ) -> None:
+        self.kind, self.home, self.shipped, self._methods = kind, home, shipped, methods
         self._parts: dict[str, _Part] = {}
 
     def register(self, name: str) -> Callable[[_Registered], _Registered]:
@@ -93,6 +98,23 @@ class Registry(Generic[_Part]):
         msg = f"Unknown {self.kind} {name!r}.{meant} {known}"
         raise OptionError(msg)
 
+    def check_part(self, part: object) -> None:
+        """Raise an error unless this is the name of a part, or an instance with a method that makes it one.
+
+        Raises
+        ------
+        OptionError
+            If the name is unknown, or it is a class or something else.
+        """
+        if isinstance(part, str):
+            self.check(part)
+        elif isinstance(part, type):
+            msg = f"{self.kind}={part.__name__}; expected a name or an instance, such as {part.__name__}()."
+            raise OptionError(msg)
+        elif not any(callable(getattr(part, method, None)) for method in self._methods):
+            msg = f"{self.kind}={shown(part)}; expected a name ({', '.join(map(repr, self.names))}) or an instance."
+            raise OptionError(msg)
+
     def __getitem__(self, name: str) -> _Part:
         self.check(name)
         if name not in self._parts and self.home is not None:
@@ -112,9 +134,7 @@ class Registry(Generic[_Part]):
         OptionError
             If the name is unknown, or a class was given.
         """
-        if isinstance(part, type):
-            msg = f"{self.kind}={part.__name__}; expected a name or an instance, such as {part.__name__}()."
-            raise OptionError(msg)
+        self.check_part(part)
         return self[part]() if isinstance(part, str) else part  # type: ignore[operator]  # a registry of classes
 
     def __contains__(self, name: object) -> bool:

@@ -315,6 +315,32 @@ def test_print_config_without_anything_is_a_template(name):
         ("assimilate: {batch-size: 1, batch_size: 2}", r"assimilate.batch_size: given twice"),
         ("assimilate: [1]", r"assimilate: expected options"),
         ("[1]", r"expected sections"),
+        ("assimilate: {obs: [{path: a.nc, error: -1}]}", r"assimilate.obs: error=-1 is negative; expected a number"),
+        ("assimilate: {obs: [{path: a.nc, error: {pr: [1]}}]}", r"assimilate.obs: error of 'pr'=\[1\]; expected"),
+        ("assimilate: {obs: [{path: a.nc, variable: 3}]}", r"assimilate.obs: variable=3; expected a name"),
+        ("assimilate: {obs: [{path: a.nc, method: [best]}]}", r"assimilate.obs: method=\['best'\] is unknown"),
+        ("assimilate: {obs: [{path: a.nc, tolerance: -2}]}", r"assimilate.obs: tolerance=-2 must be zero or more"),
+        ("assimilate: {obs: [{path: a.nc, qc: {thin: 0}}]}", r"assimilate.obs: qc: thin=0; expected a positive"),
+        ("assimilate: {seed: -1}", r"assimilate.seed: -1 is not in the range"),
+        ("assimilate: {seed: 0x" + "F" * 20000 + "}", r"run.yaml: "),
+        ("assimilate: {[1]: 2}", r"run.yaml"),
+        ("? {a: 1}\n: 2", r"is not plain YAML"),
+        ("&a [*a]", r"is not plain YAML: more than"),
+        ("assimilate: &a {obs: *a}", r"is not plain YAML: more than"),
+        (
+            "a: &a [x, x, x]\n"
+            + "".join(f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
+            r"is not plain YAML: more than",
+        ),
+        ("[" * 1200, r"is not plain YAML"),
+        ("assimilate: {start: 2001-13-45}", r"is not plain YAML: month must be in"),
+        ("assimilate: {members: !!int many}", r"is not plain YAML"),
+        ("assimilate: {members: !!bool many}", r"is not plain YAML"),
+        ("assimilate: {start: !!timestamp soon}", r"is not plain YAML"),
+        ("assimilate: {out: !!binary '!'}", r"run.yaml"),
+        ('assimilate: {out: "a\\0b"}', r"text may hold no null character"),
+        ('assimilate: {out: "\\ud800"}', r"is not plain YAML"),
+        ("assimilate: {<<: 3}", r"is not plain YAML"),
         ("assimilate: {", r"is not plain YAML"),
         ("assimilate: !!python/object/apply:os.mkdir [ran]", r"is not plain YAML"),
         ("assimilate: {out: !!python/object/apply:os.mkdir [ran]}", r"is not plain YAML"),
@@ -326,6 +352,53 @@ def test_an_invalid_configuration_names_the_key_and_does_nothing(tmp_path, monke
     output = run("assimilate", "--config", "run.yaml", "--print-config", code=2)
     assert re.search(message, " ".join(output.split()))
     assert os.listdir() == ["run.yaml"]
+
+
+_LEAVES = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.dates() | st.text(max_size=5) | st.binary(max_size=3)
+)
+_SHAPES = st.recursive(
+    _LEAVES,
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(["assimilate", "train", "obs", "path", "error", "members", "qc", "x"]) | _LEAVES, inner,
+        max_size=3,
+    ),
+    max_leaves=8,
+)  # fmt: skip
+_KEYS = st.sampled_from(["obs", "members", "seed", "options", "background_error", "overlap", "compile", "out", "model"])
+
+
+@given(_SHAPES | st.fixed_dictionaries({"assimilate": st.dictionaries(_KEYS, _SHAPES, max_size=3)}))
+def test_a_configuration_of_any_shape_is_read_or_is_usage(content):
+    _read(yaml.safe_dump(content, allow_unicode=True))
+
+
+@given(st.text(alphabet="ab12:-[]{}&*!?|>#,'\"% \n\t\\<\0", max_size=40))
+def test_text_of_any_shape_is_read_or_is_usage(text):
+    _read(text)
+
+
+def _read(text):
+    path = "memory://shape.yaml"
+    with fsspec.open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    result = CliRunner().invoke(main, ["assimilate", "--config", path, "--print-config"])
+    assert result.exit_code in (0, 2), result.output
+
+
+def test_options_out_of_range_are_usage(command, tmp_path):
+    out = tmp_path / "a.zarr"
+    assert "members=1000000000; expected" in run(*command, "--out", out, "--members", 10**9, code=2)
+    assert "device='abacus' cannot be used" in run(*command, "--out", out, "--device", "abacus", code=2)
+    assert "background_error=0.0; expected" in run(*command, "--out", out, "--background-error", 0, code=2)
+    assert not out.exists()
+
+
+def test_a_mapping_of_long_values_is_kept(tmp_path):
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump({"train": {"options": {"width": [8] * 60, "trust": 0.5}}}))
+    text = run("train", "--config", tmp_path / "run.yaml", "--print-config")
+    assert sources.pairs(tuple(yaml.safe_load(text)["train"]["options"])) == {"width": [8] * 60, "trust": 0.5}
 
 
 def test_a_missing_configuration_is_usage():
@@ -382,7 +455,8 @@ def test_train(tmp_path, truth):
     run(*args, out, "--license", "MIT", "--option", "autoencoder_epochs=1", "--option", "modes=4")
     spec = xslams.open_model(out).spec
     assert (spec.name, spec.license, spec.window, [v.name for v in spec.aux]) == ("mine", "MIT", 3, ["pr"])
-    assert "Did you mean 'modes'?" in run(*args, tmp_path / "b.safetensors", "--option", "mode=4", code=1)
+    assert "Did you mean 'modes'?" in run(*args, tmp_path / "b.safetensors", "--option", "mode=4", code=2)
+    assert "is not plain YAML" in run(*args, tmp_path / "b.safetensors", "--option", "width=[", code=2)
     assert "saved as .safetensors" in run(*args, "b.pt", code=2)
     assert sorted(os.listdir(tmp_path)) == ["data.nc", "mine.safetensors"]
 

@@ -382,9 +382,9 @@ def test_bad_quality_control(qc, words):
 @pytest.mark.parametrize(
     ("qc", "words"),
     [
-        ({"bias": "large"}, "bias= of 'pr' is 'large'"),
-        ({"bias_error": -1.0}, "bias_error= of 'pr' is negative"),
-        ({"representativeness": -1.0}, "representativeness= of 'pr' is negative"),
+        ({"bias": "large"}, "bias='large'; expected a number"),
+        ({"bias_error": -1.0}, "bias_error=-1.0 is negative"),
+        ({"representativeness": -1.0}, "representativeness=-1.0 is negative"),
         ({"bias_error": 1.0, "bias_per": "platform"}, "bias_per='platform' is neither"),
         ({"bias": xr.DataArray([1.0], dims="member")}, "bias= has dimension 'member'"),
     ],

@@ -115,7 +115,9 @@ def _command(function: Callable[..., None]) -> click.Command:
     multiple=True,
     help="State variable to write, may be repeated; by default all.",
 )
-@_option("--seed", type=int, default=0, help="Seed of the noise; the same seed gives the same ensemble.")
+@_option(
+    "--seed", type=click.IntRange(min=0), default=0, help="Seed of the noise; the same seed gives the same ensemble."
+)
 @_DEVICE
 @_option("--batch-size", type=sources.AutoInt(1), default="auto", help="Number of members sampled at once.")
 @_option("--precision", type=click.Choice(PRECISIONS), default=ComputeOptions.precision,
@@ -176,7 +178,12 @@ def assimilate(
 @_option("--license", default="", help="Licence of the weights.", show_default=False)
 @_option("--option", "options", type=sources.Pairs("KEY=VALUE", number=False, bare=False), multiple=True,
          help="Another setting of xslams.options.TrainingOptions, such as width=[32,64]; may be repeated.")  # fmt: skip
-@_option("--seed", type=int, default=0, help="Seed; the same seed gives the same model on the same machine.")
+@_option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Seed; the same seed gives the same model on the same machine.",
+)
 @_DEVICE
 @_START
 @_END
@@ -287,7 +294,7 @@ def regrid(
 @_option("--level", type=float, help="Level to draw (the nearest one); by default the first.")
 @_option("--kind", default="auto",
          help='"maps", "hovmoeller", "series" or "rank_histogram"; "auto" suits the dimensions.')  # fmt: skip
-@_option("--dpi", type=click.IntRange(min=1), default=110, help="Dots per inch.")
+@_option("--dpi", type=click.IntRange(min=1, max=2400), default=110, help="Dots per inch.")
 @_OVERWRITE
 def plot(
     *, analysis: str, out: str, truth: str | None, obs: tuple[dict[str, Any], ...], dpi: int, overwrite: bool,

@@ -14,8 +14,12 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["Argument", "Option", "configurable", "describe", "is_printing", "load", "render"]
+from xslams.arguments import shown
 
+__all__ = ["Argument", "Option", "configurable", "describe", "is_printing", "load", "plain", "render"]
+
+# Far beyond any run, and little enough to be read at once.
+_LONGEST, _MOST_NODES, _DEEPEST = 2**20, 10_000, 50
 _OWN = ("config", "print_config", "help")
 _PRINTING = "xslams.print_config"
 
@@ -117,7 +121,7 @@ def load(path: str, root: click.Group, ctx: click.Context) -> dict[str, dict[str
         If the file cannot be read or is invalid.
     """
     text = _text(path)
-    content = _parse(text, path)
+    content = plain(text, path)
     if content is None:
         content = {}
     sections = {name: c for name, c in root.commands.items() if not isinstance(c, click.Group)}
@@ -129,7 +133,7 @@ def load(path: str, root: click.Group, ctx: click.Context) -> dict[str, dict[str
         if section not in sections:
             owner = next((n for n, c in sections.items() if _key(section) in describe(c)), None)
             hint = f" It is an option of {owner!r}: write it under '{owner}:'." if owner else _near(section, sections)
-            msg = f"{path}: unknown section {section!r}; expected {', '.join(sections)}.{hint}"
+            msg = f"{path}: unknown section {shown(section)}; expected {', '.join(sections)}.{hint}"
             raise click.UsageError(msg)
         if given is None:
             given = {}
@@ -141,7 +145,7 @@ def load(path: str, root: click.Group, ctx: click.Context) -> dict[str, dict[str
         for name, value in given.items():
             key = _key(name)
             if key not in known:
-                msg = f"{path}: {section}.{name}: unknown key.{_near(key, known)} Keys: {', '.join(known)}."
+                msg = f"{path}: {section}.{_key(name)[:80]}: unknown key.{_near(key, known)} Keys: {', '.join(known)}."
                 raise click.UsageError(msg)
             if key in checked[section]:
                 msg = f"{path}: {section}.{name}: given twice."
@@ -151,6 +155,9 @@ def load(path: str, root: click.Group, ctx: click.Context) -> dict[str, dict[str
                     checked[section][key] = _value(known[key], value, ctx)
                 except click.BadParameter as e:
                     msg = f"{path}: {section}.{name}: {e.message}"
+                    raise click.UsageError(msg) from e
+                except (ValueError, TypeError, OverflowError) as e:  # as of a number of thousands of digits
+                    msg = f"{path}: {section}.{name}: {e}"
                     raise click.UsageError(msg) from e
     return checked
 
@@ -214,13 +221,41 @@ def _text(path: str) -> str:
 
     try:
         with fsspec.open(path, "rt", encoding="utf-8") as file:
-            return str(file.read())
-    except (OSError, ValueError, ImportError) as e:
+            text = str(file.read(_LONGEST + 1))
+    except (OSError, ValueError, ImportError, TypeError, LookupError) as e:
         msg = f"The configuration file {path} cannot be read ({type(e).__name__}: {e})."
         raise click.UsageError(msg) from e
+    if len(text) > _LONGEST:
+        msg = f"{path} is no configuration file: it has more than {_LONGEST:,} characters."
+        raise click.UsageError(msg)
+    return text
 
 
-def _parse(text: str, path: str) -> Any:
+def plain(text: str, where: str) -> Any:
+    """Read YAML of any shape as text, numbers, lists and mappings.
+
+    Parameters
+    ----------
+    text
+        YAML.
+    where
+        What it is, for messages.
+
+    Returns
+    -------
+    object
+        What it says.
+
+    Raises
+    ------
+    click.UsageError
+        If it is not YAML, holds something else, repeats a key, holds itself, or is nested or repeated without bounds.
+
+    Examples
+    --------
+    >>> plain("[32, 64]", "width")
+    [32, 64]
+    """
     import yaml
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml ships no types
@@ -228,19 +263,48 @@ def _parse(text: str, path: str) -> Any:
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
             seen = set()
-            for key, _ in node.value:
-                if key.value in seen:
+            for key, _ in getattr(node, "value", ()):
+                name = key.value if isinstance(key, yaml.ScalarNode) else id(key)
+                if name in seen:
                     line = key.start_mark.line + 1
-                    raise yaml.constructor.ConstructorError(None, None, f"line {line}: {key.value!r} is given twice")
-                seen.add(key.value)
+                    raise yaml.constructor.ConstructorError(None, None, f"line {line}: {name!r} is given twice")
+                seen.add(name)
             mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
             return mapping
 
     try:
-        return yaml.load(text, Loader)
-    except yaml.YAMLError as e:
-        msg = f"{path} is not plain YAML: {e}"
+        loader = Loader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            _require_finite(node)
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as e:
+        # The loader lets through what Python raises for dates, numbers and tags that are none.
+        msg = f"{where} is not plain YAML: {str(e) or type(e).__name__}"
         raise click.UsageError(msg) from e
+
+
+def _require_finite(root: Any) -> None:
+    """Raise ValueError unless a graph of YAML nodes unfolds to a small tree of text that paths may have."""
+    left, pending = _MOST_NODES, [(root, 1)]
+    while pending:
+        node, depth = pending.pop()
+        left -= 1
+        if left < 0 or depth > _DEEPEST:
+            msg = f"more than {_MOST_NODES} values or {_DEEPEST} levels; is there an alias within its own anchor?"
+            raise ValueError(msg)
+        if isinstance(node.value, str):
+            node.value.encode()  # half a character of UTF-16 is a ValueError
+            if "\0" in node.value:
+                msg = f"line {node.start_mark.line + 1}: text may hold no null character"
+                raise ValueError(msg)
+        else:
+            parts = [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
+            pending += [(part, depth + 1) for part in parts]
 
 
 def _value(parameter: click.Parameter, value: Any, ctx: click.Context) -> Any:
@@ -248,7 +312,7 @@ def _value(parameter: click.Parameter, value: Any, ctx: click.Context) -> Any:
     kind = parameter.type
     if getattr(parameter, "is_flag", False):
         if not isinstance(value, bool):
-            msg = f"expected true or false; got {value!r}."
+            msg = f"expected true or false; got {shown(value)}."
             raise click.BadParameter(msg)
         return value
     adapt = getattr(kind, "from_config", None)
@@ -266,7 +330,7 @@ def _scalar(value: Any, *, composite: bool) -> Any:
     if isinstance(value, str):
         return value
     if isinstance(value, bool) or not isinstance(value, int | float | datetime.date):
-        msg = f"expected one value; got {_kind(value)} {value!r}."
+        msg = f"expected one value; got {_kind(value)} {shown(value)}."
         raise click.BadParameter(msg)
     # As text, because click would truncate a number with decimals to an integer.
     return value.isoformat() if isinstance(value, datetime.date) else str(value)

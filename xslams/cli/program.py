@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
-from xslams.errors import SlamsError
+from xslams.errors import OptionError, SlamsError
 
 __all__ = ["EXIT_CODES", "Program"]
 
@@ -22,7 +22,7 @@ __all__ = ["EXIT_CODES", "Program"]
 EXIT_CODES = {
     0: "success",
     1: "refused: the data, the model or the store cannot be used; the message says what to do",
-    2: "usage: an option, an argument or a key of the configuration file is invalid; nothing was read or written",
+    2: "usage: an option, an argument or a key of the configuration file is invalid; nothing was written",
     3: "failure of a file, a disk, the network or a worker; the same command with `--resume` continues the run",
     4: "`models verify` found a model that does not match the registry",
     70: "an error in xslams itself, with a traceback to report",
@@ -53,6 +53,10 @@ class Program(click.Group):
             except _TerminatedError:
                 click.echo("terminated", err=True)
                 _leave(143)
+            except OptionError as e:
+                # What no type of the command line can know, as how many members are too many.
+                click.echo(f"error: {e}", err=True)
+                code = 2
             except SlamsError as e:
                 click.echo(f"error: {e}", err=True)
                 # A failure of the machine has another exit code than invalid input.

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from xslams.cli.config import plain
+from xslams.errors import OptionError
+
 if TYPE_CHECKING:
     from xslams.observations.observation import Observation
 
@@ -42,7 +45,23 @@ class ObservationType(click.ParamType):  # type: ignore[type-arg]  # generic onl
                 self.fail(f"{key!r} is not a setting of a source.{hint} Settings: {', '.join(known)}.", param, ctx)
         if not isinstance(source.get("path"), str) or not source["path"]:
             self.fail("a source needs a 'path'.", param, ctx)
+        try:
+            _check(source)
+        except OptionError as e:
+            self.fail(str(e), param, ctx)
         return source
+
+
+def _check(source: Mapping[str, Any]) -> None:
+    """Raise `OptionError` for settings that no source can have, before any file is opened."""
+    from xslams.observations import QualityControl
+    from xslams.observations.observation import check_settings
+
+    given = {k: source.get(k) for k in ("variable", "error", "method", "tolerance", "name")}
+    # The error may also be a variable of the file.
+    given["error"] = None if isinstance(given["error"], str) else given["error"]
+    check_settings(**given | {"method": "bilinear" if given["method"] is None else given["method"]})
+    QualityControl.of(source.get("qc"))
 
 
 def settings() -> list[str]:
@@ -152,9 +171,11 @@ class Pairs(click.ParamType):  # type: ignore[type-arg]  # generic only in the n
         """Convert a mapping to several pairs."""
         import yaml
 
-        if isinstance(value, Mapping):
-            return [f"{k}={yaml.safe_dump(v, default_flow_style=True).split(chr(10))[0]}" for k, v in value.items()]
-        return value
+        if not isinstance(value, Mapping):
+            return value
+        texts = {k: yaml.safe_dump(v, default_flow_style=True, width=10**9) for k, v in value.items()}
+        # A lone scalar is followed by the mark of the end of a document.
+        return [f"{k}={text.removesuffix('...' + chr(10)).rstrip(chr(10))}" for k, text in texts.items()]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Check the text and return it."""
@@ -166,6 +187,8 @@ class Pairs(click.ParamType):  # type: ignore[type-arg]  # generic only in the n
                 float(number)
             except ValueError:
                 self.fail(f"{value!r} is not {self.name}: {number!r} is not a number.", param, ctx)
+        elif equals:
+            pairs((str(value),))
         return str(value)
 
 
@@ -182,14 +205,17 @@ def pairs(values: tuple[str, ...]) -> dict[str, Any]:
     dict
         Values.
 
+    Raises
+    ------
+    click.UsageError
+        If a value is not YAML.
+
     Examples
     --------
     >>> pairs(("width=[32, 64]", "trust=0.9"))
     {'width': [32, 64], 'trust': 0.9}
     """
-    import yaml
-
-    return {k: yaml.safe_load(v) for k, _, v in (text.partition("=") for text in values)}
+    return {k: plain(v, f"The value of {k}") for k, _, v in (text.partition("=") for text in values)}
 
 
 def error_of(values: tuple[str, ...]) -> float | dict[str, float] | None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "assimilate_arrays",
+    "check_device",
     "check_operator",
     "climatology_arrays",
     "complete_errors",
@@ -49,6 +50,11 @@ __all__ = [
 
 # Draws below this number belong to the sampler; this one is the noise that the decoder leaves out.
 _RESIDUAL_DRAW = 2**31
+
+
+def check_device(device: str | None) -> None:
+    """Raise `OptionError` unless torch can compute on a device."""
+    device_of(device)
 
 
 def _prepare(model: Model, year_fraction: FloatArray, device: str | None) -> tuple[Prior, Tensor]:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xslams.errors import ChunkError, DimensionError, GridError
+from xslams.errors import ChunkError, DimensionError, GridError, OptionError
 from xslams.labels.calendar import check_order, hours, on_time_axis, stamp
 from xslams.labels.coordinates import coordinate, listed, match_axis
 from xslams.labels.grid import grid_of, grid_of_spec
@@ -21,7 +21,7 @@ from xslams.labels.units import convert_units
 from xslams.labels.variables import align_levels, match_variables
 from xslams.spec import Spec, VariableSpec
 
-__all__ = ["check_time", "from_channels", "grid_positions", "to_channels"]
+__all__ = ["check_time", "from_channels", "grid_positions", "require_not_empty", "to_channels"]
 
 
 def check_time(ds: xr.Dataset, spec: Spec) -> None:
@@ -43,6 +43,7 @@ def check_time(ds: xr.Dataset, spec: Spec) -> None:
     ChunkError
         If latitude, longitude or level are split into several chunks.
     """
+    require_not_empty(ds)
     name = coordinate(ds, "time")
     if name is None:
         msg = f"Found no time coordinate among {listed(ds.coords)}. Assign one: ds.assign_coords(time=...)."
@@ -50,6 +51,27 @@ def check_time(ds: xr.Dataset, spec: Spec) -> None:
     check_order(ds[name])
     _check_steps(ds[name], spec.time_step)
     _check_chunks(ds)
+
+
+def require_not_empty(ds: xr.Dataset) -> None:
+    """Raise `OptionError` for a Dataset without values, as a selection that found nothing leaves it.
+
+    Parameters
+    ----------
+    ds
+        State, or the coordinates of one.
+
+    Examples
+    --------
+    >>> require_not_empty(xr.Dataset(coords={"time": np.array([], "M8[ns]")}))
+    Traceback (most recent call last):
+    xslams.errors.OptionError: The Dataset is empty: 'time' has no values. A selection before may have found nothing.
+    """
+    blank = [d for d, size in ds.sizes.items() if not size]
+    if blank or not ds.variables:
+        what = f"{listed(blank)} {'has' if len(blank) == 1 else 'have'} no values" if blank else "it has no variable"
+        msg = f"The Dataset is empty: {what}. A selection before may have found nothing."
+        raise OptionError(msg)
 
 
 def _check_steps(time: xr.DataArray, step: float) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
+from xslams.arguments import shown
 from xslams.errors import OptionError
 from xslams.typing import PRECISIONS
 
@@ -18,8 +19,26 @@ __all__ = ["accelerate", "device_of"]
 
 
 def device_of(name: str | None) -> torch.device:
-    """Return the device of that name; by default the GPU where there is one."""
-    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    """Return the device of that name; by default the GPU where there is one.
+
+    Raises
+    ------
+    OptionError
+        If torch knows no such device, or this machine has none.
+    """
+    here = "cpu" if not torch.cuda.is_available() else "cpu, cuda"
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        # As text, since torch takes a bare number for the GPU of that number.
+        device = torch.device(str(name))
+        # Only a device that computes and hands back what it computed will do, which that named "meta" does not.
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError) as e:
+        why = str(e).split(chr(10), 1)[0]
+        msg = f"device={shown(name)} cannot be used on this machine, which has {here} ({why}). Choose one of these."
+        raise OptionError(msg) from e
+    return device
 
 
 class _Reduced(nn.Module):

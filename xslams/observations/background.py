@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import xarray as xr
 
-from xslams.errors import ObservationError
+from xslams.errors import ObservationError, ObservationOptionError
 from xslams.labels.coordinates import listed
 from xslams.labels.variables import match_variables
 from xslams.observations.observation import Observation
-from xslams.observations.stated_errors import Error
+from xslams.observations.stated_errors import Error, check_stated
 from xslams.spec import Spec
 
 __all__ = ["background_observation"]
@@ -35,9 +35,16 @@ def background_observation(ds: xr.Dataset, spec: Spec, background_error: Error) 
 
     Raises
     ------
+    ObservationOptionError
+        If a number is not positive.
     ObservationError
         If one number stands for variables of several units.
     """
+    check_stated(background_error, "background_error", positive=True)
+    for part in background_error.values() if isinstance(background_error, Mapping) else [background_error]:
+        if isinstance(part, xr.DataArray) and part.chunks is None and bool((part <= 0).any()):
+            msg = "background_error= is zero or less somewhere; expected standard deviations, all above zero."
+            raise ObservationOptionError(msg)
     names = match_variables(ds, spec.state)
     units = {str(ds[n].attrs.get("units", "")) for n in names.values()}
     if len(units) > 1 and not isinstance(background_error, Mapping | xr.Dataset):

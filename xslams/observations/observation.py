@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xslams.errors import ObservationError
+from xslams.arguments import is_names, is_number, require_text, shown
+from xslams.errors import ObservationError, ObservationOptionError
 from xslams.labels.coordinates import listed
 from xslams.likelihood import SourceLikelihood
 from xslams.observations.bound import BoundSource
@@ -18,11 +19,11 @@ from xslams.observations.footprints import Footprints
 from xslams.observations.operators import OPERATORS
 from xslams.observations.quality import QualityControl
 from xslams.observations.reading import as_dataset
-from xslams.observations.stated_errors import Error
+from xslams.observations.stated_errors import Error, check_stated
 from xslams.spec import Spec
 from xslams.typing import FieldFunction, Method
 
-__all__ = ["Observation", "ObservationsLike", "as_observations"]
+__all__ = ["Observation", "ObservationsLike", "as_observations", "check_settings"]
 
 _METHODS = get_args(Method)
 _REPLACEABLE = {"data", "variable", "error", "operator", "method", "tolerance", "qc", "name", "footprints"}
@@ -65,8 +66,8 @@ class Observation:
 
     Raises
     ------
-    ObservationError
-        If an argument is not usable.
+    ObservationOptionError
+        If an argument is out of range or not of its type: an `ObservationError` and an `OptionError`.
     OptionError
         If no operator of that name is registered.
 
@@ -106,10 +107,8 @@ class Observation:
                 f"An Observation needs an xarray DataArray or Dataset; got {type(data).__name__}. "
                 "Wrap it with its coordinates."
             )
-            raise ObservationError(msg)
-        if method not in _METHODS:
-            msg = f"method={method!r} is unknown; expected one of {listed(_METHODS)}."
-            raise ObservationError(msg)
+            raise ObservationOptionError(msg)
+        check_settings(variable, error, method, tolerance, name)
         self.data = data
         self.variable = variable
         self.error = error
@@ -137,6 +136,8 @@ class Observation:
         if unknown := set(changes) - _REPLACEABLE:
             msg = f"An Observation has no {listed(sorted(unknown))} to replace."
             raise ObservationError(msg)
+        names = ("variable", "error", "method", "tolerance", "name")
+        check_settings(*(changes.get(name, getattr(self, name)) for name in names))
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__, **changes)
         other.operator = _function(other.operator)
@@ -196,6 +197,34 @@ class Observation:
         return self.bind(spec, time).likelihood(strict=True)
 
 
+def check_settings(variable: object, error: object, method: object, tolerance: object, name: object) -> None:
+    """Check the settings of a source that need no data.
+
+    Parameters
+    ----------
+    variable, error, method, tolerance, name
+        As for `Observation`.
+
+    Raises
+    ------
+    ObservationOptionError
+        If one of them is out of range or not of its type, as where two were swapped.
+    """
+    if variable is not None and not is_names(variable):
+        # What comes second is the variable, and an error there is the commonest of slips.
+        hint = f" An error is given by name: error={variable}." if is_number(variable) else ""
+        expected = "a name, a list of names, or a mapping of names in the data to names in the model"
+        msg = f"variable={shown(variable)}; expected {expected}.{hint}"
+        raise ObservationOptionError(msg)
+    check_stated(error, "error")
+    if not isinstance(method, str) or method not in _METHODS:
+        msg = f"method={shown(method)} is unknown; expected one of {listed(_METHODS)}."
+        raise ObservationOptionError(msg)
+    _as_hours(tolerance)
+    if name is not None:
+        require_text(ObservationOptionError, name=name)
+
+
 def _function(operator: object) -> FieldFunction | None:
     """Observation operator that was given or named."""
     if operator is None or callable(operator):
@@ -206,20 +235,22 @@ def _function(operator: object) -> FieldFunction | None:
         f"operator= must be a function of physical fields (a mapping from name to torch tensor); got "
         f"{type(operator).__name__}."
     )
-    raise ObservationError(msg)
+    raise ObservationOptionError(msg)
 
 
-def _as_hours(tolerance: float | str | pd.Timedelta | np.timedelta64 | None) -> float | None:
+def _as_hours(tolerance: Any) -> float | None:
     if tolerance is None:
         return None
     try:
-        value = float(tolerance) if isinstance(tolerance, int | float) else pd.Timedelta(tolerance) / pd.Timedelta("1h")
-    except (TypeError, ValueError) as e:
-        msg = f"tolerance={tolerance!r} is no time span; expected hours, or for instance '3h'."
-        raise ObservationError(msg) from e
-    if not value >= 0:
-        msg = f"tolerance={tolerance!r} must be zero or more."
-        raise ObservationError(msg)
+        value = float(tolerance) if is_number(tolerance, 0.0) else pd.Timedelta(tolerance) / pd.Timedelta("1h")
+    except (TypeError, ValueError, OverflowError) as e:
+        msg = f"tolerance={shown(tolerance)} is no time span; expected hours, or for instance '3h'."
+        raise ObservationOptionError(msg) from e
+    # A bare number that is no count of hours, as a negative one, would be nanoseconds.
+    number = isinstance(tolerance, int | float | np.number) and not isinstance(tolerance, np.timedelta64)
+    if not value >= 0 or (number and not is_number(tolerance, 0.0)):
+        msg = f"tolerance={shown(tolerance)} must be zero or more."
+        raise ObservationOptionError(msg)
     return float(value)
 
 
@@ -260,7 +291,7 @@ def as_observations(obs: ObservationsLike) -> list[Observation]:
     items: object = [obs] if isinstance(obs, Observation | xr.DataArray | xr.Dataset) else obs
     if not isinstance(items, Sequence) or isinstance(items, str):
         msg = f"obs= must be an Observation, DataArray or Dataset, or a list of them; got {type(obs).__name__}."
-        raise ObservationError(msg)
+        raise ObservationOptionError(msg)
     sources = [o if isinstance(o, Observation) else Observation(o) for o in items]
     seen: Counter[str] = Counter()
     for i, source in enumerate(sources):

@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from xslams.errors import ObservationError
+from xslams.arguments import is_number, require_text, shown
+from xslams.errors import ObservationOptionError
 from xslams.labels.coordinates import listed
 from xslams.likelihood import ROBUST, RobustLikelihood
-from xslams.observations.stated_errors import Error
+from xslams.observations.stated_errors import Error, check_stated
 
 __all__ = ["QualityControl"]
 
@@ -62,7 +63,7 @@ class QualityControl:
 
     Raises
     ------
-    ObservationError
+    ObservationOptionError
         If a value is out of range.
 
     Examples
@@ -88,26 +89,30 @@ class QualityControl:
             if name == "background_check" and isinstance(value, str) and value == "gross":
                 continue
             if value is not None and (isinstance(value, bool) or not _is_positive(value)):
-                msg = f"qc: {name}={value!r}; expected a positive number."
-                raise ObservationError(msg)
+                msg = f"qc: {name}={shown(value)}; expected a positive number."
+                raise ObservationOptionError(msg)
         side: Any = self.superob
         likelihood: Any = self.robust
         local: Any = self.representativeness
-        if not isinstance(side, bool) and not _is_positive(side):
-            msg = f"qc: superob={side!r}; expected True for the model's cells, or the side of boxes in km."
-            raise ObservationError(msg)
-        if likelihood is not None and likelihood not in ROBUST:
-            msg = f"qc: robust={likelihood!r}; expected one of {listed(ROBUST)}."
-            raise ObservationError(msg)
+        if not isinstance(side, bool | np.bool_) and not _is_positive(side):
+            msg = f"qc: superob={shown(side)}; expected True for the model's cells, or the side of boxes in km."
+            raise ObservationOptionError(msg)
+        if likelihood is not None and not (isinstance(likelihood, str) and likelihood in ROBUST):
+            msg = f"qc: robust={shown(likelihood)}; expected one of {listed(ROBUST)}."
+            raise ObservationOptionError(msg)
         if isinstance(local, str) and local != "auto":
             msg = f"qc: representativeness={local!r}; expected a standard deviation or 'auto'."
-            raise ObservationError(msg)
+            raise ObservationOptionError(msg)
+        check_stated(self.bias, "qc: bias", signed=True)
+        check_stated(self.bias_error, "qc: bias_error")
+        check_stated(None if isinstance(local, str) else local, "qc: representativeness")
+        require_text(ObservationOptionError, **{"qc: bias_per": self.bias_per})
         if self.bias_error is not None and self.superob and self.bias_per != "source":
             msg = (
                 f"qc: bias_per={self.bias_per!r} with superob: the mean over a box has no bias of one {self.bias_per}. "
                 "Use bias_per='source', or leave one of them out."
             )
-            raise ObservationError(msg)
+            raise ObservationOptionError(msg)
         if self.robust is not None and self.robust_shape is None:
             object.__setattr__(self, "robust_shape", ROBUST[self.robust]().shape)
 
@@ -117,7 +122,7 @@ class QualityControl:
 
         Raises
         ------
-        ObservationError
+        ObservationOptionError
             If it is something else, or an attribute is unknown.
         """
         if qc is None:
@@ -128,10 +133,10 @@ class QualityControl:
         given: object = qc
         if not isinstance(given, Mapping):
             msg = f"qc= must be an xslams.QualityControl or a dict of its attributes; got {type(qc).__name__}."
-            raise ObservationError(msg)
+            raise ObservationOptionError(msg)
         if unknown := [k for k in given if k not in known]:
             msg = f"qc= has no {listed(unknown)}; it knows {listed(known)}."
-            raise ObservationError(msg)
+            raise ObservationOptionError(msg)
         return cls(**given)
 
     @property
@@ -141,4 +146,4 @@ class QualityControl:
 
 
 def _is_positive(value: object) -> bool:
-    return isinstance(value, int | float | np.number) and bool(np.isfinite(value)) and float(value) > 0
+    return is_number(value) and float(value) > 0  # type: ignore[arg-type]

@@ -10,12 +10,15 @@ import numpy as np
 import scipy.sparse as sp
 import xarray as xr
 
-from xslams.errors import DimensionError, ObservationError
+from xslams.arguments import is_number, is_whole, require_whole, shown
+from xslams.errors import DimensionError, ObservationError, ObservationOptionError
 from xslams.geometry import Grid
 from xslams.labels.coordinates import coordinate, listed
 from xslams.labels.grid import grid_of
 from xslams.observations.footprints import BoxMeans, Footprints
 from xslams.observations.observation import Observation
+from xslams.observations.stated_errors import check_stated
+from xslams.options import MOST_SEED
 from xslams.typing import FloatArray, Method
 from xslams.weights import point_weights
 
@@ -83,7 +86,9 @@ def simulate_observations(
     given: object = truth
     if not isinstance(given, xr.DataArray):
         msg = f"truth must be a DataArray; got {type(given).__name__}. Choose a variable: truth['t']."
-        raise ObservationError(msg)
+        raise ObservationOptionError(msg)
+    check_stated(error, "error")
+    require_whole("seed", seed, 0, MOST_SEED)
     if stations is not None and coarsen is not None:
         msg = "Got stations= and coarsen=; an instrument reports at points or averages over boxes. Give one of them."
         raise ObservationError(msg)
@@ -95,12 +100,12 @@ def simulate_observations(
     if isinstance(mask, xr.DataArray):
         truth = truth.where(mask.astype(bool))
     elif mask is not None:
-        if not 0 < mask <= 1:
+        if not is_number(mask) or not 0 < mask <= 1:
             msg = (
-                f"mask={mask!r} is a share of cells, above 0 and up to 1; "
+                f"mask={shown(mask)} is a share of cells, above 0 and up to 1; "
                 "or give a DataArray that is True where observed."
             )
-            raise ObservationError(msg)
+            raise ObservationOptionError(msg)
         observed = rng.permutation(space.size).reshape(space.shape) < round(mask * space.size)
         truth = truth.where(xr.DataArray(observed, dims=space.dims))
     data = _thin(truth, every)
@@ -113,12 +118,9 @@ def simulate_observations(
         data, method = _interpolate(data, stations), "bilinear"
     elif stations is not None:
         data = _pick(data, stations, rng)
-    if np.any(np.asarray(error) < 0):
-        msg = (
-            f"error={error!r} is negative; it is a standard deviation in "
-            f"{truth.attrs.get('units', 'the units of truth')}."
-        )
-        raise ObservationError(msg)
+    if isinstance(error, xr.DataArray) and bool((error < 0).any()):
+        msg = f"error= is negative; it is a standard deviation in {truth.attrs.get('units', 'the units of truth')}."
+        raise ObservationOptionError(msg)
     sigma = error.reset_coords(drop=True) if isinstance(error, xr.DataArray) else error
     noise = xr.DataArray(rng.standard_normal(data.shape), dims=data.dims)
     data = (data + noise * sigma).transpose(*data.dims).assign_attrs(truth.attrs).rename(truth.name)
@@ -179,7 +181,7 @@ def _thin(truth: xr.DataArray, every: int | Mapping[str, int] | None) -> xr.Data
 
 
 def _known(truth: xr.DataArray, sizes: Mapping[str, int], what: str) -> None:
-    if any(d not in truth.dims or int(n) != n or n < 1 for d, n in sizes.items()):
+    if any(d not in truth.dims or not is_whole(n, 1) for d, n in sizes.items()):
         msg = (
             f"{what}={dict(sizes)!r} needs whole numbers of at least 1 along dimensions of the field, "
             f"{listed(truth.dims)}."
@@ -222,8 +224,9 @@ def _pick(data: xr.DataArray, count: int, rng: np.random.Generator) -> xr.DataAr
         raise ObservationError(msg)
     others = [d for d in data.dims if d not in space.dims]
     usable = np.flatnonzero(data.notnull().any(others).transpose(*space.dims).values)
-    if not 1 <= count <= len(usable):
-        msg = f"stations={count!r} asks for random cells; expected 1 to {len(usable)}, the number of cells with values."
+    if not is_whole(count, 1, len(usable)):
+        most = f"{len(usable)}, the number of cells with values"
+        msg = f"stations={shown(count)} asks for random cells; expected 1 to {most}."
         raise ObservationError(msg)
     cells = np.sort(rng.choice(usable, count, replace=False))
     places = dict(zip(space.dims, np.unravel_index(cells, space.shape), strict=True))

@@ -8,17 +8,62 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xslams.errors import ObservationError
+from xslams.arguments import is_number, require, shown
+from xslams.errors import ObservationError, ObservationOptionError
 from xslams.labels.coordinates import coordinate, listed
 from xslams.labels.units import unit_factors
 
-__all__ = ["Error", "spread_over", "standard_error"]
+__all__ = ["Error", "check_stated", "spread_over", "standard_error"]
 
 Error = float | xr.DataArray | Mapping[str, float | xr.DataArray] | xr.Dataset
 """What ``error=`` accepts."""
 
 # Parts of the date that an error may depend on, as in ``ds.groupby("time.month")``.
 _DATE_PARTS = ("year", "month", "season", "day", "dayofyear", "dayofweek", "hour")
+
+
+def check_stated(value: object, what: str, *, signed: bool = False, positive: bool = False) -> None:
+    """Raise unless a value may be an error or a bias, before it meets any data.
+
+    Parameters
+    ----------
+    value
+        Number, DataArray, or a mapping of names to either; or None. The values of arrays are checked with the data.
+    what
+        Name of the argument, for messages.
+    signed
+        Whether it may be negative.
+    positive
+        Whether it may not be zero.
+
+    Raises
+    ------
+    ObservationOptionError
+        If it is something else, or a number that is out of range.
+
+    Examples
+    --------
+    >>> check_stated({"t": 1.0, "pr": -1.0}, "error")
+    Traceback (most recent call last):
+    xslams.errors.ObservationOptionError: error of 'pr'=-1.0 is negative; expected a number, ...
+    """
+    if value is None or isinstance(value, xr.Dataset | xr.DataArray):
+        return
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            require(part is not None, f"{what} of {shown(name)}", part, "a number", ObservationOptionError)
+            require(not isinstance(part, Mapping), f"{what} of {shown(name)}", part, "a number", ObservationOptionError)
+            check_stated(part, f"{what} of {shown(name)}", signed=signed, positive=positive)
+        return
+    number = is_number(value)
+    below = number and not signed and float(value) < 0  # type: ignore[arg-type]  # a number, as was found just before
+    zero = number and positive and float(value) == 0  # type: ignore[arg-type]
+    if not number or below or zero:
+        least = "above zero" if positive else "zero or more"
+        kind = "a number" if signed else f"a number, the standard deviation, {least}"
+        got = f"{what}={shown(value)}{' is negative' if below else ''}"
+        msg = f"{got}; expected {kind}; or a DataArray or mapping of them."
+        raise ObservationOptionError(msg)
 
 
 def standard_error(
@@ -119,7 +164,7 @@ def spread_over(
             f"Source {source!r}: {what}= of {names[0]!r} is negative at {int((values < 0).sum())} elements; "
             "it is a standard deviation."
         )
-        raise ObservationError(msg)
+        raise ObservationOptionError(msg)
     return values
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import numbers
+import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from xslams.errors import VariableError
+from xslams.arguments import is_names, require
+from xslams.errors import OptionError, VariableError
 from xslams.labels.domain import domain_of
-from xslams.options import ComputeOptions, SamplerOptions, require
-from xslams.pipeline import graph, provenance, segment, windows
+from xslams.options import ComputeOptions, EnsembleOptions, SamplerOptions
+from xslams.pipeline import graph, provenance, segment, windows, workers
 from xslams.pipeline import report as reports
 from xslams.pipeline.inputs import Inputs
 from xslams.spec import Spec
@@ -21,8 +23,6 @@ from xslams.typing import Precision
 from xslams.zoo.pretrained import open_model
 
 if TYPE_CHECKING:
-    import os
-
     from xslams.inference.guidance import Guidance
     from xslams.inference.samplers import Sampler
     from xslams.model import Model
@@ -69,21 +69,23 @@ def assimilate(
     Dataset
         State variables with dimensions (member, time, [level,] lat, lon); lazy where `ds` is dask-backed.
     """
-    model = open_model(model)
-    spec, domain = model.spec, domain_of(model.spec)
-    require(_is_count(members) and members > 0, "members", members, "a positive whole number")
-    require(overlap == "auto" or _is_count(overlap), "overlap", overlap, "'auto' or frames, 0 or more")
+    ensemble = EnsembleOptions(members, overlap, seed, progress, report)
     sampling = SamplerOptions(guidance, sampler, steps, corrections, antithetic)
     compute_options = ComputeOptions(device, batch_size, precision, compile)
+    model = open_model(model)
+    spec, domain = model.spec, domain_of(model.spec)
+    workers.check_device(device)
     chosen = _choose(spec, variables)
     inputs = Inputs.of(ds, obs, model, background_error)
-    cut = windows.cut(inputs.time, spec, overlap)
+    cut = windows.cut(inputs.time, spec, ensemble.overlap)
     lazy = graph.is_lazy(ds)
+    shape = (members, inputs.time.size, spec.state_channels, len(spec.lat), len(spec.lon))
+    if not lazy:
+        _require_memory(shape)
     # One window checks as it goes; of several, each sees too little to tell what is missing.
     for source in inputs.sources if len(cut) > 1 or lazy else ():
         source.check()
     run = segment.Run(tuple(range(members)), sampling, compute_options, seed)
-    shape = (members, inputs.time.size, spec.state_channels, len(spec.lat), len(spec.lon))
     if lazy:
         values, tables = graph.lazy_analysis(model, inputs, cut, run, shape, report=report)
     else:
@@ -127,6 +129,7 @@ def assimilate(
 
 def _choose(spec: Spec, variables: Sequence[str] | None) -> list[str]:
     """Names of the state variables to return."""
+    require(variables is None or is_names(variables), "variables", variables, "a list of names")
     known = [v.name for v in spec.state]
     chosen = known if variables is None else [variables] if isinstance(variables, str) else list(variables)
     unknown = [name for name in chosen if name not in known]
@@ -136,5 +139,12 @@ def _choose(spec: Spec, variables: Sequence[str] | None) -> list[str]:
     return chosen
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, numbers.Integral) and int(value) >= 0
+def _require_memory(shape: tuple[int, ...]) -> None:
+    """Raise `OptionError` where the result does not fit the memory of the machine, before it is filled."""
+    size, most = 4 * math.prod(shape), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > most:
+        msg = (
+            f"members={shape[0]} over {shape[1]} frames take {size / 2**30:.0f} GiB, and this machine has "
+            f"{most / 2**30:.0f} GiB. Take fewer, or a lazy Dataset, ds.chunk(time=...), and analysis.slams.to_zarr()."
+        )
+        raise OptionError(msg)

@@ -11,9 +11,10 @@ import numpy.typing as npt
 import xarray as xr
 
 from xslams.errors import ModelError, VariableError
+from xslams.labels.channels import require_not_empty
 from xslams.labels.domain import domain_of
 from xslams.labels.variables import match_variables
-from xslams.pipeline import provenance
+from xslams.pipeline import provenance, workers
 from xslams.typing import FloatArray
 from xslams.zoo.pretrained import open_model
 
@@ -49,6 +50,8 @@ def encode(ds: xr.Dataset, model: Model | str | os.PathLike[str], *, device: str
         Variable ``latent`` with dimensions (time, latent_channel, latent_lat, latent_lon); lazy where `ds` is.
     """
     model = open_model(model)
+    workers.check_device(device)
+    require_not_empty(ds)
     domain = domain_of(model.spec)
     match_variables(ds, model.spec.state)
     fields = domain.to_channels(ds, allow_missing=True)
@@ -101,6 +104,7 @@ def decode(
     if model is None:
         model = _model_of(latent)
     model = open_model(model)
+    workers.check_device(device)
     spec, domain = model.spec, domain_of(model.spec)
     if "latent" not in latent or not {"time", *LATENT_DIMS} <= set(latent["latent"].dims):
         msg = (

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from xslams.errors import CoverageError, DimensionError, GridError, OptionError, UnitError, VariableError, warn
+from xslams.arguments import is_whole, require, require_flag, require_text, require_whole
+from xslams.errors import CoverageError, DimensionError, GridError, UnitError, VariableError, warn
 from xslams.labels.calendar import calendar_of, hours, year_fraction
-from xslams.labels.channels import to_channels
+from xslams.labels.channels import require_not_empty, to_channels
 from xslams.labels.coordinates import coordinate
 from xslams.labels.grid import grid_of
 from xslams.labels.recognise import inspect
 from xslams.labels.repeats import without_repeats
 from xslams.labels.units import convert_units
-from xslams.options import TrainingOptions
+from xslams.options import MOST_SEED, TrainingOptions
+from xslams.pipeline import workers
 from xslams.pipeline.windows import contiguous
 from xslams.spec import Spec, VariableSpec
 from xslams.typing import FloatArray
@@ -66,10 +67,12 @@ def fit(
 
     chosen = {"latent_channels": latent_channels} | ({} if epochs is None else {"epochs": epochs})
     settings = TrainingOptions.of(options, **chosen)
-    given: object = window
-    if not isinstance(given, numbers.Integral) or given < 1 or given % 2 != 1:
-        msg = f"window={window!r}; expected an odd number of frames."
-        raise OptionError(msg)
+    require(is_whole(window, 1) and window % 2 == 1, "window", window, "an odd number of frames")
+    require_whole("seed", seed, 0, MOST_SEED)
+    require_flag(progress=progress)
+    require_text(name=name, summary=summary, license=license)
+    workers.check_device(device)
+    require_not_empty(ds)
     ds, names = _join(ds, aux)
     ds = without_repeats(ds)
     spec = _describe(ds, names, window=window, name=name, summary=summary, license=license)

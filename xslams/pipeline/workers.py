@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import OrderedDict
 
 from xslams.errors import ModelError
 from xslams.model import Model
 
-__all__ = ["resident"]
+__all__ = ["check_device", "resident"]
 
 # A worker serves one run at a time, or a few whose tasks come mixed.
 _MOST = 4
@@ -56,3 +57,35 @@ def resident(model: Model) -> Model:
         while len(_RESIDENT) > _MOST:
             _RESIDENT.popitem(last=False)
         return _RESIDENT[key]
+
+
+def check_device(device: str | None) -> None:
+    """Check, before anything runs, that torch can compute on a device where the tasks will be.
+
+    Workers of a cluster have devices of their own, which this machine cannot know.
+
+    Parameters
+    ----------
+    device
+        As the user named it.
+
+    Raises
+    ------
+    OptionError
+        If there is no such device.
+    """
+    if device is None or _on_cluster():
+        return
+    from xslams.inference.arrays import check_device as check
+
+    check(device)
+
+
+def _on_cluster() -> bool:
+    distributed = sys.modules.get("distributed")  # whoever has a cluster has imported it
+    if distributed is None:
+        return False
+    try:
+        return distributed.default_client() is not None
+    except ValueError:
+        return False

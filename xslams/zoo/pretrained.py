@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
+from xslams.arguments import require
 from xslams.errors import ModelError
 from xslams.model import Model
 from xslams.zoo import registry
@@ -72,6 +73,8 @@ def open_model(name_or_path: str | os.PathLike[str] | Model, *, mirror: str | No
 
     Raises
     ------
+    OptionError
+        If something else is given.
     ModelError
         If no model has that name or path, the file is damaged, or it needs a newer xslams.
 
@@ -83,7 +86,10 @@ def open_model(name_or_path: str | os.PathLike[str] | Model, *, mirror: str | No
     """
     if isinstance(name_or_path, Model):
         return name_or_path
-    text = os.fspath(name_or_path)
+    given: object = name_or_path
+    named = isinstance(given, str | os.PathLike)
+    require(named, "model", given, "a Model, or its name or path; observations come before the model, in this order")
+    text = os.fsdecode(name_or_path)
     if text in _names():
         return Model.load(fetch_model(text, mirror=mirror))
     if text.endswith(SUFFIX) or Path(text).exists():
