@@ -1,39 +1,42 @@
-"""Throughput against workers and members, and what grids of other sizes need, with the limits beside it.
+"""What grids of other sizes need, and how cost grows with members, frames, observations and cells.
 
-Throughput is in frames of a member per second: of wall time, and of processor time of the workers, which does not
-depend on what else runs on the machine. The limits are what the same processor does at its best, one thread, on
-products of large matrices (operations) and on copies (bytes).
+The measurements are of models of random weights with four levels, 31 x 60 cells, 15 frames, one member, gauges, OLR and
+stations unless varied, in analyses of one call whose solver takes three iterations: the number of products is then the
+same for all, and what grows is the cost of one. Each has a process of its own. The bounds beside them are operations at
+the speed of products of large matrices, and bytes at the speed of copies, both of this processor, one thread.
 
 Operations of the score network are counted by torch on a device without memory, so that a grid of a quarter of a degree
 needs no large machine. Operations of the Gaussian prior are those of its projections and of the matrices in time.
 
-    python -m benchmarks scaling --days 60 --steps 4
+    python -m benchmarks scaling --csv docs/scaling.csv
 """
 
 from __future__ import annotations
 
+import csv
 import math
-import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from distributed import Client, LocalCluster
 from torch.utils.flop_counter import FlopCounterMode
 
 import xslams
-from benchmarks.cases.speedy import observe_stations
+from benchmarks.cases.sizes import Size, background, observations, operations, random_model
 from benchmarks.command import Command
 from benchmarks.counting import products
+from benchmarks.parts import measured
 from benchmarks.tables import head, row
-from benchmarks.timing import least
+from benchmarks.timing import alone, least, peak_memory
+from xslams.inference.guidance import MMPS
 from xslams.pipeline import windows
 from xslams.priors.latent import LatentPrior
 
 GRIDS = {"T30": (48, 96), "1.5 degrees": (120, 240), "0.25 degrees": (720, 1440)}
+LEVELS = 4
 
 
 def limits() -> tuple[float, float]:
@@ -76,57 +79,95 @@ def needs(lat: int, lon: int, length: int) -> dict[str, float]:
     }
 
 
-def products_of(steps: int) -> float:
-    """Count the products with the Gaussian covariance per network call that the guidance of stations takes."""
-    truth = xslams.open_tutorial().isel(time=slice(10))
-    stations = observe_stations(truth)
-    with products() as count:
-        truth.slams.assimilate([stations], "speedy-t30", members=1, steps=steps, device="cpu")
-    return count.calls / steps
+@dataclass(frozen=True)
+class Run:
+    """What is varied.
+
+    Attributes
+    ----------
+    members, frames
+        Numbers of them.
+    gauges
+        Spacing of the grid of gauges in degrees, which is what varies the number of observations.
+    lat, lon
+        Cells.
+    """
+
+    members: int = 1
+    frames: int = 15
+    gauges: float = 2.5
+    lat: int = 31
+    lon: int = 60
+
+    @property
+    def size(self) -> Size:
+        """Size of the model."""
+        return Size(self.lat, self.lon, LEVELS)
 
 
-def throughput(workers: int, members: int, days: int, steps: int) -> tuple[float, float]:
-    """Frames of a member per second of wall time and of processor time."""
-    truth = xslams.open_tutorial().isel(time=slice(days))
-    stations = observe_stations(truth)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as cluster,
-        Client(cluster) as client,
-    ):
-
-        def analyse(name: str, part: slice, members: int) -> None:
-            lazy = truth.isel(time=part).chunk(time=30)
-            lazy.slams.assimilate([stations], "speedy-t30", members=members, steps=steps, device="cpu").slams.to_zarr(
-                Path(folder) / name
-            )
-
-        # Whatever a worker does once is not counted.
-        client.run(_warm)
-        before = sum(client.run(time.process_time).values()), time.perf_counter()
-        analyse("run.zarr", slice(None), members)
-        cpu = sum(client.run(time.process_time).values()) - before[0]
-        return days * members / (time.perf_counter() - before[1]), days * members / cpu
+#: Runs along each axis.
+AXES = {
+    "members": [Run(), Run(members=2), Run(members=4)],
+    "frames": [Run(frames=8), Run(), Run(frames=30)],
+    "observations": [Run(gauges=5.0), Run(), Run(gauges=1.0)],
+    "grid": [Run(lat=16, lon=32), Run(), Run(lat=61, lon=120)],
+}
 
 
-def _warm() -> None:
-    truth = xslams.open_tutorial().isel(time=slice(3))
-    truth.slams.assimilate([], "speedy-t30", members=1, steps=1, device="cpu")
+def measure(run: Run) -> dict[str, float]:
+    """Analyse by one call; seconds of the processor, peak of memory, numbers of values, products and calls."""
+    torch.set_num_threads(1)
+    model = random_model(run.size)
+    truth = background(model, run.frames)
+    sources = observations(truth, run.gauges)
+    start = time.process_time()
+    with products() as count, measured() as spent:
+        truth[["t"]].slams.assimilate(
+            sources, model, members=run.members, steps=1, device="cpu", batch_size=1, guidance=MMPS(iterations=3)
+        )
+    seconds = time.process_time() - start
+    values = sum(int(o.data.notnull().sum()) for o in sources)
+    return {
+        "seconds": seconds, "building": spent["building"].seconds, "memory": peak_memory(), "values": values,
+        "products": count.calls, "calls": spent["network"].calls,
+    }  # fmt: skip
+
+
+def bounds(run: Run, found: dict[str, float]) -> tuple[float, float]:
+    """Operations, and bytes that cannot but be moved: modes, fields and latents, once for each product."""
+    work, calls = operations(run.size, run.frames), found["calls"]
+    count = found["products"] + calls
+    moved = work["modes"] + 4 * run.frames * (2 * work["latent"] + 2 * math.prod(run.size.spec().frame_shape))
+    return calls * work["network"] + count * (work["prior"] + work["decoder"]), count * moved
+
+
+def along(axis: str, rate: float, bandwidth: float) -> list[tuple[str, float, float, float, float, float, float]]:
+    """Measure along an axis, and print it."""
+    head([axis, "processor, s", "building, s", "peak, MB", "operations, s", "bytes, s"])
+    rows = []
+    for run in AXES[axis]:
+        found = alone(measure, run)
+        x = {"members": run.members, "frames": run.frames, "observations": found["values"], "grid": run.size.cells}[
+            axis
+        ]
+        count, moved = bounds(run, found)
+        cells = found["seconds"], found["building"], found["memory"] / 1e6, count / rate, moved / bandwidth
+        rows.append((axis, float(x), *cells))
+        row([f"{x:,.0f}", f"{cells[0]:.2f}", f"{cells[1]:.2f}", f"{cells[2]:.0f}", *(f"{c:.2f}" for c in cells[3:])])
+    return rows
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables."""
     command = Command(__name__, __doc__)
-    command.add_argument("--days", type=int, default=60)
-    command.add_argument("--steps", type=int, default=4)
-    command.add_argument("--grids", nargs="+", choices=GRIDS, default=list(GRIDS))
-    command.add_argument("--workers", type=int, nargs="+", default=[1, 2])
-    command.add_argument("--members", type=int, nargs="+", default=[1, 4])
-    command.quick(days=2, steps=1, grids=["1.5 degrees"], workers=[1], members=[1])
+    command.add_argument("--grids", nargs="+", choices=GRIDS, default=list(GRIDS), help="grids of the first table")
+    command.add_argument("--axes", nargs="+", choices=AXES, default=list(AXES))
+    command.add_argument("--csv", type=Path, help="file to write the measurements to")
+    command.quick(grids=["1.5 degrees"], axes=[])
     args = command.read(arguments)
     length = windows.CORE + 2 * (xslams.open_model("speedy-t30").spec.window - 1)
-    operations, bandwidth = limits()
-    print(f"One thread at its best: {operations / 1e9:.1f} G operations/s, {bandwidth / 1e9:.1f} GB/s")
+    rate, bandwidth = limits()
+    print(f"One thread at its best: {rate / 1e9:.1f} G operations/s, {bandwidth / 1e9:.1f} GB/s")
     head([
         "grid", "latent elements", "network, G op", "Gaussian, G op", "model, MB", "a member's segment, MB",
         "a frame, MB",
@@ -137,14 +178,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             name, f"{n['latent']:,}", f"{n['network'] / 1e9:.2f}", f"{n['gaussian'] / 1e9:.3f}",
             f"{(n['weights'] + n['basis']) / 1e6:,.0f}", f"{n['member'] / 1e6:,.0f}", f"{n['result'] / 1e6:,.1f}",
         ])  # fmt: skip
-    need = needs(*GRIDS["T30"], length)
-    # The Gaussian is also the mean of every call; the overlap is computed as well.
-    found = products_of(args.steps)
-    count = args.steps * (need["network"] + (1 + found) * need["gaussian"]) * length / windows.CORE
-    print(f"\nT30, {args.steps} steps of {found:.1f} products: {count / 1e9:.1f} G operations per frame, at most")
-    print(f"{operations / count:.1f} frames/s and thread")
-    head(["workers", "members", "frames/s", "frames per processor second", "share of the limit"])
-    for workers in args.workers:
-        for members in args.members:
-            wall, cpu = throughput(workers, members, args.days, args.steps)
-            row([workers, members, f"{wall:.2f}", f"{cpu:.2f}", f"{cpu * count / operations:.0%}"])
+    print()
+    rows = []
+    for axis in args.axes:
+        rows += along(axis, rate, bandwidth)
+        print()
+    if args.csv:
+        with args.csv.open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["axis", "value", "seconds", "building", "memory", "operations", "bytes"])
+            writer.writerows([axis, f"{x:.0f}", *(f"{c:.3f}" for c in cells)] for axis, x, *cells in rows)

@@ -23,6 +23,7 @@ EXPECTED = {
     "classical": "EnKF",
     "enoi": "EnOI pr, 1 d",
     "exactness": "| red-8 |",
+    "fullsize": "| peak of memory, GB |",
     "ncep": "ncep-na stations",
     "observations": "| as they are |",
     "overhead": "| xarray and dask |",
