@@ -34,7 +34,7 @@ def never(*args, **kwargs):
         (lambda ds: ds.assign_coords(lon=ds.lon + 5), GridError, "lon 5 to 305"),
         (lambda ds: ds.drop_vars("lat"), DimensionError, "no latitude"),
         (lambda ds: ds.assign_coords(lat=ds.lat * 2), GridError, "-90 to 90"),
-        (lambda ds: ds.isel(lat=[0, 2, 1, 3]), GridError, "monotonic"),
+        (lambda ds: ds.isel(lat=[0, 2, 1, 3]), GridError, "neither ascend nor descend"),
         (lambda ds: ds.isel(plev=[0]), DimensionError, r"interp\(plev=\[85000, 50000\]\)"),
         (lambda ds: ds.isel(plev=0), DimensionError, "no vertical dimension"),
         (lambda ds: ds.expand_dims(member=2), DimensionError, "member"),

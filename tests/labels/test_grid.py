@@ -8,7 +8,7 @@ import xarray as xr
 
 from xslams.errors import DimensionError, GridError
 from xslams.geometry import Curvilinear, Grid, Points
-from xslams.labels.grid import geometry_of
+from xslams.labels.grid import geometry_of, grid_of
 
 
 def bounded(lat, lon, lat_bounds, lon_bounds):
@@ -126,3 +126,17 @@ def test_a_rotated_pole_is_no_latitude():
     geometry = geometry_of(ds)
     assert isinstance(geometry, Curvilinear)
     np.testing.assert_array_equal(geometry.lon, lon)
+
+
+@pytest.mark.parametrize(
+    ("lat", "message"),
+    [
+        ([0.0, 20.0, 10.0], "neither ascend nor descend .*Sort them"),
+        ([0.0, 10.0, 10.0], "1 of 3 latitudes repeat others .*Drop them"),
+        ([0.0, np.nan, 10.0], "1 of 3 latitudes are missing or infinite"),
+    ],
+)
+def test_latitudes_that_make_no_grid_are_told_apart(lat: list[float], message: str) -> None:
+    ds = xr.Dataset(coords={"lat": lat, "lon": [0.0, 10.0, 20.0]})
+    with pytest.raises(GridError, match=message):
+        grid_of(ds)

@@ -262,7 +262,7 @@ def test_bad_input_to_fit_is_named():
         ds.slams.fit(["t", "pr"])
     with pytest.raises(UnitError, match="'t' has no units"):
         ds.drop_attrs().assign_coords(ds.coords).slams.fit("pr")
-    with pytest.raises(CoverageError, match=r"1\.2% of the values .*dropna"):
+    with pytest.raises(CoverageError, match=r"^\d+ of \d+ values of 't'.*dropna"):
         ds.where(ds["lat"] > -60).isel(lat=slice(None)).where(ds["time"] == ds["time"][0], ds).slams.fit("pr")
     with pytest.raises(DimensionError, match="No stretch of 11 frames"):
         ds.slams.fit("pr", window=11)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from xslams.errors import SlamsWarning
+from xslams.errors import CoverageError, SlamsWarning, VariableError
 from xslams.pipeline.fitting import _join
 
 
@@ -16,6 +16,9 @@ def fields(name: str, time: pd.DatetimeIndex) -> xr.Dataset:
     coords = {"time": time, "lat": [-45.0, 0.0, 45.0], "lon": [0.0, 90.0, 180.0, 270.0]}
     values = np.arange(time.size)[:, None, None] * np.ones((1, 3, 4))
     return xr.DataArray(values, coords, ("time", "lat", "lon"), name, {"units": "K"}).to_dataset()
+
+
+DAYS = pd.date_range("2001-01-01", periods=8)
 
 
 @pytest.mark.parametrize("seconds", [0, 1, 40])
@@ -33,3 +36,15 @@ def test_auxiliary_times_between_frames_are_announced() -> None:
     with pytest.warns(SlamsWarning, match="7 of 15 times of the auxiliary variables lie between frames"):
         both, _ = _join(fields("t", days), fields("pr", pd.date_range("2001-01-01", periods=15, freq="12h")))
     assert both.sizes["time"] == 8
+
+
+def test_missing_values_are_counted_for_the_variables_that_lack_them() -> None:
+    ds, aux = fields("t", DAYS), fields("pr", DAYS)
+    aux["pr"][3, 0, :3] = np.nan
+    with pytest.raises(CoverageError, match=r"^3 of 96 values of 'pr' are missing or infinite"):
+        ds.slams.fit(aux, window=3, epochs=0, progress=False)
+
+
+def test_a_dataset_without_fields_is_not_said_to_have_auxiliary_ones() -> None:
+    with pytest.raises(VariableError, match="has no variable that is recognised as a field"):
+        _join(fields("t", DAYS)[[]], [])

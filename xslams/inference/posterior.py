@@ -181,8 +181,8 @@ def sample_posterior(
     predicted = A(x[:1])
     if y.ndim not in (1, 2) or predicted.shape[1:] != y.shape[-1:] or y.shape[:-1] not in ((), (members,)):
         msg = (
-            f"The operator gives {tuple(predicted.shape[1:])} per member, but y has shape {tuple(y.shape)}; expected "
-            f"(n,) or ({members}, n)."
+            f"The operator gives values of shape {tuple(predicted.shape)} for one member, and y has shape "
+            f"{tuple(y.shape)}; expected (1, n) of the operator, and (n,) or ({members}, n) of y."
         )
         raise OptionError(msg)
     observed = Observed(y, A, error_covariance(cov_y))

@@ -236,10 +236,17 @@ def _missing(obj: _Data, why: str) -> DimensionError:
 
 
 def _check_monotonic(values: FloatArray, what: str) -> None:
-    steps = np.diff(values)
-    if not np.isfinite(values).all() or not (len(values) < 2 or (steps > 0).all() or (steps < 0).all()):
-        msg = f"The {what} are not strictly monotonic and finite ({span(values)}). Sort them: ds.sortby(...)."
+    if lost := int((~np.isfinite(values)).sum()):
+        msg = f"{lost} of {len(values)} {what} are missing or infinite. Correct them, or drop their cells."
         raise GridError(msg)
+    steps = np.diff(values)
+    if len(values) < 2 or (steps > 0).all() or (steps < 0).all():
+        return
+    if repeated := len(values) - np.unique(values).size:
+        msg = f"{repeated} of {len(values)} {what} repeat others ({span(values)}). Drop them: ds.drop_duplicates(...)."
+    else:
+        msg = f"The {what} neither ascend nor descend ({span(values)}). Sort them: ds.sortby(...)."
+    raise GridError(msg)
 
 
 def _check_range(lat: FloatArray) -> None:

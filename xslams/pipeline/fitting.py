@@ -122,11 +122,12 @@ def _join(
     missing = [n for n in extra if n not in fields]
     state = tuple(n for n in fields if n not in extra)
     if missing or not state:
-        msg = (
-            f"Of the auxiliary variables {extra}, {missing} are not in the Dataset"
-            if missing
-            else f"No variable is left for the state; the Dataset has {fields}, and {extra} are auxiliary"
-        )
+        if missing:
+            msg = f"Of the auxiliary variables {list(extra)}, {missing} are not in the Dataset"
+        elif not fields:
+            msg = "The Dataset has no variable that is recognised as a field"
+        else:
+            msg = f"No variable is left for the state: all fields of the Dataset, {list(fields)}, are auxiliary"
         msg += ". Fields have coordinates time, latitude and longitude; ds.slams shows which were recognised."
         raise VariableError(msg)
     return ds, {"state": state, "aux": extra}
@@ -205,11 +206,15 @@ def _runs(fields: xr.DataArray, spec: Spec) -> list[slice]:
 
 
 def _require_complete(values: FloatArray, spec: Spec) -> None:
-    missing = float(np.mean(~np.isfinite(values)))
-    if missing:
-        names = ", ".join(v.name for v in spec.variables)
+    absent = ~np.isfinite(values)
+    if absent.any():
+        parts = []
+        for v in spec.variables:
+            own = absent[:, spec.channel_slice(v.name)]
+            if count := int(own.sum()):
+                parts.append(f"{count} of {own.size} values of {v.name!r}")
         msg = (
-            f"{missing:.1%} of the values of {names} are missing or infinite; training needs them all. "
+            f"{' and '.join(parts)} are missing or infinite; training needs them all. "
             "Fill them (ds.interpolate_na, ds.fillna), or drop the frames that lack them (ds.dropna('time'))."
         )
         raise CoverageError(msg)
