@@ -24,7 +24,7 @@ from xslams.networks.acceleration import device_of
 from xslams.options import ComputeOptions, SamplerOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
     from azula.denoise import Denoiser
@@ -355,11 +355,7 @@ def observe_arrays(
         Field and standard deviation, each of shape ``(T, lat, lon)``. Fields are taken to be correlated perfectly in
         space and between channels, so that the deviation of a mean is that of what is averaged.
     """
-    x = torch.as_tensor(mean, dtype=torch.float32)[None]
-
-    def observe(x: Tensor) -> Tensor:
-        return function(fields_by_name(x, model.spec.variables))
-
+    x, observe = torch.as_tensor(mean, dtype=torch.float32)[None], _of_channels(model, function)
     spread = torch.zeros_like(x[:, :, 0])
     with one_thread():
         for response in channel_responses(observe, x, torch.as_tensor(std)):
@@ -394,14 +390,19 @@ def observed_range_arrays(
     """
     centre, spread = (torch.as_tensor(a, dtype=torch.float32) for a in (mean, std))
     noise = torch.randn(centre.shape, generator=torch.Generator().manual_seed(0))
+    observe = _of_channels(model, function)
     with one_thread(), torch.no_grad():
-        seen = function(fields_by_name(centre[None], model.spec.variables))[0]
+        seen = observe(centre[None])[0]
         reach = torch.zeros_like(seen)
         for change in (-3 * spread, -spread, spread, 3 * spread, 2 * spread * noise):
-            other = function(fields_by_name((centre + change)[None], model.spec.variables))[0]
-            reach = torch.fmax(reach, (other - seen).abs())
+            reach = torch.fmax(reach, (observe((centre + change)[None])[0] - seen).abs())
     low, high = seen.double() - deviations * reach.double(), seen.double() + deviations * reach.double()
     return low.numpy(), high.numpy()
+
+
+def _of_channels(model: Model, function: FieldFunction) -> Callable[[Tensor], Tensor]:
+    """Return a user's observation operator as a function of all channels, shape ``(B, L, channel, lat, lon)``."""
+    return lambda x: function(fields_by_name(x, model.spec.variables))
 
 
 def variogram_arrays(model: Model, year_fraction: FloatArray, samples: int = 64) -> npt.NDArray[np.float32]:

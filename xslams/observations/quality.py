@@ -88,7 +88,7 @@ class QualityControl:
             value: Any = getattr(self, name)
             if name == "background_check" and isinstance(value, str) and value == "gross":
                 continue
-            if value is not None and (isinstance(value, bool) or not _is_positive(value)):
+            if value is not None and not _is_positive(value):
                 msg = f"qc: {name}={shown(value)}; expected a positive number."
                 raise ObservationOptionError(msg)
         side: Any = self.superob
