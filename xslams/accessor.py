@@ -140,12 +140,17 @@ class SlamsAccessor:
         window: int = 5,
         latent_channels: int | None = None,
         epochs: int | None = None,
+        budget: str | float | None = "5min",
         device: str | None = None,
         seed: int = 0,
         progress: bool = True,
         **options: Any,
     ) -> Model:
         """Train a model: autoencoder, decoder heads, and the prior over windows of latent frames.
+
+        Settings that are not given are chosen by cross-validation: blocks of 30 days are left out in turn, a few of
+        their cells are observed, and a setting is kept if it lowers the CRPS of the state there by more than its
+        standard error. ``model.spec.training["trials"]`` is the table of what was tried.
 
         Parameters
         ----------
@@ -157,7 +162,11 @@ class SlamsAccessor:
         latent_channels
             Channels of the latent space; by default chosen by the size of the state.
         epochs
-            Passes over the data; by default enough for a year or more of daily fields.
+            Passes of the score network over the data; 0 leaves the Gaussian prior alone. By default a network is tried
+            where there are data and time for one, and kept if it denoises held-out frames better.
+        budget
+            Time for trials and training, such as ``"5min"`` or ``"2h"``, or seconds. It bounds what is tried; None or
+            0 tries nothing. What was chosen, given again, leads to the same weights in any time.
         device
             Where torch computes, "cpu" or "cuda"; by default wherever it is fastest.
         seed
@@ -175,8 +184,8 @@ class SlamsAccessor:
         from xslams.pipeline.fitting import fit
 
         return fit(
-            self._ds, aux, window=window, latent_channels=latent_channels, epochs=epochs, device=device, seed=seed,
-            progress=progress, **options,
+            self._ds, aux, window=window, latent_channels=latent_channels, epochs=epochs, budget=budget, device=device,
+            seed=seed, progress=progress, **options,
         )  # fmt: skip
 
     def assimilate(

@@ -222,20 +222,20 @@ class _TrainingOptions:
 class TrainingOptions(_TrainingOptions):
     """Settings of the training of a model of gridded fields, see `xslams.training.fit_arrays`.
 
-    The defaults are for some years of daily global fields on a grid of a few thousand cells. A year or two determine
-    little more than a Gaussian: take fewer annual harmonics and ``epochs=0``, and taper the covariance.
+    The defaults are the plainest Gaussian, which a few hundred frames determine. `ds.slams.fit` begins there, and
+    chooses what is not given by its skill on frames that are held out.
 
     Attributes
     ----------
     epochs
-        Passes of the score network over the training windows. 30 are enough for a year or more of daily fields; 0
-        leaves the Gaussian prior alone.
+        Passes of the score network over the training windows. 30 are enough for some years of daily fields; 0 leaves
+        the Gaussian prior alone.
     latent_channels
         Channels of a latent frame. None: three tenths of the values of a patch, at least 4; with ``patch=1`` as many as
         the fields have, and the autoencoder is the identity.
     patch
-        Factor by which the latent grid is coarser than that of the fields, in latitude and longitude. 4 leaves a
-        sixteenth of the cells, which is what makes the score network affordable.
+        Factor by which the latent grid is coarser than that of the fields, in latitude and longitude. 1 loses nothing;
+        4 leaves a sixteenth of the cells, which is what makes the score network affordable.
     hidden
         Width of the nonlinear branch of the encoder; 0 leaves the linear branch alone.
     autoencoder_epochs
@@ -249,6 +249,11 @@ class TrainingOptions(_TrainingOptions):
         frame; what they leave out is white noise in space.
     lags
         Largest lag, in frames, whose autocovariances the Gaussian prior stores; an autoregression extends them.
+    coupled
+        Number of leading modes of the Gaussian prior that are coupled in time: each learns from the others a frame
+        before and after.
+    coupling
+        Weight, 0 to 1, of the lag correlations between coupled modes that the sample has, against none.
     shrinkage
         Weight, 0 to 1, of the mean variance of all modes against their own. 0 trusts the sample.
     localization
@@ -260,6 +265,8 @@ class TrainingOptions(_TrainingOptions):
     folds
         Number of contiguous parts of the data, each of which in turn measures the variances of modes that were found
         without it. 0 measures them on the frames of which the modes were made, which overrates the leading ones.
+    inflation
+        Factor on all variances of the Gaussian prior.
     mean_order, std_order
         Number of annual harmonics of the mean of every cell, and of the logarithm of its standard deviation.
     width
@@ -303,20 +310,23 @@ class TrainingOptions(_TrainingOptions):
     xslams.errors.OptionError: patch=0; expected a whole number of at least 1.
     """
 
-    epochs: int = 30
+    epochs: int = 0
     latent_channels: int | None = None
-    patch: int = 4
-    hidden: int = 64
-    autoencoder_epochs: int = 20
+    patch: int = 1
+    hidden: int = 0
+    autoencoder_epochs: int = 0
     aux_weight: float = 0.5
     modes: int = 100
     lags: int = 4
+    coupled: int = 0
+    coupling: float = 0.5
     shrinkage: float = 0.0
     localization: float | None = None
     smoothing: int = 1
-    folds: int = 0
-    mean_order: int = 2
-    std_order: int = 1
+    folds: int = 4
+    inflation: float = 1.0
+    mean_order: int = 1
+    std_order: int = 0
     width: tuple[int, ...] = (96, 128)
     blocks: int = 2
     location: int = 16
@@ -333,7 +343,7 @@ class TrainingOptions(_TrainingOptions):
 
     def __post_init__(self) -> None:
         self._require_whole(1, "patch", "modes", "smoothing", "blocks", "batch")
-        self._require_whole(0, "epochs", "hidden", "autoencoder_epochs", "lags", "folds", "location")
+        self._require_whole(0, "epochs", "hidden", "autoencoder_epochs", "lags", "coupled", "folds", "location")
         self._require_whole(0, "mean_order", "std_order")
         require(self.smoothing % 2 == 1, "smoothing", self.smoothing, "an odd number of modes")
         require(self.folds != 1, "folds", self.folds, "0 or at least 2, as other parts give the modes of each")
@@ -341,10 +351,11 @@ class TrainingOptions(_TrainingOptions):
             self._require_whole(1, "latent_channels")
         if self.localization is not None:
             self._require_positive("localization")
-        self._require_positive("aux_weight", "learning_rate", "sigma_median", "trust")
+        self._require_positive("inflation", "aux_weight", "learning_rate", "sigma_median", "trust")
         self._require_fraction("dropout", "ema", "holdout")
-        shrinkage = is_number(self.shrinkage, 0) and self.shrinkage <= 1
-        require(shrinkage, "shrinkage", self.shrinkage, "a number from 0 to 1")
+        for name in ("shrinkage", "coupling"):
+            value = getattr(self, name)
+            require(is_number(value, 0) and value <= 1, name, value, "a number from 0 to 1")
         for name in ("weight_decay", "sigma_spread"):
             require(is_number(getattr(self, name), 0), name, getattr(self, name), "a number of at least 0")
         self._require_flag("half_precision")

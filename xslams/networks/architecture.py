@@ -62,8 +62,8 @@ class LatentArchitecture(_Architecture):
     latent_channels, patch, hidden
         Channels of a latent frame, factor by which its grid is coarser, and width of the encoder's nonlinear branch,
         see `xslams.networks.autoencoder.Autoencoder`.
-    modes, lags
-        Modes and largest lag of the Gaussian prior, see `xslams.priors.gaussian.StationaryGaussian`.
+    modes, lags, coupled
+        Modes, largest lag and coupled modes of the Gaussian prior, see `xslams.priors.gaussian.StationaryGaussian`.
     mean_order, std_order
         Annual harmonics, see `xslams.networks.normalization.Normalization`.
     width, blocks, location, dropout
@@ -82,6 +82,8 @@ class LatentArchitecture(_Architecture):
     location: int
     # Matters to training alone; files may lack it.
     dropout: float = 0.0
+    # Files of models without coupled modes may lack it.
+    coupled: int = 0
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Normalization", "harmonics"]
 
+# Values of the mean of the channel that a cell with gaps counts besides its own.
+_PULL = 2.0
+
 
 def harmonics(season: Tensor, order: int) -> Tensor:
     """Constant, cosines and sines of the year up to `order`.
@@ -128,7 +131,8 @@ class Normalization(nn.Module):
         Parameters
         ----------
         x
-            Physical fields, shape ``(T, channel, lat, lon)``.
+            Physical fields, shape ``(T, channel, lat, lon)``, NaN where missing. Where a cell has none of a channel,
+            its mean is that of the channel.
         season
             Fraction of the year, shape ``(T,)``.
         floor
@@ -136,11 +140,23 @@ class Normalization(nn.Module):
             rains the standard deviation is nearly zero, and one shower would be an anomaly of twenty.
         """
         g = self.transform(x)
+        known = torch.isfinite(g)
+        gaps = not bool(known.all())
         basis = harmonics(season.double(), self.mean_order)
-        gram = torch.linalg.inv(basis.T @ basis)
-        self.mean.copy_(torch.einsum("kj,tj,t...->k...", gram.float(), basis.float(), g))
+        if gaps:
+            self.mean.copy_(_with_gaps(basis, g, known))
+            g = torch.where(known, g, torch.einsum("tk,k...->t...", basis.float(), self.mean))
+        else:
+            gram = torch.linalg.inv(basis.T @ basis)
+            self.mean.copy_(torch.einsum("kj,tj,t...->k...", gram.float(), basis.float(), g))
         residual = g - torch.einsum("tk,k...->t...", basis.float(), self.mean)
         square = residual.square_()
+        if gaps:
+            # Over the values that there are; a cell without any has the variance of its channel.
+            total = square.sum(dim=(0, 2, 3)) / known.sum(dim=(0, 2, 3)).clamp(min=1)
+            own = square.sum(0) / known.sum(0).clamp(min=1)
+            filled = torch.where(known.any(0), own, total[:, None, None])
+            square = torch.where(known, square, filled)
         channel_std = square.mean(dim=(0, 2, 3)).sqrt()[:, None, None]
         # Mean of log of monthly variances would be noisy; the variance itself is fitted and its logarithm refitted on a
         # regular calendar, so that the result is positive whatever the season.
@@ -154,3 +170,20 @@ class Normalization(nn.Module):
         log_std = 0.5 * torch.log(torch.maximum(variance, (floor * channel_std) ** 2))
         gram = torch.linalg.inv(calendar.T @ calendar)
         self.log_std.copy_(torch.einsum("kj,tj,t...->k...", gram, calendar, log_std))
+
+
+def _with_gaps(basis: Tensor, g: Tensor, known: Tensor) -> Tensor:
+    """Coefficients of each cell by least squares over the values that there are, shape ``(K, channel, lat, lon)``.
+
+    A pull of a few values towards the mean of the channel keeps cells with hardly any from running away.
+    """
+    values = torch.where(known, g, 0.0)
+    centre = (values.sum(dim=(0, 2, 3)) / known.sum(dim=(0, 2, 3)).clamp(min=1))[:, None, None]
+    values = torch.where(known, g - centre, 0.0).flatten(1).double()
+    products = (basis[:, :, None] * basis[:, None, :]).flatten(1)
+    gram = (products.T @ known.flatten(1).double()).T.unflatten(1, (basis.shape[1], -1))
+    gram = gram + _PULL * torch.eye(basis.shape[1], dtype=gram.dtype, device=gram.device)
+    coefficients = torch.linalg.solve(gram, (basis.T @ values).T[..., None])[..., 0].T
+    mean = coefficients.unflatten(1, g.shape[1:]).float()
+    mean[0] += centre
+    return mean

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
-from xslams.arguments import is_whole, require, require_flag, require_text, require_whole
+from xslams.arguments import is_number, is_whole, require, require_flag, require_text, require_whole
 from xslams.errors import CoverageError, DimensionError, GridError, UnitError, VariableError, warn
 from xslams.labels.calendar import calendar_of, hours, year_fraction
 from xslams.labels.channels import require_not_empty, to_channels
@@ -39,6 +43,7 @@ def fit(
     window: int = 5,
     latent_channels: int | None = None,
     epochs: int | None = None,
+    budget: str | float | None = "5min",
     device: str | None = None,
     seed: int = 0,
     progress: bool = True,
@@ -51,7 +56,7 @@ def fit(
 
     Parameters
     ----------
-    ds, aux, window, latent_channels, epochs, device, seed, progress
+    ds, aux, window, latent_channels, epochs, budget, device, seed, progress
         As in ``ds.slams.fit``.
     name, summary, license
         What the model says of itself.
@@ -63,10 +68,13 @@ def fit(
     Model
         In memory; save it with ``model.save(path)``.
     """
-    from xslams.training import fit_arrays
+    from xslams import __version__
+    from xslams.training import fit_chosen
 
-    chosen = {"latent_channels": latent_channels} | ({} if epochs is None else {"epochs": epochs})
-    settings = TrainingOptions.of(options, **chosen)
+    named = {"latent_channels": latent_channels, "epochs": epochs}
+    given = options | {k: v for k, v in named.items() if v is not None}
+    TrainingOptions.of(given)
+    seconds = _seconds(budget)
     require(is_whole(window, 1) and window % 2 == 1, "window", window, "an odd number of frames")
     require_whole("seed", seed, 0, MOST_SEED)
     require_flag(progress=progress)
@@ -82,7 +90,19 @@ def fit(
         values = np.asarray(fields.isel(time=part), np.float32)
         _require_complete(values, spec)
         runs.append((values, year_fraction(fields["time"].isel(time=part))))
-    return fit_arrays(spec, runs, settings, device=device, seed=seed, progress=progress)
+    record = {"data": _provenance(ds, spec, fields["time"]), "version": __version__}
+    spec = dataclasses.replace(spec, training=record)
+    return fit_chosen(spec, runs, given, budget=seconds, device=device, seed=seed, progress=progress)
+
+
+def _seconds(budget: str | float | None) -> float:
+    """Seconds of a time span, none where there is none."""
+    seconds = 0.0 if budget is None else float(budget) if is_number(budget) else math.nan
+    if isinstance(budget, str) and any(c.isalpha() for c in budget):
+        with contextlib.suppress(ValueError):
+            seconds = float(pd.Timedelta(budget).total_seconds())
+    require(seconds >= 0, "budget", budget, 'seconds or a time span such as "5min" or "2h", of at least 0')
+    return seconds
 
 
 def _join(
@@ -131,6 +151,14 @@ def _join(
         msg += ". Fields have coordinates time, latitude and longitude; ds.slams shows which were recognised."
         raise VariableError(msg)
     return ds, {"state": state, "aux": extra}
+
+
+def _provenance(ds: xr.Dataset, spec: Spec, time: xr.DataArray) -> dict[str, Any]:
+    """Which data a model was trained on."""
+    first, last = (str(time.values[i])[:19] for i in (0, -1))
+    names = {k: str(ds.attrs[k]) for k in ("title", "source", "institution") if k in ds.attrs}
+    own = {"start": first, "end": last, "frames": int(time.size), "variables": [v.name for v in spec.variables]}
+    return own | names
 
 
 def _on_frames(aux: xr.Dataset, ds: xr.Dataset, time: str) -> xr.Dataset:
@@ -206,15 +234,15 @@ def _runs(fields: xr.DataArray, spec: Spec) -> list[slice]:
 
 
 def _require_complete(values: FloatArray, spec: Spec) -> None:
-    absent = ~np.isfinite(values)
+    absent = ~np.isfinite(values[:, : spec.state_channels])
     if absent.any():
         parts = []
-        for v in spec.variables:
+        for v in spec.state:
             own = absent[:, spec.channel_slice(v.name)]
             if count := int(own.sum()):
                 parts.append(f"{count} of {own.size} values of {v.name!r}")
         msg = (
-            f"{' and '.join(parts)} are missing or infinite; training needs them all. "
+            f"{' and '.join(parts)} are missing or infinite; training needs all of the state. "
             "Fill them (ds.interpolate_na, ds.fillna), or drop the frames that lack them (ds.dropna('time'))."
         )
         raise CoverageError(msg)

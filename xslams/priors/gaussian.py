@@ -5,14 +5,18 @@ The covariance between frames :math:`t` and :math:`t'` is
 .. math:: \mathrm{Cov}[z_t, z_{t'}] = V \, \mathrm{diag}\big(c_k(t - t')\big) V^* + (I - V V^*) \, c_r(t - t')
 
 with orthonormal modes :math:`V` of a single frame and one lag autocovariance :math:`c_k` per mode: every mode is its
-own stationary process in time. On a grid that is periodic in longitude the modes are those of each zonal wavenumber
-(homogeneous statistics along a latitude circle, as in the background error covariances of variational assimilation),
-their amplitudes are complex, and the phase of :math:`c_k(1)` is the speed at which a wave travels. Elsewhere they are
-plain empirical orthogonal functions. What the modes leave out is white in space and an AR(1) process in time.
+own stationary process in time. The leading ones may be coupled, as patterns that move turn into each other: these have
+lag covariance matrices :math:`C(t - t')` in place of the diagonal ones, those of the sample and diagonal ones in a
+given proportion, which is positive definite as both are. On a grid that is periodic in longitude the modes are those of
+each zonal wavenumber (homogeneous statistics along a latitude circle, as in the background error covariances of
+variational assimilation), their amplitudes are complex, and the phase of :math:`c_k(1)` is the speed at which a wave
+travels. Elsewhere they are plain empirical orthogonal functions. What the modes leave out is white in space and an
+AR(1) process in time.
 
 Autocovariances of any lag follow from the first ``p`` by the maximum-entropy (autoregressive) extension, which is
-positive definite for every length. For ``L`` frames the ``L x L`` matrices of all modes are diagonalised once, and then
-every function of the covariance, such as the Wiener filter, costs two projections.
+positive definite for every length. For ``L`` frames the ``L x L`` matrices of all modes, and the one of those that are
+coupled, are diagonalised once, and then every function of the covariance, such as the Wiener filter, costs two
+projections.
 """
 
 from __future__ import annotations
@@ -41,13 +45,18 @@ class StationaryGaussian(nn.Module):
         Number of modes per wavenumber, or of the whole frame.
     lags
         Largest lag whose autocovariance is stored.
+    coupled
+        Number of leading modes, per wavenumber or of the whole frame, that are coupled in time.
     """
 
     modes: Tensor
     autocov: Tensor
+    crosscov: Tensor
     rest: Tensor
 
-    def __init__(self, latent_shape: tuple[int, int, int], *, periodic: bool, modes: int, lags: int) -> None:
+    def __init__(
+        self, latent_shape: tuple[int, int, int], *, periodic: bool, modes: int, lags: int, coupled: int = 0
+    ) -> None:
         super().__init__()
         channels, lat, lon = latent_shape
         self.latent_shape = latent_shape
@@ -59,6 +68,9 @@ class StationaryGaussian(nn.Module):
         pair = 2 if periodic else 1  # real and imaginary parts
         self.register_buffer("modes", torch.zeros(self.blocks, self.size, modes, pair))
         self.register_buffer("autocov", torch.zeros(lags + 1, self.blocks, modes, pair))
+        self.coupled = min(coupled, modes) if lags else 0
+        if self.coupled:
+            self.register_buffer("crosscov", torch.zeros(lags + 1, self.blocks, self.coupled, self.coupled, pair))
         self.register_buffer("rest", torch.zeros(2, self.blocks))  # variance and lag-1 autocorrelation
 
     def trajectory(self, length: int) -> TrajectoryGaussian:
@@ -88,6 +100,7 @@ class StationaryGaussian(nn.Module):
         taper: Tensor | None = None,
         smoothing: int = 1,
         folds: int = 0,
+        coupling: float = 1.0,
     ) -> None:
         """Estimate modes and autocovariances from contiguous runs of latent frames ``(T, z, z_lat, z_lon)``.
 
@@ -106,19 +119,21 @@ class StationaryGaussian(nn.Module):
             Number of contiguous parts, each of which in turn measures variance and autocovariance, rank by rank, along
             modes found without it; 0 takes them from the frames that the modes were found with. Modes fit the noise of
             their own sample: the variance along the first is overrated by a third or more, along the last underrated.
+        coupling
+            Weight, 0 to 1, of the lag correlations between coupled modes against none: those of a sample are noisy.
         """
         runs = [self.to_blocks(run[None])[:, 0] for run in runs]
-        count = sum(run.shape[1] for run in runs)
         modes, complete = self.modes.shape[2], self.modes.shape[2] == self.size
-        pieces = [p for run in runs for p in run.tensor_split(max(round(run.shape[1] * folds / count), 1), dim=1)]
+        groups = _groups(runs, folds) if folds else []
         for m in range(self.blocks):
             values, vectors = self._decompose([run[m] for run in runs], m, taper)
             self.modes[m] = torch.view_as_real(vectors) if self.periodic else vectors[..., None]
             if folds:
                 parts = [
-                    (self._decompose([p[m] for j, p in enumerate(pieces) if j != i], m, taper)[1], [piece[m]])
-                    for i, piece in enumerate(pieces)
-                ]
+                    (self._decompose([p[m] for g in groups if g is not group for p in g], m, taper)[1],
+                     [p[m] for p in group])
+                    for group in groups
+                ]  # fmt: skip
             else:
                 parts = [(vectors, [run[m] for run in runs])]
             lagged, power, residual = self._autocovariances(parts)
@@ -126,13 +141,27 @@ class StationaryGaussian(nn.Module):
             variance = power if folds else (1 - shrinkage) * values[:modes] + shrinkage * values.mean()
             c = _smooth((lagged / power.clamp(min=1e-12)).mT, smoothing).mT * variance
             self.autocov[:, m] = torch.view_as_real(c) if self.periodic else c[..., None]
+            if self.coupled:
+                cross = self._crosscovariances([run[m] for run in runs], vectors, c, coupling)
+                self.crosscov[:, m] = torch.view_as_real(cross) if self.periodic else cross[..., None]
             if not complete:
                 self.rest[0, m] = residual[0] / (self.size - modes) if folds else values[modes:].mean()
                 self.rest[1, m] = (residual[1] / residual[0]).clamp(0, 0.99)
 
+    @torch.no_grad()
+    def inflate(self, factor: float) -> None:
+        """Multiply all variances."""
+        self.autocov.mul_(factor)
+        self.rest[0].mul_(factor)
+        if self.coupled:
+            self.crosscov.mul_(factor)
+
     def _decompose(self, runs: list[Tensor], m: int, taper: Tensor | None) -> tuple[Tensor, Tensor]:
         """All eigenvalues of the covariance of a block, largest first, and the leading modes."""
-        cov = torch.stack([run.T @ run.conj() for run in runs]).sum(0) / sum(map(len, runs))
+        cov = runs[0].new_zeros(self.size, self.size)
+        for run in runs:
+            cov.addmm_(run.T, run.conj().resolve_conj())
+        cov /= sum(map(len, runs))
         if self.periodic and (m == 0 or 2 * m == self.latent_shape[2]):
             # The mean and the Nyquist wave of a real field are real.
             cov = cov.real.to(cov.dtype)
@@ -154,6 +183,16 @@ class StationaryGaussian(nn.Module):
         variance = torch.stack([r.abs().square().sum() for r in rests]).sum() / frames
         covariance = torch.stack([(r[1:] * r[:-1].conj()).real.sum() for r in rests]).sum() / frames
         return torch.stack(lagged), lagged[0].real, torch.stack([variance, covariance])
+
+    def _crosscovariances(self, runs: list[Tensor], vectors: Tensor, own: Tensor, coupling: float) -> Tensor:
+        """Lag covariances ``(lags + 1, coupled, coupled)`` of the leading modes, whose own are `own`."""
+        own = own[:, : self.coupled]
+        amplitudes = [run @ vectors[:, : self.coupled].conj() for run in runs]
+        lagged = torch.stack(
+            [torch.stack([a[lag:].mT @ a[: len(a) - lag].conj() for a in amplitudes]).sum(0) for lag in range(len(own))]
+        )
+        root = lagged[0].diagonal().real.clamp(min=1e-12).rsqrt() * own[0].real.clamp(min=0).sqrt()
+        return coupling * root[:, None] * lagged * root + (1 - coupling) * torch.diag_embed(own)
 
     def basis(self) -> Tensor:
         """Orthonormal modes ``(blocks, size, modes)``; the scale and the rounding of the stored ones are repaired."""
@@ -186,10 +225,10 @@ class TrajectoryGaussian:
         self.process = process
         self.length = length
         self.basis = process.basis()
-        c = process.autocov.double()
-        cov = torch.view_as_complex(c.contiguous()) if process.periodic else c[..., 0]
+        self._couple(process)
+        cov = _numbers(process.autocov, process)[:, :, process.coupled :]
         lagged = _extend(cov, length)
-        index = torch.arange(length, device=c.device)
+        index = torch.arange(length, device=cov.device)
         lag = index[:, None] - index[None, :]
         matrix = lagged[lag.abs()].permute(2, 3, 0, 1)  # (blocks, modes, L, L)
         if process.periodic:
@@ -202,6 +241,26 @@ class TrajectoryGaussian:
         values, vectors = torch.linalg.eigh(rest)
         self.rest_values = values.clamp(min=1e-6).float()
         self.rest_vectors = vectors.float()
+
+    def _couple(self, process: StationaryGaussian) -> None:
+        """Diagonalise the covariance of the coupled modes, ``(blocks, coupled L, coupled L)``; modes lead."""
+        if not process.coupled:
+            return
+        cov = _numbers(process.crosscov, process).movedim(1, 0)  # (blocks, lag, J, J)
+        index = torch.arange(self.length, device=cov.device)
+        lag = index[:, None] - index[None, :]
+        lagged = torch.stack([_extend_coupled(c, self.length) for c in cov])
+        matrix = lagged[:, lag.abs()]  # (blocks, L, L, J, J)
+        matrix = torch.where((lag >= 0)[..., None, None], matrix, matrix.mH)
+        values, vectors = torch.linalg.eigh(matrix.permute(0, 3, 1, 4, 2).flatten(3, 4).flatten(1, 2))
+        self.coupled_values = values.clamp(min=1e-6).float()
+        self.coupled_vectors = vectors.to(self.basis.dtype)
+
+    def _coupled(self, function: Callable[[Tensor], Tensor], amplitude: Tensor) -> Tensor:
+        """Apply a function of the covariance to the amplitudes of the coupled modes, ``(blocks, coupled, L, B)``."""
+        flat = amplitude.flatten(1, 2)
+        turned = (self.coupled_vectors.mT @ flat.conj().resolve_conj()).conj()
+        return (self.coupled_vectors @ (function(self.coupled_values[..., None]) * turned)).reshape(amplitude.shape)
 
     def apply(self, function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
         """Apply a function of the covariance to trajectories.
@@ -219,9 +278,13 @@ class TrajectoryGaussian:
         # Conjugates of what is small, as torch would copy the conjugate of the modes at every product.
         amplitude = (flat.conj().resolve_conj() @ self.basis).conj()
         amplitude = amplitude.reshape(blocks, batch, length, -1).permute(0, 3, 2, 1)  # (m, k, L, B)
+        coupled = self.process.coupled
         factor = function(self.values[..., None])
-        turned = (self.vectors.mT @ amplitude.conj().resolve_conj()).conj()
-        filtered = (self.vectors @ (factor * turned)).permute(0, 3, 2, 1)  # (m, B, L, k)
+        turned = (self.vectors.mT @ amplitude[:, coupled:].conj().resolve_conj()).conj()
+        filtered = self.vectors @ (factor * turned)
+        if coupled:
+            filtered = torch.cat([self._coupled(function, amplitude[:, :coupled]), filtered], dim=1)
+        filtered = filtered.permute(0, 3, 2, 1)  # (m, B, L, k)
         if self.basis.shape[1] == self.basis.shape[2]:
             out = filtered.reshape(blocks, batch * length, -1) @ self.basis.mT
             return self.process.from_blocks(out.reshape(blocks, batch, length, size))
@@ -249,7 +312,7 @@ class TrajectoryGaussian:
     def mean_variance(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return the posterior variance given ``x_t``, averaged over all elements; shape of `sigma`."""
         process = self.process
-        modes = self.values.shape[1]
+        modes = self.basis.shape[2]
         # Waves between the mean and Nyquist stand for two real coefficients.
         weight = torch.ones(process.blocks, device=self.values.device)
         if process.periodic:
@@ -260,9 +323,31 @@ class TrajectoryGaussian:
         post = self.values * s2 / (a2 * self.values + s2)
         rest = self.rest_values * s2[..., 0] / (a2[..., 0] * self.rest_values + s2[..., 0])
         total = (weight[:, None, None] * post).sum((-1, -2, -3))
+        if process.coupled:
+            post = self.coupled_values * s2[..., 0] / (a2[..., 0] * self.coupled_values + s2[..., 0])
+            total = total + (weight[:, None] * post).sum((-1, -2))
         total = total + (process.size - modes) * (weight[:, None] * rest).sum((-1, -2))
         channels, lat, lon = process.latent_shape
         return total / (channels * lat * lon * self.length)
+
+
+def _groups(runs: list[Tensor], folds: int) -> list[list[Tensor]]:
+    """Deal runs ``(blocks, T, size)`` out to contiguous groups of about a share each; long runs are split."""
+    count = sum(run.shape[1] for run in runs)
+    pieces = [p for run in runs for p in run.tensor_split(max(round(run.shape[1] * folds / count), 1), dim=1)]
+    groups: list[list[Tensor]] = [[]]
+    before = 0
+    for piece in pieces:
+        if groups[-1] and before >= len(groups) * count / folds - piece.shape[1] / 2:
+            groups.append([])
+        groups[-1].append(piece)
+        before += piece.shape[1]
+    return groups
+
+
+def _numbers(stored: Tensor, process: StationaryGaussian) -> Tensor:
+    """Covariances in double precision, from pairs of real and imaginary parts on a periodic grid."""
+    return torch.view_as_complex(stored.double().contiguous()) if process.periodic else stored.double()[..., 0]
 
 
 def _times(matrix: Tensor, f: Tensor) -> Tensor:
@@ -311,3 +396,20 @@ def _levinson(cov: Tensor) -> list[Tensor]:
         ] + [reflection]
         variance = (variance * (1 - reflection.abs().square())).clamp(min=1e-12)
     return coefficients
+
+
+def _extend_coupled(cov: Tensor, length: int) -> Tensor:
+    """Lag covariance matrices ``(lag, J, J)`` of lags 0 to ``length - 1``, by the vector autoregression they imply."""
+    order = len(cov) - 1
+    if length <= order + 1:
+        return cov[:length]
+    # Yule-Walker: C(n) = sum_k A_k C(n - k), where C(-n) is the adjoint of C(n).
+    both = torch.cat([cov[1:].flip(0).mH, cov])  # lags -order to order
+    rows = [torch.cat(list(both[order - k + 1 : 2 * order - k + 1]), dim=1) for k in range(1, order + 1)]
+    coefficients = torch.linalg.solve(torch.cat(rows).mH, torch.cat(list(cov[1:]), dim=1).mH).mH
+    steps = coefficients.unflatten(1, (order, -1)).movedim(1, 0)
+    lags = list(cov)
+    for _ in range(order + 1, length):
+        recent = torch.stack(lags[: -order - 1 : -1])
+        lags.append((steps @ recent).sum(0))
+    return torch.stack(lags)

@@ -50,7 +50,9 @@ class LatentPrior(nn.Module, Prior):
             spec.frame_shape, sizes.latent_channels, sizes.patch, periodic=periodic, hidden=sizes.hidden
         )
         latent_shape = self.autoencoder.latent_shape
-        self.gaussian = StationaryGaussian(latent_shape, periodic=spec.periodic, modes=sizes.modes, lags=sizes.lags)
+        self.gaussian = StationaryGaussian(
+            latent_shape, periodic=spec.periodic, modes=sizes.modes, lags=sizes.lags, coupled=sizes.coupled
+        )
         # Posterior variance of the corrected denoiser over that of the Gaussian prior, at these logarithms of noise.
         self.register_buffer("calibration", torch.ones(len(CALIBRATION_LEVELS)))
         self.score: ScoreNetwork | None = None
@@ -136,7 +138,7 @@ class LatentPrior(nn.Module, Prior):
 
         In half precision, but for what spans many orders of magnitude or holds kelvins; modes in eight bits.
         """
-        exact = ("normalization.mean", "gaussian.autocov", "gaussian.rest")
+        exact = ("normalization.mean", "gaussian.autocov", "gaussian.crosscov", "gaussian.rest")
         state = {k: v.detach().cpu() if k in exact else v.detach().cpu().half() for k, v in self.state_dict().items()}
         return state | {"gaussian.modes": self.gaussian.quantized().cpu()}
 

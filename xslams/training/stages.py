@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from xslams.spec import Spec
     from xslams.typing import FloatArray
 
-__all__ = ["fit_arrays"]
+__all__ = ["fit_arrays", "fit_gaussian_stages", "with_architecture"]
 
 
 def fit_arrays(
@@ -72,15 +72,12 @@ def fit_arrays(
     """
     options = options or TrainingOptions()
     _require_window(runs, spec.window)
-    spec = dataclasses.replace(spec, architecture=_architecture(spec, options).to_header())
+    spec = with_architecture(spec, options)
     where = device_of(device)
     # The caller's random state is not ours to change.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        networks = LatentPrior(spec).to(where)
-        seasons = [_tensor(season, where) for _, season in runs]
-        latents = _fit_latent_space(networks, spec, [f for f, _ in runs], seasons, options, progress=progress)
-        _fit_gaussian(networks, spec, latents, options)
+        networks, latents, seasons = fit_gaussian_stages(spec, runs, options, where, progress=progress)
         if networks.score is not None:
             windows = Windows(latents, seasons, spec.window)
             training, unseen = windows.split(options.holdout)
@@ -102,6 +99,55 @@ def _require_window(runs: Sequence[tuple[FloatArray, FloatArray]], window: int) 
         raise ModelError(msg)
 
 
+def with_architecture(spec: Spec, options: TrainingOptions) -> Spec:
+    """Return the specification with the sizes that options name, and those that follow from the variables.
+
+    Parameters
+    ----------
+    spec
+        Variables and grid.
+    options
+        Sizes of the networks.
+
+    Raises
+    ------
+    OptionError
+        If there are more latent channels than a patch has values.
+    """
+    return dataclasses.replace(spec, architecture=_architecture(spec, options).to_header())
+
+
+def fit_gaussian_stages(
+    spec: Spec,
+    runs: Sequence[tuple[FloatArray, FloatArray]],
+    options: TrainingOptions,
+    device: torch.device,
+    *,
+    progress: bool,
+) -> tuple[LatentPrior, list[Tensor], list[Tensor]]:
+    """Train all of a model but its score network.
+
+    Parameters
+    ----------
+    spec
+        With its architecture.
+    runs, options, progress
+        As for `fit_arrays`.
+    device
+        Where to train.
+
+    Returns
+    -------
+    tuple
+        The prior, and latent frames and fractions of the year of each stretch.
+    """
+    networks = LatentPrior(spec).to(device)
+    seasons = [_tensor(season, device) for _, season in runs]
+    latents = _fit_latent_space(networks, spec, [f for f, _ in runs], seasons, options, progress=progress)
+    _fit_gaussian(networks, spec, latents, options)
+    return networks, latents, seasons
+
+
 def _architecture(spec: Spec, options: TrainingOptions) -> LatentArchitecture:
     """Sizes of the networks: those that the options name, and those that follow from the variables."""
     most = spec.channels * options.patch**2
@@ -120,6 +166,7 @@ def _architecture(spec: Spec, options: TrainingOptions) -> LatentArchitecture:
         hidden=options.hidden,
         modes=options.modes,
         lags=options.lags,
+        coupled=options.coupled,
         mean_order=options.mean_order,
         std_order=options.std_order,
         width=options.width if options.epochs else (),
@@ -152,5 +199,11 @@ def _fit_gaussian(networks: LatentPrior, spec: Spec, latents: list[Tensor], opti
     if options.localization is not None and not spec.periodic:
         taper = taper_of(networks.autoencoder, spec, options.localization).to(latents[0].device)
     networks.gaussian.fit(
-        latents, shrinkage=options.shrinkage, taper=taper, smoothing=options.smoothing, folds=options.folds
+        latents,
+        shrinkage=options.shrinkage,
+        taper=taper,
+        smoothing=options.smoothing,
+        folds=options.folds,
+        coupling=options.coupling,
     )
+    networks.gaussian.inflate(options.inflation)

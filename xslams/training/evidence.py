@@ -1,0 +1,181 @@
+r"""How well a Gaussian prior predicts frames that it has not seen, from a few observations of them.
+
+For some held-out stretches, a part of the cells is observed with errors. The mean of the posterior of the Gaussian
+prior is exact and takes one solve. Its variance depends on which cells are observed and not on the values: it is the
+mean square of what is left of draws of the prior :math:`z` once they are observed themselves,
+
+.. math:: z - V J^\top (J V J^\top + R)^{-1} (J z + e) , \qquad e \sim \mathcal{N}(0, R)
+
+(Matheron's rule [1]_), over the draws of all cases. What is judged is the state in all cells, with what the decoder
+leaves out. Everything is in units of one climatological standard deviation for each channel, the same for all priors
+that are compared, and where fields are transformed, after the transform.
+
+References
+----------
+.. [1] Journel and Huijbregts, Mining Geostatistics, 1978.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from xslams.linalg.conjugate_gradients import LinearObservations, solve
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from xslams.priors.latent import LatentPrior
+    from xslams.spec import Spec
+
+__all__ = ["Examination", "Scores"]
+
+# Share of the cells that are observed, of all channels and, in every other case of a model with auxiliary variables,
+# of these alone; error of an observation in climatological standard deviations; draws per case.
+_SHARE, _AUX_SHARE, _ERROR, _DRAWS = 0.05, 0.2, 0.3, 2
+# Iterations of a solve, and its tolerance in posterior standard deviations: far below what cases differ by.
+_ITERATIONS, _TOLERANCE = 40, 0.1
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a prior made of held-out cases: means over area and frames, in climatological standard deviations.
+
+    Attributes
+    ----------
+    crps, climatology
+        Continuous ranked probability score, and that of the climatology, shape ``(case, channel of the state)``.
+    square_error, variance
+        Squared error of the mean, and variance of the posterior, of the same shape.
+    """
+
+    crps: Tensor
+    climatology: Tensor
+    square_error: Tensor
+    variance: Tensor
+
+    @property
+    def spread_skill(self) -> float:
+        """Spread over error."""
+        return float((self.variance.mean() / self.square_error.mean()).sqrt())
+
+    @classmethod
+    def together(cls, parts: Sequence[Scores]) -> Scores:
+        """Join the cases of several examinations."""
+        return cls(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(cls)))
+
+
+class Examination:
+    """Held-out cases with observations, the same for every prior.
+
+    Parameters
+    ----------
+    spec
+        Variables and grid.
+    cases
+        Stretches of physical fields ``(T, channel, lat, lon)`` and fractions of the year ``(T,)`` that no prior was
+        fitted to, all of one length.
+    transform
+        Makes physical fields closer to normal.
+    scale
+        Climatological standard deviation of each channel after the transform, shape ``(channel,)``.
+    seed
+        Seed of the observed cells, of their errors and of the draws.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        cases: Sequence[tuple[Tensor, Tensor]],
+        *,
+        transform: LatentPrior,
+        scale: Tensor,
+        seed: int,
+    ) -> None:
+        self._scale = scale[:, None, None]
+        self._truth = torch.stack([transform.normalization.transform(fields) for fields, _ in cases])
+        self._season = torch.stack([season for _, season in cases])
+        self._generator = torch.Generator().manual_seed(seed)
+        self._noise = self._normal(*self._truth.shape)
+        # Cells are observed in all frames, as by stations, and those of one channel say nothing of the others'.
+        frame = self._truth.shape[2:]
+        draw = torch.rand(frame, generator=self._generator).to(self._truth.device)
+        aux = (torch.arange(frame[0], device=draw.device) >= spec.state_channels)[:, None, None]
+        patterns = [draw < _SHARE] + ([aux & (draw < _AUX_SHARE)] if spec.aux else [])
+        self._kinds = len(patterns)
+        seen = torch.stack([patterns[i % self._kinds] for i in range(len(cases))])[:, None]
+        self._seen = seen & torch.isfinite(self._truth)
+        area = torch.as_tensor(spec.area_weights(), dtype=draw.dtype, device=draw.device)
+        self._weight = (area / area.mean())[:, None]
+        self._state = spec.state_channels
+        self._seed = seed
+
+    def _normal(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self._generator).to(self._truth.device)
+
+    @torch.no_grad()
+    def scores(self, prior: LatentPrior) -> Scores:
+        """Examine a prior; its score network is left out.
+
+        Parameters
+        ----------
+        prior
+            Fitted to other frames.
+        """
+        cases, length = self._truth.shape[:2]
+        mean, std = prior.normalization.climatology(self._season.flatten())
+        mean, std = (a.unflatten(0, (cases, length)) for a in (mean, std))
+        decoder, residual = prior.autoencoder.decoder(), prior.autoencoder.residual_std
+        error = _ERROR * self._scale / std
+        precision = torch.where(self._seen, 1 / (error.square() + residual.square()), 0.0)
+        observed = torch.where(self._seen, (self._truth - mean) / std + error * self._noise, 0.0)
+        found, variance = self._posterior(prior, observed - decoder.offset, precision)
+        expected = mean + std * (decoder(found) + decoder.offset)
+        spread = std * (variance + residual.square()).sqrt()
+        state = [(a / self._scale)[:, :, : self._state] for a in (self._truth, expected, spread, mean, std)]
+        truth, expected, spread, mean, std = state
+        parts = (
+            _crps(truth - expected, spread),
+            _crps(truth - mean, std),
+            (truth - expected).square(),
+            spread.square(),
+        )
+        return Scores(*((self._weight * part).mean((1, 3, 4)) for part in parts))
+
+    def _posterior(self, prior: LatentPrior, innovation: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean of the latents, and variance of the anomalies that they decode to."""
+        self._generator.manual_seed(self._seed + 1)
+        cases, length = innovation.shape[:2]
+        gaussian, decoder = prior.gaussian.trajectory(length), prior.autoencoder.decoder()
+        drawn = gaussian.apply(torch.sqrt, self._normal(_DRAWS * cases, length, *prior.shape))
+        errors = precision.clamp(min=1e-12).rsqrt().repeat(_DRAWS, 1, 1, 1, 1)
+        errors = errors * self._normal(*errors.shape)
+        weights = precision.repeat(1 + _DRAWS, 1, 1, 1, 1).flatten(1)
+        solution = solve(
+            LinearObservations(
+                torch.cat([innovation, decoder(drawn) + errors]).flatten(1),
+                lambda v: gaussian.apply(lambda d: d, v),
+                lambda v: decoder(v).flatten(1),
+                lambda w: decoder.adjoint(w.unflatten(1, innovation.shape[1:])),
+                lambda w: w * weights,
+            ),
+            tolerance=_TOLERANCE,
+            iterations=_ITERATIONS,
+        )
+        left = decoder(drawn - solution.increment[cases:]).square().unflatten(0, (_DRAWS, cases)).mean(0)
+        # Cases of the same kind have the same observed cells, and about the same variance of anomalies.
+        variance = torch.empty_like(left)
+        for kind in range(min(self._kinds, cases)):
+            variance[kind :: self._kinds] = left[kind :: self._kinds].mean(0)
+        return solution.increment[:cases], variance
+
+
+def _crps(error: Tensor, spread: Tensor) -> Tensor:
+    """CRPS of a normal distribution, element by element."""
+    error = error / spread
+    density = torch.exp(-0.5 * error.square()) / math.sqrt(2 * math.pi)
+    return spread * (error * torch.erf(error / math.sqrt(2)) + 2 * density - 1 / math.sqrt(math.pi))

@@ -1,0 +1,254 @@
+"""Choose the settings of a model on frames that are held out of its training.
+
+Contiguous blocks of the data are left out in turn. Settings are changed one by one, beginning with the plainest
+Gaussian, and a change is kept if it lowers the CRPS of the held-out cases by more than its own standard error; see
+`xslams.training.evidence`. Settings that the user gives stay as they are. The network comes last, where the time allows
+it, and is judged by its error as a denoiser of held-out frames; see `xslams.training.trial`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from xslams.networks.acceleration import device_of
+from xslams.networks.architecture import LatentArchitecture
+from xslams.options import TrainingOptions
+from xslams.training.blocks import deal, starts
+from xslams.training.evidence import Examination, Scores
+from xslams.training.stages import fit_gaussian_stages, with_architecture
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from xslams.priors.latent import LatentPrior
+    from xslams.spec import Spec
+    from xslams.training.blocks import Fold, Run
+
+__all__ = ["Choice", "Trial", "choose"]
+
+# Changes, in the order in which they are tried against the best so far; those of one row go on from each other.
+_CHANGES: tuple[dict[str, Any], ...] = (
+    {"mean_order": 2},
+    {"mean_order": 3},
+    {"mean_order": 0},
+    {"std_order": 1},
+    {"localization": 3000.0},
+    {"localization": 1500.0},
+    {"modes": 300},
+    {"modes": 30},
+    {"coupled": 10},
+    {"coupled": 30},
+    {"coupled": 60},
+    {"coupled": 60, "coupling": 0.8},
+    {"coupling": 0.8},
+    {"coupling": 0.9},
+    {"smoothing": 9},
+    {"smoothing": 31},
+    {"inflation": 1.1},
+    {"inflation": 1.2},
+    {"inflation": 1.4},
+    {"inflation": 0.9},
+)
+# Frames of a case, cases per block, and numbers in the cases of one part.
+_LENGTH, _CASES, _LARGEST_SET = 6, 2, 4_000_000
+# Coupled modes, in all or for each of many wavenumbers, whose covariance over ten frames is diagonalised in seconds.
+_MOST_COUPLED, _MOST_COUPLED_WAVES = 100, 20
+# Coarsest latent grid; seconds that a fit may take if the grid can be coarser, and what a processor does in one.
+_COARSEST, _LONGEST_FIT, _OPERATIONS_PER_SECOND = 16, 60.0, 3e10
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Settings that were tried, and what the held-out cases said of them.
+
+    Attributes
+    ----------
+    change
+        What differs from the settings that were the best so far.
+    score
+        CRPS of the state over that of the climatology; of a network, its error over that of the Gaussian.
+    gain, error
+        By how much it is lower than the best so far, and the standard error of that; None for the first.
+    spread_skill
+        Spread over error; None for a network.
+    kept
+        Whether the change was kept.
+    """
+
+    change: dict[str, Any]
+    score: float
+    gain: float | None = None
+    error: float | None = None
+    spread_skill: float | None = None
+    kept: bool = True
+
+    def to_record(self) -> dict[str, Any]:
+        """Return what the header of a model file holds, rounded to what it means."""
+        return {k: round(v, 5) if isinstance(v, float) else v for k, v in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Settings that were chosen.
+
+    Attributes
+    ----------
+    options
+        Given and chosen settings.
+    trials
+        What was tried, in order; none where data or time were too short.
+    scores
+        What the held-out cases said of the Gaussian that was chosen; None where nothing was tried.
+    """
+
+    options: TrainingOptions
+    trials: list[Trial]
+    scores: Scores | None
+
+
+def choose(
+    spec: Spec,
+    runs: Sequence[Run],
+    given: Mapping[str, Any],
+    *,
+    budget: float,
+    device: str | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Choice:
+    """Choose the settings that the user leaves open.
+
+    Parameters
+    ----------
+    spec, runs
+        As for `xslams.training.fit_arrays`.
+    given
+        Settings that stay as they are.
+    budget
+        Seconds after which nothing more is tried.
+    device, seed
+        As for `xslams.training.fit_arrays`.
+    progress
+        Whether to print what is tried.
+
+    Raises
+    ------
+    OptionError
+        If a setting is unknown or out of range.
+    """
+    end = time.monotonic() + budget
+    best = {"patch": _patch(spec, runs, given), **given}
+    options = TrainingOptions.of(best)
+    seconds = _seconds(with_architecture(spec, options), runs, options)
+    folds = deal(spec, runs, 3 if 30 * seconds < budget else 1) if seconds < budget / 4 else []
+    if not folds:
+        return Choice(options, [], None)
+    examine = _Examined(spec, folds, device, seed)
+    with tqdm(desc="settings", disable=not progress, unit="trial") as bar:
+        scores, seconds = examine(best)
+        climatology = float(scores.climatology.mean())
+        trials = [Trial(best, float(scores.crps.mean()) / climatology, spread_skill=scores.spread_skill)]
+        for change in _CHANGES:
+            bar.update()
+            bar.set_postfix_str(f"CRPS {float(scores.crps.mean()) / climatology:.4f} of climatology")
+            if time.monotonic() + seconds > end:
+                break
+            if not _applies(spec, given, best, change):
+                continue
+            tried, seconds = examine(best | change)
+            trial = _compare(change, scores, tried, climatology)
+            trials.append(trial)
+            if trial.kept:
+                best, scores = best | change, tried
+    return Choice(TrainingOptions.of(best), trials, scores)
+
+
+def _compare(change: dict[str, Any], scores: Scores, tried: Scores, climatology: float) -> Trial:
+    """Whether a change lowers the CRPS by more than the standard error of its gain over the cases."""
+    gain = ((scores.crps - tried.crps).mean(1) / climatology).double()
+    mean, error = float(gain.mean()), float(gain.std() / len(gain) ** 0.5) if len(gain) > 1 else math.inf
+    return Trial(change, float(tried.crps.mean()) / climatology, mean, error, tried.spread_skill, mean > error)
+
+
+def _applies(spec: Spec, given: Mapping[str, Any], best: Mapping[str, Any], change: Mapping[str, Any]) -> bool:
+    """Whether a change leaves alone what is given, changes anything, and goes with the grid and the other settings."""
+    if given.keys() & change.keys() or all(
+        best.get(name, getattr(TrainingOptions, name)) == value for name, value in change.items()
+    ):
+        return False
+    settings = TrainingOptions.of({**best, **change})
+    if "localization" in change and spec.periodic:
+        return False
+    if "coupling" in change and not settings.coupled:
+        return False
+    return settings.coupled <= min(_MOST_COUPLED_WAVES if spec.periodic else _MOST_COUPLED, settings.modes)
+
+
+def _patch(spec: Spec, runs: Sequence[Run], given: Mapping[str, Any]) -> int:
+    """Finest latent grid whose modes can be found in reasonable time, and that has the latent channels asked for."""
+    patch = 1
+    while patch < _COARSEST:
+        options = TrainingOptions.of({"patch": patch, **given, "latent_channels": None})
+        enough = (given.get("latent_channels") or 1) <= spec.channels * patch**2
+        if enough and _seconds(with_architecture(spec, options), runs, options) < _LONGEST_FIT:
+            break
+        patch *= 2
+    return patch
+
+
+def _seconds(spec: Spec, runs: Sequence[Run], options: TrainingOptions) -> float:
+    """About how long it takes to fit the Gaussian, whose eigenvectors are most of it; the same on every machine."""
+    shape = LatentArchitecture.from_header(spec.architecture)
+    lat, lon = (-(-n // shape.patch) for n in spec.frame_shape[1:])
+    blocks, size = (
+        (lon // 2 + 1, shape.latent_channels * lat) if spec.periodic else (1, shape.latent_channels * lat * lon)
+    )
+    frames = sum(len(season) for _, season in runs)
+    operations = (1 + options.folds) * blocks * (25 * size**3 + 2 * frames * size**2) * (4 if spec.periodic else 1)
+    return operations / _OPERATIONS_PER_SECOND
+
+
+class _Examined:
+    """Fit a Gaussian prior with given settings part by part, and examine it on the blocks left out."""
+
+    def __init__(self, spec: Spec, folds: Sequence[Fold], device: str | None, seed: int) -> None:
+        self._spec, self._folds, self._seed = spec, folds, seed
+        self._device = device_of(device)
+        self._examinations: list[Examination] = []
+
+    def __call__(self, settings: Mapping[str, Any]) -> tuple[Scores, float]:
+        start = time.monotonic()
+        options = TrainingOptions.of({**settings, "epochs": 0})
+        spec = with_architecture(self._spec, options)
+        parts = []
+        with torch.random.fork_rng(devices=[]):
+            for fold, (kept, left_out) in enumerate(self._folds):
+                torch.manual_seed(self._seed)
+                prior, _, _ = fit_gaussian_stages(spec, kept, options, self._device, progress=False)
+                prior = prior.eval().requires_grad_(requires_grad=False)
+                if len(self._examinations) <= fold:
+                    self._examinations.append(self._examine(prior, kept, left_out, self._seed + fold))
+                parts.append(self._examinations[fold].scores(prior))
+        return Scores.together(parts), time.monotonic() - start
+
+    def _examine(self, prior: LatentPrior, kept: Sequence[Run], left_out: Sequence[Run], seed: int) -> Examination:
+        """Make the cases, in units of the climatology of the first prior."""
+        season = torch.as_tensor(kept[0][1][:1], dtype=torch.float32, device=self._device)
+        _, std = prior.normalization.climatology(season)
+        scale = std[0].square().mean((1, 2)).sqrt()
+        length = min([_LENGTH, *(len(season) for _, season in left_out)])
+        cases = [
+            tuple(torch.as_tensor(np.asarray(a[i : i + length], np.float32), device=self._device) for a in run)
+            for run in left_out
+            for i in starts(len(run[1]), length, _CASES)
+        ]
+        most = max(_LARGEST_SET // (length * cases[0][0][0].numel()), 4)
+        chosen = np.linspace(0, len(cases) - 1, min(most, len(cases))).round().astype(int)
+        return Examination(self._spec, [cases[i] for i in chosen], transform=prior, scale=scale, seed=seed)

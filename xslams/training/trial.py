@@ -1,0 +1,124 @@
+"""Whether a score network improves on the Gaussian prior, by its error as a denoiser of frames that it has not seen."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from xslams.networks.acceleration import device_of
+from xslams.options import TrainingOptions
+from xslams.priors.latent import CALIBRATION_LEVELS
+from xslams.training.autoencoder import encode_runs
+from xslams.training.blocks import deal
+from xslams.training.calibration import calibrate
+from xslams.training.score import fit_score, noisy_windows
+from xslams.training.selection import Trial
+from xslams.training.stages import fit_gaussian_stages, with_architecture
+from xslams.training.windows import Windows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from xslams.priors.latent import LatentPrior
+    from xslams.spec import Spec
+    from xslams.training.blocks import Run
+
+__all__ = ["try_network"]
+
+# Passes that are enough for some years of daily fields, and those below which a network has learned nothing. A year or
+# two determine little more than a Gaussian: below so many windows no network is tried.
+_EPOCHS, _LEAST_EPOCHS, _LEAST_WINDOWS = 30, 5, 1000
+# Steps of the optimiser that tell how long one takes; windows of each half of the held-out frames.
+_TIMED, _COUNT = 2, 64
+
+
+def try_network(
+    spec: Spec,
+    runs: Sequence[Run],
+    options: TrainingOptions,
+    *,
+    budget: float,
+    device: str | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Trial | str:
+    """Train a network without one part of the data, and compare its errors there with those of the Gaussian.
+
+    Parameters
+    ----------
+    spec, runs
+        As for `xslams.training.fit_arrays`.
+    options
+        Settings of the Gaussian.
+    budget
+        Seconds that are left; a third is for this trial, and a third for the final training.
+    device, seed, progress
+        As for `xslams.training.fit_arrays`.
+
+    Returns
+    -------
+    Trial or str
+        The trial of a number of epochs, or why there was none.
+    """
+    options = dataclasses.replace(options, epochs=_EPOCHS)
+    folds = deal(spec, runs, 1)
+    if not folds or sum(len(season) for _, season in runs) < _LEAST_WINDOWS:
+        return f"no network was tried: fewer than {_LEAST_WINDOWS} frames determine no more than a Gaussian"
+    (kept, left_out), where = folds[0], device_of(device)
+    spec = with_architecture(spec, options)
+    start = time.monotonic()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        networks, latents, seasons = fit_gaussian_stages(spec, kept, options, where, progress=False)
+        windows = Windows(latents, seasons, spec.window)
+        begun = {k: v.clone() for k, v in networks.state_dict().items()}
+        per_step = _time_of_a_step(networks, windows, options)
+        steps = -(-len(windows) // options.batch)
+        left = budget - (time.monotonic() - start)
+        epochs = min(int(left / 3 / (per_step * steps)), _EPOCHS)
+        if epochs < _LEAST_EPOCHS:
+            hours = 3 * _EPOCHS * per_step * steps / 3600
+            return f"no network was tried: trial and training take about {hours:.1f} h; see budget"
+        networks.load_state_dict(begun)
+        fit_score(networks, windows, dataclasses.replace(options, epochs=epochs), progress=progress)
+        gain, score = _gain(networks, spec, left_out)
+    mean, error = float(gain.mean()), float(gain.std() / len(gain) ** 0.5)
+    return Trial({"epochs": epochs}, score, mean, error, None, mean > error)
+
+
+def _time_of_a_step(networks: LatentPrior, windows: Windows, options: TrainingOptions) -> float:
+    """Seconds of a step of the optimiser; the network is left with other weights."""
+    few = Windows([windows.latents[0][: options.batch + windows.length - 1]], windows.seasons[:1], windows.length)
+    start = time.monotonic()
+    fit_score(networks, few, dataclasses.replace(options, epochs=_TIMED), progress=False)
+    return (time.monotonic() - start) / _TIMED
+
+
+@torch.no_grad()
+def _gain(networks: LatentPrior, spec: Spec, left_out: Sequence[Run]) -> tuple[Tensor, float]:
+    """By how much the network lowers the squared error of each held-out window, and its error over the Gaussian's."""
+    device = networks.calibration.device
+    pairs = [[torch.as_tensor(a, dtype=torch.float32, device=device) for a in run] for run in left_out]
+    frames = [networks.normalization.normalize(fields, season) for fields, season in pairs]
+    seasons = [season for _, season in pairs]
+    latents = encode_runs(networks.autoencoder, frames)
+    # The network is damped by what is best on one half, and judged on the other.
+    halves = [Windows(latents[half::2], seasons[half::2], spec.window) for half in (0, 1)]
+    calibrate(networks, halves[0], 1.0)
+    z, season = halves[1].spread_out(_COUNT)
+    gaussian, weight = networks.gaussian.trajectory(spec.window), networks.autoencoder.scale.square()
+    score = networks.score
+    assert score is not None
+    gains = []
+    for level in CALIBRATION_LEVELS:
+        sigma = torch.full((len(z),), level, device=device)
+        noisy, mean, spread = noisy_windows(gaussian, z, sigma)
+        corrected = mean + spread * score(noisy, mean, torch.log(sigma), season)
+        own, other = ((weight * (a - z).square()).mean((1, 2, 3, 4)) for a in (mean, corrected))
+        gains.append((own - other) / own.mean())
+    gain = torch.stack(gains).mean(0).double()
+    return gain, float(1 - gain.mean())
