@@ -40,9 +40,18 @@ def test_auxiliary_times_between_frames_are_announced() -> None:
 
 def test_missing_values_are_counted_for_the_variables_that_lack_them() -> None:
     ds, aux = fields("t", DAYS), fields("pr", DAYS)
-    aux["pr"][3, 0, :3] = np.nan
-    with pytest.raises(CoverageError, match=r"^3 of 96 values of 'pr' are missing or infinite"):
+    ds["t"][3, 0, :3] = np.nan
+    aux["pr"][2, 0, 0] = np.inf
+    expected = r"^3 of 96 values of 't' are missing or infinite and 1 of 96 values of 'pr' are infinite\."
+    with pytest.raises(CoverageError, match=expected):
         ds.slams.fit(aux, window=3, epochs=0, progress=False)
+
+
+def test_an_auxiliary_variable_without_any_value_is_refused() -> None:
+    aux = fields("pr", DAYS) * np.nan
+    aux["pr"].attrs = fields("pr", DAYS)["pr"].attrs
+    with pytest.raises(CoverageError, match=r"^all values of 'pr' are missing"):
+        fields("t", DAYS).slams.fit(aux, window=3, epochs=0, progress=False)
 
 
 def test_a_dataset_without_fields_is_not_said_to_have_auxiliary_ones() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xslams.priors.gaussian import StationaryGaussian, _extend, _levinson
@@ -12,7 +12,7 @@ from xslams.priors.gaussian import StationaryGaussian, _extend, _levinson
 SHAPE = (2, 3, 8)
 
 
-def fitted(*, periodic: bool, modes: int, length: int = 400) -> StationaryGaussian:
+def fitted(*, periodic: bool, modes: int, length: int = 400, coupled: int = 0) -> StationaryGaussian:
     """Prior of a field that is red in space and time."""
     generator = torch.Generator().manual_seed(1)
     noise = torch.randn(length, *SHAPE, generator=generator)
@@ -21,7 +21,7 @@ def fitted(*, periodic: bool, modes: int, length: int = 400) -> StationaryGaussi
     for i in range(1, length):
         # Advection by one cell and decay.
         z[i] = 0.7 * z[i - 1].roll(1, -1) + noise[i]
-    prior = StationaryGaussian(SHAPE, periodic=periodic, modes=modes, lags=3)
+    prior = StationaryGaussian(SHAPE, periodic=periodic, modes=modes, lags=3, coupled=coupled)
     prior.fit([z[50:200], z[200:]])
     return prior
 
@@ -36,16 +36,18 @@ def dense(prior: StationaryGaussian, length: int) -> torch.Tensor:
 @pytest.mark.parametrize("periodic", [True, False])
 @pytest.mark.parametrize("modes", [3, 10**6])
 @pytest.mark.parametrize("length", [1, 3, 7])
-def test_is_a_covariance(periodic: bool, modes: int, length: int) -> None:
-    cov = dense(fitted(periodic=periodic, modes=modes), length).double()
+@pytest.mark.parametrize("coupled", [0, 2])
+def test_is_a_covariance(periodic: bool, modes: int, length: int, coupled: int) -> None:
+    cov = dense(fitted(periodic=periodic, modes=modes, coupled=coupled), length).double()
     torch.testing.assert_close(cov, cov.T, atol=1e-3, rtol=0)
     assert torch.linalg.eigvalsh(cov).min() > -1e-3
 
 
 @pytest.mark.parametrize("periodic", [True, False])
 @pytest.mark.parametrize("modes", [3, 10**6])
-def test_wiener_filter_and_covariance_are_those_of_the_dense_matrix(periodic: bool, modes: int) -> None:
-    prior = fitted(periodic=periodic, modes=modes)
+@pytest.mark.parametrize("coupled", [0, 2])
+def test_wiener_filter_and_covariance_are_those_of_the_dense_matrix(periodic: bool, modes: int, coupled: int) -> None:
+    prior = fitted(periodic=periodic, modes=modes, coupled=coupled)
     gaussian, length = prior.trajectory(4), 4
     cov = dense(prior, length).double()
     generator = torch.Generator().manual_seed(0)
@@ -178,3 +180,63 @@ def test_smoothed_covariances_are_positive_for_any_length() -> None:
         # The clamp of eigenvalues that rounding made negative must have nothing to do.
         torch.testing.assert_close(trajectory.apply(lambda d: d / d, z), z, atol=1e-4, rtol=1e-4)
         assert bool((trajectory.values > 1e-5).all())
+
+
+def advected(frames: int, seed: int) -> torch.Tensor:
+    """A pattern that moves by a cell a frame, on a domain that is not periodic for the prior."""
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.zeros(frames, 1, 1, 6)
+    for i in range(1, frames):
+        z[i] = 0.9 * z[i - 1].roll(1, -1) + torch.randn(1, 1, 6, generator=generator)
+    return z
+
+
+def test_coupled_modes_have_the_lag_covariances_of_the_sample() -> None:
+    run = advected(300, seed=2)
+    prior = StationaryGaussian((1, 1, 6), periodic=False, modes=6, lags=2, coupled=6)
+    prior.fit([run])
+    x = run.flatten(1).double()
+    sample = torch.stack([x[lag:].T @ x[: len(x) - lag] for lag in range(3)]) / len(x)
+    eye = torch.eye(18).reshape(-1, 3, 1, 1, 6)
+    cov = prior.trajectory(3).apply(lambda d: d, eye).reshape(3, 6, 3, 6).double()
+    for lag in range(3):
+        torch.testing.assert_close(cov[2, :, 2 - lag], sample[lag], atol=2e-3, rtol=1e-3)
+
+
+def test_coupled_modes_are_extended_by_their_autoregression() -> None:
+    prior = StationaryGaussian((1, 1, 6), periodic=False, modes=6, lags=1, coupled=6)
+    prior.fit([advected(20000, seed=3)])
+    eye = torch.eye(30).reshape(-1, 5, 1, 1, 6)
+    cov = prior.trajectory(5).apply(lambda d: d, eye).reshape(5, 6, 5, 6)
+    variance = cov[0, 0, 0, 0]
+    # Four frames later the pattern is four cells further on, and weaker by the fourth power of its decay.
+    assert float(cov[4, 4, 0, 0] / variance) == pytest.approx(0.9**4, abs=0.03)
+    assert float(cov[4, 2, 0, 0] / variance) == pytest.approx(0.0, abs=0.05)
+
+
+@given(st.floats(0, 1), st.integers(0, 50), st.integers(8, 40))
+@settings(max_examples=15, deadline=None)
+def test_coupled_covariances_are_positive_for_any_length(coupling: float, seed: int, frames: int) -> None:
+    prior = StationaryGaussian((1, 1, 6), periodic=False, modes=6, lags=3, coupled=4)
+    prior.fit([advected(frames, seed)], coupling=coupling, folds=4)
+    for length in (1, 4, 25):
+        values = prior.trajectory(length).coupled_values
+        assert bool(torch.isfinite(values).all())
+        # Clamped from below, they add up to the variance only if none was negative.
+        total = prior.crosscov[0, 0, :, :, 0].trace() * length
+        assert float(values.sum()) == pytest.approx(float(total), rel=2e-3, abs=1e-3)
+
+
+def test_a_change_of_the_weights_is_seen_by_the_next_trajectory() -> None:
+    prior = fitted(periodic=False, modes=3)
+    before = prior.trajectory(3)
+    assert prior.trajectory(3) is before
+    prior.inflate(2.0)
+    torch.testing.assert_close(prior.trajectory(3).values, 2 * before.values)
+
+
+def test_runs_shorter_than_the_lags_do_no_harm() -> None:
+    run = advected(100, seed=4)
+    prior = StationaryGaussian((1, 1, 6), periodic=False, modes=6, lags=4, coupled=2)
+    prior.fit([run[:2], run[2:3], run[3:]], folds=2)
+    assert bool(torch.isfinite(prior.autocov).all() & torch.isfinite(prior.crosscov).all())

@@ -172,7 +172,8 @@ def assimilate(
     type=click.IntRange(min=1),
     help="Channels of the latent space; by default derived from the size of the data.",
 )
-@_option("--epochs", type=click.IntRange(min=0), help="Passes over the data; by default suitable for a year or more.")
+@_option("--epochs", type=click.IntRange(min=0), help="Passes of the network; by default chosen on held-out data.")
+@_option("--budget", default="5min", help="Time for choosing settings and training, such as 2h; 0 chooses nothing.")
 @_option("--name", help="Name of the model; by default that of the file.")
 @_option("--summary", default="", help="Description of the model in one line.", show_default=False)
 @_option("--license", default="", help="Licence of the weights.", show_default=False)

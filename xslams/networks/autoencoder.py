@@ -28,6 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xslams.linalg.eigen import eigh
 from xslams.networks.layers import PadConv2d, Periodic
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Autoencoder(nn.Module):
         x = F.pixel_unshuffle(x, self.patch).movedim(1, -1).flatten(0, 2)
         w = weights.repeat_interleave(self.patch**2)
         x = x * w
-        _, vectors = torch.linalg.eigh(x.T @ x / len(x))
+        _, vectors = eigh(x.T @ x / len(x))
         vectors = vectors.flip(1)[:, : self.latent_shape[0]]
         for layer in (self.encode_linear, self.decode_linear):
             assert layer.bias is not None
@@ -142,7 +143,7 @@ class Autoencoder(nn.Module):
             correlation += cells @ cells.mT / count
         if self.periodic:
             correlation = torch.lerp(correlation, correlation.mean(1, keepdim=True), shrinkage)
-        values, vectors = torch.linalg.eigh(correlation)
+        values, vectors = eigh(correlation)
         self.mixing.copy_(vectors @ torch.diag_embed(values.clamp(min=1e-4).sqrt()) @ vectors.mT)
 
     def encode(self, u: Tensor) -> Tensor:

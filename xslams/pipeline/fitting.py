@@ -98,9 +98,10 @@ def fit(
 def _seconds(budget: str | float | None) -> float:
     """Seconds of a time span, none where there is none."""
     seconds = 0.0 if budget is None else float(budget) if is_number(budget) else math.nan
-    if isinstance(budget, str) and any(c.isalpha() for c in budget):
+    if isinstance(budget, str):
         with contextlib.suppress(ValueError):
-            seconds = float(pd.Timedelta(budget).total_seconds())
+            letters = any(c.isalpha() for c in budget)
+            seconds = float(pd.Timedelta(budget).total_seconds() if letters else budget)
     require(seconds >= 0, "budget", budget, 'seconds or a time span such as "5min" or "2h", of at least 0')
     return seconds
 
@@ -234,15 +235,19 @@ def _runs(fields: xr.DataArray, spec: Spec) -> list[slice]:
 
 
 def _require_complete(values: FloatArray, spec: Spec) -> None:
-    absent = ~np.isfinite(values[:, : spec.state_channels])
-    if absent.any():
-        parts = []
-        for v in spec.state:
-            own = absent[:, spec.channel_slice(v.name)]
-            if count := int(own.sum()):
-                parts.append(f"{count} of {own.size} values of {v.name!r}")
+    parts = []
+    for v in spec.variables:
+        own = values[:, spec.channel_slice(v.name)]
+        # Auxiliary variables may have gaps, as they are observed and not analysed.
+        absent = ~np.isfinite(own) if v.role == "state" else np.isinf(own)
+        if count := int(absent.sum()):
+            what = "missing or infinite" if v.role == "state" else "infinite"
+            parts.append(f"{count} of {own.size} values of {v.name!r} are {what}")
+        elif np.isnan(own).all():
+            parts.append(f"all values of {v.name!r} are missing")
+    if parts:
         msg = (
-            f"{' and '.join(parts)} are missing or infinite; training needs all of the state. "
+            f"{' and '.join(parts)}. Training needs all values of the state, and some of each auxiliary variable. "
             "Fill them (ds.interpolate_na, ds.fillna), or drop the frames that lack them (ds.dropna('time'))."
         )
         raise CoverageError(msg)

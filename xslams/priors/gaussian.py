@@ -21,10 +21,12 @@ projections.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+from xslams.linalg.eigen import eigh
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,11 +73,22 @@ class StationaryGaussian(nn.Module):
         self.coupled = min(coupled, modes) if lags else 0
         if self.coupled:
             self.register_buffer("crosscov", torch.zeros(lags + 1, self.blocks, self.coupled, self.coupled, pair))
+        self._made: dict[tuple[Any, ...], TrajectoryGaussian] = {}
         self.register_buffer("rest", torch.zeros(2, self.blocks))  # variance and lag-1 autocorrelation
 
     def trajectory(self, length: int) -> TrajectoryGaussian:
-        """Return the Gaussian over `length` frames."""
-        return TrajectoryGaussian(self, length)
+        """Return the Gaussian over `length` frames, made once for each length as long as nothing changes."""
+        parts = [self.modes, self.autocov, self.rest, *([self.crosscov] if self.coupled else [])]
+        key = (length, *((id(part), part._version) for part in parts))
+        if key not in self._made:
+            self._made = {k: v for k, v in self._made.items() if k[1:] == key[1:]} | {
+                key: TrajectoryGaussian(self, length)
+            }
+        return self._made[key]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is made from the weights; it need not travel with them."""
+        return self.__dict__ | {"_made": {}}
 
     def to_blocks(self, z: Tensor) -> Tensor:
         """From ``(B, L, z, z_lat, z_lon)`` to ``(blocks, B, L, size)``, complex on a periodic grid."""
@@ -167,7 +180,7 @@ class StationaryGaussian(nn.Module):
             cov = cov.real.to(cov.dtype)
         if taper is not None:
             cov = cov * taper
-        values, vectors = torch.linalg.eigh(cov)
+        values, vectors = eigh(cov)
         return values.flip(0).real.clamp(min=0), vectors.flip(1)[:, : self.modes.shape[2]]
 
     def _autocovariances(self, parts: list[tuple[Tensor, list[Tensor]]]) -> tuple[Tensor, Tensor, Tensor]:
@@ -177,7 +190,7 @@ class StationaryGaussian(nn.Module):
         frames = sum(map(len, rests))
         lagged = []
         for lag in range(self.lags + 1):
-            total = torch.stack([(a[lag:] * a[: len(a) - lag].conj()).sum(0) for a in amplitudes]).sum(0)
+            total = torch.stack([(later * earlier.conj()).sum(0) for later, earlier in _pairs(amplitudes, lag)]).sum(0)
             # Divided by the number of frames, not of pairs: only then are autocovariances positive definite.
             lagged.append(total / frames)
         variance = torch.stack([r.abs().square().sum() for r in rests]).sum() / frames
@@ -189,7 +202,7 @@ class StationaryGaussian(nn.Module):
         own = own[:, : self.coupled]
         amplitudes = [run @ vectors[:, : self.coupled].conj() for run in runs]
         lagged = torch.stack(
-            [torch.stack([a[lag:].mT @ a[: len(a) - lag].conj() for a in amplitudes]).sum(0) for lag in range(len(own))]
+            [torch.stack([x.mT @ y.conj() for x, y in _pairs(amplitudes, lag)]).sum(0) for lag in range(len(own))]
         )
         root = lagged[0].diagonal().real.clamp(min=1e-12).rsqrt() * own[0].real.clamp(min=0).sqrt()
         return coupling * root[:, None] * lagged * root + (1 - coupling) * torch.diag_embed(own)
@@ -233,12 +246,12 @@ class TrajectoryGaussian:
         matrix = lagged[lag.abs()].permute(2, 3, 0, 1)  # (blocks, modes, L, L)
         if process.periodic:
             matrix = torch.where(lag >= 0, matrix, matrix.conj())
-        values, vectors = torch.linalg.eigh(matrix)
+        values, vectors = eigh(matrix)
         self.values = values.clamp(min=1e-6).float()
         self.vectors = vectors.to(self.basis.dtype)
         variance, rho = process.rest.double()
         rest = variance[:, None, None] * rho[:, None, None] ** lag.abs()
-        values, vectors = torch.linalg.eigh(rest)
+        values, vectors = eigh(rest)
         self.rest_values = values.clamp(min=1e-6).float()
         self.rest_vectors = vectors.float()
 
@@ -252,7 +265,7 @@ class TrajectoryGaussian:
         lagged = torch.stack([_extend_coupled(c, self.length) for c in cov])
         matrix = lagged[:, lag.abs()]  # (blocks, L, L, J, J)
         matrix = torch.where((lag >= 0)[..., None, None], matrix, matrix.mH)
-        values, vectors = torch.linalg.eigh(matrix.permute(0, 3, 1, 4, 2).flatten(3, 4).flatten(1, 2))
+        values, vectors = eigh(matrix.permute(0, 3, 1, 4, 2).flatten(3, 4).flatten(1, 2))
         self.coupled_values = values.clamp(min=1e-6).float()
         self.coupled_vectors = vectors.to(self.basis.dtype)
 
@@ -329,6 +342,11 @@ class TrajectoryGaussian:
         total = total + (process.size - modes) * (weight[:, None] * rest).sum((-1, -2))
         channels, lat, lon = process.latent_shape
         return total / (channels * lat * lon * self.length)
+
+
+def _pairs(runs: list[Tensor], lag: int) -> list[tuple[Tensor, Tensor]]:
+    """Frames of each run that are `lag` apart, the later ones first; none of a run that is shorter."""
+    return [(run[lag:], run[: max(len(run) - lag, 0)]) for run in runs]
 
 
 def _groups(runs: list[Tensor], folds: int) -> list[list[Tensor]]:

@@ -22,6 +22,8 @@ Fold = tuple[list[Run], list[Run]]
 
 # The data are dealt out to so many parts, block by block.
 _PARTS = 5
+# Frames of which a part says anything.
+_FEWEST = 60
 # Days of a block: as long as the weather remembers, and short next to a season. Blocks that are examined per part.
 _BLOCK_DAYS, _BLOCKS = 30, 16
 
@@ -41,9 +43,11 @@ def deal(spec: Spec, runs: Sequence[Run], folds: int) -> list[Fold]:
     Returns
     -------
     list
-        None where there are fewer than five blocks of the length of a window.
+        None where there are fewer than 60 frames, or five blocks of the length of a window.
     """
     frames = sum(len(season) for _, season in runs)
+    if frames < _FEWEST:
+        return []
     block = max(round(_BLOCK_DAYS * 24 / spec.time_step), 1)
     block = max(min(block, frames // (2 * _PARTS)), spec.window)
     pieces = []

@@ -45,8 +45,6 @@ _CHANGES: tuple[dict[str, Any], ...] = (
     {"modes": 30},
     {"coupled": 10},
     {"coupled": 30},
-    {"coupled": 60},
-    {"coupled": 60, "coupling": 0.8},
     {"coupling": 0.8},
     {"coupling": 0.9},
     {"smoothing": 9},
@@ -58,8 +56,9 @@ _CHANGES: tuple[dict[str, Any], ...] = (
 )
 # Frames of a case, cases per block, and numbers in the cases of one part.
 _LENGTH, _CASES, _LARGEST_SET = 6, 2, 4_000_000
-# Coupled modes, in all or for each of many wavenumbers, whose covariance over ten frames is diagonalised in seconds.
-_MOST_COUPLED, _MOST_COUPLED_WAVES = 100, 20
+# Coupled modes, in all or for each of many wavenumbers, whose covariance over some forty frames is diagonalised in
+# seconds.
+_MOST_COUPLED, _MOST_COUPLED_WAVES = 30, 10
 # Coarsest latent grid; seconds that a fit may take if the grid can be coarser, and what a processor does in one.
 _COARSEST, _LONGEST_FIT, _OPERATIONS_PER_SECOND = 16, 60.0, 3e10
 

@@ -1,0 +1,165 @@
+"""Settings that are chosen by what held-out frames say."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from xslams.errors import OptionError
+from xslams.model import Model
+from xslams.options import TrainingOptions
+from xslams.priors.latent import LatentPrior
+from xslams.spec import Spec, VariableSpec
+from xslams.training import fit_chosen
+from xslams.training.blocks import deal, starts
+from xslams.training.evidence import Examination
+from xslams.training.stages import fit_gaussian_stages, with_architecture
+
+SPEC = Spec(
+    variables=(VariableSpec("t", "K"), VariableSpec("pr", "mm day-1", "aux")),
+    lat=(40.0, 45.0),
+    lon=tuple(np.arange(8) * 2.5),
+    periodic=False,
+    window=3,
+)
+
+
+def run(days: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """A pattern that moves by a cell a day, and its imprint on an auxiliary variable."""
+    rng = np.random.default_rng(seed)
+    x = np.zeros((days, 1, 2, 8))
+    for i in range(1, days):
+        # What enters in the west is new, so that yesterday tells of today but a cell further on.
+        x[i, ..., 1:] = x[i - 1, ..., :-1] + 0.1 * rng.standard_normal((1, 2, 7))
+        x[i, ..., :1] = rng.standard_normal((1, 2, 1))
+    season = (np.arange(days) % 365) / 365.25
+    aux = x + 0.3 * rng.standard_normal(x.shape)
+    return np.concatenate([280 + x + 3 * np.cos(2 * np.pi * season)[:, None, None, None], aux], axis=1), season
+
+
+def chosen(runs: list[tuple[np.ndarray, np.ndarray]], **given: object) -> Model:
+    return fit_chosen(SPEC, runs, given, budget=120.0, seed=0, progress=False, device="cpu")
+
+
+def test_coupling_is_found_where_patterns_move_and_the_table_says_so() -> None:
+    model = chosen([run(365)], epochs=0)
+    settings, trials = model.spec.training["settings"], model.spec.training["trials"]
+    assert settings["coupled"] > 0
+    first, kept = trials[0], [t for t in trials[1:] if t["kept"]]
+    assert all(t["gain"] > t["error"] for t in kept)
+    assert all(t["gain"] <= t["error"] for t in trials[1:] if not t["kept"])
+    # Gains of what was kept add up to the difference between the first and the last.
+    assert first["score"] - sum(t["gain"] for t in kept) == pytest.approx(kept[-1]["score"], abs=1e-3)
+    held_out = model.spec.scores["held_out"]
+    assert set(held_out) == {"t"}
+    assert held_out["t"]["relative_crps"][0] < 0.95
+    assert 0.8 < held_out["t"]["spread_skill"][0] < 1.25
+
+
+def test_what_is_given_stays_and_what_was_chosen_gives_the_same_weights_again() -> None:
+    model = chosen([run(120)], epochs=0, mean_order=0, coupled=0)
+    settings = model.spec.training["settings"]
+    assert (settings["mean_order"], settings["coupled"]) == (0, 0)
+    assert not any({"mean_order", "coupled"} & set(t["change"]) for t in model.spec.training["trials"][1:])
+    again = fit_chosen(SPEC, [run(120)], settings, budget=0, seed=0, progress=False, device="cpu")
+    assert again.spec.training["trials"] == []
+    for name, weights in model.prior().storage_state().items():
+        torch.testing.assert_close(again.prior().storage_state()[name], weights, rtol=0, atol=0)
+
+
+def test_too_few_frames_try_nothing() -> None:
+    model = chosen([run(40)])
+    assert model.spec.training["trials"] == []
+    assert model.spec.scores == {}
+    assert TrainingOptions.of({**model.spec.training["settings"]}) == TrainingOptions()
+
+
+def test_a_network_is_not_tried_on_a_year() -> None:
+    model = chosen([run(100)])
+    assert "fewer than 1000 frames" in model.spec.training["network"]
+    assert model.prior().score is None
+
+
+def test_an_unknown_setting_is_refused_before_anything_is_tried() -> None:
+    with pytest.raises(OptionError, match="mods"):
+        chosen([run(100)], mods=3)
+
+
+@pytest.mark.parametrize("lengths", [(365,), (100, 3, 90), (61,), (2000,), (30, 30, 30)])
+def test_parts_are_disjoint_and_nothing_is_in_both(lengths: tuple[int, ...]) -> None:
+    count = 0
+    runs = []
+    for length in lengths:
+        numbers = np.arange(count, count + length, dtype=float)
+        runs.append((numbers[:, None, None, None], numbers))
+        count += length
+    folds = deal(SPEC, runs, 3)
+    assert folds
+    seen: list[float] = []
+    for kept, left_out in folds:
+        inside, outside = (np.concatenate([season for _, season in part]) for part in (kept, left_out))
+        assert not set(inside) & set(outside)
+        assert len(inside) > 0.6 * count
+        seen += list(outside)
+    assert len(seen) == len(set(seen))
+
+
+def test_cases_do_not_overlap() -> None:
+    for frames in range(6, 40):
+        first = starts(frames, 6, 4)
+        assert all(b - a >= 6 for a, b in zip(first, first[1:], strict=False))
+        assert first[-1] + 6 <= frames
+
+
+def test_scores_are_those_of_dense_linear_algebra() -> None:
+    fields, season = run(200)
+    options = TrainingOptions()
+    torch.manual_seed(0)
+    spec = with_architecture(SPEC, options)
+    prior, _, _ = fit_gaussian_stages(spec, [(fields, season)], options, torch.device("cpu"), progress=False)
+    cases = [
+        tuple(torch.as_tensor(a[i : i + 4], dtype=torch.float32) for a in run(60, seed=9)) for i in range(0, 56, 4)
+    ]
+    examination = Examination(spec, cases, transform=prior, scale=torch.tensor([1.0, 1.0]), seed=3)
+    scores = examination.scores(prior)
+    variance, error = _dense(prior, examination)
+    torch.testing.assert_close(scores.square_error.mean(1), error, rtol=0.02, atol=0.01)
+    # The variance is an average over draws.
+    assert float(scores.variance.mean()) == pytest.approx(float(variance.mean()), rel=0.1)
+
+
+def _dense(prior: LatentPrior, examination: Examination) -> tuple[torch.Tensor, torch.Tensor]:
+    """Posterior variance and squared error of the mean for each case, by matrices."""
+    n = 4 * int(np.prod(prior.shape))
+    eye = torch.eye(n).reshape(n, 4, *prior.shape)
+    cov = prior.gaussian.trajectory(4).apply(lambda d: d, eye).flatten(1).double()
+    decoder = prior.autoencoder.decoder()
+    j = decoder(eye).flatten(1).T.double()
+    cov = j @ cov @ j.T
+    variances, errors = [], []
+    for i, season in enumerate(examination._season):
+        mean, std = prior.normalization.climatology(season)
+        seen = examination._seen[i].expand(4, -1, -1, -1).flatten()
+        truth = examination._truth[i]
+        y = ((truth - mean) / std + 0.3 / std * examination._noise[i]).flatten()[seen].double()
+        r = (0.3 / std).square().flatten()[seen].double()
+        gain = torch.linalg.solve(cov[seen][:, seen] + torch.diag(r), cov[seen]).T
+        post = (cov - gain @ cov[seen]).diagonal().reshape(truth.shape).float()
+        found = mean + std * (gain @ y).reshape(truth.shape).float()
+        weight = examination._weight
+        variances.append((weight * std.square() * post)[:, :1].mean())
+        errors.append((weight * (found - truth).square())[:, :1].mean())
+    return torch.stack(variances), torch.stack(errors)
+
+
+def test_auxiliary_gaps_are_no_observations() -> None:
+    fields, season = run(200)
+    gaps = fields.copy()
+    gaps[:, 1, 0, :3] = np.nan
+    gaps[50:60, 1] = np.nan
+    model = fit_chosen(
+        dataclasses.replace(SPEC), [(gaps, season)], {"epochs": 0}, budget=60.0, seed=0, progress=False, device="cpu"
+    )
+    assert all(bool(torch.isfinite(w.float()).all()) for w in model.prior().storage_state().values())
+    assert model.spec.scores["held_out"]["t"]["relative_crps"][0] < 0.95
