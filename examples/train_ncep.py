@@ -44,7 +44,7 @@ from xslams.options import TrainingOptions
 SHARED = Path(os.environ.get("XSLAMS_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "data"
 
 OPTIONS = TrainingOptions(
-    patch=1, modes=300, lags=4, mean_order=1, std_order=0, localization=3000.0, smoothing=21, epochs=0
+    patch=1, modes=300, lags=4, mean_order=1, std_order=0, localization=3000.0, smoothing=21, folds=0, epochs=0
 )
 ABOUT = {
     "name": "ncep-na",

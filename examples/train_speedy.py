@@ -44,8 +44,8 @@ SPIN_UP, TRAINING = 90, 1095
 APART = np.timedelta64(10227, "D")
 
 OPTIONS = TrainingOptions(
-    epochs=25, latent_channels=48, modes=180, mean_order=4, std_order=1, autoencoder_epochs=4, width=(96, 128),
-    dropout=0.05, half_precision=True,
+    epochs=25, latent_channels=48, patch=4, hidden=64, modes=180, folds=0, mean_order=4, std_order=1,
+    autoencoder_epochs=4, width=(96, 128), dropout=0.05, half_precision=True,
 )  # fmt: skip
 ABOUT = {
     "name": "speedy-t30",

@@ -150,8 +150,18 @@ class Model:
         where = f"'{self.path}'" if self.path is not None else "in memory"
         return (
             f"<xslams.Model {spec.name!r}: {names}; {len(spec.lat)} x {len(spec.lon)} grid; "
-            f"window of {spec.window} frames every {spec.time_step:g} h; {where}>"
+            f"window of {spec.window} frames every {spec.time_step:g} h; {_skill(spec)}{where}>"
         )
+
+
+def _skill(spec: Spec) -> str:
+    """Held-out CRPS over that of the climatology, where the training has measured it."""
+    held_out = spec.scores.get("held_out", {})
+    values = []
+    for name, scores in held_out.items():
+        crps = scores["relative_crps"]
+        values.append(f"{name} {min(crps):.2f}" + (f" to {max(crps):.2f}" if len(crps) > 1 else ""))
+    return f"held-out CRPS relative to climatology: {', '.join(values)}; " if values else ""
 
 
 def _read_header(path: Path) -> dict[str, str]:

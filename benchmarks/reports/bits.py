@@ -173,7 +173,8 @@ def fit() -> Arrays:
     truth = xslams.open_tutorial().coarsen(lat=4, lon=4).mean()
     for name, variable in xslams.open_tutorial().data_vars.items():
         truth[name].attrs = variable.attrs
-    model = truth.slams.fit(aux=["pr", "olr"], window=3, epochs=1, autoencoder_epochs=2, modes=20, progress=False)
+    sizes = {"epochs": 1, "patch": 4, "hidden": 64, "autoencoder_epochs": 2, "modes": 20}
+    model = truth.slams.fit(aux=["pr", "olr"], window=3, budget=0, progress=False, **sizes)
     latent = truth.slams.encode(model)
     days = truth.isel(time=slice(0, 4))
     analysis = days.slams.assimilate(xslams.simulate_observations(days["pr"], error=1.0), model, members=1, steps=5)

@@ -56,7 +56,7 @@ _HIDDEN = slice("2013-05-16", "2013-06-07")
 #: As in examples/train_ncep.py, without a network.
 _GAUSSIAN = {
     "patch": 1, "modes": 300, "lags": 4, "mean_order": 1, "std_order": 0, "localization": 3000.0, "smoothing": 21,
-    "epochs": 0,
+    "folds": 0, "epochs": 0, "budget": 0,
 }  # fmt: skip
 
 

@@ -23,6 +23,7 @@ EXPECTED = {
     "classical": "EnKF",
     "enoi": "EnOI pr, 1 d",
     "exactness": "| red-8 |",
+    "fit": "| fit, soundings |",
     "fullsize": "| peak of memory, GB |",
     "ncep": "ncep-na stations",
     "observations": "| as they are |",
@@ -32,6 +33,7 @@ EXPECTED = {
     "scaling": "| 1.5 degrees |",
     "sda": "| lo | xslams |",
     "seams": "| one piece |",
+    "seasonal": "| seasonal regression | msl |",
     "solvers": "| `unipc` |",
     "solves": "| three and a background |",
     "speedy": "speedy-t30 pr",
@@ -39,7 +41,7 @@ EXPECTED = {
 }
 #: Quick runs that are tested elsewhere, as they fork the process: tests/pipeline/test_cluster.py.
 ELSEWHERE = {"faults"}
-NEEDS_DATA = {"enoi", "ncep", "speedy"}
+NEEDS_DATA = {"enoi", "fit", "ncep", "seasonal", "speedy"}
 NEEDS_DAPPER = {"classical", "testbeds"}
 
 

@@ -1,0 +1,64 @@
+"""Europe, daily at 12 UTC: three fields of a reanalysis, and stations averaged over its cells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+__all__ = ["TESTING", "TRAINING", "open_cells", "open_state"]
+
+#: Training and test periods of the comparison.
+TRAINING, TESTING = slice("2000", "2006"), slice("2007-07-01", "2008-06-30")
+_STATE = {"t": ("t850_ei.nc", "K"), "z": ("z500_ei.nc", "m2 s-2"), "msl": ("mslp_ei.nc", "Pa")}
+# Files of stations, units and standard names of what is averaged.
+_CELLS = {
+    "tas": (("germany53_ecad", "knmi34_temperature"), "K", "air_temperature"),
+    "pr": (("germany53_ecad", "balearic_precip_cells"), "mm day-1", "precipitation_flux"),
+}
+
+
+def open_state(folder: Path) -> xr.Dataset:
+    """Temperature at 850 hPa, geopotential at 500 hPa and mean sea level pressure on 11 x 13 cells, to June 2008."""
+    fields = [xr.open_dataset(folder / file)[name].load() for name, (file, _) in _STATE.items()]
+    ds = xr.merge(fields, compat="override", join="override").sel(time=slice("2000", "2008-06-30"))
+    for name, (_, units) in _STATE.items():
+        ds[name].attrs["units"] = units
+    return ds
+
+
+def open_cells(folder: Path, state: xr.Dataset) -> xr.Dataset:
+    """Means over the stations of each cell of the state, NaN where there are none.
+
+    Temperatures are those that differ from the mean of their station, since stations that come and go lie at different
+    altitudes.
+    """
+    out = {}
+    for name, (stems, units, standard_name) in _CELLS.items():
+        total, count = (np.zeros([state.sizes[d] for d in ("time", "latitude", "longitude")]) for _ in range(2))
+        for stem in stems:
+            ds = xr.open_dataset(folder / "europe" / f"{stem}.nc").load()
+            values, rows, columns = _placed(ds, name, state)
+            known = np.isfinite(values)
+            np.add.at(total, (slice(None), rows, columns), np.where(known, values, 0.0))
+            np.add.at(count, (slice(None), rows, columns), known)
+        mean = np.where(count > 0, total / np.maximum(count, 1), np.nan).astype("float32")
+        attrs = {"units": units, "standard_name": standard_name}
+        out[name] = (("time", "latitude", "longitude"), mean, attrs)
+    return xr.Dataset(out, coords=state.coords)
+
+
+def _placed(
+    ds: xr.Dataset, name: str, state: xr.Dataset
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """Values ``(time, station)`` on the days of the state, and the cell of each station."""
+    spellings = ("lat", "latitude"), ("lon", "longitude")
+    lat, lon = (next(ds[n] for n in names if n in ds.variables) for names in spellings)
+    values = ds[name].reindex(time=state["time"].dt.floor("D").values).transpose("time", ...).values.astype(float)
+    if name == "tas":
+        values = values - np.nanmean(values, axis=0)
+    rows = np.abs(state["latitude"].values[:, None] - lat.values).argmin(0)
+    columns = np.abs(state["longitude"].values[:, None] - lon.values).argmin(0)
+    return values, rows, columns
