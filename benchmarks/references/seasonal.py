@@ -41,7 +41,7 @@ def predict(state: xr.Dataset, cells: xr.Dataset) -> tuple[xr.Dataset, xr.Datase
     train, test = (np.zeros(len(when), bool) for _ in range(2))
     for mask, period in ((train, TRAINING), (test, TESTING)):
         mask[when.slice_indexer(period.start, period.stop)] = True
-    phase = 2 * np.pi * (when.dayofyear.to_numpy() - 0.5) / 365.25
+    phase = 2 * np.pi * (when.day_of_year.to_numpy() - 0.5) / 365.25
     year = np.stack([np.ones_like(phase), *(f(k * phase) for k in (1, 2) for f in (np.cos, np.sin))], axis=1)
     x = np.concatenate([state[n].values.reshape(len(when), -1) for n in names], axis=1).astype(float)
     parts = [np.sqrt(np.maximum(c.values, 0)) if n == "pr" else c.values for n, c in cells.data_vars.items()]
@@ -52,7 +52,7 @@ def predict(state: xr.Dataset, cells: xr.Dataset) -> tuple[xr.Dataset, xr.Datase
     y /= y[train].std(0)
     padded = np.pad(y, ((1, 1), (0, 0)))
     features = np.concatenate([padded[k : k + len(y)] for k in range(3)], axis=1)
-    day = when.dayofyear.to_numpy()
+    day = when.day_of_year.to_numpy()
 
     def regress(fitted: NDArray[np.bool_], wanted: NDArray[np.bool_], width: float, penalty: float) -> Array:
         return _regress(x, features, day, fitted, wanted, width, penalty)
