@@ -13,6 +13,7 @@ import xarray as xr
 from xslams.errors import ModelError, VariableError
 from xslams.labels.channels import require_not_empty
 from xslams.labels.domain import domain_of
+from xslams.labels.valid_values import with_valid_values
 from xslams.labels.variables import match_variables
 from xslams.pipeline import provenance, workers
 from xslams.typing import FloatArray
@@ -52,6 +53,7 @@ def encode(ds: xr.Dataset, model: Model | str | os.PathLike[str], *, device: str
     model = open_model(model)
     workers.check_device(device)
     require_not_empty(ds)
+    ds = with_valid_values(ds)
     domain = domain_of(model.spec)
     match_variables(ds, model.spec.state)
     fields = domain.to_channels(ds, allow_missing=True)

@@ -17,6 +17,7 @@ from xslams.labels.grid import grid_of
 from xslams.labels.recognise import inspect
 from xslams.labels.repeats import without_repeats
 from xslams.labels.units import convert_units
+from xslams.labels.valid_values import limits_in_words, with_valid_values
 from xslams.options import MOST_SEED, TrainingOptions
 from xslams.pipeline import workers
 from xslams.pipeline.windows import contiguous
@@ -73,14 +74,14 @@ def fit(
     require_text(name=name, summary=summary, license=license)
     workers.check_device(device)
     require_not_empty(ds)
-    ds, names = _join(ds, aux)
+    ds, names = _join(with_valid_values(ds), aux)
     ds = without_repeats(ds)
     spec = _describe(ds, names, window=window, name=name, summary=summary, license=license)
     fields = to_channels(ds, spec)
     runs = []
     for part in _runs(fields, spec):
         values = np.asarray(fields.isel(time=part), np.float32)
-        _require_complete(values, spec)
+        _require_complete(values, spec, ds)
         runs.append((values, year_fraction(fields["time"].isel(time=part))))
     return fit_arrays(spec, runs, settings, device=device, seed=seed, progress=progress)
 
@@ -97,6 +98,7 @@ def _join(
             raise VariableError(msg)
         aux = aux.to_dataset()
     if isinstance(aux, xr.Dataset):
+        aux = with_valid_values(aux)
         extra = inspect(aux).variables
         time = coordinate(ds, "time"), coordinate(aux, "time")
         if time[0] is not None and time[1] is not None and time[0] != time[1]:
@@ -205,16 +207,17 @@ def _runs(fields: xr.DataArray, spec: Spec) -> list[slice]:
     return runs
 
 
-def _require_complete(values: FloatArray, spec: Spec) -> None:
+def _require_complete(values: FloatArray, spec: Spec, ds: xr.Dataset) -> None:
     absent = ~np.isfinite(values)
     if absent.any():
-        parts = []
+        parts, limits = [], ""
         for v in spec.variables:
             own = absent[:, spec.channel_slice(v.name)]
             if count := int(own.sum()):
                 parts.append(f"{count} of {own.size} values of {v.name!r}")
+                limits += limits_in_words(ds[v.name])
         msg = (
-            f"{' and '.join(parts)} are missing or infinite; training needs them all. "
+            f"{' and '.join(parts)} are missing or infinite; training needs them all.{limits} "
             "Fill them (ds.interpolate_na, ds.fillna), or drop the frames that lack them (ds.dropna('time'))."
         )
         raise CoverageError(msg)
