@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
 
+import warnings
+
 import hypothesis
 import numpy as np
 import pytest
@@ -82,7 +84,10 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     fields = np.concatenate([t, pr], axis=1)
     fields[:, :2] += rng.normal(scale=0.5, size=t.shape)
     runs = [(fields, (days % 365) / 365.25)]
-    model = fit_arrays(spec, runs, TrainingOptions(epochs=1), seed=0, progress=False, device="cpu")
+    with warnings.catch_warnings():
+        # A few months are enough for these tests.
+        warnings.filterwarnings("ignore", message="The training data cover")
+        model = fit_arrays(spec, runs, TrainingOptions(epochs=1), seed=0, progress=False, device="cpu")
     model.save(tmp_path_factory.mktemp("model") / "tiny.safetensors")
     return model
 

@@ -73,6 +73,9 @@ class Spec:
     dims
         Dimensions of a field: ``("lat", "lon")`` on the globe. A system has its own, two, one or none; `lat` and `lon`
         are then the coordinates of the last two (a single 0 where there is none), and the time step is in its own unit.
+    covered_days
+        First and last days of the year, from 0 on, of the periods that the training data cover; none stands for the
+        whole year, as in files that do not say it. See `xslams.seasons`.
     system
         For a model of one of `xslams.systems`: its name and parameters.
     """
@@ -92,6 +95,7 @@ class Spec:
     scores: dict[str, Any] = field(default_factory=dict)
     dims: tuple[str, ...] = ("lat", "lon")
     system: dict[str, Any] = field(default_factory=dict)
+    covered_days: tuple[tuple[float, float], ...] = ()
     format_version: int = FORMAT_VERSION
 
     @property
@@ -163,5 +167,6 @@ class Spec:
             lat=tuple(data.pop("lat")),
             lon=tuple(data.pop("lon")),
             dims=tuple(data.pop("dims", ("lat", "lon"))),
+            covered_days=tuple((float(start), float(end)) for start, end in data.pop("covered_days", ())),
             **data,
         )

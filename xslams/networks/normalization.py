@@ -16,38 +16,20 @@ the observation operator.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+from xslams.networks.seasons import harmonics
+from xslams.seasons import gaps_between
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from xslams.spec import Spec
 
-__all__ = ["Normalization", "harmonics"]
-
-
-def harmonics(season: Tensor, order: int) -> Tensor:
-    """Constant, cosines and sines of the year up to `order`.
-
-    Parameters
-    ----------
-    season
-        Fraction of the year, shape ``(*)``.
-    order
-        Number of harmonics.
-
-    Returns
-    -------
-    Tensor
-        Shape ``(*, 1 + 2 order)``.
-    """
-    k = 2 * math.pi * torch.arange(1, order + 1, device=season.device, dtype=season.dtype)
-    phase = season[..., None] * k
-    return torch.cat([torch.ones_like(season[..., None]), torch.cos(phase), torch.sin(phase)], dim=-1)
+__all__ = ["Normalization"]
 
 
 class Normalization(nn.Module):
@@ -56,7 +38,7 @@ class Normalization(nn.Module):
     Parameters
     ----------
     spec
-        Variables and grid.
+        Variables, grid, and the days of the year that training data cover.
     mean_order, std_order
         Number of annual harmonics of the mean and of the logarithm of the standard deviation.
     """
@@ -68,6 +50,7 @@ class Normalization(nn.Module):
     def __init__(self, spec: Spec, mean_order: int, std_order: int) -> None:
         super().__init__()
         self.mean_order, self.std_order = mean_order, std_order
+        self.gaps = gaps_between(spec.covered_days)
         shape = spec.frame_shape
         self.register_buffer("mean", torch.zeros(1 + 2 * mean_order, *shape))
         self.register_buffer("log_std", torch.zeros(1 + 2 * std_order, *shape))
@@ -76,8 +59,8 @@ class Normalization(nn.Module):
 
     def climatology(self, season: Tensor) -> tuple[Tensor, Tensor]:
         """Seasonal mean and standard deviation in transformed units, each of shape ``(T, channel, lat, lon)``."""
-        mean = torch.einsum("tk,k...->t...", harmonics(season, self.mean_order), self.mean)
-        log_std = torch.einsum("tk,k...->t...", harmonics(season, self.std_order), self.log_std)
+        mean = torch.einsum("tk,k...->t...", harmonics(season, self.mean_order, self.gaps), self.mean)
+        log_std = torch.einsum("tk,k...->t...", harmonics(season, self.std_order, self.gaps), self.log_std)
         return mean, torch.exp(log_std)
 
     def transform(self, x: Tensor, channels: Sequence[int] | None = None) -> Tensor:
@@ -137,8 +120,9 @@ class Normalization(nn.Module):
         """
         g = self.transform(x)
         basis = harmonics(season.double(), self.mean_order)
-        gram = torch.linalg.inv(basis.T @ basis)
-        self.mean.copy_(torch.einsum("kj,tj,t...->k...", gram.float(), basis.float(), g))
+        # The product is of modest size where the inverse, of data that cover a season, is not.
+        weights = (torch.linalg.inv(basis.T @ basis) @ basis.T).float()
+        self.mean.copy_(torch.einsum("kt,t...->k...", weights, g))
         residual = g - torch.einsum("tk,k...->t...", basis.float(), self.mean)
         square = residual.square_()
         channel_std = square.mean(dim=(0, 2, 3)).sqrt()[:, None, None]

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from xslams.errors import ModelError, OptionError
+from xslams.errors import ModelError, OptionError, warn
 from xslams.model import Model
 from xslams.networks.acceleration import device_of
 from xslams.networks.architecture import LatentArchitecture
 from xslams.options import TrainingOptions
 from xslams.priors.latent import LatentPrior
+from xslams.seasons import covered_days, periods_in_words, supported_order
 from xslams.training.autoencoder import encode_runs, fit_autoencoder
 from xslams.training.calibration import calibrate
 from xslams.training.score import fit_score
@@ -72,6 +73,7 @@ def fit_arrays(
     """
     options = options or TrainingOptions()
     _require_window(runs, spec.window)
+    spec, options = _seasonal(spec, np.concatenate([np.asarray(season, float) for _, season in runs]), options)
     spec = dataclasses.replace(spec, architecture=_architecture(spec, options).to_header())
     where = device_of(device)
     # The caller's random state is not ours to change.
@@ -100,6 +102,25 @@ def _require_window(runs: Sequence[tuple[FloatArray, FloatArray]], window: int) 
     if longest < window:
         msg = f"Training needs at least {window} consecutive frames (the window); the longest stretch has {longest}."
         raise ModelError(msg)
+
+
+def _seasonal(spec: Spec, season: FloatArray, options: TrainingOptions) -> tuple[Spec, TrainingOptions]:
+    """Which days of the year the data cover, and the harmonics that they can support; warn where that is not all."""
+    if spec.flat:
+        return spec, options
+    covered = covered_days(season, spec.time_step)
+    mean = supported_order(season, spec.time_step, options.mean_order)
+    std = supported_order(season, spec.time_step, options.std_order, everywhere=True)
+    fewer = f"mean_order={mean}, std_order={std}"
+    if covered:
+        warn(
+            f"The training data cover {periods_in_words(covered)} of the year. They support a seasonal cycle with "
+            f"{fewer}, and no climatology of other days of the year, of which an analysis will warn. Train on whole "
+            "years if you can."
+        )
+    elif (mean, std) != (options.mean_order, options.std_order):
+        warn(f"The training data have {np.unique(season).size} days of the year, which support {fewer} at most.")
+    return dataclasses.replace(spec, covered_days=covered), dataclasses.replace(options, mean_order=mean, std_order=std)
 
 
 def _architecture(spec: Spec, options: TrainingOptions) -> LatentArchitecture:
