@@ -5,13 +5,7 @@ A physical value :math:`x` becomes
 .. math:: u = \frac{g(x) - m(s)}{d(s)}
 
 where :math:`s` is the fraction of the year, :math:`m` a few annual harmonics per cell, :math:`d` the standard deviation
-of what is left, also with its own harmonics, and :math:`g` the identity or a signed square root that is linear near
-zero,
-
-.. math:: g(x) = \mathrm{sign}(x) \left(\sqrt{1 + |x| / a} - 1\right) .
-
-A square root, rather than a logarithm, keeps the slope of the inverse modest, which matters because guidance linearises
-the observation operator.
+of what is left, also with its own harmonics, and :math:`g` the identity or the square root of `xslams.transforms`.
 """
 
 from __future__ import annotations
@@ -23,6 +17,7 @@ from torch import Tensor, nn
 
 from xslams.networks.seasons import harmonics
 from xslams.seasons import gaps_between
+from xslams.transforms import from_square_root, square_root, square_root_slope
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +62,7 @@ class Normalization(nn.Module):
         """Apply :math:`g` to the channels that have one; shape ``(*, channel, lat, lon)``."""
         scales = self.scales if channels is None else self.scales[list(channels)]
         scale = torch.where(scales > 0, scales, 1.0)
-        return torch.where(scales > 0, torch.sign(x) * (torch.sqrt(1 + x.abs() / scale) - 1), x)
+        return torch.where(scales > 0, square_root(x, scale), x)
 
     def inverse_transform(self, g: Tensor, channels: Sequence[int] | None = None) -> Tensor:
         """Apply the inverse of :math:`g`; differentiable.
@@ -80,12 +75,12 @@ class Normalization(nn.Module):
             Which channels these are; all by default.
         """
         scales = self.scales if channels is None else self.scales[list(channels)]
-        return torch.where(scales > 0, g * (g.abs() + 2) * scales, g)
+        return torch.where(scales > 0, from_square_root(g, scales), g)
 
     def slope(self, g: Tensor, channels: Sequence[int] | None = None) -> Tensor:
         """Return the derivative of `inverse_transform`, element by element."""
         scales = self.scales if channels is None else self.scales[list(channels)]
-        return torch.where(scales > 0, 2 * (g.abs() + 1) * scales, torch.ones_like(g))
+        return torch.where(scales > 0, square_root_slope(g, scales), torch.ones_like(g))
 
     def secant(self, g: Tensor, target: Tensor, channels: Sequence[int] | None = None) -> Tensor:
         """Slope of `inverse_transform` from `g` to `target`, element by element; the derivative where close."""

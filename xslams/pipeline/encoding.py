@@ -174,4 +174,4 @@ def _encode(fields: FloatArray, season: FloatArray, *, model: Model, device: str
 def _decode(z: FloatArray, season: FloatArray, *, model: Model, device: str | None) -> npt.NDArray[np.float32]:
     from xslams.inference.arrays import decode_arrays
 
-    return decode_arrays(model, z, season, device=device)
+    return model.spec.bounded(decode_arrays(model, z, season, device=device))

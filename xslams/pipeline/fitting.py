@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,6 +84,9 @@ def fit(
         values = np.asarray(fields.isel(time=part), np.float32)
         _require_complete(values, spec, ds)
         runs.append((values, year_fraction(fields["time"].isel(time=part))))
+    spec = replace(
+        spec, variables=tuple(_bounded(v, [x[:, spec.channel_slice(v.name)] for x, _ in runs]) for v in spec.variables)
+    )
     return fit_arrays(spec, runs, settings, device=device, seed=seed, progress=progress)
 
 
@@ -205,6 +209,26 @@ def _runs(fields: xr.DataArray, spec: Spec) -> list[slice]:
         )
         raise DimensionError(msg)
     return runs
+
+
+def _bounded(variable: VariableSpec, values: Sequence[FloatArray]) -> VariableSpec:
+    """Give a variable the bounds of its quantity, if its values keep to them: those of anomalies do not."""
+    low, high = variable.valid_range
+    least, most = min(float(np.min(v)) for v in values), max(float(np.max(v)) for v in values)
+    slack = 0.05 * max(float(np.std(v)) for v in values)
+    below, above = least < low - slack, most > high + slack
+    if below or above:
+        warn(
+            f"{variable.name!r} has values from {least:g} to {most:g} {variable.units}; its quantity goes from {low:g} "
+            f"to {high:g}. It is taken for something else, such as anomalies, and analyses are not kept within that."
+        )
+    return replace(
+        variable,
+        bounds=(
+            None if below or np.isinf(low) else low,
+            None if above or np.isinf(high) else high,
+        ),
+    )
 
 
 def _require_complete(values: FloatArray, spec: Spec, ds: xr.Dataset) -> None:
