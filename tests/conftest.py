@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
 
+import warnings
+
 import hypothesis
 import numpy as np
 import pytest
@@ -28,6 +30,12 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "xslams"))
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("XSLAMS_SHARED", ROOT.parent / "shared")) / "data"
+
+
+#: A network, a coarse latent grid and a nonlinear encoder: all that a model may have.
+TINY = {
+    "epochs": 1, "patch": 4, "hidden": 64, "autoencoder_epochs": 20, "folds": 0, "mean_order": 2, "std_order": 1,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -82,7 +90,10 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     fields = np.concatenate([t, pr], axis=1)
     fields[:, :2] += rng.normal(scale=0.5, size=t.shape)
     runs = [(fields, (days % 365) / 365.25)]
-    model = fit_arrays(spec, runs, TrainingOptions(epochs=1), seed=0, progress=False, device="cpu")
+    with warnings.catch_warnings():
+        # A few months are enough for these tests.
+        warnings.filterwarnings("ignore", message="The training data cover")
+        model = fit_arrays(spec, runs, TrainingOptions.of(TINY), seed=0, progress=False, device="cpu")
     model.save(tmp_path_factory.mktemp("model") / "tiny.safetensors")
     return model
 

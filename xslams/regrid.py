@@ -23,6 +23,7 @@ from xslams.geometry import Geometry
 from xslams.labels.coordinates import coordinate, listed
 from xslams.labels.grid import geometry_of, geometry_of_spec, grid_of_spec
 from xslams.labels.repeats import without_repeats
+from xslams.labels.valid_values import PACKING, with_valid_values
 from xslams.model import Model
 from xslams.spec import Spec
 from xslams.typing import Edges, Engine, FloatArray, Method
@@ -150,6 +151,7 @@ def _regrid_one(
     _check_whole(da, core)
     _check_dims(da, core, dims)
     _check_decoded(da)
+    da = with_valid_values(da)
     dtype = float_type(da.dtype)
     # Under names of our own, since source and target often call dimensions of different sizes alike.
     inner = [f"__source_{i}" for i in range(len(core))]
@@ -204,7 +206,7 @@ def _check_whole(da: xr.DataArray, core: tuple[str, ...]) -> None:
 
 def _check_decoded(da: xr.DataArray) -> None:
     """Raise where integers are packed."""
-    packing = [a for a in ("scale_factor", "add_offset", "_FillValue", "missing_value") if a in da.attrs]
+    packing = [a for a in PACKING if a in da.attrs]
     if packing and da.dtype.kind in "iu":
         msg = (
             f"{da.name!r} is packed ({listed(packing)} among its attributes), and a mean of packed values and fill "

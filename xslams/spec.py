@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from xslams.errors import ModelError
+from xslams.quantities import Bounds, bounds_of_quantity
 from xslams.typing import FloatArray
 
 __all__ = ["FORMAT_VERSION", "Spec", "VariableSpec"]
@@ -28,9 +30,12 @@ class VariableSpec:
     role
         ``"state"`` variables make the analysis; ``"aux"`` variables are decoded so that they can be observed.
     transform
-        ``"identity"``, or ``"sqrt"``: ``u = sign(x) (sqrt(1 + |x| / scale) - 1)``, for precipitation.
+        ``"identity"``, or ``"sqrt"`` with its `scale`, for precipitation; see `xslams.transforms`.
     level_dim, levels, level_attrs
         Name, values and attributes of the vertical coordinate; None and empty where there is none.
+    bounds
+        Smallest and largest possible value, None where there is no bound; where it is None as a whole, as in files that
+        do not say it, those of the quantity, see `valid_range`.
     """
 
     name: str
@@ -43,6 +48,21 @@ class VariableSpec:
     level_dim: str | None = None
     levels: tuple[float, ...] = ()
     level_attrs: dict[str, Any] = field(default_factory=dict)
+    bounds: Bounds | None = None
+
+    @property
+    def valid_range(self) -> tuple[float, float]:
+        """Smallest and largest possible value, infinite where there is no bound.
+
+        Examples
+        --------
+        >>> VariableSpec("clt", "%", standard_name="cloud_area_fraction").valid_range
+        (0.0, 100.0)
+        """
+        low, high = self.bounds or bounds_of_quantity(self.name, self.units, self.standard_name, self.long_name)
+        if self.bounds is None and self.transform == "sqrt":
+            low = 0.0
+        return -np.inf if low is None else low, np.inf if high is None else high
 
     @property
     def channels(self) -> int:
@@ -73,6 +93,9 @@ class Spec:
     dims
         Dimensions of a field: ``("lat", "lon")`` on the globe. A system has its own, two, one or none; `lat` and `lon`
         are then the coordinates of the last two (a single 0 where there is none), and the time step is in its own unit.
+    covered_days
+        First and last days of the year, from 0 on, of the periods that the training data cover; none stands for the
+        whole year, as in files that do not say it. See `xslams.seasons`.
     system
         For a model of one of `xslams.systems`: its name and parameters.
     """
@@ -92,6 +115,7 @@ class Spec:
     scores: dict[str, Any] = field(default_factory=dict)
     dims: tuple[str, ...] = ("lat", "lon")
     system: dict[str, Any] = field(default_factory=dict)
+    covered_days: tuple[tuple[float, float], ...] = ()
     format_version: int = FORMAT_VERSION
 
     @property
@@ -135,6 +159,26 @@ class Spec:
         msg = f"The model has no variable {name!r}; it has {known}."
         raise ModelError(msg)
 
+    def bounded(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Bring values that are out of the bounds of their variable to these, in place.
+
+        Parameters
+        ----------
+        values
+            Physical fields of the state or of all variables, shape (*, channel, lat, lon).
+
+        Returns
+        -------
+        ndarray
+            The same array. Values that are not finite stay as they are, as nothing must hide them.
+        """
+        ranges = [v.valid_range for v in self.variables for _ in range(v.channels)]
+        for channel, (low, high) in enumerate(ranges[: values.shape[-3]]):
+            if np.isfinite([low, high]).any():
+                part = values[..., channel, :, :]
+                np.clip(part, low, high, out=part, where=np.isfinite(part))
+        return values
+
     def area_weights(self) -> FloatArray:
         """Cosine of latitude, shape (lat,); 1 for a system, which is flat."""
         if self.flat:
@@ -157,11 +201,19 @@ class Spec:
                 "Update xslams (pip install --upgrade xslams)."
             )
             raise ModelError(msg)
-        variables = tuple(VariableSpec(**{**v, "levels": tuple(v["levels"])}) for v in data.pop("variables"))
+        variables = tuple(_variable_from(v) for v in data.pop("variables"))
         return cls(
             variables=variables,
             lat=tuple(data.pop("lat")),
             lon=tuple(data.pop("lon")),
             dims=tuple(data.pop("dims", ("lat", "lon"))),
+            covered_days=tuple((float(start), float(end)) for start, end in data.pop("covered_days", ())),
             **data,
         )
+
+
+def _variable_from(record: dict[str, Any]) -> VariableSpec:
+    """Read a variable from the header of a file, where sequences are lists."""
+    bounds = record.get("bounds")
+    levels = tuple(record["levels"])
+    return VariableSpec(**{**record, "levels": levels, "bounds": None if bounds is None else (bounds[0], bounds[1])})

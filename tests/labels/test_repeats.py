@@ -64,6 +64,7 @@ def test_bounds_of_the_columns_that_are_left_are_used() -> None:
     np.testing.assert_array_equal(kept["lon_b"], np.append(lon - 20.0, 400.0)[:7])
 
 
+@pytest.mark.filterwarnings("ignore:The training data cover")
 def test_a_model_is_made_of_each_column_once_and_takes_states_with_more() -> None:
     times = pd.date_range("2001-01-01", periods=10)
     rng = np.random.default_rng(0)

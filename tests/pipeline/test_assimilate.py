@@ -196,6 +196,8 @@ def test_a_part_of_a_lazy_result_needs_its_segment_only(tiny_model, long, monkey
     assert [s.first for s in calls] == [30]
 
 
+# Of what the model knows of the season nothing is computed.
+@pytest.mark.filterwarnings("ignore:.*days of the year away")
 def test_graph_carries_the_model_as_a_handle_and_sources_once(tiny_model):
     truth = waves(200).chunk(time=50)
     obs = gauges(truth.compute())
@@ -234,6 +236,7 @@ def test_more_members_keep_the_first_ones(tiny_model):
     xr.testing.assert_allclose(three.isel(member=slice(2)), two, rtol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:The training data cover")
 def test_fit_learns_variables_grid_and_time_step():
     ds = waves(40)
     ds = xr.concat([ds.isel(time=slice(0, 20)), ds.isel(time=slice(25, None))], "time")

@@ -50,7 +50,7 @@ def test_missing_values_are_counted_for_the_variables_that_lack_them() -> None:
 def test_an_auxiliary_variable_without_any_value_is_refused() -> None:
     aux = fields("pr", DAYS) * np.nan
     aux["pr"].attrs = fields("pr", DAYS)["pr"].attrs
-    with pytest.raises(CoverageError, match=r"^all values of 'pr' are missing"):
+    with pytest.raises(CoverageError, match=r"^All values of 'pr' are missing"):
         fields("t", DAYS).slams.fit(aux, window=3, epochs=0, progress=False)
 
 

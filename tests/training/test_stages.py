@@ -13,6 +13,9 @@ from xslams.priors.latent_denoiser import TrajectoryDenoiser
 from xslams.spec import Spec, VariableSpec
 from xslams.training import fit_arrays
 
+# A few months are enough for these tests.
+pytestmark = pytest.mark.filterwarnings("ignore:The training data cover")
+
 SPEC = Spec(
     variables=(VariableSpec("t", "K"),),
     lat=tuple(np.linspace(20, 60, 6)),

@@ -5,52 +5,29 @@ A physical value :math:`x` becomes
 .. math:: u = \frac{g(x) - m(s)}{d(s)}
 
 where :math:`s` is the fraction of the year, :math:`m` a few annual harmonics per cell, :math:`d` the standard deviation
-of what is left, also with its own harmonics, and :math:`g` the identity or a signed square root that is linear near
-zero,
-
-.. math:: g(x) = \mathrm{sign}(x) \left(\sqrt{1 + |x| / a} - 1\right) .
-
-A square root, rather than a logarithm, keeps the slope of the inverse modest, which matters because guidance linearises
-the observation operator.
+of what is left, also with its own harmonics, and :math:`g` the identity or the square root of `xslams.transforms`.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+from xslams.networks.seasons import harmonics
+from xslams.seasons import gaps_between
+from xslams.transforms import from_square_root, square_root, square_root_slope
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from xslams.spec import Spec
 
-__all__ = ["Normalization", "harmonics"]
+__all__ = ["Normalization"]
 
 # Values of the mean of the channel that a cell with gaps counts besides its own.
 _PULL = 2.0
-
-
-def harmonics(season: Tensor, order: int) -> Tensor:
-    """Constant, cosines and sines of the year up to `order`.
-
-    Parameters
-    ----------
-    season
-        Fraction of the year, shape ``(*)``.
-    order
-        Number of harmonics.
-
-    Returns
-    -------
-    Tensor
-        Shape ``(*, 1 + 2 order)``.
-    """
-    k = 2 * math.pi * torch.arange(1, order + 1, device=season.device, dtype=season.dtype)
-    phase = season[..., None] * k
-    return torch.cat([torch.ones_like(season[..., None]), torch.cos(phase), torch.sin(phase)], dim=-1)
 
 
 class Normalization(nn.Module):
@@ -59,7 +36,7 @@ class Normalization(nn.Module):
     Parameters
     ----------
     spec
-        Variables and grid.
+        Variables, grid, and the days of the year that training data cover.
     mean_order, std_order
         Number of annual harmonics of the mean and of the logarithm of the standard deviation.
     """
@@ -71,6 +48,7 @@ class Normalization(nn.Module):
     def __init__(self, spec: Spec, mean_order: int, std_order: int) -> None:
         super().__init__()
         self.mean_order, self.std_order = mean_order, std_order
+        self.gaps = gaps_between(spec.covered_days)
         shape = spec.frame_shape
         self.register_buffer("mean", torch.zeros(1 + 2 * mean_order, *shape))
         self.register_buffer("log_std", torch.zeros(1 + 2 * std_order, *shape))
@@ -79,15 +57,15 @@ class Normalization(nn.Module):
 
     def climatology(self, season: Tensor) -> tuple[Tensor, Tensor]:
         """Seasonal mean and standard deviation in transformed units, each of shape ``(T, channel, lat, lon)``."""
-        mean = torch.einsum("tk,k...->t...", harmonics(season, self.mean_order), self.mean)
-        log_std = torch.einsum("tk,k...->t...", harmonics(season, self.std_order), self.log_std)
+        mean = torch.einsum("tk,k...->t...", harmonics(season, self.mean_order, self.gaps), self.mean)
+        log_std = torch.einsum("tk,k...->t...", harmonics(season, self.std_order, self.gaps), self.log_std)
         return mean, torch.exp(log_std)
 
     def transform(self, x: Tensor, channels: Sequence[int] | None = None) -> Tensor:
         """Apply :math:`g` to the channels that have one; shape ``(*, channel, lat, lon)``."""
         scales = self.scales if channels is None else self.scales[list(channels)]
         scale = torch.where(scales > 0, scales, 1.0)
-        return torch.where(scales > 0, torch.sign(x) * (torch.sqrt(1 + x.abs() / scale) - 1), x)
+        return torch.where(scales > 0, square_root(x, scale), x)
 
     def inverse_transform(self, g: Tensor, channels: Sequence[int] | None = None) -> Tensor:
         """Apply the inverse of :math:`g`; differentiable.
@@ -100,12 +78,12 @@ class Normalization(nn.Module):
             Which channels these are; all by default.
         """
         scales = self.scales if channels is None else self.scales[list(channels)]
-        return torch.where(scales > 0, g * (g.abs() + 2) * scales, g)
+        return torch.where(scales > 0, from_square_root(g, scales), g)
 
     def slope(self, g: Tensor, channels: Sequence[int] | None = None) -> Tensor:
         """Return the derivative of `inverse_transform`, element by element."""
         scales = self.scales if channels is None else self.scales[list(channels)]
-        return torch.where(scales > 0, 2 * (g.abs() + 1) * scales, torch.ones_like(g))
+        return torch.where(scales > 0, square_root_slope(g, scales), torch.ones_like(g))
 
     def secant(self, g: Tensor, target: Tensor, channels: Sequence[int] | None = None) -> Tensor:
         """Slope of `inverse_transform` from `g` to `target`, element by element; the derivative where close."""
@@ -147,8 +125,9 @@ class Normalization(nn.Module):
             self.mean.copy_(_with_gaps(basis, g, known))
             g = torch.where(known, g, torch.einsum("tk,k...->t...", basis.float(), self.mean))
         else:
-            gram = torch.linalg.inv(basis.T @ basis)
-            self.mean.copy_(torch.einsum("kj,tj,t...->k...", gram.float(), basis.float(), g))
+            # The product is of modest size where the inverse, of data that cover a season, is not.
+            weights = (torch.linalg.inv(basis.T @ basis) @ basis.T).float()
+            self.mean.copy_(torch.einsum("kt,t...->k...", weights, g))
         residual = g - torch.einsum("tk,k...->t...", basis.float(), self.mean)
         square = residual.square_()
         if gaps:

@@ -19,6 +19,7 @@ import xarray as xr
 from xslams.errors import ObservationError, warn
 from xslams.labels.calendar import hours, stamp
 from xslams.labels.coordinates import coordinate, listed
+from xslams.labels.valid_values import limits_in_words
 from xslams.likelihood import Boxes, ErrorModel, SharedBias, SourceLikelihood
 from xslams.likelihood.errors import IntArray
 from xslams.observations.audit import AuditedLikelihood, NothingLeft, Tally
@@ -231,7 +232,7 @@ def _usable(
             why = "holds no finite value among its"
         msg = (
             f"Source {variable.source!r}: {variable.name!r} {why} {places.inside} elements in the period and domain of "
-            "the state. Check missing_value and the selection."
+            f"the state. Check missing_value and the selection.{limits_in_words(variable.values)}"
         )
         raise NothingLeft(msg)
     if strict and (lost := int((measured & ~valid).sum())):

@@ -17,6 +17,7 @@ from xslams.errors import warn
 from xslams.observations.audit import AuditedLikelihood
 from xslams.observations.background_check import Expectation
 from xslams.spec import VariableSpec
+from xslams.transforms import from_square_root, square_root, square_root_slope
 from xslams.typing import FloatArray
 
 __all__ = ["DEVIATIONS", "PlausibleRange", "gross_error_check", "plausible_range"]
@@ -63,10 +64,10 @@ def plausible_range(
         first += variable.channels
         if variable.transform != "sqrt":
             continue
-        u = np.sign(mean[own]) * (np.sqrt(1 + np.abs(mean[own]) / variable.scale) - 1)
-        reach = deviations * float(np.max(std[own] / (2 * (np.abs(u) + 1) * variable.scale), initial=0.0))
+        u = square_root(mean[own], variable.scale)
+        reach = deviations * float(np.max(std[own] / square_root_slope(u, variable.scale), initial=0.0))
         for bound, v in ((low, u - reach), (high, u + reach)):
-            bound[own] = v * (np.abs(v) + 2) * variable.scale
+            bound[own] = from_square_root(v, variable.scale)
     return PlausibleRange(low, high)
 
 

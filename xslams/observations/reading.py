@@ -16,10 +16,9 @@ import xarray as xr
 from xslams.errors import DimensionError, ObservationError
 from xslams.labels.calendar import without_zones
 from xslams.labels.coordinates import coordinate, is_time
+from xslams.labels.valid_values import PACKING, decoded, with_valid_values
 
 __all__ = ["as_dataset", "drop_padding", "read"]
-
-_PACKED = ("scale_factor", "add_offset", "_FillValue", "missing_value")
 
 
 def as_dataset(data: xr.DataArray | xr.Dataset) -> xr.Dataset:
@@ -30,7 +29,7 @@ def as_dataset(data: xr.DataArray | xr.Dataset) -> xr.Dataset:
 
 
 def read(data: xr.DataArray | xr.Dataset, source: str) -> xr.Dataset:
-    """Decode what is not, find coordinates among the variables, and give every report its coordinates.
+    """Decode what is not, mask what is invalid, find coordinates, and give every report those of its instance.
 
     Parameters
     ----------
@@ -66,13 +65,14 @@ def read(data: xr.DataArray | xr.Dataset, source: str) -> xr.Dataset:
         msg = f"Source {source!r}: {e}"
         raise DimensionError(msg) from e
     if any(_is_raw(v) for v in ds.variables.values()):
-        ds = xr.decode_cf(ds, decode_timedelta=False)
-    return _expand(_promote(ds), source)
+        ds = decoded(ds)
+    # Coordinates among the variables are no measurements.
+    return _expand(with_valid_values(_promote(ds)), source)
 
 
 def _is_raw(variable: xr.Variable) -> bool:
     """Whether a variable still carries the attributes that decoding takes away."""
-    packed = any(name in variable.attrs for name in _PACKED)
+    packed = any(name in variable.attrs for name in PACKING)
     return packed or (variable.dtype.kind in "iuf" and " since " in str(variable.attrs.get("units", "")))
 
 

@@ -15,6 +15,7 @@ from xslams.errors import DimensionError, ObservationError, ObservationOptionErr
 from xslams.geometry import Grid
 from xslams.labels.coordinates import coordinate, listed
 from xslams.labels.grid import grid_of
+from xslams.labels.valid_values import with_valid_values, without_limits
 from xslams.observations.footprints import BoxMeans, Footprints
 from xslams.observations.observation import Observation
 from xslams.observations.stated_errors import check_stated
@@ -95,6 +96,8 @@ def simulate_observations(
     if isinstance(stations, xr.Dataset) and mask is not None and not isinstance(mask, xr.DataArray):
         msg = "mask= as a share of cells makes no sense with given stations. Select stations instead."
         raise ObservationError(msg)
+    # Noise may take observations out of the range of what is observed.
+    truth = without_limits(with_valid_values(truth))
     rng = np.random.default_rng(seed)
     space = _Space.of(truth)
     if isinstance(mask, xr.DataArray):

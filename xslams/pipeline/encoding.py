@@ -13,8 +13,10 @@ import xarray as xr
 from xslams.errors import ModelError, VariableError
 from xslams.labels.channels import require_not_empty
 from xslams.labels.domain import domain_of
+from xslams.labels.valid_values import with_valid_values
 from xslams.labels.variables import match_variables
 from xslams.pipeline import provenance, workers
+from xslams.seasons import warn_of_season
 from xslams.typing import FloatArray
 from xslams.zoo.pretrained import open_model
 
@@ -52,10 +54,12 @@ def encode(ds: xr.Dataset, model: Model | str | os.PathLike[str], *, device: str
     model = open_model(model)
     workers.check_device(device)
     require_not_empty(ds)
+    ds = with_valid_values(ds)
     domain = domain_of(model.spec)
     match_variables(ds, model.spec.state)
     fields = domain.to_channels(ds, allow_missing=True)
     season = xr.DataArray(domain.season(fields["time"]), dims="time", coords={"time": fields["time"]})
+    warn_of_season(model.spec.covered_days, season.values, model.spec.name, model.spec.time_step)
     sizes = dict(zip(LATENT_DIMS, model.prior().shape, strict=True))
     latent = xr.apply_ufunc(
         _encode, fields, season, kwargs={"model": model, "device": device},
@@ -122,6 +126,7 @@ def decode(
     z = latent["latent"].drop_vars([_MODEL, _SHA256], errors="ignore")
     time = domain.adopt(z)["time"]
     season = xr.DataArray(domain.season(time), dims="time", coords={"time": z["time"]})
+    warn_of_season(spec.covered_days, season.values, spec.name, spec.time_step)
     shape = dict(zip(("channel", "lat", "lon"), spec.frame_shape, strict=True))
     values = xr.apply_ufunc(
         _decode, z, season, kwargs={"model": model, "device": device},
@@ -169,4 +174,4 @@ def _encode(fields: FloatArray, season: FloatArray, *, model: Model, device: str
 def _decode(z: FloatArray, season: FloatArray, *, model: Model, device: str | None) -> npt.NDArray[np.float32]:
     from xslams.inference.arrays import decode_arrays
 
-    return decode_arrays(model, z, season, device=device)
+    return model.spec.bounded(decode_arrays(model, z, season, device=device))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from xslams.labels.grid import grid_of
 from xslams.labels.recognise import inspect
 from xslams.labels.repeats import without_repeats
 from xslams.labels.units import convert_units
+from xslams.labels.valid_values import limits_in_words, with_valid_values
 from xslams.options import MOST_SEED, TrainingOptions
 from xslams.pipeline import workers
 from xslams.pipeline.windows import contiguous
@@ -81,17 +82,19 @@ def fit(
     require_text(name=name, summary=summary, license=license)
     workers.check_device(device)
     require_not_empty(ds)
-    ds, names = _join(ds, aux)
+    ds, names = _join(with_valid_values(ds), aux)
     ds = without_repeats(ds)
     spec = _describe(ds, names, window=window, name=name, summary=summary, license=license)
     fields = to_channels(ds, spec)
     runs = []
     for part in _runs(fields, spec):
         values = np.asarray(fields.isel(time=part), np.float32)
-        _require_complete(values, spec)
+        _require_complete(values, spec, ds)
         runs.append((values, year_fraction(fields["time"].isel(time=part))))
+    _require_some(runs, spec)
     record = {"data": _provenance(ds, spec, fields["time"]), "version": __version__}
-    spec = dataclasses.replace(spec, training=record)
+    variables = tuple(_bounded(v, [x[:, spec.channel_slice(v.name)] for x, _ in runs]) for v in spec.variables)
+    spec = replace(spec, variables=variables, training=record)
     return fit_chosen(spec, runs, given, budget=seconds, device=device, seed=seed, progress=progress)
 
 
@@ -118,6 +121,7 @@ def _join(
             raise VariableError(msg)
         aux = aux.to_dataset()
     if isinstance(aux, xr.Dataset):
+        aux = with_valid_values(aux)
         extra = inspect(aux).variables
         time = coordinate(ds, "time"), coordinate(aux, "time")
         if time[0] is not None and time[1] is not None and time[0] != time[1]:
@@ -234,8 +238,37 @@ def _runs(fields: xr.DataArray, spec: Spec) -> list[slice]:
     return runs
 
 
-def _require_complete(values: FloatArray, spec: Spec) -> None:
-    parts = []
+def _bounded(variable: VariableSpec, values: Sequence[FloatArray]) -> VariableSpec:
+    """Give a variable the bounds of its quantity, if its values keep to them: those of anomalies do not."""
+    low, high = variable.valid_range
+    # Auxiliary variables may have gaps, in some stretches of time altogether.
+    values = [known for v in values if (known := v[np.isfinite(v)]).size]
+    least, most = min(float(np.min(v)) for v in values), max(float(np.max(v)) for v in values)
+    slack = 0.05 * max(float(np.std(v)) for v in values)
+    below, above = least < low - slack, most > high + slack
+    if below or above:
+        warn(
+            f"{variable.name!r} has values from {least:g} to {most:g} {variable.units}; its quantity goes from {low:g} "
+            f"to {high:g}. It is taken for something else, such as anomalies, and analyses are not kept within that."
+        )
+    return replace(
+        variable,
+        bounds=(
+            None if below or np.isinf(low) else low,
+            None if above or np.isinf(high) else high,
+        ),
+    )
+
+
+def _require_some(runs: Sequence[tuple[FloatArray, FloatArray]], spec: Spec) -> None:
+    for v in spec.aux:
+        if all(np.isnan(values[:, spec.channel_slice(v.name)]).all() for values, _ in runs):
+            msg = f"All values of {v.name!r} are missing. Leave it out of aux, or give data of the period of the state."
+            raise CoverageError(msg)
+
+
+def _require_complete(values: FloatArray, spec: Spec, ds: xr.Dataset) -> None:
+    parts, limits = [], ""
     for v in spec.variables:
         own = values[:, spec.channel_slice(v.name)]
         # Auxiliary variables may have gaps, as they are observed and not analysed.
@@ -243,11 +276,10 @@ def _require_complete(values: FloatArray, spec: Spec) -> None:
         if count := int(absent.sum()):
             what = "missing or infinite" if v.role == "state" else "infinite"
             parts.append(f"{count} of {own.size} values of {v.name!r} are {what}")
-        elif np.isnan(own).all():
-            parts.append(f"all values of {v.name!r} are missing")
+            limits += limits_in_words(ds[v.name])
     if parts:
         msg = (
-            f"{' and '.join(parts)}. Training needs all values of the state, and some of each auxiliary variable. "
+            f"{' and '.join(parts)}. Training needs all values of the state.{limits} "
             "Fill them (ds.interpolate_na, ds.fillna), or drop the frames that lack them (ds.dropna('time'))."
         )
         raise CoverageError(msg)

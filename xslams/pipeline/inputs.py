@@ -11,6 +11,7 @@ import xarray as xr
 from xslams import observations
 from xslams.labels.domain import domain_of
 from xslams.pipeline.windows import AnalysisWindow
+from xslams.seasons import warn_of_season
 
 if TYPE_CHECKING:
     from xslams.model import Model
@@ -56,6 +57,7 @@ class Inputs:
         domain.check(ds)
         template = domain.template(ds)
         time = domain.label(domain.adopt(template))
+        warn_of_season(spec.covered_days, domain.season(time), spec.name, spec.time_step)
         given = observations.as_observations(obs)
         _check_operators(model, given, time)
         sources = [source.bind(spec, time) for source in given]

@@ -127,6 +127,7 @@ def analyse(
             "lie close together."
         )
     _require_plausible(model, values, fraction, frames)
+    values = spec.bounded(values)
     block = values[:, before : values.shape[1] - after][:, window.kept]
     if predicted is None:
         return block, np.zeros((0, len(observations.COLUMNS)))

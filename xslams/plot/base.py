@@ -13,6 +13,7 @@ import xarray as xr
 from xslams import scores
 from xslams.errors import DimensionError, VariableError
 from xslams.labels.coordinates import coordinate
+from xslams.labels.valid_values import with_valid_values
 from xslams.registries import Registry
 from xslams.scores.dimensions import MEMBER
 
@@ -205,13 +206,13 @@ def _suitable(field: xr.DataArray) -> str:
 def _pick(fields: xr.Dataset | xr.DataArray, variable: Hashable | None, what: str) -> xr.DataArray:
     """Return a variable, by default the first; `what` names the fields in the message."""
     if isinstance(fields, xr.DataArray):
-        return fields
+        return with_valid_values(fields)
     if variable is None and fields.data_vars:
         variable = next(iter(fields.data_vars))
     if variable not in fields.data_vars:
         msg = f"The {what} has no variable {variable!r} to plot; it has {sorted(map(str, fields.data_vars))}."
         raise VariableError(msg)
-    return fields[variable]
+    return with_valid_values(fields[variable])
 
 
 # ---------------------------------------------------------------------------------------------------------------------

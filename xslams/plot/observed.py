@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from xslams.labels.valid_values import with_valid_values
 from xslams.plot.base import time_of
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def fields(obs: ObservationsLike | None) -> Iterator[tuple[str, xr.DataArray]]:
     for number, source in enumerate([] if obs is None else as_observations(obs), start=1):
         data = source.data
         for field in [data] if isinstance(data, xr.DataArray) else [data[name] for name in data.data_vars]:
-            yield source.name or f"source {number}", field
+            yield source.name or f"source {number}", with_valid_values(field)
 
 
 def points(

@@ -150,16 +150,24 @@ class StationaryGaussian(nn.Module):
             else:
                 parts = [(vectors, [run[m] for run in runs])]
             lagged, power, residual = self._autocovariances(parts)
-            # Without folds, variances are those of the (tapered, shrunk) covariance.
-            variance = power if folds else (1 - shrinkage) * values[:modes] + shrinkage * values.mean()
+            left = residual[0]
+            if not folds:
+                # Variances are those of the (tapered, shrunk) covariance.
+                variance = (1 - shrinkage) * values[:modes] + shrinkage * values.mean()
+            elif taper is not None:
+                # What distant cells have in common is in the amplitudes, and not in the tapered covariance.
+                variance = self._tapered(parts, m, taper)
+                left = power.sum() + residual[0] - variance.sum()
+            else:
+                variance = power
             c = _smooth((lagged / power.clamp(min=1e-12)).mT, smoothing).mT * variance
             self.autocov[:, m] = torch.view_as_real(c) if self.periodic else c[..., None]
             if self.coupled:
                 cross = self._crosscovariances([run[m] for run in runs], vectors, c, coupling)
                 self.crosscov[:, m] = torch.view_as_real(cross) if self.periodic else cross[..., None]
             if not complete:
-                self.rest[0, m] = residual[0] / (self.size - modes) if folds else values[modes:].mean()
-                self.rest[1, m] = (residual[1] / residual[0]).clamp(0, 0.99)
+                self.rest[0, m] = left.clamp(min=0) / (self.size - modes) if folds else values[modes:].mean()
+                self.rest[1, m] = (residual[1] / residual[0].clamp(min=1e-12)).clamp(0, 0.99)
 
     @torch.no_grad()
     def inflate(self, factor: float) -> None:
@@ -171,6 +179,21 @@ class StationaryGaussian(nn.Module):
 
     def _decompose(self, runs: list[Tensor], m: int, taper: Tensor | None) -> tuple[Tensor, Tensor]:
         """All eigenvalues of the covariance of a block, largest first, and the leading modes."""
+        values, vectors = eigh(self._covariance(runs, m, taper))
+        return values.flip(0).real.clamp(min=0), vectors.flip(1)[:, : self.modes.shape[2]]
+
+    def _tapered(self, parts: list[tuple[Tensor, list[Tensor]]], m: int, taper: Tensor) -> Tensor:
+        """Variances along modes by the tapered covariances of other frames than they were found with."""
+        count = sum(len(run) for _, runs in parts for run in runs)
+        return torch.stack(
+            [
+                (vectors * (self._covariance(runs, m, taper) @ vectors)).sum(0) * (sum(map(len, runs)) / count)
+                for vectors, runs in parts
+            ]
+        ).sum(0)
+
+    def _covariance(self, runs: list[Tensor], m: int, taper: Tensor | None) -> Tensor:
+        """Covariance of a block."""
         cov = runs[0].new_zeros(self.size, self.size)
         for run in runs:
             cov.addmm_(run.T, run.conj().resolve_conj())
@@ -178,10 +201,7 @@ class StationaryGaussian(nn.Module):
         if self.periodic and (m == 0 or 2 * m == self.latent_shape[2]):
             # The mean and the Nyquist wave of a real field are real.
             cov = cov.real.to(cov.dtype)
-        if taper is not None:
-            cov = cov * taper
-        values, vectors = eigh(cov)
-        return values.flip(0).real.clamp(min=0), vectors.flip(1)[:, : self.modes.shape[2]]
+        return cov if taper is None else cov * taper
 
     def _autocovariances(self, parts: list[tuple[Tensor, list[Tensor]]]) -> tuple[Tensor, Tensor, Tensor]:
         """Autocovariances ``(lags + 1, modes)``, variances along modes; variance and lag-1 covariance of the rest."""

@@ -13,6 +13,7 @@ from xslams.networks.architecture import LatentArchitecture
 from xslams.networks.autoencoder import Autoencoder
 from xslams.networks.layers import Periodic
 from xslams.networks.normalization import Normalization
+from xslams.networks.seasons import nearest_covered
 from xslams.networks.unet import ScoreNetwork
 from xslams.priors.base import PRIORS, Prior
 from xslams.priors.fields import AffineFields
@@ -74,7 +75,7 @@ class LatentPrior(nn.Module, Prior):
 
     def denoiser(self, length: int, season: Tensor) -> TrajectoryDenoiser:
         """Return a denoiser of trajectories ``(B, length, *shape)``; see `Prior.denoiser`."""
-        return TrajectoryDenoiser(self, season)
+        return TrajectoryDenoiser(self, nearest_covered(season, self.normalization.gaps))
 
     def encode(self, x: Tensor, season: Tensor) -> Tensor:
         """From physical fields, NaN where missing, to latents."""

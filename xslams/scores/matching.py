@@ -13,6 +13,7 @@ import xarray as xr
 from xslams.errors import CoverageError, DimensionError, GridError, VariableError
 from xslams.labels.coordinates import coordinate
 from xslams.labels.units import convert_units, unit_factors
+from xslams.labels.valid_values import with_valid_values
 from xslams.scores.alignment import nearest, positions
 from xslams.scores.dimensions import MEMBER, is_time, points, space
 
@@ -73,6 +74,7 @@ def match(analysis: xr.DataArray, truth: xr.DataArray) -> tuple[xr.DataArray, xr
     CoverageError
         If no time is in both.
     """
+    analysis, truth = with_valid_values(analysis), with_valid_values(truth)
     _check_dimensions(analysis, truth)
     if all("units" in field.attrs for field in (analysis, truth)):
         truth = convert_units(truth, str(analysis.attrs["units"]))

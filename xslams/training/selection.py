@@ -22,7 +22,7 @@ from xslams.networks.architecture import LatentArchitecture
 from xslams.options import TrainingOptions
 from xslams.training.blocks import deal, starts
 from xslams.training.evidence import Examination, Scores
-from xslams.training.stages import fit_gaussian_stages, with_architecture
+from xslams.training.stages import fit_gaussian_stages, supported, with_architecture
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -144,7 +144,8 @@ def choose(
     """
     end = time.monotonic() + budget
     best = {"patch": _patch(spec, runs, given), **given}
-    options = TrainingOptions.of(best)
+    options = supported(spec, runs, TrainingOptions.of(best))
+    best |= {"mean_order": options.mean_order, "std_order": options.std_order}
     seconds = _seconds(with_architecture(spec, options), runs, options)
     folds = deal(spec, runs, 3 if 30 * seconds < budget else 1) if seconds < budget / 4 else []
     if not folds:
@@ -159,7 +160,8 @@ def choose(
             bar.set_postfix_str(f"CRPS {float(scores.crps.mean()) / climatology:.4f} of climatology")
             if time.monotonic() + seconds > end:
                 break
-            if not _applies(spec, given, best, change):
+            settings = TrainingOptions.of(best | change)
+            if not _applies(spec, given, best, change) or supported(spec, runs, settings) != settings:
                 continue
             tried, seconds = examine(best | change)
             trial = _compare(change, scores, tried, climatology)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from xslams.errors import ModelError, OptionError
+from xslams.errors import ModelError, OptionError, warn
 from xslams.model import Model
 from xslams.networks.acceleration import device_of
 from xslams.networks.architecture import LatentArchitecture
 from xslams.options import TrainingOptions
 from xslams.priors.latent import LatentPrior
+from xslams.seasons import covered_days, periods_in_words, supported_order
 from xslams.training.autoencoder import encode_runs, fit_autoencoder
 from xslams.training.calibration import calibrate
 from xslams.training.score import fit_score
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from xslams.spec import Spec
     from xslams.typing import FloatArray
 
-__all__ = ["fit_arrays", "fit_gaussian_stages", "with_architecture"]
+__all__ = ["fit_arrays", "fit_gaussian_stages", "supported", "with_architecture"]
 
 
 def fit_arrays(
@@ -72,6 +73,7 @@ def fit_arrays(
     """
     options = options or TrainingOptions()
     _require_window(runs, spec.window)
+    spec, options = _with_season(spec, runs, options)
     spec = with_architecture(spec, options)
     where = device_of(device)
     # The caller's random state is not ours to change.
@@ -97,6 +99,55 @@ def _require_window(runs: Sequence[tuple[FloatArray, FloatArray]], window: int) 
     if longest < window:
         msg = f"Training needs at least {window} consecutive frames (the window); the longest stretch has {longest}."
         raise ModelError(msg)
+
+
+def supported(spec: Spec, runs: Sequence[tuple[FloatArray, FloatArray]], options: TrainingOptions) -> TrainingOptions:
+    """Return the options with no more annual harmonics than the data can support.
+
+    Parameters
+    ----------
+    spec, runs, options
+        As for `fit_arrays`.
+    """
+    if spec.flat:
+        return options
+    season = _days(runs)
+    return dataclasses.replace(
+        options,
+        mean_order=supported_order(season, spec.time_step, options.mean_order),
+        std_order=supported_order(season, spec.time_step, options.std_order, everywhere=True),
+    )
+
+
+def _with_season(
+    spec: Spec, runs: Sequence[tuple[FloatArray, FloatArray]], options: TrainingOptions
+) -> tuple[Spec, TrainingOptions]:
+    """Which days of the year the data cover, and the harmonics that they can support; warn where that is not all.
+
+    Parameters
+    ----------
+    spec, runs, options
+        As for `fit_arrays`.
+    """
+    if spec.flat:
+        return spec, options
+    season = _days(runs)
+    covered = covered_days(season, spec.time_step)
+    fewer = supported(spec, runs, options)
+    orders = f"mean_order={fewer.mean_order}, std_order={fewer.std_order}"
+    if covered:
+        warn(
+            f"The training data cover {periods_in_words(covered)} of the year. They support a seasonal cycle with "
+            f"{orders}, and no climatology of other days of the year, of which an analysis will warn. Train on whole "
+            "years if you can."
+        )
+    elif fewer != options:
+        warn(f"The training data have {np.unique(season).size} days of the year, which support {orders} at most.")
+    return dataclasses.replace(spec, covered_days=covered), fewer
+
+
+def _days(runs: Sequence[tuple[FloatArray, FloatArray]]) -> FloatArray:
+    return np.concatenate([np.asarray(season, float) for _, season in runs])
 
 
 def with_architecture(spec: Spec, options: TrainingOptions) -> Spec:

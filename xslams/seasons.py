@@ -1,0 +1,157 @@
+"""Which days of the year training data cover, and what they can tell of the seasonal cycle.
+
+A climatology is never extrapolated. Data that leave out a part of the year give as many annual harmonics as they can
+support, a constant where they cover little; between the ends of what they cover the climatology is interpolated; and an
+analysis of days that are far from the covered ones gives a warning.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import numpy as np
+
+from xslams.errors import warn
+from xslams.typing import FloatArray
+
+__all__ = ["DAYS", "Periods", "covered_days", "gaps_between", "periods_in_words", "supported_order", "warn_of_season"]
+
+#: Length of the year that fractions of the year count.
+DAYS = 365.25
+#: First and last days of periods, counted from 1 January as 0; none stands for the whole year.
+Periods = tuple[tuple[float, float], ...]
+
+# Days from the nearest covered one that still count as covered.
+_NEAR = 15.0
+# Days after which the weather has forgotten what it was, so that a mean gains from another value.
+_MEMORY = 10.0
+# Variance of the fitted climatology at its worst day, over that of a single value, that is accepted.
+_VARIANCE = 0.4
+
+
+def covered_days(season: FloatArray, time_step: float = 24.0) -> Periods:
+    """Days of the year that data cover.
+
+    Parameters
+    ----------
+    season
+        Fraction of the year of every frame, shape (n,).
+    time_step
+        Hours between frames; the days in between are covered.
+
+    Returns
+    -------
+    tuple of pair
+        First and last day of each period, of which one may go on into the next year; none for the whole year.
+
+    Examples
+    --------
+    >>> [covered_days(np.arange(start, stop) / DAYS) for start, stop in ((0, 60), (0, 350), (-30, 30))]
+    [((0.0, 59.0),), (), ((335.25, 394.25),)]
+    """
+    days = np.unique(np.round((season % 1.0) * DAYS, 4) % DAYS)
+    away = np.diff(days, append=days[0] + DAYS)
+    last = np.flatnonzero(away > max(2 * _NEAR, 1.5 * time_step / 24.0))
+    ends = days[last]
+    starts = days[(last[np.arange(last.size) - 1] + 1) % days.size] if last.size else ends
+    return tuple(
+        (float(start), float(end if end >= start else end + DAYS)) for start, end in zip(starts, ends, strict=True)
+    )
+
+
+def gaps_between(covered: Periods) -> Periods:
+    """Return what lies between periods, as fractions of the year; none where they are the whole year."""
+    following = [*covered[1:], *covered[:1]]
+    return tuple(
+        (end / DAYS % 1.0, start / DAYS % 1.0) for (_, end), (start, _) in zip(covered, following, strict=True)
+    )
+
+
+def supported_order(season: FloatArray, time_step: float, wanted: int, *, everywhere: bool = False) -> int:
+    """Return the number of annual harmonics that data can tell of.
+
+    Parameters
+    ----------
+    season
+        Fraction of the year of every frame, shape (n,).
+    time_step
+        Hours between frames.
+    wanted
+        Number of harmonics that are wanted; returned where the data cover the year.
+    everywhere
+        Whether the harmonics have to be known on all days of the year, and not on covered ones alone.
+
+    Examples
+    --------
+    >>> [supported_order(np.arange(n) / DAYS, 24.0, 2) for n in (30, 60, 200, 400)]
+    [0, 0, 1, 2]
+    """
+    if not covered_days(season, time_step):
+        return min(wanted, (np.unique(season).size - 1) // 2)
+    # Frames of consecutive hours tell no more than those of consecutive days.
+    count = max(min(season.size, season.size * time_step / 24.0 / _MEMORY), 1.0)
+    days = np.arange(DAYS) / DAYS if everywhere else np.unique(season)
+    for order in range(wanted, 0, -1):
+        basis = _harmonics(season, order)
+        gram = basis.T @ basis / len(basis)
+        if np.linalg.cond(gram) > 1e10:
+            continue
+        at = _harmonics(days, order)
+        if np.einsum("ij,jk,ik->i", at, np.linalg.inv(gram), at).max() <= _VARIANCE * count:
+            return order
+    return 0
+
+
+def _harmonics(season: FloatArray, order: int) -> FloatArray:
+    phase = 2 * np.pi * season[:, None] * np.arange(1, order + 1)
+    return np.concatenate([np.ones((season.size, 1)), np.cos(phase), np.sin(phase)], axis=1)
+
+
+def warn_of_season(covered: Periods, season: FloatArray, model: str, time_step: float = 24.0) -> None:
+    """Warn where frames lie far from the days of the year that a model was trained on.
+
+    Parameters
+    ----------
+    covered
+        What `covered_days` gave of the training data.
+    season
+        Fraction of the year of every frame, shape (n,).
+    model
+        Name of the model.
+    time_step
+        Hours between frames.
+    """
+    if not covered or not season.size:
+        return
+    day = (season % 1.0) * DAYS
+    away = np.min([_days_outside(day, *period) for period in covered], axis=0)
+    far = away > max(_NEAR, 0.75 * time_step / 24.0)
+    if far.any():
+        warn(
+            f"{int(far.sum())} of {far.size} frames are up to {away.max():.0f} days of the year away from what the "
+            f"model {model!r} was trained on, {periods_in_words(covered)}. Its climatology there is interpolated, and "
+            "the analysis of such a season is not to be trusted. Train on data that cover it."
+        )
+
+
+def _days_outside(day: FloatArray, start: float, end: float) -> FloatArray:
+    """Days between a day of the year and the nearest one of a period."""
+    after = (day - start) % DAYS
+    outside = np.minimum(after - (end - start), DAYS - after)
+    return np.where(after <= end - start, 0.0, outside)
+
+
+def periods_in_words(covered: Periods) -> str:
+    """Say which days of the year periods are.
+
+    Examples
+    --------
+    >>> periods_in_words(((0.0, 59.0), (335.25, 340.0)))
+    '1 January to 1 March and 2 December to 7 December'
+    """
+
+    def day(number: float) -> str:
+        when = date(2001, 1, 1) + timedelta(days=int(number % DAYS))
+        return f"{when.day} {when:%B}"
+
+    return " and ".join(f"{day(start)} to {day(end)}" for start, end in covered)
