@@ -12,9 +12,55 @@ import numpy as np
 from xslams.errors import ModelError
 from xslams.typing import FloatArray
 
-__all__ = ["FORMAT_VERSION", "Spec", "VariableSpec"]
+__all__ = ["FORMAT_VERSION", "FramePeriod", "Spec", "VariableSpec"]
 
 FORMAT_VERSION = 2
+
+
+@dataclass(frozen=True)
+class FramePeriod:
+    """Period that a frame stands for, where its values are not those of an instant.
+
+    Attributes
+    ----------
+    hours
+        Length; zero where it is one of calendar months.
+    months
+        Length in calendar months; zero where it is one of hours.
+    stamp
+        Where in the period the stamp lies: 0 at its begin, 0.5 in its middle, 1 at its end.
+    begin
+        When periods begin: hours since 1970-01-01 modulo `hours`, or months modulo `months`; None where they do not
+        all begin at the same hour.
+
+    Raises
+    ------
+    ModelError
+        If the period has no length, or two.
+
+    Examples
+    --------
+    Days from midnight to midnight that are stamped at noon:
+
+    >>> FramePeriod(hours=24.0, stamp=0.5, begin=0.0)
+    FramePeriod(hours=24.0, months=0, stamp=0.5, begin=0.0)
+    """
+
+    hours: float = 0.0
+    months: int = 0
+    stamp: float = 0.0
+    begin: float | None = None
+
+    def __post_init__(self) -> None:
+        numbers = [self.hours, self.months, self.stamp, 0.0 if self.begin is None else self.begin]
+        if not np.isfinite(numbers).all() or min(self.hours, self.months) < 0 or (self.hours > 0) == (self.months > 0):
+            msg = f"A frame stands for some hours or for some calendar months; got {self}."
+            raise ModelError(msg)
+
+    @property
+    def length(self) -> str:
+        """Length for a message."""
+        return f"{self.months} calendar month{'s' * (self.months > 1)}" if self.months else f"{self.hours:g} h"
 
 
 @dataclass(frozen=True)
@@ -31,6 +77,9 @@ class VariableSpec:
         ``"identity"``, or ``"sqrt"``: ``u = sign(x) (sqrt(1 + |x| / scale) - 1)``, for precipitation.
     level_dim, levels, level_attrs
         Name, values and attributes of the vertical coordinate; None and empty where there is none.
+    cell_method
+        What values are in time, in the terms of CF: ``"point"``, ``"mean"``, ``"sum"`` and so on; empty where the
+        training data do not say.
     """
 
     name: str
@@ -43,6 +92,7 @@ class VariableSpec:
     level_dim: str | None = None
     levels: tuple[float, ...] = ()
     level_attrs: dict[str, Any] = field(default_factory=dict)
+    cell_method: str = ""
 
     @property
     def channels(self) -> int:
@@ -63,7 +113,10 @@ class Spec:
     periodic
         Whether the longitudes close the circle.
     time_step
-        Hours between frames.
+        Hours between frames; the typical number where frames are calendar months.
+    frame
+        Period that a frame stands for, for variables that are not those of an instant; None where there is none, or
+        where the training data do not say.
     window
         Number of frames that the score network sees at once (odd).
     kind
@@ -92,6 +145,7 @@ class Spec:
     scores: dict[str, Any] = field(default_factory=dict)
     dims: tuple[str, ...] = ("lat", "lon")
     system: dict[str, Any] = field(default_factory=dict)
+    frame: FramePeriod | None = None
     format_version: int = FORMAT_VERSION
 
     @property
@@ -157,11 +211,13 @@ class Spec:
                 "Update xslams (pip install --upgrade xslams)."
             )
             raise ModelError(msg)
+        frame = data.pop("frame", None)
         variables = tuple(VariableSpec(**{**v, "levels": tuple(v["levels"])}) for v in data.pop("variables"))
         return cls(
             variables=variables,
             lat=tuple(data.pop("lat")),
             lon=tuple(data.pop("lon")),
             dims=tuple(data.pop("dims", ("lat", "lon"))),
+            frame=None if frame is None else FramePeriod(**frame),
             **data,
         )

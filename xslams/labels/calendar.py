@@ -12,11 +12,13 @@ import xarray as xr
 
 from xslams.errors import DimensionError
 from xslams.labels.coordinates import coordinate, is_time, listed
+from xslams.spec import Spec
 from xslams.typing import FloatArray
 
 __all__ = [
     "calendar_of",
     "check_order",
+    "frame_numbers",
     "hours",
     "hours_in",
     "on_time_axis",
@@ -180,6 +182,25 @@ def time_step(time: xr.DataArray) -> float | None:
     # Times that were kept as floats are rounded; a thousandth of a step is what `check_time` allows.
     typical = float(np.median(steps))
     return typical if np.allclose(steps, typical, rtol=1e-3, atol=1e-6) else None
+
+
+def frame_numbers(time: xr.DataArray, spec: Spec) -> FloatArray:
+    """Count times in frames of a model, so that frames that follow each other are one apart, shape (time,).
+
+    Months are counted by the calendar, whatever their lengths.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from xslams.spec import FramePeriod, Spec
+    >>> months = xr.DataArray(np.array(["2001-01", "2001-02", "2001-03"], "datetime64[ns]"), dims="time")
+    >>> np.diff(frame_numbers(months, Spec((), (), (), periodic=False, frame=FramePeriod(months=1))))
+    array([1., 1.])
+    """
+    at = hours(time)
+    if spec.frame is None or not spec.frame.months:
+        return at / spec.time_step
+    return np.asarray(time.dt.year.values * 12.0 + time.dt.month.values, float) / spec.frame.months
 
 
 def check_order(time: xr.DataArray) -> None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from xslams.errors import ChunkError, DimensionError, GridError, OptionError
-from xslams.labels.calendar import check_order, hours, on_time_axis, stamp
+from xslams.labels.calendar import check_order, frame_numbers, hours, on_time_axis, stamp
 from xslams.labels.coordinates import coordinate, listed, match_axis
 from xslams.labels.grid import grid_of, grid_of_spec
 from xslams.labels.units import convert_units
@@ -49,7 +49,7 @@ def check_time(ds: xr.Dataset, spec: Spec) -> None:
         msg = f"Found no time coordinate among {listed(ds.coords)}. Assign one: ds.assign_coords(time=...)."
         raise DimensionError(msg)
     check_order(ds[name])
-    _check_steps(ds[name], spec.time_step)
+    _check_steps(ds[name], spec)
     _check_chunks(ds)
 
 
@@ -74,22 +74,24 @@ def require_not_empty(ds: xr.Dataset) -> None:
         raise OptionError(msg)
 
 
-def _check_steps(time: xr.DataArray, step: float) -> None:
+def _check_steps(time: xr.DataArray, spec: Spec) -> None:
     """Raise unless frames are whole steps apart, most of them one."""
-    steps = np.diff(hours(time))
+    apart, steps = np.diff(hours(time)), np.diff(frame_numbers(time, spec))
     if not steps.size:
         return
-    off = np.abs(steps / step - np.rint(steps / step)) > 1e-3
-    if off.any() or steps.min() < 0.999 * step:
-        i = int(np.flatnonzero(off | (steps < 0.999 * step))[0])
+    monthly = spec.frame is not None and spec.frame.months
+    length = spec.frame.length if spec.frame is not None and monthly else f"{spec.time_step:g} h"
+    off = np.abs(steps - np.rint(steps)) > 1e-3
+    if off.any() or steps.min() < 0.999:
+        i = int(np.flatnonzero(off | (steps < 0.999))[0])
         msg = (
-            f"The frames at {stamp(time.values[i])} and {stamp(time.values[i + 1])} are {steps[i]:g} h apart; "
-            f"the model's frames are {step:g} h apart. Average or select: {_resample(step)}."
+            f"The frames at {stamp(time.values[i])} and {stamp(time.values[i + 1])} are {apart[i]:g} h apart; "
+            f"the model's frames are {length} apart. Average or select: {_resample(spec)}."
         )
         raise DimensionError(msg)
-    if np.median(steps) > 1.5 * step:
+    if np.median(steps) > 1.5:
         msg = (
-            f"The step is {np.median(steps):g} h; the model's frames are {step:g} h apart. "
+            f"The step is {np.median(apart):g} h; the model's frames are {length} apart. "
             "Give a time axis with that step "
             "(with background_error=None the values are not used: ds.resample(time=...).asfreq())."
         )
@@ -111,8 +113,11 @@ def _check_chunks(ds: xr.Dataset) -> None:
         raise ChunkError(msg)
 
 
-def _resample(step: float) -> str:
+def _resample(spec: Spec) -> str:
+    step = spec.time_step
     frequency = f"{step / 24:g}D" if step % 24 == 0 else f"{step:g}h"
+    if spec.frame is not None and spec.frame.months:
+        frequency = f"{spec.frame.months}MS"
     return f"ds.resample(time={frequency!r}).mean()"
 
 

@@ -10,13 +10,14 @@ import xarray as xr
 
 from xslams.arguments import is_whole, require, require_flag, require_text, require_whole
 from xslams.errors import CoverageError, DimensionError, GridError, UnitError, VariableError, warn
-from xslams.labels.calendar import calendar_of, hours, year_fraction
+from xslams.labels.calendar import calendar_of, frame_numbers, hours, year_fraction
 from xslams.labels.channels import require_not_empty, to_channels
 from xslams.labels.coordinates import coordinate
 from xslams.labels.grid import grid_of
 from xslams.labels.recognise import inspect
 from xslams.labels.repeats import without_repeats
 from xslams.labels.units import convert_units
+from xslams.observations import learn
 from xslams.options import MOST_SEED, TrainingOptions
 from xslams.pipeline import workers
 from xslams.pipeline.windows import contiguous
@@ -157,6 +158,7 @@ def _describe(ds: xr.Dataset, names: Mapping[str, Sequence[str]], **given: Any) 
     if time is None or ds[time].size < 2:
         msg = "Training needs a time axis of several frames. Assign one: ds.assign_coords(time=...)."
         raise DimensionError(msg)
+    frame, methods = learn(ds, [name for members in names.values() for name in members])
     variables = []
     for role, members in names.items():
         for name in members:
@@ -176,12 +178,14 @@ def _describe(ds: xr.Dataset, names: Mapping[str, Sequence[str]], **given: Any) 
                     level_dim=level if deep else None,
                     levels=tuple(float(v) for v in da[level].values) if deep else (),
                     level_attrs={k: v for k, v in da[level].attrs.items() if isinstance(v, str)} if deep else {},
+                    cell_method=methods.get(name, ""),
                 )
             )  # fmt: skip
     step = float(np.median(np.diff(hours(ds[time]))))
     return Spec(
-        tuple(variables), tuple(grid.lat.tolist()), tuple(grid.lon.tolist()), grid.periodic, time_step=step, **given
-    )
+        tuple(variables), tuple(grid.lat.tolist()), tuple(grid.lon.tolist()), grid.periodic, time_step=step,
+        frame=frame, **given,
+    )  # fmt: skip
 
 
 def _rain_scale(units: str) -> float:
@@ -194,7 +198,7 @@ def _rain_scale(units: str) -> float:
 
 def _runs(fields: xr.DataArray, spec: Spec) -> list[slice]:
     """Stretches that are long enough for the window of the score network."""
-    stretches = contiguous(hours(fields["time"]), spec.time_step)
+    stretches = contiguous(frame_numbers(fields["time"], spec))
     runs = [run for run in stretches if run.stop - run.start >= spec.window]
     if not runs:
         msg = (

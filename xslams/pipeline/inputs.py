@@ -58,10 +58,11 @@ class Inputs:
         time = domain.label(domain.adopt(template))
         given = observations.as_observations(obs)
         _check_operators(model, given, time)
-        sources = [source.bind(spec, time) for source in given]
+        frames = observations.Frames.of(time, spec, ds)
+        sources = [source.bind(spec, frames) for source in given]
         background = None
         if background_error is not None:
-            background = observations.background_observation(ds, spec, background_error).bind(spec, time)
+            background = observations.background_observation(ds, spec, background_error).bind(spec, frames.own)
         return cls(template, time, given, sources, background)
 
     def within(self, window: AnalysisWindow) -> tuple[list[BoundSource], BoundSource | None]:
