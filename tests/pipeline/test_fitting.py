@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from xslams.errors import CoverageError, SlamsWarning, VariableError
+from xslams.errors import CoverageError, DimensionError, SlamsWarning, VariableError
 from xslams.pipeline.fitting import _join
 
 
@@ -48,3 +48,19 @@ def test_missing_values_are_counted_for_the_variables_that_lack_them() -> None:
 def test_a_dataset_without_fields_is_not_said_to_have_auxiliary_ones() -> None:
     with pytest.raises(VariableError, match="has no variable that is recognised as a field"):
         _join(fields("t", DAYS)[[]], [])
+
+
+def test_a_forecast_of_one_reference_time_is_a_state(tiny_model) -> None:
+    from tests.pipeline.test_assimilate import gauges, waves
+
+    truth = waves(4)
+    valid = truth["time"].values[None]
+    forecast = truth.rename(time="step").expand_dims(time=truth["time"].values[:1]).drop_vars("step")
+    forecast = forecast.assign_coords(valid_time=(("time", "step"), valid, {"standard_name": "time"}))
+    options = {"members": 1, "steps": 2, "background_error": 1.0}
+    found = forecast.slams.assimilate(gauges(truth), tiny_model, **options)
+    expected = truth.slams.assimilate(gauges(truth), tiny_model, **options)
+    np.testing.assert_array_equal(found["t"].values, expected["t"].values)
+    two = xr.concat([forecast, forecast.assign_coords(time=forecast["time"] + np.timedelta64(1, "D"))], "time")
+    with pytest.raises(DimensionError, match="one reference time or one lead"):
+        two.slams.assimilate(gauges(truth), tiny_model, **options)

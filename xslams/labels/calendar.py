@@ -132,6 +132,8 @@ def _zoned(time: xr.DataArray) -> bool:
 def on_time_axis(ds: xr.Dataset) -> xr.Dataset:
     """Dataset whose time, where it lies along a dimension of another name, is that dimension: forecasts by valid time.
 
+    Of a valid time by reference time and lead, the dimension that has one value is taken out.
+
     Examples
     --------
     >>> import pandas as pd, xarray as xr
@@ -142,7 +144,11 @@ def on_time_axis(ds: xr.Dataset) -> xr.Dataset:
     ['valid_time']
     """
     name = coordinate(ds, "time")
-    if name is None or name in ds.dims or ds[name].ndim != 1:
+    if name is None or name in ds.dims:
+        return ds
+    single = [d for d in ds[name].dims if ds.sizes[d] == 1][: max(ds[name].ndim - 1, 0)]
+    ds = ds.isel(dict.fromkeys(single, 0)) if single else ds
+    if ds[name].ndim != 1:
         return ds
     return ds.swap_dims({ds[name].dims[0]: name})
 
@@ -207,8 +213,9 @@ def check_order(time: xr.DataArray) -> None:
     """Raise unless times are one-dimensional and strictly ascending."""
     values = hours(time)
     if time.ndim != 1:
+        each = " or ".join(f"ds.isel({{{str(d)!r}: 0}})" for d in time.dims)
         msg = f"Time {time.name!r} has dimensions {time.dims}; expected one. " + (
-            "Select along one of them, such as one reference time or one lead: ds.isel(...)."
+            f"Select along all but one of them, such as one reference time or one lead: {each}."
             if time.ndim
             else "Use ds.expand_dims('time') for a single frame."
         )

@@ -10,7 +10,7 @@ import xarray as xr
 
 from xslams.arguments import is_whole, require, require_flag, require_text, require_whole
 from xslams.errors import CoverageError, DimensionError, GridError, UnitError, VariableError, warn
-from xslams.labels.calendar import calendar_of, frame_numbers, hours, year_fraction
+from xslams.labels.calendar import calendar_of, frame_numbers, hours, on_time_axis, year_fraction
 from xslams.labels.channels import require_not_empty, to_channels
 from xslams.labels.coordinates import coordinate
 from xslams.labels.grid import grid_of
@@ -74,7 +74,7 @@ def fit(
     require_text(name=name, summary=summary, license=license)
     workers.check_device(device)
     require_not_empty(ds)
-    ds, names = _join(ds, aux)
+    ds, names = _join(on_time_axis(ds), on_time_axis(aux) if isinstance(aux, xr.Dataset) else aux)
     ds = without_repeats(ds)
     spec = _describe(ds, names, window=window, name=name, summary=summary, license=license)
     fields = to_channels(ds, spec)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from xslams import observations
+from xslams.labels.calendar import on_time_axis
 from xslams.labels.domain import domain_of
 from xslams.pipeline.windows import AnalysisWindow
 
@@ -53,6 +54,7 @@ class Inputs:
     ) -> Inputs:
         """Check and bind what a user gives; see ``ds.slams.assimilate`` for the parameters and errors."""
         spec, domain = model.spec, domain_of(model.spec)
+        ds = on_time_axis(ds)
         domain.check(ds)
         template = domain.template(ds)
         time = domain.label(domain.adopt(template))
