@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,11 +16,14 @@ from xslams.labels.calendar import (
     on_time_axis,
     time_labels,
     time_step,
+    undecoded,
     without_zones,
     year_fraction,
 )
+from xslams.labels.channels import check_time
 from xslams.labels.coordinates import coordinate
 from xslams.observations.reading import drop_padding, read
+from xslams.spec import Spec
 
 
 def test_year_fraction_and_labels_agree_between_kinds_of_time():
@@ -129,3 +134,21 @@ def test_valid_time_of_many_reference_times_is_refused_with_what_to_do():
     valid = xr.DataArray(np.full((2, 3), "2001-01-01", "M8[ns]"), dims=("time", "step"), name="valid_time")
     with pytest.raises(DimensionError, match=r"ds.isel\({'time': 0}\) or ds.isel\({'step': 0}\)"):
         check_order(on_time_axis(xr.Dataset(coords={"valid_time": valid}))["valid_time"])
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "attrs", "words"),
+    [
+        ("time", [0.0, 1.0], {"units": "days since 2001-01-01"}, r"float64 in 'days since.*xr\.decode_cf"),
+        ("t", [0, 6], {"units": "hours since 1900-01-01"}, r"int64 in 'hours since.*xr\.decode_cf"),
+        ("time", [0.0, 1.0], {}, r"float64, not times.*xr\.decode_cf"),
+        ("when", [0.0, 1.0], {"standard_name": "time"}, "'when' holds numbers"),
+        ("step", [0.0, 1.0], {}, "^$"),
+    ],
+)
+def test_times_that_are_not_decoded_are_named(name, values, attrs, words):
+    ds = xr.Dataset({"x": (name, [1.0, 2.0])}, {name: (name, values, attrs)})
+    assert re.search(words, undecoded(ds))
+    if undecoded(ds):
+        with pytest.raises(DimensionError, match=r"xr\.decode_cf"):
+            check_time(ds, Spec((), (), (), periodic=False))

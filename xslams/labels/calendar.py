@@ -25,6 +25,7 @@ __all__ = [
     "stamp",
     "time_labels",
     "time_step",
+    "undecoded",
     "without_zones",
     "year_fraction",
 ]
@@ -127,6 +128,29 @@ def _zoned(time: xr.DataArray) -> bool:
         )
         raise DimensionError(msg)
     return all(zones)
+
+
+def undecoded(data: xr.Dataset | xr.DataArray) -> str:
+    """Say which coordinate holds times as numbers, and how to decode them; empty where none does.
+
+    Examples
+    --------
+    >>> undecoded(xr.Dataset(coords={"time": ("time", [0.5, 1.5], {"units": "days since 2001-01-01"})}))
+    "'time' holds numbers of type float64 in 'days since 2001-01-01', not times. Decode them: xr.decode_cf(ds)."
+    """
+    for name, coord in data.coords.items():
+        units, kind = str(coord.attrs.get("units", "")), coord.dtype
+        marked = " since " in units or coord.attrs.get("standard_name") == "time" or coord.attrs.get("axis") == "T"
+        numbers = isinstance(kind, np.dtype) and kind.kind in "iuf"
+        if numbers and (marked or str(name).lower() in ("time", "valid_time", "date")):
+            what = f"{str(name)!r} holds numbers of type {kind}"
+            if " since " in units:
+                return f"{what} in {units!r}, not times. Decode them: xr.decode_cf(ds)."
+            return (
+                f"{what}, not times. Give them units such as 'days since 2001-01-01' and decode them, "
+                "xr.decode_cf(ds), or assign pandas datetimes."
+            )
+    return ""
 
 
 def on_time_axis(ds: xr.Dataset) -> xr.Dataset:

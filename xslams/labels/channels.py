@@ -14,7 +14,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from xslams.errors import ChunkError, DimensionError, GridError, OptionError
-from xslams.labels.calendar import check_order, frame_numbers, hours, on_time_axis, stamp
+from xslams.labels.calendar import check_order, frame_numbers, hours, on_time_axis, stamp, undecoded
 from xslams.labels.coordinates import coordinate, listed, match_axis
 from xslams.labels.grid import grid_of, grid_of_spec
 from xslams.labels.units import convert_units
@@ -46,7 +46,8 @@ def check_time(ds: xr.Dataset, spec: Spec) -> None:
     require_not_empty(ds)
     name = coordinate(ds, "time")
     if name is None:
-        msg = f"Found no time coordinate among {listed(ds.coords)}. Assign one: ds.assign_coords(time=...)."
+        remedy = undecoded(ds) or "Assign one: ds.assign_coords(time=...)."
+        msg = f"Found no time coordinate among {listed(ds.coords)}. {remedy[0].upper()}{remedy[1:]}"
         raise DimensionError(msg)
     check_order(ds[name])
     _check_steps(ds[name], spec)

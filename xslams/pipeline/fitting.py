@@ -10,7 +10,16 @@ import xarray as xr
 
 from xslams.arguments import is_whole, require, require_flag, require_text, require_whole
 from xslams.errors import CoverageError, DimensionError, GridError, UnitError, VariableError, warn
-from xslams.labels.calendar import calendar_of, frame_numbers, hours, on_time_axis, year_fraction
+from xslams.labels.calendar import (
+    calendar_of,
+    frame_numbers,
+    hours,
+    hours_in,
+    on_time_axis,
+    undecoded,
+    without_zones,
+    year_fraction,
+)
 from xslams.labels.channels import require_not_empty, to_channels
 from xslams.labels.coordinates import coordinate
 from xslams.labels.grid import grid_of
@@ -74,7 +83,7 @@ def fit(
     require_text(name=name, summary=summary, license=license)
     workers.check_device(device)
     require_not_empty(ds)
-    ds, names = _join(on_time_axis(ds), on_time_axis(aux) if isinstance(aux, xr.Dataset) else aux)
+    ds, names = _join(on_time_axis(without_zones(ds)), aux)
     ds = without_repeats(ds)
     spec = _describe(ds, names, window=window, name=name, summary=summary, license=license)
     fields = to_channels(ds, spec)
@@ -98,8 +107,12 @@ def _join(
             raise VariableError(msg)
         aux = aux.to_dataset()
     if isinstance(aux, xr.Dataset):
+        aux = on_time_axis(without_zones(aux))
         extra = inspect(aux).variables
         time = coordinate(ds, "time"), coordinate(aux, "time")
+        if time[0] is not None and time[1] is None and (why := undecoded(aux)):
+            msg = f"The auxiliary variables have no times like those of the state: {why}"
+            raise DimensionError(msg)
         if time[0] is not None and time[1] is not None and time[0] != time[1]:
             aux = aux.rename({time[1]: time[0]})
         if time[0] is not None and time[1] is not None:
@@ -136,9 +149,11 @@ def _join(
 
 def _on_frames(aux: xr.Dataset, ds: xr.Dataset, time: str) -> xr.Dataset:
     """Auxiliary variables with the stamps of the state where these are the same but for rounding."""
-    if aux[time].dims != (time,) or ds[time].dims != (time,) or calendar_of(aux[time]) != calendar_of(ds[time]):
+    if aux[time].dims != (time,) or ds[time].dims != (time,):
         return aux
-    have, frames = hours(aux[time]), hours(ds[time])
+    calendar = calendar_of(ds[time])
+    have = hours(aux[time]) if calendar_of(aux[time]) == calendar else hours_in(calendar, aux[time])
+    frames = hours(ds[time])
     if not have.size or frames.size < 2 or (np.diff(frames) <= 0).any():
         return aux
     nearest = np.searchsorted(0.5 * (frames[1:] + frames[:-1]), have)
@@ -146,9 +161,10 @@ def _on_frames(aux: xr.Dataset, ds: xr.Dataset, time: str) -> xr.Dataset:
     within = int((~same & (have > frames.min()) & (have < frames.max())).sum())
     if within and same.any():
         warn(f"{within} of {have.size} times of the auxiliary variables lie between frames of the state; left out.")
-    stamps = np.where(same, ds[time].values[nearest], aux[time].values)
-    unique = np.unique(nearest[same]).size == same.sum()
-    return aux.assign_coords({time: (time, stamps, aux[time].attrs)}) if unique else aux
+    if not same.any() or np.unique(nearest[same]).size < same.sum():
+        return aux
+    stamps = (time, ds[time].values[nearest[same]], aux[time].attrs)
+    return aux.isel({time: np.flatnonzero(same)}).assign_coords({time: stamps})
 
 
 def _describe(ds: xr.Dataset, names: Mapping[str, Sequence[str]], **given: Any) -> Spec:
@@ -156,7 +172,8 @@ def _describe(ds: xr.Dataset, names: Mapping[str, Sequence[str]], **given: Any) 
     grid = grid_of(ds)
     time = coordinate(ds, "time")
     if time is None or ds[time].size < 2:
-        msg = "Training needs a time axis of several frames. Assign one: ds.assign_coords(time=...)."
+        remedy = (undecoded(ds) if time is None else "") or "Assign one: ds.assign_coords(time=...)."
+        msg = f"Training needs a time axis of several frames. {remedy}"
         raise DimensionError(msg)
     frame, methods = learn(ds, [name for members in names.values() for name in members])
     variables = []
