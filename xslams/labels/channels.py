@@ -13,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xslams.errors import ChunkError, DimensionError, GridError, OptionError
+from xslams.errors import ChunkError, DimensionError, GridError, OptionError, UnitError
 from xslams.labels.calendar import check_order, frame_numbers, hours, on_time_axis, stamp, undecoded
-from xslams.labels.coordinates import coordinate, listed, match_axis
+from xslams.labels.coordinates import coordinate, levels_along, listed, match_axis
 from xslams.labels.grid import grid_of, grid_of_spec
 from xslams.labels.units import convert_units
 from xslams.labels.variables import align_levels, match_variables
 from xslams.spec import Spec, VariableSpec
+from xslams.typing import FloatArray
 
 __all__ = ["check_time", "from_channels", "grid_positions", "require_not_empty", "to_channels"]
 
@@ -238,9 +239,8 @@ def _take_levels(da: xr.DataArray, variable: VariableSpec) -> xr.DataArray:
             f"({variable.level_dim})."
         )
         raise DimensionError(msg)
-    have = align_levels(da[dim], variable) if name is not None else np.arange(da.sizes[dim], dtype=float)
     want = np.asarray(variable.levels)
-    index = match_axis(have, want)
+    have, index = _levels_of(da, dim, variable)
     if index is None:
         levels = ", ".join(f"{v:g}" for v in want)
         msg = (
@@ -251,6 +251,22 @@ def _take_levels(da: xr.DataArray, variable: VariableSpec) -> xr.DataArray:
     if not np.array_equal(index, np.arange(da.sizes[dim])):
         da = da.isel({dim: index})
     return da.rename({dim: "channel"})
+
+
+def _levels_of(da: xr.DataArray, dim: str, variable: VariableSpec) -> tuple[FloatArray, npt.NDArray[np.intp] | None]:
+    """Levels of the data along a dimension, and the positions of the model's: of the first coordinate that has them."""
+    given: list[FloatArray] = []
+    for name in levels_along(da, dim) or [dim] * (dim in da.coords):
+        try:
+            given.append(align_levels(da[name], variable))
+        except UnitError:  # numbers of levels beside their pressures
+            if name == dim:
+                raise
+            continue
+        if (index := match_axis(given[-1], np.asarray(variable.levels))) is not None:
+            return given[-1], index
+    have = given[0] if given else np.arange(da.sizes[dim], dtype=float)
+    return have, match_axis(have, np.asarray(variable.levels))
 
 
 def from_channels(

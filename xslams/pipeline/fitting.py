@@ -21,7 +21,7 @@ from xslams.labels.calendar import (
     year_fraction,
 )
 from xslams.labels.channels import require_not_empty, to_channels
-from xslams.labels.coordinates import coordinate
+from xslams.labels.coordinates import coordinate, levels_along
 from xslams.labels.grid import grid_of
 from xslams.labels.recognise import inspect
 from xslams.labels.repeats import without_repeats
@@ -184,7 +184,9 @@ def _describe(ds: xr.Dataset, names: Mapping[str, Sequence[str]], **given: Any) 
                 msg = f"{name!r} has no units, without which it cannot be observed. Set ds[{name!r}].attrs['units']."
                 raise UnitError(msg)
             level = coordinate(da, "level")
-            deep = level is not None and level in da.dims
+            deep = level is not None and da[level].ndim == 1 and da[level].dims[0] in da.dims
+            if deep and level in da.dims:
+                level = next(iter(levels_along(da, level)), level)
             units = str(da.attrs["units"])
             rain = any(w in str(da.attrs.get("standard_name", "")) for w in _RAIN) or name in ("pr", "precip", "tp")
             variables.append(
