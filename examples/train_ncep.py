@@ -57,6 +57,7 @@ if __name__ == "__main__":
     daily = air.resample(time="1D").mean(keep_attrs=True).sel(time=slice("2013-01-01", "2014-06-30"))
     daily["air"].attrs = {
         "units": "K", "standard_name": "air_temperature", "long_name": "near-surface air temperature",
+        "cell_methods": "time: mean",
     }  # fmt: skip
     model = daily.slams.fit(window=5, seed=0, **dataclasses.asdict(OPTIONS), **ABOUT)
     print("saved", model.save(sys.argv[1] if len(sys.argv) > 1 else "ncep-na.safetensors"))

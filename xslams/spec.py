@@ -14,9 +14,55 @@ from xslams.errors import ModelError
 from xslams.quantities import Bounds, bounds_of_quantity
 from xslams.typing import FloatArray
 
-__all__ = ["FORMAT_VERSION", "Spec", "VariableSpec"]
+__all__ = ["FORMAT_VERSION", "FramePeriod", "Spec", "VariableSpec"]
 
 FORMAT_VERSION = 2
+
+
+@dataclass(frozen=True)
+class FramePeriod:
+    """Period that a frame stands for, where its values are not those of an instant.
+
+    Attributes
+    ----------
+    hours
+        Length; zero where it is one of calendar months.
+    months
+        Length in calendar months; zero where it is one of hours.
+    stamp
+        Where in the period the stamp lies: 0 at its begin, 0.5 in its middle, 1 at its end.
+    begin
+        When periods begin: hours since 1970-01-01 modulo `hours`, or months modulo `months`; None where they do not
+        all begin at the same hour.
+
+    Raises
+    ------
+    ModelError
+        If the period has no length, or two.
+
+    Examples
+    --------
+    Days from midnight to midnight that are stamped at noon:
+
+    >>> FramePeriod(hours=24.0, stamp=0.5, begin=0.0)
+    FramePeriod(hours=24.0, months=0, stamp=0.5, begin=0.0)
+    """
+
+    hours: float = 0.0
+    months: int = 0
+    stamp: float = 0.0
+    begin: float | None = None
+
+    def __post_init__(self) -> None:
+        numbers = [self.hours, self.months, self.stamp, 0.0 if self.begin is None else self.begin]
+        if not np.isfinite(numbers).all() or min(self.hours, self.months) < 0 or (self.hours > 0) == (self.months > 0):
+            msg = f"A frame stands for some hours or for some calendar months; got {self}."
+            raise ModelError(msg)
+
+    @property
+    def length(self) -> str:
+        """Length for a message."""
+        return f"{self.months} calendar month{'s' * (self.months > 1)}" if self.months else f"{self.hours:g} h"
 
 
 @dataclass(frozen=True)
@@ -36,6 +82,9 @@ class VariableSpec:
     bounds
         Smallest and largest possible value, None where there is no bound; where it is None as a whole, as in files that
         do not say it, those of the quantity, see `valid_range`.
+    cell_method
+        What values are in time, in the terms of CF: ``"point"``, ``"mean"``, ``"sum"`` and so on; empty where the
+        training data do not say.
     """
 
     name: str
@@ -49,6 +98,7 @@ class VariableSpec:
     levels: tuple[float, ...] = ()
     level_attrs: dict[str, Any] = field(default_factory=dict)
     bounds: Bounds | None = None
+    cell_method: str = ""
 
     @property
     def valid_range(self) -> tuple[float, float]:
@@ -83,7 +133,10 @@ class Spec:
     periodic
         Whether the longitudes close the circle.
     time_step
-        Hours between frames.
+        Hours between frames; the typical number where frames are calendar months.
+    frame
+        Period that a frame stands for, for variables that are not those of an instant; None where there is none, or
+        where the training data do not say.
     window
         Number of frames that the score network sees at once (odd).
     kind
@@ -116,6 +169,7 @@ class Spec:
     dims: tuple[str, ...] = ("lat", "lon")
     system: dict[str, Any] = field(default_factory=dict)
     covered_days: tuple[tuple[float, float], ...] = ()
+    frame: FramePeriod | None = None
     format_version: int = FORMAT_VERSION
 
     @property
@@ -201,6 +255,7 @@ class Spec:
                 "Update xslams (pip install --upgrade xslams)."
             )
             raise ModelError(msg)
+        frame = data.pop("frame", None)
         variables = tuple(_variable_from(v) for v in data.pop("variables"))
         return cls(
             variables=variables,
@@ -208,6 +263,7 @@ class Spec:
             lon=tuple(data.pop("lon")),
             dims=tuple(data.pop("dims", ("lat", "lon"))),
             covered_days=tuple((float(start), float(end)) for start, end in data.pop("covered_days", ())),
+            frame=None if frame is None else FramePeriod(**frame),
             **data,
         )
 

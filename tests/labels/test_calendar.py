@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
 
 from xslams.errors import DimensionError
-from xslams.labels.calendar import hours, on_time_axis, time_labels, time_step, without_zones, year_fraction
+from xslams.labels.calendar import (
+    check_order,
+    hours,
+    on_time_axis,
+    time_labels,
+    time_step,
+    undecoded,
+    without_zones,
+    year_fraction,
+)
+from xslams.labels.channels import check_time
 from xslams.labels.coordinates import coordinate
 from xslams.observations.reading import drop_padding, read
+from xslams.spec import Spec
 
 
 def test_year_fraction_and_labels_agree_between_kinds_of_time():
@@ -100,3 +113,42 @@ def test_valid_time_is_the_axis_of_a_forecast(calendar):
     axis = on_time_axis(ds)
     assert coordinate(ds, "time") == "valid_time" and axis["t"].dims == ("valid_time",)
     np.testing.assert_array_equal(axis["valid_time"].values, days[1:])
+
+
+@pytest.mark.parametrize("dims", [("time", "step"), ("step", "time")])
+@pytest.mark.parametrize("one", ["time", "step"])
+def test_valid_time_of_one_reference_time_or_lead_is_an_axis(dims, one):
+    sizes = {"time": 3, "step": 4} | {one: 1}
+    reference = np.datetime64("2001-01-01", "ns") + np.arange(sizes["time"]) * np.timedelta64(24, "h")
+    lead = np.arange(sizes["step"]) * np.timedelta64(24, "h")
+    both = xr.DataArray(reference, dims="time") + xr.DataArray(lead, dims="step")
+    ds = xr.Dataset({"t": (dims, np.ones([sizes[d] for d in dims]))}, {"time": reference, "step": lead})
+    ds = ds.assign_coords(valid_time=(dims, both.transpose(*dims).values, {"standard_name": "time"}))
+    axis = on_time_axis(ds)
+    assert axis["t"].dims == ("valid_time",)
+    np.testing.assert_array_equal(axis["valid_time"].values, both.values.ravel())
+    check_order(axis["valid_time"])
+
+
+def test_valid_time_of_many_reference_times_is_refused_with_what_to_do():
+    valid = xr.DataArray(np.full((2, 3), "2001-01-01", "M8[ns]"), dims=("time", "step"), name="valid_time")
+    with pytest.raises(DimensionError, match=r"ds.isel\({'time': 0}\) or ds.isel\({'step': 0}\)"):
+        check_order(on_time_axis(xr.Dataset(coords={"valid_time": valid}))["valid_time"])
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "attrs", "words"),
+    [
+        ("time", [0.0, 1.0], {"units": "days since 2001-01-01"}, r"float64 in 'days since.*xr\.decode_cf"),
+        ("t", [0, 6], {"units": "hours since 1900-01-01"}, r"int64 in 'hours since.*xr\.decode_cf"),
+        ("time", [0.0, 1.0], {}, r"float64, not times.*xr\.decode_cf"),
+        ("when", [0.0, 1.0], {"standard_name": "time"}, "'when' holds numbers"),
+        ("step", [0.0, 1.0], {}, "^$"),
+    ],
+)
+def test_times_that_are_not_decoded_are_named(name, values, attrs, words):
+    ds = xr.Dataset({"x": (name, [1.0, 2.0])}, {name: (name, values, attrs)})
+    assert re.search(words, undecoded(ds))
+    if undecoded(ds):
+        with pytest.raises(DimensionError, match=r"xr\.decode_cf"):
+            check_time(ds, Spec((), (), (), periodic=False))

@@ -14,6 +14,7 @@ from tests.problems.states import SPEC, state
 from xslams.errors import ChunkError, DimensionError, GridError, UnitError, VariableError
 from xslams.labels.channels import check_time, from_channels, to_channels
 from xslams.labels.units import convert_units
+from xslams.pipeline.fitting import _describe
 
 
 def never(*args, **kwargs):
@@ -116,3 +117,19 @@ def test_from_channels_makes_members_realizations():
 def test_from_channels_counts_channels():
     with pytest.raises(DimensionError, match="3 state channels and 4 in all"):
         from_channels(np.zeros((3, 2, 4, 6)), SPEC, state())
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_pressures_along_numbered_levels_are_the_levels(own):
+    ds = state()
+    numbered = ds.rename(plev="lev").assign_coords(lev=[1, 2])
+    if not own:
+        numbered = numbered.drop_vars("lev")
+    pressure = ("lev", [850.0, 500.0], {"units": "hPa", "standard_name": "air_pressure"})
+    numbered = numbered.assign_coords(p=pressure)
+    np.testing.assert_array_equal(to_channels(numbered, SPEC), to_channels(ds, SPEC))
+    reversed_ = numbered.isel(lev=[1, 0])
+    np.testing.assert_array_equal(to_channels(reversed_, SPEC), to_channels(ds, SPEC))
+    spec = _describe(numbered, {"state": ["t", "ps"], "aux": ["pr"]})
+    assert (spec.variables[0].level_dim, spec.variables[0].levels) == ("p", (850.0, 500.0))
+    np.testing.assert_array_equal(to_channels(numbered, spec), to_channels(ds, SPEC))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xslams.labels.coordinates import coordinate
+from xslams.labels.coordinates import coordinate, levels_along
 
 
 @pytest.mark.parametrize("name", ["latitude", "lat", "nav_lat", "breite"])
@@ -45,3 +45,24 @@ def test_levels_of_the_axis_come_before_a_scalar_height():
     height = ((), 2.0, {"standard_name": "height", "units": "m"})
     ds = xr.Dataset(coords={"height": height, "level": ("level", [850.0, 500.0], {"units": "hPa"})})
     assert coordinate(ds, "level") == "level"
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        ({"standard_name": "air_pressure"}, {"positive": "down"}),
+        ({"standard_name": "atmosphere_sigma_coordinate"}, {"axis": "Z"}),
+        ({"standard_name": "model_level_number"}, {"positive": "up", "axis": "Z"}),
+        ({"positive": "down"}, {"axis": "Z"}),
+        ({"axis": "Z"}, {}),
+        ({"positive": "up"}, {"standard_name": "surface_air_pressure", "positive": "up"}),
+    ],
+)
+@pytest.mark.parametrize("swapped", [False, True])
+def test_levels_by_the_order_of_evidence(better, worse, swapped):
+    # Plain names, so that either would be found by itself.
+    pair = {"lev": ("lev", [1.0, 2.0], better), "level": ("level", [3.0, 4.0], worse)}
+    ds = xr.Dataset(coords=dict(reversed(pair.items())) if swapped else pair)
+    assert coordinate(ds, "level") == "lev"
+    along = xr.DataArray([0.0, 0.0], {n: ("level", v, a) for n, (_, v, a) in pair.items()}, "level")
+    assert levels_along(along, "level") == ["lev", "level"]

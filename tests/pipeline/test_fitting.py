@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from xslams.errors import CoverageError, SlamsWarning, VariableError
+from xslams.errors import CoverageError, DimensionError, SlamsWarning, VariableError
 from xslams.pipeline.fitting import _join
 
 
@@ -19,6 +19,15 @@ def fields(name: str, time: pd.DatetimeIndex) -> xr.Dataset:
 
 
 DAYS = pd.date_range("2001-01-01", periods=8)
+KINDS = {
+    "zone": DAYS.tz_localize("UTC").tz_convert("Asia/Tokyo"),
+    "objects": ("time", np.array(list(DAYS.tz_localize("UTC").tz_convert("Europe/Paris")), dtype=object)),
+    "datetimes": ("time", np.array(DAYS.to_pydatetime(), dtype=object)),
+    "standard": xr.date_range("2001-01-01", periods=8, calendar="standard", use_cftime=True),
+    "noleap": xr.date_range("2001-01-01", periods=8, calendar="noleap", use_cftime=True),
+    "360_day": xr.date_range("2001-01-01", periods=8, calendar="360_day", use_cftime=True),
+    "rounded": DAYS + pd.to_timedelta([0, 20, -20, 0, 20, 0, -9, 9], unit="s"),
+}
 
 
 @pytest.mark.parametrize("seconds", [0, 1, 40])
@@ -57,3 +66,58 @@ def test_an_auxiliary_variable_without_any_value_is_refused() -> None:
 def test_a_dataset_without_fields_is_not_said_to_have_auxiliary_ones() -> None:
     with pytest.raises(VariableError, match="has no variable that is recognised as a field"):
         _join(fields("t", DAYS)[[]], [])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_auxiliary_times_are_read_as_those_of_states(kind: str) -> None:
+    both, _ = _join(fields("t", DAYS), fields("pr", DAYS).assign_coords(time=KINDS[kind]))
+    assert both["time"].dtype.kind == "M"
+    np.testing.assert_array_equal(both["pr"], both["t"])
+    both, _ = _join(fields("t", DAYS), fields("pr", DAYS)["pr"].assign_coords(time=KINDS[kind])[2:])
+    np.testing.assert_array_equal(both["pr"], both["t"] - 0)
+    assert both.sizes["time"] == 6
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("whole", [False, True])
+def test_times_of_truths_are_read_as_those_of_states(kind: str, whole: bool) -> None:
+    truth = fields("t", DAYS)
+    other = truth.assign_coords(time=KINDS[kind])
+    if not whole:
+        truth, other = truth["t"], other["t"]
+    for analysis, known in ((truth, other), (other, truth)):
+        found = analysis.slams.score(known.isel(time=slice(3, None)))
+        assert float(found["rmse"]) == 0.0
+        assert found["rmse"].attrs["matched"].startswith("time: 5 of 8")
+
+
+@pytest.mark.parametrize("units", [{}, {"units": "days since 2001-01-01"}])
+def test_times_that_are_not_decoded_are_refused_with_the_remedy(units: dict[str, str]) -> None:
+    state = fields("t", DAYS)
+    raw = state.assign_coords(time=("time", np.arange(8.0), units))
+    options = {"window": 3, "epochs": 0, "progress": False}
+    calls = (
+        lambda: state.slams.score(raw),
+        lambda: raw.slams.score(state),
+        lambda: raw.slams.fit(**options),
+        lambda: state.slams.fit(raw.rename(t="pr"), **options),
+    )
+    for call in calls:
+        with pytest.raises(DimensionError, match=r"decode them.*xr\.decode_cf\(ds\)|Decode them: xr\.decode_cf\(ds\)"):
+            call()
+
+
+def test_a_forecast_of_one_reference_time_is_a_state(tiny_model) -> None:
+    from tests.pipeline.test_assimilate import gauges, waves
+
+    truth = waves(4)
+    valid = truth["time"].values[None]
+    forecast = truth.rename(time="step").expand_dims(time=truth["time"].values[:1]).drop_vars("step")
+    forecast = forecast.assign_coords(valid_time=(("time", "step"), valid, {"standard_name": "time"}))
+    options = {"members": 1, "steps": 2, "background_error": 1.0}
+    found = forecast.slams.assimilate(gauges(truth), tiny_model, **options)
+    expected = truth.slams.assimilate(gauges(truth), tiny_model, **options)
+    np.testing.assert_array_equal(found["t"].values, expected["t"].values)
+    two = xr.concat([forecast, forecast.assign_coords(time=forecast["time"] + np.timedelta64(1, "D"))], "time")
+    with pytest.raises(DimensionError, match="one reference time or one lead"):
+        two.slams.assimilate(gauges(truth), tiny_model, **options)

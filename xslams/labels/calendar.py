@@ -12,17 +12,20 @@ import xarray as xr
 
 from xslams.errors import DimensionError
 from xslams.labels.coordinates import coordinate, is_time, listed
+from xslams.spec import Spec
 from xslams.typing import FloatArray
 
 __all__ = [
     "calendar_of",
     "check_order",
+    "frame_numbers",
     "hours",
     "hours_in",
     "on_time_axis",
     "stamp",
     "time_labels",
     "time_step",
+    "undecoded",
     "without_zones",
     "year_fraction",
 ]
@@ -127,8 +130,33 @@ def _zoned(time: xr.DataArray) -> bool:
     return all(zones)
 
 
+def undecoded(data: xr.Dataset | xr.DataArray) -> str:
+    """Say which coordinate holds times as numbers, and how to decode them; empty where none does.
+
+    Examples
+    --------
+    >>> undecoded(xr.Dataset(coords={"time": ("time", [0.5, 1.5], {"units": "days since 2001-01-01"})}))
+    "'time' holds numbers of type float64 in 'days since 2001-01-01', not times. Decode them: xr.decode_cf(ds)."
+    """
+    for name, coord in data.coords.items():
+        units, kind = str(coord.attrs.get("units", "")), coord.dtype
+        marked = " since " in units or coord.attrs.get("standard_name") == "time" or coord.attrs.get("axis") == "T"
+        numbers = isinstance(kind, np.dtype) and kind.kind in "iuf"
+        if numbers and (marked or str(name).lower() in ("time", "valid_time", "date")):
+            what = f"{str(name)!r} holds numbers of type {kind}"
+            if " since " in units:
+                return f"{what} in {units!r}, not times. Decode them: xr.decode_cf(ds)."
+            return (
+                f"{what}, not times. Give them units such as 'days since 2001-01-01' and decode them, "
+                "xr.decode_cf(ds), or assign pandas datetimes."
+            )
+    return ""
+
+
 def on_time_axis(ds: xr.Dataset) -> xr.Dataset:
     """Dataset whose time, where it lies along a dimension of another name, is that dimension: forecasts by valid time.
+
+    Of a valid time by reference time and lead, the dimension that has one value is taken out.
 
     Examples
     --------
@@ -140,7 +168,11 @@ def on_time_axis(ds: xr.Dataset) -> xr.Dataset:
     ['valid_time']
     """
     name = coordinate(ds, "time")
-    if name is None or name in ds.dims or ds[name].ndim != 1:
+    if name is None or name in ds.dims:
+        return ds
+    single = [d for d in ds[name].dims if ds.sizes[d] == 1][: max(ds[name].ndim - 1, 0)]
+    ds = ds.isel(dict.fromkeys(single, 0)) if single else ds
+    if ds[name].ndim != 1:
         return ds
     return ds.swap_dims({ds[name].dims[0]: name})
 
@@ -182,12 +214,32 @@ def time_step(time: xr.DataArray) -> float | None:
     return typical if np.allclose(steps, typical, rtol=1e-3, atol=1e-6) else None
 
 
+def frame_numbers(time: xr.DataArray, spec: Spec) -> FloatArray:
+    """Count times in frames of a model, so that frames that follow each other are one apart, shape (time,).
+
+    Months are counted by the calendar, whatever their lengths.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from xslams.spec import FramePeriod, Spec
+    >>> months = xr.DataArray(np.array(["2001-01", "2001-02", "2001-03"], "datetime64[ns]"), dims="time")
+    >>> np.diff(frame_numbers(months, Spec((), (), (), periodic=False, frame=FramePeriod(months=1))))
+    array([1., 1.])
+    """
+    at = hours(time)
+    if spec.frame is None or not spec.frame.months:
+        return at / spec.time_step
+    return np.asarray(time.dt.year.values * 12.0 + time.dt.month.values, float) / spec.frame.months
+
+
 def check_order(time: xr.DataArray) -> None:
     """Raise unless times are one-dimensional and strictly ascending."""
     values = hours(time)
     if time.ndim != 1:
+        each = " or ".join(f"ds.isel({{{str(d)!r}: 0}})" for d in time.dims)
         msg = f"Time {time.name!r} has dimensions {time.dims}; expected one. " + (
-            "Select along one of them, such as one reference time or one lead: ds.isel(...)."
+            f"Select along all but one of them, such as one reference time or one lead: {each}."
             if time.ndim
             else "Use ds.expand_dims('time') for a single frame."
         )

@@ -13,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xslams.errors import ChunkError, DimensionError, GridError, OptionError
-from xslams.labels.calendar import check_order, hours, on_time_axis, stamp
-from xslams.labels.coordinates import coordinate, listed, match_axis
+from xslams.errors import ChunkError, DimensionError, GridError, OptionError, UnitError
+from xslams.labels.calendar import check_order, frame_numbers, hours, on_time_axis, stamp, undecoded
+from xslams.labels.coordinates import coordinate, levels_along, listed, match_axis
 from xslams.labels.grid import grid_of, grid_of_spec
 from xslams.labels.units import convert_units
 from xslams.labels.variables import align_levels, match_variables
 from xslams.spec import Spec, VariableSpec
+from xslams.typing import FloatArray
 
 __all__ = ["check_time", "from_channels", "grid_positions", "require_not_empty", "to_channels"]
 
@@ -46,10 +47,11 @@ def check_time(ds: xr.Dataset, spec: Spec) -> None:
     require_not_empty(ds)
     name = coordinate(ds, "time")
     if name is None:
-        msg = f"Found no time coordinate among {listed(ds.coords)}. Assign one: ds.assign_coords(time=...)."
+        remedy = undecoded(ds) or "Assign one: ds.assign_coords(time=...)."
+        msg = f"Found no time coordinate among {listed(ds.coords)}. {remedy[0].upper()}{remedy[1:]}"
         raise DimensionError(msg)
     check_order(ds[name])
-    _check_steps(ds[name], spec.time_step)
+    _check_steps(ds[name], spec)
     _check_chunks(ds)
 
 
@@ -74,22 +76,24 @@ def require_not_empty(ds: xr.Dataset) -> None:
         raise OptionError(msg)
 
 
-def _check_steps(time: xr.DataArray, step: float) -> None:
+def _check_steps(time: xr.DataArray, spec: Spec) -> None:
     """Raise unless frames are whole steps apart, most of them one."""
-    steps = np.diff(hours(time))
+    apart, steps = np.diff(hours(time)), np.diff(frame_numbers(time, spec))
     if not steps.size:
         return
-    off = np.abs(steps / step - np.rint(steps / step)) > 1e-3
-    if off.any() or steps.min() < 0.999 * step:
-        i = int(np.flatnonzero(off | (steps < 0.999 * step))[0])
+    monthly = spec.frame is not None and spec.frame.months
+    length = spec.frame.length if spec.frame is not None and monthly else f"{spec.time_step:g} h"
+    off = np.abs(steps - np.rint(steps)) > 1e-3
+    if off.any() or steps.min() < 0.999:
+        i = int(np.flatnonzero(off | (steps < 0.999))[0])
         msg = (
-            f"The frames at {stamp(time.values[i])} and {stamp(time.values[i + 1])} are {steps[i]:g} h apart; "
-            f"the model's frames are {step:g} h apart. Average or select: {_resample(step)}."
+            f"The frames at {stamp(time.values[i])} and {stamp(time.values[i + 1])} are {apart[i]:g} h apart; "
+            f"the model's frames are {length} apart. Average or select: {_resample(spec)}."
         )
         raise DimensionError(msg)
-    if np.median(steps) > 1.5 * step:
+    if np.median(steps) > 1.5:
         msg = (
-            f"The step is {np.median(steps):g} h; the model's frames are {step:g} h apart. "
+            f"The step is {np.median(apart):g} h; the model's frames are {length} apart. "
             "Give a time axis with that step "
             "(with background_error=None the values are not used: ds.resample(time=...).asfreq())."
         )
@@ -111,8 +115,11 @@ def _check_chunks(ds: xr.Dataset) -> None:
         raise ChunkError(msg)
 
 
-def _resample(step: float) -> str:
+def _resample(spec: Spec) -> str:
+    step = spec.time_step
     frequency = f"{step / 24:g}D" if step % 24 == 0 else f"{step:g}h"
+    if spec.frame is not None and spec.frame.months:
+        frequency = f"{spec.frame.months}MS"
     return f"ds.resample(time={frequency!r}).mean()"
 
 
@@ -232,9 +239,8 @@ def _take_levels(da: xr.DataArray, variable: VariableSpec) -> xr.DataArray:
             f"({variable.level_dim})."
         )
         raise DimensionError(msg)
-    have = align_levels(da[dim], variable) if name is not None else np.arange(da.sizes[dim], dtype=float)
     want = np.asarray(variable.levels)
-    index = match_axis(have, want)
+    have, index = _levels_of(da, dim, variable)
     if index is None:
         levels = ", ".join(f"{v:g}" for v in want)
         msg = (
@@ -245,6 +251,22 @@ def _take_levels(da: xr.DataArray, variable: VariableSpec) -> xr.DataArray:
     if not np.array_equal(index, np.arange(da.sizes[dim])):
         da = da.isel({dim: index})
     return da.rename({dim: "channel"})
+
+
+def _levels_of(da: xr.DataArray, dim: str, variable: VariableSpec) -> tuple[FloatArray, npt.NDArray[np.intp] | None]:
+    """Levels of the data along a dimension, and the positions of the model's: of the first coordinate that has them."""
+    given: list[FloatArray] = []
+    for name in levels_along(da, dim) or [dim] * (dim in da.coords):
+        try:
+            given.append(align_levels(da[name], variable))
+        except UnitError:  # numbers of levels beside their pressures
+            if name == dim:
+                raise
+            continue
+        if (index := match_axis(given[-1], np.asarray(variable.levels))) is not None:
+            return given[-1], index
+    have = given[0] if given else np.arange(da.sizes[dim], dtype=float)
+    return have, match_axis(have, np.asarray(variable.levels))
 
 
 def from_channels(

@@ -11,7 +11,7 @@ import xarray as xr
 
 from xslams.typing import FloatArray
 
-__all__ = ["coordinate", "is_time", "listed", "match_axis"]
+__all__ = ["coordinate", "is_time", "levels_along", "listed", "match_axis"]
 
 _CF_NAMES = {"time": "time", "lat": "latitude", "lon": "longitude", "level": "vertical"}
 _CF_AXES = {"time": "T", "lat": "Y", "lon": "X", "level": "Z"}
@@ -79,13 +79,33 @@ def coordinate(obj: xr.Dataset | xr.DataArray, kind: str) -> str | None:
         found = [[n for n in group if n in dated] for group in (named, *found)]
     elif kind == "level":
         # A scalar height of two metres has a standard name; levels without one are those of the axis.
-        found = [[*named, *described, *misnamed, *axes, *plain]]
+        hybrid = [n for n in other if meets({"standard_name": attributes[n]["standard_name"]}, _CF_AXES[kind])]
+        found = [[*named, *hybrid, *described, *axes, *plain, *misnamed]]
     else:
         # Latitudes of a curvilinear grid may have no attributes, and its axes may be bare degrees.
         found = [named, described, plain, misnamed, axes]
     # The dimension breaks ties between those that are equally well described, in the order of the coordinates.
     best: list[Hashable] = next((group for group in found if group), [])
     return str(min(best, key=lambda n: n not in obj.dims)) if best else None
+
+
+def levels_along(da: xr.DataArray, dim: Hashable) -> list[str]:
+    """Names of the vertical coordinates along a dimension, the best described first.
+
+    Examples
+    --------
+    >>> pressure = ("lev", [850.0, 500.0], {"standard_name": "air_pressure", "units": "hPa"})
+    >>> levels_along(xr.DataArray([1.0, 2.0], {"lev": [1, 2], "p": pressure}, "lev"), "lev")
+    ['p', 'lev']
+    """
+    # As coordinates of their own: a dimension is no evidence among those that share it.
+    along = {n: c for n, c in da.coords.items() if c.dims == (dim,)}
+    left = xr.Dataset(coords={n: xr.Variable(f"along {n}", c.values, c.attrs) for n, c in along.items()})
+    found: list[str] = []
+    while (name := coordinate(left, "level")) is not None:
+        found.append(name)
+        left = left.drop_vars(name)
+    return found
 
 
 def is_time(da: xr.DataArray) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import xarray as xr
 
 from xslams.geometry import Grid
-from xslams.labels.calendar import check_order, time_step
+from xslams.labels.calendar import check_order, on_time_axis, time_step
 from xslams.labels.coordinates import coordinate
 from xslams.labels.grid import grid_of
 
@@ -63,6 +64,8 @@ def inspect(ds: xr.Dataset) -> Schema:
     """
     names: dict[str, str | None] = dict.fromkeys(("time", "lat", "lon", "level"))
     problems: list[str] = []
+    with suppress(Exception):  # a repr must not fail on odd attributes
+        ds = on_time_axis(ds)
     for kind in names:
         try:
             names[kind] = coordinate(ds, kind)

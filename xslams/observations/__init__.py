@@ -10,6 +10,7 @@ from xslams.observations.background_check import (
     with_variability,
 )
 from xslams.observations.bound import BoundSource
+from xslams.observations.frames import Frames, learn
 from xslams.observations.gross_errors import DEVIATIONS, PlausibleRange, gross_error_check, plausible_range
 from xslams.observations.observation import Observation, ObservationsLike, as_observations
 from xslams.observations.operators import OPERATORS
@@ -27,6 +28,7 @@ __all__ = [
     "AuditedLikelihood",
     "BoundSource",
     "Expectation",
+    "Frames",
     "Observation",
     "ObservationsLike",
     "PlausibleRange",
@@ -37,6 +39,7 @@ __all__ = [
     "expectation",
     "first_guess",
     "gross_error_check",
+    "learn",
     "plausible_range",
     "reduced",
     "report",

@@ -27,6 +27,7 @@ from xslams.observations.assemble import assemble
 from xslams.observations.audit import AuditedLikelihood
 from xslams.observations.cuts import Cuts
 from xslams.observations.footprints import Footprints
+from xslams.observations.frames import Frames
 from xslams.observations.quality import QualityControl
 from xslams.observations.reading import drop_padding, read
 from xslams.observations.stated_errors import Error
@@ -219,7 +220,7 @@ class BoundSource:
     variables: tuple[BoundVariable, ...]
 
     @classmethod
-    def of(cls, source: Observation, spec: Spec, frames: xr.DataArray) -> BoundSource:
+    def of(cls, source: Observation, spec: Spec, frames: xr.DataArray | Frames) -> BoundSource:
         """Bind observations.
 
         Parameters
@@ -229,14 +230,15 @@ class BoundSource:
         spec
             The model's.
         frames
-            Ascending times of the frames, shape (time,).
+            Ascending times of the frames, shape (time,), or `Frames`, which say what these stand for.
 
         Raises
         ------
         VariableError, UnitError, ObservationError, DimensionError
             If the data cannot be understood as observations of the model's variables.
         """
-        check_order(frames)
+        frames = frames if isinstance(frames, Frames) else Frames.of(frames, spec)
+        check_order(frames.time)
         ds = domain_of(spec).adopt(read(source.data, source.name))
         if source.operator is None:
             chosen = choose(ds, source.variable, spec, source.name)
@@ -247,7 +249,7 @@ class BoundSource:
         for name, observed in chosen.items():
             label = source.name if len(chosen) == 1 else f"{source.name}:{name}"
             variables.append(_bound(source, ds, name, observed, label, spec, frames, cut))
-        return cls(source.name, spec, frames, tuple(variables))
+        return cls(source.name, spec, frames.time, tuple(variables))
 
     @property
     def labels(self) -> list[str]:
@@ -384,7 +386,7 @@ def _bound(
     observed: VariableSpec,
     label: str,
     spec: Spec,
-    frames: xr.DataArray,
+    frames: Frames,
     cut: Cuts,
 ) -> BoundVariable:
     """Match one variable with a variable and the frames of a model."""
@@ -397,10 +399,11 @@ def _bound(
     times = da[at].size
     if da.size:
         factor, offset = conversion(ds, da, at, observed, source.name)
-        match = matched(ds, da, at, frames, spec.time_step, source.tolerance, source.name)
+        meaning = frames.meaning(observed, spec)
+        match = matched(ds, da, at, frames.time, spec.time_step, source.tolerance, source.name, meaning)
     else:
         factor, offset = 1.0, 0.0
-        match = TimeMatch(sp.csr_array((times, frames.size)), averages=False, missed=0)
+        match = TimeMatch(sp.csr_array((times, frames.time.size)), averages=False, missed=0)
     missed = int((~match.matched).sum()) * (da.size // max(times, 1))
     variable = BoundVariable(
         source=source.name,
@@ -412,7 +415,7 @@ def _bound(
         data=ds,
         time=at,
         times=times,
-        frames=frames,
+        frames=frames.time,
         match=match,
         factor=factor,
         offset=offset,

@@ -16,6 +16,7 @@ from xslams.labels.coordinates import listed
 from xslams.likelihood import SourceLikelihood
 from xslams.observations.bound import BoundSource
 from xslams.observations.footprints import Footprints
+from xslams.observations.frames import Frames
 from xslams.observations.operators import OPERATORS
 from xslams.observations.quality import QualityControl
 from xslams.observations.reading import as_dataset
@@ -57,8 +58,9 @@ class Observation:
         that holds it, ``"conservative"`` averages over the cells of a gridded source (their bounds, or half way
         between).
     tolerance
-        How far the nearest frame may be, in hours or as ``"3h"``; half a step by default. Averages over longer periods
-        (monthly means) observe the mean of the frames in them, see `xslams.observations.temporal`.
+        Hours between the stamps of a value and of its frame, as a number or as ``"3h"``. By default a value observes
+        the frame in whose period it lies, or where frames are instants the nearest one, at most half a step away.
+        Averages observe the frames that they overlap, see `xslams.observations.temporal`.
     qc
         Quality control: a `QualityControl`, or a dict of its attributes.
     name
@@ -162,7 +164,7 @@ class Observation:
         operator = "" if self.operator is None else f", operator {getattr(self.operator, '__name__', 'given')}"
         return f"<xslams.Observation {self.name!r}: {fields} ({sizes}), method {self.method}, error {error}{operator}>"
 
-    def bind(self, spec: Spec, time: xr.DataArray) -> BoundSource:
+    def bind(self, spec: Spec, time: xr.DataArray | Frames) -> BoundSource:
         """Read the data, and match them with the variables of a model and with frames.
 
         Parameters
@@ -170,7 +172,8 @@ class Observation:
         spec
             The model's.
         time
-            Ascending times of the frames, shape (time,).
+            Ascending times of the frames, shape (time,); or `xslams.observations.frames.Frames`, which say what these
+            stand for, also where their stamps and the model do not.
 
         Raises
         ------
@@ -179,7 +182,7 @@ class Observation:
         """
         return BoundSource.of(self, spec, time)
 
-    def to_arrays(self, spec: Spec, time: xr.DataArray) -> SourceLikelihood:
+    def to_arrays(self, spec: Spec, time: xr.DataArray | Frames) -> SourceLikelihood:
         """Build the likelihood of this source: values and errors in the model's units, and the rows that predict them.
 
         Parameters

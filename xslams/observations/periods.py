@@ -20,12 +20,30 @@ from xslams.labels.calendar import hours
 from xslams.labels.coordinates import is_time
 from xslams.typing import FloatArray
 
-__all__ = ["LONGER", "SECOND", "Clock", "Periods", "bounds_of", "doubts", "is_sum", "length_of_each", "periods"]
+__all__ = [
+    "LONGER",
+    "SECOND",
+    "Clock",
+    "Periods",
+    "averaging_period",
+    "bounds_of",
+    "doubts",
+    "is_monthly",
+    "is_sum",
+    "length_of_each",
+    "month_edges",
+    "periods",
+    "time_method",
+    "usable",
+]
 
+# Dimensions, and what was done along them: "time: mean", "time: lat: lon: mean".
+_METHOD = re.compile(r"((?:\w+\s*:\s*)+)(\w+)")
 _PERIOD = re.compile(r"(\d+)-(\d+)-(\d+)(?:[ T](\d+):(\d+)(?::(\d+))?)?")
 SECOND = 1.0 / 3600.0
 #: An average is one where it spans clearly more than a frame.
 LONGER = 1.5
+_DAY = 24.0
 # Stamps of two months that follow each other, in hours.
 _MONTH = 27 * 24.0, 32 * 24.0
 
@@ -113,17 +131,48 @@ def doubts(ds: xr.Dataset, stamps: xr.DataArray) -> str:
     return f"{called} do not hold {outside} of {at.size} stamps" if outside else ""
 
 
+def usable(time: xr.DataArray, bounds: xr.DataArray | None) -> bool:
+    """Whether bounds are those of periods: of two times each, and not the same ones."""
+    if bounds is None or not is_time(bounds) or bounds.shape != (time.size, 2) or not time.size:
+        return False
+    return bool(np.median(np.abs(np.diff(hours(bounds), axis=1))) > SECOND)
+
+
 def is_sum(attrs: Mapping[Any, Any]) -> bool:
     """Whether values are sums over a period, as ``cell_methods`` say."""
-    return "time:sum" in _methods(attrs)
+    return time_method(attrs) == "sum"
 
 
-def _methods(attrs: Mapping[Any, Any]) -> str:
-    return str(attrs.get("cell_methods", "")).replace(" ", "")
+def time_method(attrs: Mapping[Any, Any]) -> str:
+    """Return what values are in time: "point", "mean", "sum" and so on; empty where ``cell_methods`` do not say.
+
+    Examples
+    --------
+    >>> time_method({"cell_methods": "area: mean time: lat: lon: mean (interval: 6 hours)"})
+    'mean'
+    >>> time_method({"cell_methods": "area: mean"})
+    ''
+    """
+    found = ""
+    for dims, method in _METHOD.findall(re.sub(r"\([^()]*\)", " ", str(attrs.get("cell_methods", "")).lower())):
+        # Of several the last one makes the values: "time: maximum within days time: mean over days".
+        if any(dim.strip().endswith("time") or dim.strip() == "t" for dim in dims.split(":")):
+            found = method
+    return found
+
+
+def averaging_period(*texts: object) -> tuple[int, float] | None:
+    """Months and hours of the first period that is one as NOAA writes it, ``0000-00-01 00:00:00``; else None.
+
+    Examples
+    --------
+    >>> averaging_period(None, "0000-00-01 06:00:00")
+    (0, 30.0)
+    """
+    return next((period for text in texts if (period := _averaging_period(text)) not in (None, (0, 0.0))), None)
 
 
 def _averaging_period(text: object) -> tuple[int, float] | None:
-    """Months and hours of a period as NOAA writes it, ``0000-00-01 00:00:00``; None where this is none."""
     found = _PERIOD.match(str(text)) if text is not None else None
     if found is None:
         return None
@@ -149,41 +198,38 @@ def periods(
     clock
         From times to hours.
     """
-    if bounds is not None and is_time(bounds) and bounds.shape == (time.size, 2):
-        pairs = np.sort(clock(bounds), axis=1)
-        if np.nanmedian(pairs[:, 1] - pairs[:, 0]) > LONGER * step:
-            return Periods(pairs)
-    methods = _methods(attrs)
-    if "time:point" in methods:
+    method = time_method(attrs)
+    if method == "point":
         return None
-    for text in (time.attrs.get("avg_period"), time.attrs.get("delta_t"), attrs.get("avg_period")):
-        period = _averaging_period(text)
-        if period is None:
-            continue
-        months, length = period
-        if months:
-            return Periods(_calendar_periods(time, months, clock))
-        if length > LONGER * step:
-            return Periods(_fixed_periods(clock(time).ravel(), length))
+    if bounds is not None and usable(time, bounds):
+        return Periods(np.sort(clock(bounds), axis=1))
+    texts = time.attrs.get("avg_period"), time.attrs.get("delta_t"), attrs.get("avg_period")
+    months, length = averaging_period(*texts) or (0, 0.0)
+    if months:
+        return Periods(month_edges(time, months, clock))
+    if length:
+        # Of a day it is known when it begins, of a shorter period not.
+        long = length > LONGER * step or length == _DAY
+        return Periods(_fixed_periods(clock(time).ravel(), length)) if long else None
     if time.ndim != 1 or time.size < 2:
         return None
-    stated = "time:mean" in methods or is_sum(attrs)
+    stated = method in ("mean", "sum")
     spacings = np.diff(np.unique(hours(time)))
-    if _MONTH[0] > LONGER * step and (sure := _monthly(time, spacings, stated=stated)) is not None:
-        return Periods(_calendar_periods(time, 1, clock), "" if sure else _MONTHS_ASSUMED)
+    if _MONTH[0] > LONGER * step and (sure := is_monthly(time, spacings, stated=stated)) is not None:
+        return Periods(month_edges(time, 1, clock), "" if sure else _MONTHS_ASSUMED)
     if not stated or not spacings.size:
         return None
     spacing, sure = _even(spacings)
     if spacing <= LONGER * step:
         return None
-    assumed = "" if sure else f"periods of {spacing:g} h from their stamps on, as times are spaced"
+    assumed = "" if sure and spacing <= _DAY else f"periods of {spacing:g} h from their stamps on, as times are spaced"
     return Periods(_fixed_periods(clock(time), spacing), assumed)
 
 
 _MONTHS_ASSUMED = "means of the calendar months of their stamps, since these are at the same place in their months"
 
 
-def _monthly(time: xr.DataArray, spacings: FloatArray, *, stated: bool) -> bool | None:
+def is_monthly(time: xr.DataArray, spacings: FloatArray, *, stated: bool) -> bool | None:
     """Whether stamps are those of months, in their own calendar: True if sure, False if it seems so, None if not."""
     year, month, day = (np.asarray(getattr(time.dt, part)) for part in ("year", "month", "day"))
     number = year * 12 + month
@@ -208,19 +254,43 @@ def _even(spacings: FloatArray) -> tuple[float, bool]:
 
 
 def _fixed_periods(at: FloatArray, length: float) -> FloatArray:
-    start = np.floor(at / 24.0) * 24.0 if length == 24.0 else at
+    start = np.floor(at / _DAY) * _DAY if length == _DAY else at
     return np.stack([start, start + length], axis=1)
 
 
-def _calendar_periods(time: xr.DataArray, months: int, clock: Clock) -> FloatArray:
-    """Whole months, or years where `months` is a multiple of twelve, that hold the stamps."""
+def month_edges(
+    time: xr.DataArray, months: int, clock: Clock, *, begin: int | None = None, ending: bool = False
+) -> FloatArray:
+    """Begin and end of whole months that hold the stamps, in hours, shape (time, 2).
+
+    Parameters
+    ----------
+    time
+        Stamps, any shape.
+    months
+        Number of months.
+    clock
+        From times to hours.
+    begin
+        Number of a month, counted from January as zero, in which periods begin, modulo `months`; by default that of the
+        stamp, and January where these are years.
+    ending
+        Whether a stamp at the very begin of a month belongs to the period that ends there.
+    """
     year, month = time.dt.year.values.ravel(), time.dt.month.values.ravel() - 1
-    start = year * 12 + (0 if months % 12 == 0 else month)
+    number = year * 12 + month
+    if ending:
+        first = (time.dt.day.values.ravel() == 1) & (time.dt.hour.values.ravel() == 0)
+        number = number - (first & (time.dt.minute.values.ravel() == 0))
+    if begin is None:
+        start = number if months % 12 else year * 12
+    else:
+        start = number - (number - begin) % months
     unique, inverse = np.unique(np.stack([start, start + months]), return_inverse=True)
     if np.issubdtype(time.dtype, np.datetime64):
         stamps = (unique - 1970 * 12).astype("datetime64[M]").astype("datetime64[s]")
     else:
-        kind = type(time.values.flat[0])
-        stamps = np.array([kind(int(m) // 12, int(m) % 12 + 1, 1) for m in unique], dtype=object)
+        midnight = time.values.flat[0].replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        stamps = np.array([midnight.replace(year=int(m) // 12, month=int(m) % 12 + 1) for m in unique], dtype=object)
     edges: FloatArray = clock(xr.DataArray(stamps, dims="edge"))[inverse].reshape(2, -1).T
     return edges

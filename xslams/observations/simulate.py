@@ -13,11 +13,13 @@ import xarray as xr
 from xslams.arguments import is_number, is_whole, require_whole, shown
 from xslams.errors import DimensionError, ObservationError, ObservationOptionError
 from xslams.geometry import Grid
+from xslams.labels.calendar import time_step
 from xslams.labels.coordinates import coordinate, listed
 from xslams.labels.grid import grid_of
 from xslams.labels.valid_values import with_valid_values, without_limits
 from xslams.observations.footprints import BoxMeans, Footprints
 from xslams.observations.observation import Observation
+from xslams.observations.periods import time_method
 from xslams.observations.stated_errors import check_stated
 from xslams.options import MOST_SEED
 from xslams.typing import FloatArray, Method
@@ -111,7 +113,7 @@ def simulate_observations(
             raise ObservationOptionError(msg)
         observed = rng.permutation(space.size).reshape(space.shape) < round(mask * space.size)
         truth = truth.where(xr.DataArray(observed, dims=space.dims))
-    data = _thin(truth, every)
+    data = _thin(_stamped(truth), every)
     method: Method = "nearest"
     footprints: Footprints | None = None
     if coarsen is not None:
@@ -168,6 +170,24 @@ class _Space:
         if dim == self.grid.lat_dim:
             return str(coordinate(field, "lat")), self.grid.lat
         return str(coordinate(field, "lon")), np.unwrap(self.grid.lon, period=360.0)
+
+
+def _stamped(truth: xr.DataArray) -> xr.DataArray:
+    """Truth whose times say how long its means are, in place of bounds, which a DataArray does not have.
+
+    The distance of those that are kept says nothing of it.
+    """
+    name = coordinate(truth, "time")
+    if name is None:
+        return truth
+    time = truth[name].copy()
+    for holder in (time.attrs, time.encoding):
+        holder.pop("bounds", None)
+    step = time_step(time)
+    if step is not None and time_method(truth.attrs) not in ("", "point") and "avg_period" not in time.attrs:
+        days, minutes = divmod(round(60 * step), 1440)
+        time.attrs["avg_period"] = f"0000-00-{days:02d} {minutes // 60:02d}:{minutes % 60:02d}:00"
+    return truth.assign_coords({name: time})
 
 
 def _thin(truth: xr.DataArray, every: int | Mapping[str, int] | None) -> xr.DataArray:

@@ -1,12 +1,16 @@
-"""Which frames of a model an observation sees: the nearest one, or the mean of those that an average covers.
+"""Which frames of a model an observation sees: those whose periods it overlaps, by their shares of the overlap.
 
-A value is taken for an average over time where its data say so: bounds of the time coordinate, an ``avg_period`` or
-``delta_t`` attribute (as NOAA writes them), ``cell_methods`` with ``time: mean``, or stamps of months, also with gaps,
-see `xslams.observations.periods`; what none of these tell is assumed with a warning. It then observes
-the mean of all frames whose time stamp lies in its period: the calendar month of a monthly stamp, the calendar day of a
-daily one, else the step that begins at the stamp. Where its bounds are about one step long but straddle two frames (the
-mean of a local day, in a model of daily means), it observes both, each by the share of the period that the frame covers
-from its stamp on. Everything else observes the nearest frame within a tolerance.
+What frames stand for is told by model and state, see `xslams.observations.frames`, and what an observed value stands
+for by its data, see `xslams.observations.periods`: bounds of the time coordinate, an ``avg_period`` or ``delta_t``
+attribute (as NOAA writes them), ``cell_methods`` with ``time: mean``, or stamps of months, also with gaps. What none of
+these tell is assumed with a warning.
+
+- A value of a period observes frames of periods in proportion to their overlap: a month its days, the mean of a local
+  day two days of the model. Frames have to cover all of a period that is about as long as a frame or shorter; of a
+  longer one they may cover a part.
+- A value of an instant observes the frame in whose period it lies.
+- Where frames are instants, a value of a period that is longer than a step observes the mean of those in it, and any
+  other value the frame that is nearest to it, within a tolerance.
 
 Where observations and frames use different calendars, dates of the same year, month, day and hour are the same. Those
 that only one of the calendars has (29 February in a model of 365 days, 31 January in one of 360) match nothing.
@@ -26,7 +30,9 @@ import xarray as xr
 from xslams.errors import DimensionError
 from xslams.labels.calendar import calendar_of, hours, hours_in
 from xslams.labels.coordinates import coordinate, is_time, listed
-from xslams.observations.periods import LONGER, SECOND, Clock, bounds_of, doubts, periods
+from xslams.observations.frames import Meaning, meaning_of_stamps, rounding
+from xslams.observations.overlap import covered, equal, mean, shares
+from xslams.observations.periods import LONGER, SECOND, Clock, Periods, bounds_of, doubts, periods, time_method
 from xslams.typing import FloatArray
 
 __all__ = ["TimeMatch", "match_times", "matched", "time_of"]
@@ -41,23 +47,22 @@ class TimeMatch:
     weights
         Shape (observation time, frame); a row is empty where no frame matches.
     averages
-        Whether the observations are averages over several frames.
+        Whether the observations are averages over the period of a frame or more.
     missed
         Number of observation times that lie within the period of the frames but match none.
     undated
         Number of observation times whose date the calendar of the frames does not have.
-    straddling
-        Whether averages begin between frames, so that they see each frame by its share of their period, and none where
-        the frames do not cover all of it.
+    whole
+        Whether observations see nothing where the frames do not cover all of their periods.
     assumed
-        What is assumed of the periods of the observations and not said by them, for a warning; else empty.
+        What is assumed of the periods of the observations or frames and not said by them, for a warning; else empty.
     """
 
     weights: sp.csr_array
     averages: bool
     missed: int
     undated: int = 0
-    straddling: bool = False
+    whole: bool = False
     assumed: str = ""
 
     @property
@@ -86,8 +91,7 @@ class TimeMatch:
     def within(self, first: int, last: int) -> TimeMatch:
         """Match with some of the frames, from `first` to before `last`.
 
-        An average of which these frames cover a part is the mean of that part; one that straddles frames needs all of
-        its period.
+        A longer average of which these frames cover a part is the mean of that part; others need all of their period.
 
         Examples
         --------
@@ -96,11 +100,10 @@ class TimeMatch:
         array([[0.5, 0.5]])
         """
         weights = sp.csr_array(self.weights[:, first:last])
-        if self.straddling:
-            weights = _covered(weights)
+        if self.whole:
+            weights = covered(weights)
         elif self.averages:
-            counts = np.diff(weights.indptr)
-            weights.data = np.repeat(1.0 / np.maximum(counts, 1), counts)
+            weights = mean(weights)
         return replace(self, weights=weights)
 
 
@@ -125,6 +128,7 @@ def matched(
     step: float,
     tolerance: float | None,
     source: str,
+    meaning: Meaning | None = None,
 ) -> TimeMatch:
     """Match the time stamps of some data with frames.
 
@@ -134,7 +138,7 @@ def matched(
         Dataset that may hold the bounds of times, and the data.
     at
         Name of the time coordinate of the data.
-    frames, step, tolerance
+    frames, step, tolerance, meaning
         As for `match_times`.
     source
         Name of the source, for messages.
@@ -156,17 +160,22 @@ def matched(
     except DimensionError as e:
         msg = f"Source {source!r}: {e}"
         raise DimensionError(msg) from e
+    if meaning is not None and meaning.own:
+        instant = {"cell_methods": "time: point"}
+        return match_times(stamps, frames, step, tolerance=tolerance, attrs=instant, meaning=meaning)
     limits = bounds_of(ds, stamps)
-    match = match_times(stamps, frames, step, tolerance=tolerance, attrs=da.attrs, bounds=limits)
+    match = match_times(stamps, frames, step, tolerance=tolerance, attrs=da.attrs, bounds=limits, meaning=meaning)
     if not (why := doubts(ds, stamps)):
         return match
-    if limits is not None and (match.straddling or match.averages) and is_time(limits):
+    if limits is not None and match.averages and is_time(limits):
         return replace(match, assumed=f"{why}; the bounds are used")
     kind = match.assumed or ("means over the periods that attributes and spacing say" if match.averages else _NEAREST)
     return replace(match, assumed=f"{why}; values are taken for {kind}")
 
 
-_SAME_DAY = "those of the frame of the same day"
+# First frame of each time, and the one after its last.
+_Range = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
+_DAY = 24.0
 _NEAREST = "those of the nearest frames"
 
 
@@ -178,6 +187,7 @@ def match_times(
     tolerance: float | None = None,
     attrs: Mapping[Any, Any] | None = None,
     bounds: xr.DataArray | None = None,
+    meaning: Meaning | None = None,
 ) -> TimeMatch:
     """Match observation times with frames.
 
@@ -190,13 +200,15 @@ def match_times(
     step
         Hours between frames.
     tolerance
-        Hours within which the nearest frame is taken, by default half a step. Of two frames equally near the earlier is
-        taken, so that a daily value stamped at noon belongs to the frame stamped at midnight of its day, and none
-        where that day is not among the frames. Where frames are days stamped at noon, that of the same day is taken.
+        Hours between the stamps of a value of an instant and of its frame. By default it has to lie in the period of
+        the frame; where frames are instants, at most half a step away. Of two that are equally near, the one of the
+        same day is taken where frames are a day apart, and else the earlier.
     attrs
         Attributes of the observed variable (``cell_methods``, ``avg_period``).
     bounds
         Bounds of the times, shape (time, 2).
+    meaning
+        What frames stand for; by default what their stamps tell.
 
     Returns
     -------
@@ -219,119 +231,133 @@ def match_times(
     clock: Clock = hours if calendars[0] == calendars[1] else lambda stamps: hours_in(calendars[1], stamps)
     at, frame = clock(time).ravel(), hours(frames)
     undated = int(np.isnan(at).sum())
-    straddling = _straddling(time, frame, step, bounds, clock)
-    found = periods(time, step, attrs or {}, bounds, clock) if straddling is None else None
-    if straddling is not None:
-        # A period that the frames cover in part lies at an end of the analysis, as others lie beyond it.
-        return TimeMatch(
-            _shares(straddling, _begins(frame, step), step), averages=True, missed=0, undated=undated, straddling=True
-        )
+    found = periods(time, step, attrs or {}, bounds, clock)
+    meaning = meaning_of_stamps(frames, step) if meaning is None else meaning
     if found is not None:
-        windows = found.edges
-        undated = int(np.isnan(windows).any(axis=1).sum())
-        first = np.searchsorted(frame, windows[:, 0] - _rounding(step))
-        last = np.searchsorted(frame, windows[:, 1] - _rounding(step))
+        return _of_periods(found, at, frame, step, tolerance, meaning)
+    edges = meaning.edges
+    if edges is None:
+        first, last, tied = _nearest(at, frame, step, tolerance, by_day=step == _DAY)
+        inside = (at > frame[0] - 0.5 * step + SECOND) & (at <= frame[-1] + 0.5 * step)
+        assumed = _tie(tied, at.size, step) if tied else ""
     else:
-        first, last, tied = _nearest(at, frame, step, tolerance)
-    counts = np.maximum(last - first, 0)
-    indptr = np.concatenate([[0], np.cumsum(counts)])
-    within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], counts)
-    columns = np.repeat(first, counts) + within
-    data = np.repeat(1.0 / np.maximum(counts, 1), counts)
-    weights = sp.csr_array((data, columns, indptr), shape=(len(at), len(frame)))
-    inside = (at > frame[0] - 0.5 * step + SECOND) & (at <= frame[-1] + 0.5 * step)
-    assumed = found.assumed if found is not None else ""
-    if found is None and tied:
-        assumed = f"{_SAME_DAY}: {tied} of {len(at)} stamps lie half a day from frames"
-    missed = int((inside & (counts == 0)).sum())
-    return TimeMatch(weights, found is not None, missed, undated, assumed=assumed)
+        first, last = _holding(at, frame, edges, step, tolerance)
+        inside = (at >= edges[0, 0] - rounding(step)) & (at < edges[-1, 1])
+        assumed = "" if meaning.told else _untold(at, frame, step, tolerance, (first, last))
+        if (method := time_method(attrs or {})) != "point":
+            first, last, assumed = _alike(at, frame, step, (first, last), assumed, stated=bool(method))
+    missed = int((inside & (last <= first)).sum())
+    return TimeMatch(equal(first, last, frame.size), False, missed, undated, assumed=assumed)
+
+
+def _of_periods(
+    found: Periods, at: FloatArray, frame: FloatArray, step: float, tolerance: float | None, meaning: Meaning
+) -> TimeMatch:
+    """Match values of periods with frames."""
+    lost = np.isnan(found.edges).any(axis=1)
+    begin, end = found.edges.T
+    typical = step if lost.all() else float(np.median(found.lengths[~lost]))
+    whole, slack = typical <= LONGER * step, rounding(step)
+    if meaning.edges is not None:
+        weights = shares(found.edges, meaning.edges, min(slack, 1e-3 * typical), whole=whole)
+        reach = meaning.edges[0, 0], meaning.edges[-1, 1]
+        inside = (begin >= reach[0] - slack) & (end <= reach[1] + slack)
+    else:
+        if whole:
+            first, last, _ = _nearest(0.5 * (begin + end), frame, step, tolerance, by_day=step == _DAY)
+        else:
+            first, last = np.searchsorted(frame, begin - slack), np.searchsorted(frame, end - slack)
+        weights = equal(first, last, frame.size)
+        inside = (at > frame[0] - 0.5 * step + SECOND) & (at <= frame[-1] + 0.5 * step)
+    missed = int((inside & (np.diff(weights.indptr) == 0)).sum())
+    return TimeMatch(weights, typical >= step / LONGER, missed, int(lost.sum()), whole, found.assumed)
+
+
+def _tie(tied: int, count: int, step: float) -> str:
+    """Say which of two frames is taken."""
+    which = "the frame of the same day" if step == _DAY else "the earlier frame"
+    return f"those of {which}: {tied} of {count} stamps lie half way between two frames"
+
+
+def _untold(
+    at: FloatArray,
+    frame: FloatArray,
+    step: float,
+    tolerance: float | None,
+    taken: _Range,
+) -> str:
+    """Say how many values observe other frames than they would if frames were instants; nothing if none does."""
+    first, last, _ = _nearest(at, frame, step, tolerance, by_day=False)
+    seen, other = (np.where(stop > start, start, -1) for start, stop in (taken, (first, last)))
+    count = int((seen != other).sum())
+    if not count:
+        return ""
+    return (
+        f"frames are taken for means of their days (UTC), as neither model nor state says what they are; {count} of "
+        f"{at.size} values would be those of other frames if these were instants, 'time: point' in cell_methods"
+    )
+
+
+def _alike(
+    at: FloatArray, frame: FloatArray, step: float, taken: _Range, assumed: str, *, stated: bool
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], str]:
+    """Look at stamps that are those of frames, and lie in the period of the next one, as frames are stamped at the end.
+
+    Means that are all stamped as frames are were made as these were. Of anything else the stamp is where it begins.
+    """
+    after = np.clip(np.searchsorted(frame, at), 0, len(frame) - 1)
+    near = np.where(np.abs(at - frame[after]) <= rounding(step), after, np.maximum(after - 1, 0))
+    same = np.abs(at - frame[near]) <= rounding(step)
+    other = same & ((taken[0] != near) | (taken[1] <= taken[0]))
+    if 2 * other.sum() <= at.size:
+        return *taken, assumed
+    text = f"{int(other.sum())} of {at.size} stamps are those of frames, which are stamped where their periods end"
+    if stated and same.all():
+        return near, near + 1, f"those of the frames of equal stamps: {text}"
+    return *taken, f"those of the frames that begin at their stamps: {text}"
 
 
 def _nearest(
-    at: FloatArray, frame: FloatArray, step: float, tolerance: float | None
+    at: FloatArray, frame: FloatArray, step: float, tolerance: float | None, *, by_day: bool
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], int]:
-    """Nearest frame of each time, as the first and the one after the last, and how many lie half a day from one.
+    """Nearest frame of each time, as the first and the one after the last, and how many are half way between two.
 
-    Half way between two frames, the earlier one is taken. Daily frames that are not stamped at midnight are those of
-    the calendar day that holds their stamp, which may be the later one.
+    Half way between two frames, the one of the same calendar day or the earlier one is taken.
     """
-    reach, slack = 0.5 * step if tolerance is None else tolerance, _rounding(step)
+    reach, slack = 0.5 * step if tolerance is None else tolerance, rounding(step)
     after = np.searchsorted(frame, at)
     before = np.clip(after - 1, 0, len(frame) - 1)
     after = np.clip(after, 0, len(frame) - 1)
     behind, ahead = np.abs(at - frame[before]), np.abs(frame[after] - at)
-    noon = _at_noon(frame, step)
     half = np.abs(np.minimum(behind, ahead) - 0.5 * step) <= slack
     first = np.where(behind <= np.where(half, ahead + 2 * slack, ahead), before, after)
-    if noon:
+    if by_day:
         first[half] = np.where(_days(at, slack) == _days(frame[after], slack), after, before)[half]
     last = first + (np.abs(at - frame[first]) <= reach + (slack if tolerance is None else SECOND))
     if tolerance is None:
         # Half a step before the first frame lies a value that belongs to the frame before, which is not among them.
-        wrong = _days(at, slack) != _days(frame[first], slack) if noon else frame[first] > at
+        wrong = _days(at, slack) != _days(frame[first], slack) if by_day else frame[first] > at
         last -= (last > first) & half & wrong
-    return first, last, int((half & (last > first)).sum()) if noon else 0
+    return first, last, int((half & (last > first)).sum())
 
 
-def _at_noon(frame: FloatArray, step: float) -> bool:
-    """Whether frames are days that are stamped in their middle."""
-    return step == 24.0 and bool((np.abs(frame % 24.0 - 12.0) <= _rounding(step)).all())
+def _holding(at: FloatArray, frame: FloatArray, edges: FloatArray, step: float, tolerance: float | None) -> _Range:
+    """Frames in whose periods times lie, as the first and the one after the last.
 
-
-def _begins(frame: FloatArray, step: float) -> FloatArray:
-    """Return when the period of each frame begins: at its stamp, but that of a day stamped at noon at midnight."""
-    return frame - 12.0 if _at_noon(frame, step) else frame
-
-
-def _rounding(step: float) -> float:
-    """Hours by which times that were kept as floats may be off."""
-    return max(SECOND, 1e-3 * step)
+    A tolerance is one between stamps, and lets in times that lie in no period.
+    """
+    # Times that were kept as floats are off by some seconds; a whole minute is meant as it is.
+    exact = np.abs(60.0 * at - np.rint(60.0 * at)) < 1e-5
+    later = at + np.where(exact, 1e-6, rounding(step))
+    first, last = np.searchsorted(edges[:, 1], later, "right"), np.searchsorted(edges[:, 0], later, "right")
+    if tolerance is None:
+        return first, last
+    held = last > first
+    near = np.abs(at - frame[np.minimum(first, frame.size - 1)]) <= tolerance + SECOND
+    other, stop, _ = _nearest(at, frame, step, tolerance, by_day=False)
+    return np.where(held, first, other), np.where(held, np.where(near, last, first), stop)
 
 
 def _days(at: FloatArray, slack: float) -> FloatArray:
     """Return the number of the day of each time; what lies just before midnight belongs to the next."""
-    return np.asarray(np.floor((at + slack) / 24.0))
-
-
-def _straddling(
-    time: xr.DataArray, frame: FloatArray, step: float, bounds: xr.DataArray | None, clock: Clock
-) -> FloatArray | None:
-    """Bounds about one step long of which some begin between two frames, in hours, shape (time, 2); else None.
-
-    Where frames are days stamped at noon, stamps tell less than bounds, which are taken in any case.
-    """
-    if bounds is None or not is_time(bounds) or bounds.shape != (time.size, 2) or not time.size:
-        return None
-    pairs = np.sort(clock(bounds), axis=1)
-    length = np.nanmedian(pairs[:, 1] - pairs[:, 0])
-    phase = np.abs((pairs[:, 0] - _begins(frame, step)[0] + 0.5 * step) % step - 0.5 * step)
-    if not step / LONGER <= length <= LONGER * step:
-        return None
-    if np.nanmax(phase) <= _rounding(step) and not _at_noon(frame, step):
-        return None
-    return pairs
-
-
-def _shares(pairs: FloatArray, frame: FloatArray, step: float) -> sp.csr_array:
-    """Share of each period that lies in each frame; no row where the frames do not cover all of it."""
-    first = np.searchsorted(frame, pairs[:, 0] - step + SECOND)
-    rows, columns, data = [], [], []
-    for reach in range(3):
-        column = np.minimum(first + reach, len(frame) - 1)
-        shared = np.minimum(pairs[:, 1], frame[column] + step) - np.maximum(pairs[:, 0], frame[column])
-        found = np.flatnonzero((first + reach < len(frame)) & (shared > SECOND))
-        rows.append(found)
-        columns.append(column[found])
-        data.append(shared[found] / (pairs[found, 1] - pairs[found, 0]))
-    weights = sp.csr_array(
-        (np.concatenate(data), (np.concatenate(rows), np.concatenate(columns))), shape=(len(pairs), len(frame))
-    )
-    return _covered(weights)
-
-
-def _covered(weights: sp.csr_array) -> sp.csr_array:
-    """Leave out rows of shares that do not add up to one."""
-    covered = np.asarray(weights.sum(axis=1)) > 1 - 1e-3
-    weights.data *= covered[np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr))]
-    weights.eliminate_zeros()
-    return weights
+    return np.asarray(np.floor((at + slack) / _DAY))

@@ -14,14 +14,24 @@ import xarray as xr
 
 from xslams.arguments import is_number, is_whole, require, require_flag, require_text, require_whole
 from xslams.errors import CoverageError, DimensionError, GridError, UnitError, VariableError, warn
-from xslams.labels.calendar import calendar_of, hours, year_fraction
+from xslams.labels.calendar import (
+    calendar_of,
+    frame_numbers,
+    hours,
+    hours_in,
+    on_time_axis,
+    undecoded,
+    without_zones,
+    year_fraction,
+)
 from xslams.labels.channels import require_not_empty, to_channels
-from xslams.labels.coordinates import coordinate
+from xslams.labels.coordinates import coordinate, levels_along
 from xslams.labels.grid import grid_of
 from xslams.labels.recognise import inspect
 from xslams.labels.repeats import without_repeats
 from xslams.labels.units import convert_units
 from xslams.labels.valid_values import limits_in_words, with_valid_values
+from xslams.observations import learn
 from xslams.options import MOST_SEED, TrainingOptions
 from xslams.pipeline import workers
 from xslams.pipeline.windows import contiguous
@@ -82,7 +92,7 @@ def fit(
     require_text(name=name, summary=summary, license=license)
     workers.check_device(device)
     require_not_empty(ds)
-    ds, names = _join(with_valid_values(ds), aux)
+    ds, names = _join(on_time_axis(without_zones(with_valid_values(ds))), aux)
     ds = without_repeats(ds)
     spec = _describe(ds, names, window=window, name=name, summary=summary, license=license)
     fields = to_channels(ds, spec)
@@ -121,9 +131,12 @@ def _join(
             raise VariableError(msg)
         aux = aux.to_dataset()
     if isinstance(aux, xr.Dataset):
-        aux = with_valid_values(aux)
+        aux = on_time_axis(without_zones(with_valid_values(aux)))
         extra = inspect(aux).variables
         time = coordinate(ds, "time"), coordinate(aux, "time")
+        if time[0] is not None and time[1] is None and (why := undecoded(aux)):
+            msg = f"The auxiliary variables have no times like those of the state: {why}"
+            raise DimensionError(msg)
         if time[0] is not None and time[1] is not None and time[0] != time[1]:
             aux = aux.rename({time[1]: time[0]})
         if time[0] is not None and time[1] is not None:
@@ -168,9 +181,11 @@ def _provenance(ds: xr.Dataset, spec: Spec, time: xr.DataArray) -> dict[str, Any
 
 def _on_frames(aux: xr.Dataset, ds: xr.Dataset, time: str) -> xr.Dataset:
     """Auxiliary variables with the stamps of the state where these are the same but for rounding."""
-    if aux[time].dims != (time,) or ds[time].dims != (time,) or calendar_of(aux[time]) != calendar_of(ds[time]):
+    if aux[time].dims != (time,) or ds[time].dims != (time,):
         return aux
-    have, frames = hours(aux[time]), hours(ds[time])
+    calendar = calendar_of(ds[time])
+    have = hours(aux[time]) if calendar_of(aux[time]) == calendar else hours_in(calendar, aux[time])
+    frames = hours(ds[time])
     if not have.size or frames.size < 2 or (np.diff(frames) <= 0).any():
         return aux
     nearest = np.searchsorted(0.5 * (frames[1:] + frames[:-1]), have)
@@ -178,9 +193,10 @@ def _on_frames(aux: xr.Dataset, ds: xr.Dataset, time: str) -> xr.Dataset:
     within = int((~same & (have > frames.min()) & (have < frames.max())).sum())
     if within and same.any():
         warn(f"{within} of {have.size} times of the auxiliary variables lie between frames of the state; left out.")
-    stamps = np.where(same, ds[time].values[nearest], aux[time].values)
-    unique = np.unique(nearest[same]).size == same.sum()
-    return aux.assign_coords({time: (time, stamps, aux[time].attrs)}) if unique else aux
+    if not same.any() or np.unique(nearest[same]).size < same.sum():
+        return aux
+    stamps = (time, ds[time].values[nearest[same]], aux[time].attrs)
+    return aux.isel({time: np.flatnonzero(same)}).assign_coords({time: stamps})
 
 
 def _describe(ds: xr.Dataset, names: Mapping[str, Sequence[str]], **given: Any) -> Spec:
@@ -188,8 +204,10 @@ def _describe(ds: xr.Dataset, names: Mapping[str, Sequence[str]], **given: Any) 
     grid = grid_of(ds)
     time = coordinate(ds, "time")
     if time is None or ds[time].size < 2:
-        msg = "Training needs a time axis of several frames. Assign one: ds.assign_coords(time=...)."
+        remedy = (undecoded(ds) if time is None else "") or "Assign one: ds.assign_coords(time=...)."
+        msg = f"Training needs a time axis of several frames. {remedy}"
         raise DimensionError(msg)
+    frame, methods = learn(ds, [name for members in names.values() for name in members])
     variables = []
     for role, members in names.items():
         for name in members:
@@ -198,7 +216,9 @@ def _describe(ds: xr.Dataset, names: Mapping[str, Sequence[str]], **given: Any) 
                 msg = f"{name!r} has no units, without which it cannot be observed. Set ds[{name!r}].attrs['units']."
                 raise UnitError(msg)
             level = coordinate(da, "level")
-            deep = level is not None and level in da.dims
+            deep = level is not None and da[level].ndim == 1 and da[level].dims[0] in da.dims
+            if deep and level in da.dims:
+                level = next(iter(levels_along(da, level)), level)
             units = str(da.attrs["units"])
             rain = any(w in str(da.attrs.get("standard_name", "")) for w in _RAIN) or name in ("pr", "precip", "tp")
             variables.append(
@@ -209,12 +229,14 @@ def _describe(ds: xr.Dataset, names: Mapping[str, Sequence[str]], **given: Any) 
                     level_dim=level if deep else None,
                     levels=tuple(float(v) for v in da[level].values) if deep else (),
                     level_attrs={k: v for k, v in da[level].attrs.items() if isinstance(v, str)} if deep else {},
+                    cell_method=methods.get(name, ""),
                 )
             )  # fmt: skip
     step = float(np.median(np.diff(hours(ds[time]))))
     return Spec(
-        tuple(variables), tuple(grid.lat.tolist()), tuple(grid.lon.tolist()), grid.periodic, time_step=step, **given
-    )
+        tuple(variables), tuple(grid.lat.tolist()), tuple(grid.lon.tolist()), grid.periodic, time_step=step,
+        frame=frame, **given,
+    )  # fmt: skip
 
 
 def _rain_scale(units: str) -> float:
@@ -227,7 +249,7 @@ def _rain_scale(units: str) -> float:
 
 def _runs(fields: xr.DataArray, spec: Spec) -> list[slice]:
     """Stretches that are long enough for the window of the score network."""
-    stretches = contiguous(hours(fields["time"]), spec.time_step)
+    stretches = contiguous(frame_numbers(fields["time"], spec))
     runs = [run for run in stretches if run.stop - run.start >= spec.window]
     if not runs:
         msg = (

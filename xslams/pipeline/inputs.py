@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from xslams import observations
+from xslams.labels.calendar import on_time_axis
 from xslams.labels.domain import domain_of
 from xslams.pipeline.windows import AnalysisWindow
 from xslams.seasons import warn_of_season
@@ -54,16 +55,18 @@ class Inputs:
     ) -> Inputs:
         """Check and bind what a user gives; see ``ds.slams.assimilate`` for the parameters and errors."""
         spec, domain = model.spec, domain_of(model.spec)
+        ds = on_time_axis(ds)
         domain.check(ds)
         template = domain.template(ds)
         time = domain.label(domain.adopt(template))
         warn_of_season(spec.covered_days, domain.season(time), spec.name, spec.time_step)
         given = observations.as_observations(obs)
         _check_operators(model, given, time)
-        sources = [source.bind(spec, time) for source in given]
+        frames = observations.Frames.of(time, spec, ds)
+        sources = [source.bind(spec, frames) for source in given]
         background = None
         if background_error is not None:
-            background = observations.background_observation(ds, spec, background_error).bind(spec, time)
+            background = observations.background_observation(ds, spec, background_error).bind(spec, frames.own)
         return cls(template, time, given, sources, background)
 
     def within(self, window: AnalysisWindow) -> tuple[list[BoundSource], BoundSource | None]:

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
-from xslams.labels.calendar import hours
+from xslams.labels.calendar import frame_numbers
 from xslams.spec import Spec
 from xslams.typing import FloatArray
 
@@ -94,25 +94,23 @@ def cut(time: xr.DataArray, spec: Spec, overlap: int | Literal["auto"] = "auto")
         overlap = _LONG_OVERLAP if small else spec.window - 1
     return [
         AnalysisWindow(w.start + run.start, w.stop + run.start, w.first + run.start, w.last + run.start)
-        for run in contiguous(hours(time), spec.time_step)
+        for run in contiguous(frame_numbers(time, spec))
         for w in analysis_windows(run.stop - run.start, overlap, core)
     ]
 
 
-def contiguous(hours: FloatArray, step: float) -> list[slice]:
+def contiguous(numbers: FloatArray) -> list[slice]:
     """Stretches of a time axis without gaps.
 
     Parameters
     ----------
-    hours
-        Ascending times, shape (time,).
-    step
-        Hours between frames.
+    numbers
+        Ascending times, counted in frames, see `xslams.labels.calendar.frame_numbers`; shape (time,).
 
     Examples
     --------
-    >>> contiguous(np.array([0.0, 24.0, 72.0]), 24.0)
+    >>> contiguous(np.array([0.0, 1.0, 3.0]))
     [slice(0, 2, None), slice(2, 3, None)]
     """
-    edges = [0, *(np.flatnonzero(np.diff(hours) > 1.001 * step) + 1).tolist(), hours.size]
+    edges = [0, *(np.flatnonzero(np.diff(numbers) > 1.001) + 1).tolist(), numbers.size]
     return [slice(a, b) for a, b in itertools.pairwise(edges)]

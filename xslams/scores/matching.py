@@ -11,6 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from xslams.errors import CoverageError, DimensionError, GridError, VariableError
+from xslams.labels.calendar import undecoded, without_zones
 from xslams.labels.coordinates import coordinate
 from xslams.labels.units import convert_units, unit_factors
 from xslams.labels.valid_values import with_valid_values
@@ -31,7 +32,7 @@ def pairs(
         If no variable is in both.
     """
     if isinstance(truth, xr.DataArray) and isinstance(analysis, xr.DataArray):
-        return {next((n for n in (truth.name, analysis.name) if n is not None), "values"): (analysis, truth)}
+        return {next((n for n in (truth.name, analysis.name) if n is not None), "values"): _in_utc(analysis, truth)}
     left = analysis if isinstance(analysis, xr.Dataset) else {analysis.name: analysis}
     right = truth if isinstance(truth, xr.Dataset) else {truth.name: truth}
     common = [name for name in left if name in right]
@@ -41,7 +42,12 @@ def pairs(
             f"the truth {sorted(map(str, right))}. Rename one of them, or score two DataArrays."
         )
         raise VariableError(msg)
-    return {name: (left[name], right[name]) for name in common}
+    return {name: _in_utc(left[name], right[name]) for name in common}
+
+
+def _in_utc(analysis: xr.DataArray, truth: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """Both with the times that states have."""
+    return without_zones(analysis), without_zones(truth)
 
 
 def match(analysis: xr.DataArray, truth: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
@@ -66,7 +72,7 @@ def match(analysis: xr.DataArray, truth: xr.DataArray) -> tuple[xr.DataArray, xr
     Raises
     ------
     DimensionError
-        If dimensions differ.
+        If dimensions differ, or times of one are numbers that are not decoded.
     UnitError
         If units differ and do not measure the same.
     GridError
@@ -74,8 +80,9 @@ def match(analysis: xr.DataArray, truth: xr.DataArray) -> tuple[xr.DataArray, xr
     CoverageError
         If no time is in both.
     """
-    analysis, truth = with_valid_values(analysis), with_valid_values(truth)
+    analysis, truth = _in_utc(with_valid_values(analysis), with_valid_values(truth))
     _check_dimensions(analysis, truth)
+    _check_times(analysis, truth)
     if all("units" in field.attrs for field in (analysis, truth)):
         truth = convert_units(truth, str(analysis.attrs["units"]))
     fixed = [] if points(truth) else space(truth)
@@ -99,6 +106,14 @@ def _check_dimensions(analysis: xr.DataArray, truth: xr.DataArray) -> None:
             "the same ones, apart from 'member', which only the analysis may have; select or rename what differs."
         )
         raise DimensionError(msg)
+
+
+def _check_times(analysis: xr.DataArray, truth: xr.DataArray) -> None:
+    """Raise where one has times and the other numbers for them."""
+    for ours, theirs, what in ((analysis, truth, "truth"), (truth, analysis, "analysis")):
+        if coordinate(ours, "time") is not None and coordinate(theirs, "time") is None and (why := undecoded(theirs)):
+            msg = f"The {what} has no times to compare: {why}"
+            raise DimensionError(msg)
 
 
 def _along(
