@@ -16,15 +16,16 @@ from xslams.inference.decoder_errors import completed
 from xslams.inference.guidance import GUIDANCE, GuidanceState, GuidedDenoiser, Observed
 from xslams.inference.noise import KeyedNoise
 from xslams.inference.operator_checks import check_function
-from xslams.inference.operators import FieldOperator, FunctionOperator, channel_responses, fields_by_name
+from xslams.inference.operators import FieldOperator, FunctionOperator, channel_responses
 from xslams.inference.posterior import draw, initial_noise
 from xslams.inference.robust import observation_errors
 from xslams.inference.stacked import StackedOperator
+from xslams.inference.user_function import UserFunction
 from xslams.networks.acceleration import device_of
 from xslams.options import ComputeOptions, SamplerOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
     from azula.denoise import Denoiser
@@ -332,11 +333,11 @@ def check_operator(model: Model, function: FieldFunction, year_fraction: FloatAr
     """
     mean, std = (torch.as_tensor(a) for a in climatology_arrays(model, year_fraction))
     noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(0))
-    check_function(function, torch.stack([mean, mean + 0.5 * std * noise]), model.spec.variables, name)
+    check_function(UserFunction(function, model.spec.variables, name), torch.stack([mean, mean + 0.5 * std * noise]))
 
 
 def observe_arrays(
-    model: Model, function: FieldFunction, mean: FloatArray, std: FloatArray
+    model: Model, function: FieldFunction, mean: FloatArray, std: FloatArray, name: str = "given"
 ) -> tuple[FloatArray, FloatArray]:
     """Return what a user's observation operator makes of fields, and the standard deviation of that.
 
@@ -348,6 +349,8 @@ def observe_arrays(
         The operator.
     mean, std
         Physical fields and their standard deviation, shape ``(T, channel, lat, lon)``.
+    name
+        Name of the source, for messages.
 
     Returns
     -------
@@ -355,17 +358,17 @@ def observe_arrays(
         Field and standard deviation, each of shape ``(T, lat, lon)``. Fields are taken to be correlated perfectly in
         space and between channels, so that the deviation of a mean is that of what is averaged.
     """
-    x, observe = torch.as_tensor(mean, dtype=torch.float32)[None], _of_channels(model, function)
+    x, observe = torch.as_tensor(mean, dtype=torch.float32)[None], UserFunction(function, model.spec.variables, name)
     spread = torch.zeros_like(x[:, :, 0])
     with one_thread():
-        for response in channel_responses(observe, x, torch.as_tensor(std)):
+        for response in channel_responses(observe, x, torch.as_tensor(std, dtype=torch.float32)):
             spread = spread + response.abs()
     with one_thread(), torch.no_grad():
         return observe(x)[0].numpy(), spread[0].numpy()
 
 
 def observed_range_arrays(
-    model: Model, function: FieldFunction, mean: FloatArray, std: FloatArray, deviations: float
+    model: Model, function: FieldFunction, mean: FloatArray, std: FloatArray, deviations: float, name: str = "given"
 ) -> tuple[FloatArray, FloatArray]:
     """Range of what a user's observation operator can make of fields.
 
@@ -382,6 +385,8 @@ def observed_range_arrays(
         Physical fields and their standard deviation, shape ``(T, channel, lat, lon)``.
     deviations
         Standard deviations on either side.
+    name
+        Name of the source, for messages.
 
     Returns
     -------
@@ -390,7 +395,7 @@ def observed_range_arrays(
     """
     centre, spread = (torch.as_tensor(a, dtype=torch.float32) for a in (mean, std))
     noise = torch.randn(centre.shape, generator=torch.Generator().manual_seed(0))
-    observe = _of_channels(model, function)
+    observe = UserFunction(function, model.spec.variables, name).where_defined
     with one_thread(), torch.no_grad():
         seen = observe(centre[None])[0]
         reach = torch.zeros_like(seen)
@@ -398,11 +403,6 @@ def observed_range_arrays(
             reach = torch.fmax(reach, (observe((centre + change)[None])[0] - seen).abs())
     low, high = seen.double() - deviations * reach.double(), seen.double() + deviations * reach.double()
     return low.numpy(), high.numpy()
-
-
-def _of_channels(model: Model, function: FieldFunction) -> Callable[[Tensor], Tensor]:
-    """Return a user's observation operator as a function of all channels, shape ``(B, L, channel, lat, lon)``."""
-    return lambda x: function(fields_by_name(x, model.spec.variables))
 
 
 def variogram_arrays(model: Model, year_fraction: FloatArray, samples: int = 64) -> npt.NDArray[np.float32]:

@@ -212,7 +212,9 @@ def prepare(
     if not report and all(part.likelihood.background_check in (None, "gross") for part in parts):
         return [*map(observations.reduced, parts), *given], []
     seen = [
-        guess if part.likelihood.function is None else observe_arrays(model, part.likelihood.function, *guess)
+        guess
+        if part.likelihood.function is None
+        else observe_arrays(model, part.likelihood.function, *guess, part.likelihood.name)
         for part in parts
     ]
     # Averages come after the check: a mean over good and bad values is no better than a bad one.
@@ -250,7 +252,7 @@ def _without_gross_errors(
     if function is not None:
         from xslams.inference.arrays import observed_range_arrays
 
-        reach = observed_range_arrays(model, function, *climatology, observations.DEVIATIONS)
+        reach = observed_range_arrays(model, function, *climatology, observations.DEVIATIONS, part.likelihood.name)
         return observations.gross_error_check(part, observations.PlausibleRange(*reach))
     expected = None if guess is None else observations.expectation(part.likelihood, *guess)
     return observations.gross_error_check(part, bounds, expected)
