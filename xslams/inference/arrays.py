@@ -14,6 +14,7 @@ from torch import Tensor
 from xslams.inference.batches import fitting, in_batches, one_thread
 from xslams.inference.decoder_errors import completed
 from xslams.inference.guidance import GUIDANCE, GuidanceState, GuidedDenoiser, Observed
+from xslams.inference.magnitudes import require_solvable
 from xslams.inference.noise import KeyedNoise
 from xslams.inference.operator_checks import check_function
 from xslams.inference.operators import FieldOperator, FunctionOperator, channel_responses
@@ -117,7 +118,8 @@ def assimilate_arrays(
         prior, season = _prepare(model, year_fraction, compute.device)
         prior = prior.accelerated(compute.precision, compiled=compute.compile)
         fields = prior.fields(season)
-        problem = _Observed.of(fields, sources, model) if any(len(s.values) for s in sources) else None
+        rest = torch.zeros(1, len(season), *prior.shape, device=season.device)
+        problem = _Observed.of(fields, sources, model, rest) if any(len(s.values) for s in sources) else None
         denoiser = prior.denoiser(len(season), season)
         first = None if problem is None else _first_guess(denoiser, prior.shape, season, problem.all, options)
         report = _Report(predicted, solver_error)
@@ -164,13 +166,18 @@ class _Observed:
     columns: npt.NDArray[np.intp]
 
     @classmethod
-    def of(cls, fields: FieldMap, sources: Sequence[SourceLikelihood], model: Model) -> _Observed:
-        """Put sources together; functions of users come last, since what is linear is one operator."""
+    def of(cls, fields: FieldMap, sources: Sequence[SourceLikelihood], model: Model, rest: Tensor) -> _Observed:
+        """Put sources together; functions of users come last, since what is linear is one operator.
+
+        At `rest`, a trajectory of latents that are zero, fields are the climatology.
+        """
         order = sorted(
             (i for i, s in enumerate(sources) if len(s.values)), key=lambda i: sources[i].function is not None
         )
         present = completed(fields, [sources[i] for i in order], model.spec.variables)
         operator = _operator(fields, present, model)
+        with torch.no_grad():
+            require_solvable(present, operator(rest)[0].cpu().numpy())
         errors, robust = observation_errors(present, operator.variance)
         positions = _columns(sources)
         return cls(Observed(operator.y, operator, errors, robust), np.concatenate([positions[i] for i in order]))

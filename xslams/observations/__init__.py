@@ -10,7 +10,7 @@ from xslams.observations.background_check import (
     with_variability,
 )
 from xslams.observations.bound import BoundSource
-from xslams.observations.gross_errors import DEVIATIONS, PlausibleRange, gross_error_check, plausible_range
+from xslams.observations.gross_errors import DEVIATIONS, GrossErrors, PlausibleRange, gross_error_check, plausible_range
 from xslams.observations.observation import Observation, ObservationsLike, as_observations
 from xslams.observations.operators import OPERATORS
 from xslams.observations.quality import QualityControl
@@ -27,6 +27,7 @@ __all__ = [
     "AuditedLikelihood",
     "BoundSource",
     "Expectation",
+    "GrossErrors",
     "Observation",
     "ObservationsLike",
     "PlausibleRange",

@@ -24,7 +24,7 @@ from xslams.likelihood.errors import IntArray
 from xslams.observations.audit import AuditedLikelihood, NothingLeft, Tally
 from xslams.observations.flags import Flag, ancillary, flags_of
 from xslams.observations.places import Places
-from xslams.observations.stated_errors import Error, spread_over, standard_error
+from xslams.observations.stated_errors import Error, require_representable, spread_over, standard_error
 from xslams.observations.superob import boxes as boxes_of
 from xslams.observations.superob import combined, model_cells, positions, row_keys, within_cell
 from xslams.typing import FloatArray
@@ -258,10 +258,13 @@ def _errors(
 ) -> ErrorModel:
     """Errors of the valid values, in the units of the model."""
     qc = variable.qc
+    require_representable(sigma, variable.source, "error")
 
     def spread(value: Error, what: str) -> FloatArray:
         whole = spread_over(value, variable.values, variable.names, variable.source, what)
-        return np.asarray(scale * whole[valid])
+        deviation = np.asarray(scale * whole[valid])
+        require_representable(deviation, variable.source, what)
+        return deviation
 
     local = subgrid = bias = None
     if isinstance(qc.representativeness, str):
