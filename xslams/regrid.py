@@ -198,7 +198,7 @@ def _check_whole(da: xr.DataArray, core: tuple[str, ...]) -> None:
     if split:
         fix = ", ".join(f"{d!r}: -1" for d in split)
         msg = (
-            f"{listed(split)} of {da.name!r} is split into several dask chunks; "
+            f"{listed(split)} of {da.name!r} {'is' if len(split) == 1 else 'are'} split into several dask chunks; "
             "a field must lie in one to be regridded. "
             f"Rechunk: ds.chunk({{{fix}}})."
         )

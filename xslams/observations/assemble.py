@@ -155,7 +155,7 @@ def _warn_of_times(variable: BoundVariable) -> None:
     if match.undated:
         warn(
             f"Source {source!r}: {match.undated} of {variable.times} dates are not in the calendar of the state, "
-            f"{variable.frames.dt.calendar!r}, and are dropped."
+            f"{variable.frames.dt.calendar!r}, and are dropped. To keep them, convert the data: .convert_calendar()."
         )
     # A platform that moves is at another place each time.
     lat = coordinate(values, "lat")
@@ -215,7 +215,7 @@ def _usable(
     tally.reject("infinite", ~np.isinf(values), places.times)
     if strict and (infinite := tally.rejected["infinite"]):
         warn(
-            f"Source {variable.source!r}: {infinite} values of {variable.name!r} are infinite and are dropped. They "
+            f"Source {variable.source!r}: infinite values of {variable.name!r} are dropped, {infinite} in all. They "
             "come from a division by zero or an overflow; check how the data were made."
         )
     for flag in flags:

@@ -12,6 +12,7 @@ import xarray as xr
 
 from xslams import observations
 from xslams.errors import ObservationError, warn
+from xslams.labels.calendar import stamp
 from xslams.labels.coordinates import listed
 from xslams.labels.domain import domain_of
 from xslams.options import ComputeOptions, SamplerOptions
@@ -128,10 +129,10 @@ def analyse(
     worst = float(solver_error.max(initial=0.0))
     if worst > _SOLVED:
         warn(
-            f"The solver stopped early in the analysis window that starts at {frames.values[0]}: members are off by up "
-            f"to {worst:.1%} of the standard deviation of the analysis. Errors of observations that differ by many "
-            "orders of magnitude are the likely cause: raise the smallest error=, or let superob= average values that "
-            "lie close together."
+            f"The solver stopped early in the analysis window that starts at {stamp(frames.values[0])}: members are "
+            f"off by up to {worst:.1%} of the standard deviation of the analysis. Errors of observations that differ "
+            "by many orders of magnitude are the likely cause: raise the smallest error=, or let superob= average "
+            "values that lie close together."
         )
     values = values[:, before : values.shape[1] - after]
     _require_plausible(model, values, climatology, frames)
@@ -153,7 +154,7 @@ def _require_plausible(
 ) -> None:
     """Raise where an analysis is not finite, and warn where it leaves the climatology by far."""
     state = model.spec.state
-    where = f"The analysis of the window that starts at {frames.values[0]}"
+    where = f"The analysis of the window that starts at {stamp(frames.values[0])}"
     remedy = (
         "Look at ds.slams.check(obs, model): errors of observations that are far too small and gross errors "
         "(with qc={'background_check': None} they are kept) are the likely causes."
