@@ -82,6 +82,7 @@ def test_a_device_that_is_not_there(tiny_model, state, device):
         state.slams.fit("pr", device=device)
 
 
+@pytest.mark.filterwarnings("ignore:.* days of the year away from what the model")
 def test_more_than_the_memory_is_refused_before_it_is_taken(tiny_model, state):
     long = xr.concat(
         [waves(366, f"{year}-01-01").isel(level=[0, 1]).coords.to_dataset() for year in (2000, 2004)], "time"
@@ -168,3 +169,40 @@ def test_fit_refuses_options_out_of_range_at_the_call(value, name):
 def test_simulated_observations_refuse_options_out_of_range(state, options):
     with pytest.raises(OptionError):
         xslams.simulate_observations(state["t"], **options)
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments"),
+    [
+        *(("score", {"truth": t}) for t in (None, 3, "truth.nc", [1.0])),
+        *(("score", {"dims": d}) for d in ("time", ["tiem"], 3, [["time"]], {"time": 1}, [None], b"time")),
+        *(("plot", {"truth": t}) for t in (3, "truth.nc")),
+        *(("plot", {"level": v}) for v in ("500", math.nan, [500.0], True)),
+        *(("plot", {"time": v}) for v in ("soon", object(), {}, "2001-13-45")),
+        *(("plot", {"kind": v}) for v in (3, None, "map", ["maps"], np.ones(2))),
+        ("plot", {"variable": ["t"]}),
+        *(("regrid", {"target": t}) for t in (None, 3, [10.0], object())),
+        *(("regrid", {"method": m}) for m in (None, 3, "cubic", ["nearest"], np.ones(2))),
+        *(("regrid", {"engine": e}) for e in (None, 3, "esmf", ["xesmf"])),
+        *(("regrid", {"edges": e}) for e in (None, 3, "straight", ["parallel"])),
+        *(("to_zarr", {"store": s}) for s in (None, 3, "", [1], {})),
+        *(("to_zarr", {"resume": r}) for r in (None, 1, "yes")),
+        *(("to_zarr", {"progress": r}) for r in (None, 1, "yes")),
+        *(("to_zarr", {"storage_options": r}) for r in (1, "anon", [1])),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_other_verbs_refuse_arguments_at_the_call(state, tmp_path, verb, arguments):
+    """One option at a time; the error names it, or the kind of what is unknown."""
+    analysis = state.expand_dims(member=2).chunk(time=4) if verb == "to_zarr" else state.expand_dims(member=2)
+    good = {
+        "score": {"truth": state},
+        "plot": {"truth": state, "variable": "t"},
+        "regrid": {"target": state.isel(lat=slice(2, 5))},
+        "to_zarr": {"store": tmp_path / "run.zarr"},
+    }[verb]
+    (name,) = arguments
+    named = {"kind": "Unknown kind of plot", "method": "Unknown .*method", "engine": "Unknown .*engine"}
+    with pytest.raises(OptionError, match=f"{name}=|{named.get(name, 'Unknown')}"):
+        getattr(analysis.slams, verb)(**good | arguments)
+    assert not list(tmp_path.iterdir())

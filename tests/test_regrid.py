@@ -306,8 +306,8 @@ def test_edges():
         (lambda: regrid(example(), TARGET, edges="straight"), OptionError, "'straight'"),
         (lambda: regrid(example().drop_vars("lat"), TARGET), DimensionError, "no latitude"),
         (lambda: regrid(example(), xr.Dataset()), DimensionError, "target is not understood. Found no latitude"),
-        (lambda: regrid(example(), 2.5), DimensionError, "target of type float; expected a Dataset"),
-        (lambda: regrid(example(), "speedy-t30"), DimensionError, r"open_model\('speedy-t30'\)"),
+        (lambda: regrid(example(), 2.5), OptionError, "target=2.5; expected a Dataset"),
+        (lambda: regrid(example(), "speedy-t30"), OptionError, r"open_model\('speedy-t30'\)"),
         (lambda: regrid(example(lat=3)["t"], TARGET), ChunkError, "'lat' of 't' is split"),
         (
             lambda: regrid(example(), xr.Dataset(coords={"lat": ("p", [1.0]), "lon": ("p", [1.0])}), "conservative"),

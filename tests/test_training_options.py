@@ -54,6 +54,18 @@ def test_values_out_of_range_are_refused_for_systems(name: str, value: object) -
 
 
 @pytest.mark.parametrize("kind", [TrainingOptions, SystemTrainingOptions])
+def test_every_number_has_an_upper_bound(kind: type) -> None:
+    for field in dataclasses.fields(kind):
+        if (field.name == "blocks" and kind is SystemTrainingOptions) or isinstance(field.default, bool):
+            continue
+        pair = isinstance(field.default, tuple)
+        for huge in (10**12 if isinstance(field.default, int) or pair else 1e12, 10**400, 8 * 10**11, 1e300):
+            value = (8, huge) if pair else huge
+            with pytest.raises(OptionError, match=f"{field.name}=.*expected"):
+                kind.of({field.name: value})
+
+
+@pytest.mark.parametrize("kind", [TrainingOptions, SystemTrainingOptions])
 def test_every_option_is_documented(kind: type) -> None:
     lines = [line.strip() for line in (kind.__doc__ or "").splitlines()]
     documented = {name for line in lines for name in line.split(", ")}

@@ -45,6 +45,10 @@ MOST_MEMBERS = 2**20
 MOST_SEED = 2**63 - 1
 # No sampler gains from more, and a slip of the hand would run for ever.
 _MOST_STEPS = 100_000
+# What no training needs, and what a slip of the hand would fill the memory with: sizes of layers and numbers of modes,
+# layers, lags and harmonics, samples at a time, updates; and any other number.
+_MOST_WIDE, _MOST_DEEP, _MOST_LAGS, _MOST_BATCH, _MOST_UPDATES = 2**16, 64, 1000, 2**20, 10**9
+_LARGEST = 1e9
 
 
 @dataclass(frozen=True)
@@ -197,17 +201,18 @@ class _TrainingOptions:
                 raise OptionError(msg)
         return cls(**values)
 
-    def _require_whole(self, least: int, *names: str) -> None:
+    def _require_whole(self, least: int, most: int, *names: str) -> None:
         for name in names:
             value = getattr(self, name)
-            require_whole(name, value, least)
+            require_whole(name, value, least, most)
             # The header of a model file holds Python's integers and not those of numpy.
             object.__setattr__(self, name, int(value))
 
     def _require_positive(self, *names: str) -> None:
         for name in names:
             value = getattr(self, name)
-            require(is_number(value) and value > 0, name, value, "a positive number")
+            holds = is_number(value) and 0 < value <= _LARGEST
+            require(holds, name, value, f"a positive number of at most {_LARGEST:g}")
 
     def _require_fraction(self, *names: str) -> None:
         for name in names:
@@ -307,7 +312,7 @@ class TrainingOptions(_TrainingOptions):
     --------
     >>> TrainingOptions(patch=0)
     Traceback (most recent call last):
-    xslams.errors.OptionError: patch=0; expected a whole number of at least 1.
+    xslams.errors.OptionError: patch=0; expected a whole number from 1 to 65536.
     """
 
     epochs: int = 0
@@ -342,13 +347,16 @@ class TrainingOptions(_TrainingOptions):
     half_precision: bool = False
 
     def __post_init__(self) -> None:
-        self._require_whole(1, "patch", "modes", "smoothing", "blocks", "batch")
-        self._require_whole(0, "epochs", "hidden", "autoencoder_epochs", "lags", "coupled", "folds", "location")
-        self._require_whole(0, "mean_order", "std_order")
+        self._require_whole(1, _MOST_WIDE, "patch", "modes", "smoothing")
+        self._require_whole(1, _MOST_DEEP, "blocks")
+        self._require_whole(1, _MOST_BATCH, "batch")
+        self._require_whole(0, _MOST_STEPS, "epochs", "autoencoder_epochs")
+        self._require_whole(0, _MOST_WIDE, "hidden", "location", "folds", "coupled")
+        self._require_whole(0, _MOST_LAGS, "lags", "mean_order", "std_order")
         require(self.smoothing % 2 == 1, "smoothing", self.smoothing, "an odd number of modes")
         require(self.folds != 1, "folds", self.folds, "0 or at least 2, as other parts give the modes of each")
         if self.latent_channels is not None:
-            self._require_whole(1, "latent_channels")
+            self._require_whole(1, _MOST_WIDE, "latent_channels")
         if self.localization is not None:
             self._require_positive("localization")
         self._require_positive("inflation", "aux_weight", "learning_rate", "sigma_median", "trust")
@@ -357,11 +365,14 @@ class TrainingOptions(_TrainingOptions):
             value = getattr(self, name)
             require(is_number(value, 0) and value <= 1, name, value, "a number from 0 to 1")
         for name in ("weight_decay", "sigma_spread"):
-            require(is_number(getattr(self, name), 0), name, getattr(self, name), "a number of at least 0")
+            value = getattr(self, name)
+            holds = is_number(value, 0) and value <= _LARGEST
+            require(holds, name, value, f"a number from 0 to {_LARGEST:g}")
         self._require_flag("half_precision")
         width: object = self.width
-        widths = isinstance(width, tuple | list) and all(is_whole(w, 8) and w % 8 == 0 for w in width)
-        require(widths, "width", width, "multiples of 8, one for each resolution, such as (96, 128)")
+        widths = isinstance(width, tuple | list) and all(is_whole(w, 8, _MOST_WIDE) and w % 8 == 0 for w in width)
+        expected = f"multiples of 8 up to {_MOST_WIDE}, one for each resolution, such as (96, 128)"
+        require(widths and len(self.width) <= _MOST_DEEP, "width", width, expected)
         object.__setattr__(self, "width", tuple(int(w) for w in self.width))
 
 
@@ -430,13 +441,16 @@ class SystemTrainingOptions(_TrainingOptions):
     transition_learning_rate: float = 3e-3
 
     def __post_init__(self) -> None:
-        self._require_whole(1, "memory", "hidden", "products", "substeps", "length", "steps", "batch")
-        self._require_whole(1, "transition_steps", "transition_batch")
-        self._require_whole(0, "reach", "step_reach")
+        self._require_whole(1, _MOST_WIDE, "memory", "hidden", "products", "length")
+        self._require_whole(1, _MOST_LAGS, "substeps")
+        self._require_whole(1, _MOST_UPDATES, "steps", "transition_steps")
+        self._require_whole(1, _MOST_BATCH, "batch", "transition_batch")
+        self._require_whole(0, _MOST_LAGS, "reach", "step_reach")
         self._require_positive("learning_rate", "transition_learning_rate")
         self._require_fraction("ema")
         self._require_flag("blocks")
         noise: object = self.noise
         pair = isinstance(noise, tuple | list) and len(noise) == 2 and all(is_number(level, 0) for level in noise)
-        require(pair and 0 < self.noise[0] < self.noise[1], "noise", noise, "a positive level and a larger one")
+        holds = pair and 0 < self.noise[0] < self.noise[1] <= _LARGEST
+        require(holds, "noise", noise, f"a positive level and a larger one of at most {_LARGEST:g}")
         object.__setattr__(self, "noise", (float(self.noise[0]), float(self.noise[1])))

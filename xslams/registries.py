@@ -90,12 +90,13 @@ class Registry(Generic[_Part]):
         OptionError
             If the name is unknown.
         """
-        if name in self:
+        given: object = name  # an array would be compared with every name, element by element
+        if isinstance(given, str) and given in self:
             return
         near = difflib.get_close_matches(str(name), self.names, n=1)
         meant = f" Did you mean {near[0]!r}?" if near else ""
         known = f"Choose one of {', '.join(map(repr, self.names))}." if self.names else "None is registered."
-        msg = f"Unknown {self.kind} {name!r}.{meant} {known}"
+        msg = f"Unknown {self.kind} {shown(name)}.{meant} {known}"
         raise OptionError(msg)
 
     def check_part(self, part: object) -> None:

@@ -18,7 +18,8 @@ from typing import Any, TypeVar, get_args
 import numpy as np
 import xarray as xr
 
-from xslams.errors import ChunkError, DimensionError, OptionError, SlamsWarning, VariableError
+from xslams.arguments import require
+from xslams.errors import ChunkError, DimensionError, SlamsWarning, VariableError
 from xslams.geometry import Geometry
 from xslams.labels.coordinates import coordinate, listed
 from xslams.labels.grid import geometry_of, geometry_of_spec, grid_of_spec
@@ -77,7 +78,7 @@ def regrid(
     Raises
     ------
     OptionError
-        If there is no such method, engine or kind of edges.
+        If there is no such method, engine or kind of edges, or source or target are something else.
     GridError, DimensionError
         If source or target have no such coordinates, or the method needs cells and there are points.
     ChunkError
@@ -100,11 +101,13 @@ def regrid(
     >>> regrid(ds, target).t.values.round(12)
     array([[ 2.,  3., nan]])
     """
+    require(isinstance(ds, xr.Dataset | xr.DataArray), "ds", ds, "a Dataset or a DataArray")
+    how = f": xslams.open_model({target!r})" if isinstance(target, str) else ""
+    expected = f"a Dataset or a DataArray with the latitudes and longitudes that are wanted, or a model{how}"
+    require(isinstance(target, Target), "target", target, expected)
     name = engine_of(engine)
     METHODS[method]  # raises where there is none of this name
-    if edges not in get_args(Edges):
-        msg = f"Got edges={edges!r}; expected one of {listed(get_args(Edges))}."
-        raise OptionError(msg)
+    require(edges in get_args(Edges), "edges", edges, f"one of {listed(get_args(Edges))}")
     if isinstance(ds, xr.Dataset):
         return _regrid(ds, target, method, name, edges)
     # Under a name that no coordinate has, as a DataArray may be called like one of its own.
@@ -197,7 +200,7 @@ def _check_whole(da: xr.DataArray, core: tuple[str, ...]) -> None:
     if split:
         fix = ", ".join(f"{d!r}: -1" for d in split)
         msg = (
-            f"{listed(split)} of {da.name!r} is split into several dask chunks; "
+            f"{listed(split)} of {da.name!r} {'is' if len(split) == 1 else 'are'} split into several dask chunks; "
             "a field must lie in one to be regridded. "
             f"Rechunk: ds.chunk({{{fix}}})."
         )
@@ -230,14 +233,6 @@ def _target(ds: xr.Dataset, target: Target) -> tuple[Geometry, dict[Hashable, An
     """Where values are wanted, and the coordinates of the result."""
     if isinstance(target, Model | Spec):
         return _of_model(ds, target.spec if isinstance(target, Model) else target)
-    given: object = target
-    if not isinstance(given, xr.Dataset | xr.DataArray):
-        how = f": xslams.open_model({given!r})" if isinstance(given, str) else ""
-        msg = (
-            f"Got a target of type {type(given).__name__}; expected a Dataset or DataArray with the latitudes and "
-            f"longitudes that are wanted, or a model{how}."
-        )
-        raise DimensionError(msg)
     places = target if isinstance(target, xr.Dataset) else target.coords.to_dataset()
     names = [name for kind in ("lat", "lon") if (name := coordinate(target, kind)) is not None]
     if len(names) == 2 and all(places[name].ndim == 0 for name in names):

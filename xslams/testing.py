@@ -43,7 +43,7 @@ def example_fields(model: Model, *, batch: int = 2, times: int = 3, seed: int = 
     import torch
 
     from xslams.inference.arrays import climatology_arrays
-    from xslams.inference.operators import fields_by_name
+    from xslams.inference.user_function import fields_by_name
 
     season = np.arange(times) * model.spec.time_step / (24 * 365.25)
     mean, std = (torch.as_tensor(a).double() for a in climatology_arrays(model, season))
@@ -86,7 +86,8 @@ def check_adjoint(
     AdjointError
         If derivative, adjoint and differences disagree.
     ObservationError
-        If the operator cannot be differentiated.
+        If the operator cannot be differentiated, writes into its argument, is random, or returns values that are not
+        finite or of another dtype.
 
     Examples
     --------
@@ -102,6 +103,7 @@ def check_adjoint(
 
     from xslams.inference.observation_operator import ObservationOperator
     from xslams.linalg.autodiff import jacobian_product
+    from xslams.linalg.derivative_checks import adjoint_test
 
     names = list(at) if isinstance(at, Mapping) else []
     parts = [at[n].detach() for n in names] if isinstance(at, Mapping) else [at.detach()]
@@ -115,6 +117,7 @@ def check_adjoint(
     def observe(flat: Tensor) -> Tensor:
         return operator(whole(flat))
 
+    _check_values(observe, x)
     generator = torch.Generator().manual_seed(seed)
     scale = torch.cat([p.abs().mean().clamp(min=1e-6).expand(p.numel()) for p in parts])
     v = scale * torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x)
@@ -125,24 +128,29 @@ def check_adjoint(
         w = torch.randn(y.shape, generator=generator, dtype=y.dtype).to(y)
         back = backward(w).reshape(-1)
     else:
-        with torch.enable_grad():
-            leaf = x.clone().requires_grad_()
-            result = observe(leaf)
-        if not result.requires_grad:
-            msg = (
-                "The operator cannot be differentiated: its result does not depend on its argument by way of torch. "
-                "Use torch functions throughout, and no detach(), numpy() or item()."
-            )
-            raise ObservationError(msg)
-        y = result.detach()
-        w = torch.randn(y.shape, generator=generator, dtype=y.dtype).to(y)
-        back = torch.autograd.grad(result, leaf, w)[0]
-        product = jacobian_product(observe, x, v)
+        lacking = (
+            "The operator cannot be differentiated: its result does not depend on its argument by way of torch. "
+            "Use torch functions throughout, and no detach(), numpy() or item()."
+        )
+        try:
+            with torch.enable_grad():
+                leaf = x.clone().requires_grad_()
+                result = observe(leaf)
+            if not result.requires_grad:
+                raise ObservationError(lacking)
+            y = result.detach()
+            w = torch.randn(y.shape, generator=generator, dtype=y.dtype).to(y)
+            back = torch.autograd.grad(result, leaf, w)[0]
+            product = jacobian_product(observe, x, v)
+        except RuntimeError as e:
+            msg = f"{lacking} ({e})"
+            raise ObservationError(msg) from e
+    if not bool(torch.isfinite(back).all() and torch.isfinite(product).all()):
+        msg = "The operator has derivatives that are not finite, as that of sqrt at zero."
+        raise ObservationError(msg)
     rounding = torch.finfo(x.dtype).eps
     limit = 1000 * rounding if tolerance is None else tolerance
-    one, two = float((product * w).sum()), float((v * back).sum())
-    size = float(product.norm() * w.norm() + v.norm() * back.norm()) + 1e-300
-    mismatch = abs(one - two) / size
+    one, two, mismatch = adjoint_test(v, product, w, back)
     if not mismatch <= limit:
         msg = (
             f"<J v, w> = {one:.9g} but <v, J* w> = {two:.9g}: they differ by {mismatch:.1e} of their size, more than "
@@ -158,7 +166,31 @@ def check_adjoint(
     if not off <= max(100 * rounding ** (2 / 3), 100 * noise, 1e-6):
         msg = (
             f"J v differs from central differences by {off:.1e} of its size. The derivative is not that of the "
-            "operator, or has a kink here."
+            "operator (a part of it is not seen by torch, or its backward is wrong), or it has a kink here."
         )
         raise AdjointError(msg)
     return mismatch
+
+
+def _check_values(observe: Callable[[Tensor], Tensor], x: Tensor) -> None:
+    """Raise unless a function makes finite values of the dtype of its argument, the same ones at each call."""
+    import torch
+
+    from xslams.linalg.derivative_checks import is_repeatable, writes_into
+
+    with torch.no_grad():
+        y: object = observe(x.clone())
+    if not isinstance(y, torch.Tensor) or y.dtype != x.dtype:
+        got = f"a tensor of {y.dtype}" if isinstance(y, torch.Tensor) else f"a {type(y).__name__}"
+        msg = f"The operator returns {got}; expected a tensor of {x.dtype}, as its argument is."
+        raise ObservationError(msg)
+    if not bool(torch.isfinite(y).all()):
+        bad = int((~torch.isfinite(y)).sum())
+        msg = f"The operator returns {bad} of {y.numel()} values that are not finite. Check its formula and units."
+        raise ObservationError(msg)
+    if writes_into(observe, x):
+        msg = "The operator writes into its argument. Let it make new tensors: x = x - 1 in place of x -= 1."
+        raise ObservationError(msg)
+    if not is_repeatable(observe, x):
+        msg = "The operator makes something else of the same argument at each call. It must have no random part."
+        raise ObservationError(msg)

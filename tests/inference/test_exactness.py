@@ -23,6 +23,7 @@ from tests.problems.posteriors import (
     gaussian,
     mixture,
     moments,
+    projected,
     sliced_wasserstein,
 )
 from xslams.errors import OptionError
@@ -180,7 +181,7 @@ def test_nonlinear_operators(name: str) -> None:
         where = torch.multinomial(density, MEMBERS, replacement=True, generator=generator)
         return grid[where] + (torch.rand(MEMBERS, 2, generator=generator) - 0.5) * (axis[1] - axis[0])
 
-    draws = [exact() for _ in range(8)]
+    draws = [projected(exact()) for _ in range(8)]
     floor = sum(sliced_wasserstein(a, b) for a, b in zip(draws[::2], draws[1::2], strict=True)) / 4
 
     def distance(**options) -> float:
@@ -188,7 +189,8 @@ def test_nonlinear_operators(name: str) -> None:
             prior, torch.tensor([value]), operator, error**2, shape=(2,), members=MEMBERS,
             generator=torch.Generator().manual_seed(1), **options,
         )  # fmt: skip
-        return sum(sliced_wasserstein(z, d) for d in draws[::2]) / 4 / floor
+        own = projected(z)
+        return sum(sliced_wasserstein(own, d) for d in draws[::2]) / 4 / floor
 
     uncorrected = distance()
     corrected = distance(steps=64, corrections=3)

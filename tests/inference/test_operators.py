@@ -10,17 +10,22 @@ import pytest
 import scipy.sparse as sp
 import torch
 import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import xslams
 from tests.problems.arrays import draw
 from xslams.errors import AdjointError, CoverageError, ObservationError, UnitError
+from xslams.inference.arrays import check_operator
 from xslams.inference.decoder_errors import completed
 from xslams.inference.observation_operator import linearize
 from xslams.inference.operator_checks import check_function
 from xslams.inference.operators import FieldOperator, FunctionOperator
+from xslams.inference.user_function import UserFunction
 from xslams.labels.calendar import time_labels, year_fraction
 from xslams.likelihood import ErrorModel, SourceLikelihood
 from xslams.linalg.autodiff import jacobian_product
+from xslams.spec import VariableSpec
 from xslams.testing import check_adjoint, example_fields
 
 SEASON = np.arange(4) / 365.25
@@ -137,18 +142,21 @@ def test_derivatives_are_exact(tiny_model, function):
     torch.testing.assert_close(adjoint(w), by_torch(w), rtol=1e-4, atol=1e-4)
 
 
+class Cube(torch.autograd.Function):
+    """A function without forward mode."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        return 3 * x**2 * grad
+
+
 def test_a_function_without_forward_mode_will_do():
-    class Cube(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            ctx.save_for_backward(x)
-            return x**3
-
-        @staticmethod
-        def backward(ctx, grad):
-            (x,) = ctx.saved_tensors
-            return 3 * x**2 * grad
-
     x, v = torch.tensor([1.0, 2.0]), torch.tensor([1.0, -1.0])
     torch.testing.assert_close(jacobian_product(Cube.apply, x, v), 3 * x**2 * v)
 
@@ -181,11 +189,50 @@ BAD = {
     "whole numbers": (lambda f: f["t"].mean(dim=2).long(), "int64"),
     "detached": (lambda f: f["t"].mean(dim=2).detach(), "cannot be differentiated"),
     "rounded": (lambda f: f["t"].mean(dim=2).round(), "does not change with any field"),
-    "not finite": (lambda f: torch.log(-f["t"].mean(dim=2)), "not finite for the model's climatology"),
+    "not finite": (
+        lambda f: torch.log(-f["t"].mean(dim=2)),
+        r"makes 768 of 768 values that are not finite.*t from ",
+    ),
     "derivative not finite": (
         lambda f: torch.sqrt((f["t"][:, :, 0] - f["t"][:, :, 0]).abs()),
         "derivatives that are not",
     ),
+    "in part detached": (
+        lambda f: f["t"].mean(dim=2) + f["pr"].detach(),
+        r"differences of its values contradict at \d+% of the grid",
+    ),
+    "by way of numpy": (
+        lambda f: torch.as_tensor(f["t"].detach().numpy().mean(axis=2)),
+        "cannot be differentiated",
+    ),
+    "numpy and no detach": (lambda f: torch.as_tensor(f["t"].numpy().mean(axis=2)), "call numpy"),
+    "in part by way of numpy": (
+        lambda f: f["t"].mean(dim=2) * torch.as_tensor(np.tanh(f["pr"].detach().numpy())),
+        "contradict",
+    ),
+    "wrong backward": (lambda f: WrongAdjoint.apply(f["t"].mean(dim=2)), "contradict"),
+    "wrong backward of a branch": (
+        lambda f: torch.where(f["pr"] > 1, WrongAdjoint.apply(f["t"][:, :, 0]), f["t"][:, :, 1]),
+        "contradict",
+    ),
+    "straight-through rounding": (
+        lambda f: f["t"].mean(dim=2) + (f["t"].mean(dim=2).round() - f["t"].mean(dim=2)).detach(),
+        "contradict",
+    ),
+    "written into": (lambda f: f["t"].sub_(273.15).mean(dim=2), "writes into the fields"),
+    "written into by numpy": (lambda f: (f["t"].detach().numpy().sort(axis=2), f["t"][:, :, 0])[1], "writes into"),
+    "written into by data": (lambda f: (f["pr"].data.clamp_(min=0), f["t"][:, :, 0])[1], "writes into the fields"),
+    "random": (lambda f: f["t"][:, :, 0] + torch.randn(()), "something else of the same fields at each call"),
+    "a count of calls": (
+        lambda f, calls=[]: (calls.append(1), f["t"][:, :, 0] + 0.1 * len(calls))[1],
+        "something else of the same fields at each call",
+    ),
+    "double precision": (
+        lambda f: f["t"].mean(dim=2) * torch.ones((), dtype=torch.float64).expand(1),
+        r"returns torch.float64 on cpu from fields of torch.float32",
+    ),
+    "half precision": (lambda f: f["t"].mean(dim=2).half(), "returns torch.float16"),
+    "a list": (lambda f: [f["t"][:, :, 0]], "returns a list"),
     "batch mean": (lambda f: f["t"].mean(dim=2) - f["t"].mean(dim=(0, 2)), "member alone than of a batch"),
 }
 
@@ -203,8 +250,130 @@ def test_bad_operators_are_refused_before_anything_runs(tiny_model, bad, monkeyp
     )  # fmt: skip
     grid = xr.Dataset(coords={"time": data.time, "lat": list(tiny_model.spec.lat), "lon": list(tiny_model.spec.lon)})
     monkeypatch.setattr(arrays, "assimilate_arrays", lambda *a, **k: pytest.fail("ran"))
-    with pytest.raises(ObservationError, match=f"(?s){words}"):
+    with pytest.raises(ObservationError, match=f"(?s)Source 'x': operator=.*{words}"):
         grid.slams.assimilate(xslams.Observation(data, error=1.0, operator=function), tiny_model)
+
+
+EMULATOR = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.SiLU(), torch.nn.Linear(8, 1)).requires_grad_(False)
+
+
+def emulated(fields):
+    """A network of single precision that sees a column."""
+    t, pr = fields["t"].movedim(2, -1), fields["pr"][..., None]
+    return EMULATOR(torch.cat([(t - 270) / 10, pr], dim=-1))[..., 0]
+
+
+GOOD = {
+    "mean": column_mean,
+    "curved": skin,
+    "saturation": lambda f: 6.1 * torch.exp(17.6 * (f["t"][:, :, 0] - 273.15) / (f["t"][:, :, 0] - 30.0)),
+    "clamped": lambda f: f["pr"].clamp(min=0) + f["t"][:, :, 0].clamp(max=290.0),
+    "kinks": lambda f: (f["t"][:, :, 0] - 273.15).abs() + torch.where(f["pr"] > 0.1, f["pr"], 0.1),
+    "small difference": lambda f: f["t"][:, :, 0] - f["t"][:, :, 0].roll(1, dims=-1),
+    "neighbours": lambda f: torch.nn.functional.avg_pool2d(f["t"][:, :, 0], 3, stride=1, padding=1),
+    "waves": lambda f: torch.fft.irfft(torch.fft.rfft(f["t"][:, :, 1])[..., :4], n=16),
+    "sorted": lambda f: f["t"].sort(dim=2).values[:, :, 0],
+    "network": emulated,
+    "no forward mode": lambda f: Cube.apply(f["t"][:, :, 0] / 100),
+}
+
+
+@pytest.mark.parametrize("good", GOOD)
+def test_good_operators_pass(tiny_model, good):
+    check_operator(tiny_model, GOOD[good], SEASON, "x")
+
+
+@settings(max_examples=15)
+@given(
+    st.lists(st.sampled_from([torch.tanh, torch.sin, torch.exp, torch.nn.functional.softplus]), max_size=3),
+    st.sampled_from(["none", "detach", "numpy", "random", "write", "double", "nan"]),
+    st.integers(0, 2**31),
+)
+def test_whatever_is_spoiled_is_refused(chain, spoiled, seed):
+    """Chains of smooth functions pass; with one fault at any place in them they do not."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn((2, 1, 2, 4, 5), generator=generator)
+    faults = {
+        "none": lambda y: y,
+        "detach": lambda y: y + 0.5 * y.detach(),
+        "numpy": lambda y: y * torch.as_tensor(1 + 0.5 * np.sin(y.detach().numpy())),
+        "random": lambda y: y * (1 + 0.1 * torch.rand(())),
+        "write": lambda y: y,
+        "double": lambda y: y.double(),
+        "nan": lambda y: torch.where(y == y.amax(), torch.nan, y),
+    }
+
+    def operator(fields):
+        y = fields["a"] if spoiled != "write" else fields["a"].add_(1.0)
+        for step in chain:
+            y = step(y)
+        return faults[spoiled](y) + 0.3 * fields["b"]
+
+    variables = [VariableSpec("a", "1"), VariableSpec("b", "1")]
+    if spoiled == "none":
+        check_function(UserFunction(operator, variables, "x"), x)
+    else:
+        with pytest.raises(ObservationError, match="Source 'x': operator= "):
+            check_function(UserFunction(operator, variables, "x"), x)
+
+
+@pytest.mark.parametrize("derivative", [False, True])
+def test_operators_are_finite_at_every_call(tiny_model, derivative):
+    """What the check before could not see: fields that only come up on the way to the analysis."""
+    days = pd.date_range("2001-01-01", periods=4)
+
+    def limited(fields):
+        """A logarithm, or a square root, of what is positive in the climatology."""
+        t = fields["t"][:, :, 0]
+        # Colder than any of the climatology.
+        return torch.sqrt((t - 200.0).clamp(min=0.0)) if derivative else torch.log(t - 200.0)
+
+    data = xr.DataArray(
+        np.full((4, 8, 16), -9.0), dims=("time", "lat", "lon"), name="x", attrs={"units": "1"},
+        coords={"time": days, "lat": list(tiny_model.spec.lat), "lon": list(tiny_model.spec.lon)},
+    )  # fmt: skip
+    obs = xslams.Observation(
+        data, error=0.01, method="nearest", operator=limited, name="cold", qc={"background_check": None}
+    )
+    grid = data.to_dataset()[["time", "lat", "lon"]]
+    what = "derivatives" if derivative else "values"
+    with pytest.raises(
+        ObservationError, match=rf"'cold': operator= makes \d+ of \d+ {what} that are not finite.*t from"
+    ):
+        grid.slams.assimilate(obs, tiny_model, members=1, steps=4)
+
+
+def test_an_operator_that_fails_late_is_named(tiny_model):
+    """With the shapes of the check it does not."""
+    calls = []
+
+    def tired(fields):
+        calls.append(1)
+        if len(calls) > 30:
+            raise RuntimeError("no more")
+        return fields["t"].mean(dim=2)
+
+    data = reports(np.full((4, 3), 268.0), units="K")
+    grid = xr.Dataset(coords={"time": data.time, "lat": list(tiny_model.spec.lat), "lon": list(tiny_model.spec.lon)})
+    with pytest.raises(ObservationError, match=r"'flux': operator= fails on fields .*RuntimeError: no more"):
+        grid.slams.assimilate(xslams.Observation(data, error=1.0, operator=tired), tiny_model, members=1, steps=16)
+
+
+@pytest.mark.parametrize(
+    ("operator", "words"),
+    [
+        (lambda x: x + torch.rand(()), "each call"),
+        (lambda x: x.mul_(2), "writes into its argument"),
+        (lambda x: x.float(), "a tensor of torch.float32; expected a tensor of torch.float64"),
+        (lambda x: x.numpy(), "returns a ndarray"),
+        (lambda x: torch.log(-x), "values that are not finite"),
+        (lambda x: torch.sqrt(x - x), "derivatives that are not finite"),
+        (lambda x: torch.as_tensor(np.sin(x.numpy())), "cannot be differentiated"),
+    ],
+)
+def test_check_adjoint_refuses_what_is_no_function(operator, words):
+    with pytest.raises(ObservationError, match=words):
+        check_adjoint(operator, torch.rand((2, 3), dtype=torch.float64) + 1)
 
 
 def test_wrong_derivatives_are_found():
@@ -254,7 +423,7 @@ def test_check_function_finds_an_adjoint_that_disagrees(tiny_model):
 
     x = torch.stack([torch.rand(2, 3, 8, 16), torch.rand(2, 3, 8, 16)]) + 200
     with pytest.raises(ObservationError, match="derivative and an adjoint that disagree"):
-        check_function(lambda f: Lying.apply(f["t"].mean(dim=2)), x, tiny_model.spec.variables, "x")
+        check_function(UserFunction(lambda f: Lying.apply(f["t"].mean(dim=2)), tiny_model.spec.variables, "x"), x)
 
 
 # --- the side of the labels ------------------------------------------------------------------------------------------
@@ -289,6 +458,31 @@ def test_an_operator_makes_the_only_variable_of_a_model(tiny_model):
         tiny_model.spec, data.time
     )
     np.testing.assert_array_equal(arrays.values, 200)
+
+
+@pytest.mark.parametrize(
+    ("made", "given", "words"),
+    [
+        ("W m-2", "K", "makes 'W m-2'.*Cannot convert units 'K' to 'W m-2'"),
+        ("W m-2", None, "'flux' has no units"),
+        ("W m-2", "furlongs per fortnight!", "furlongs per fortnight!.*cannot read"),
+        ("nonsense", "W m-2", "makes 'nonsense'"),
+        ("9**9**9**9 K", "K", r"makes '9\*\*"),
+        (5, "W m-2", "attribute units is 5; expected text"),
+        (["K"], "K", r"attribute units is \['K'\]; expected text"),
+        ("", "K", "makes ''.*Cannot convert|'K'"),
+        ("1", "K", "makes '1'.*Cannot convert"),
+    ],
+)
+def test_units_of_operators_are_enforced(tiny_model, made, given, words):
+    def operator(fields):
+        return fields["t"][:, :, 0]
+
+    operator.units = made
+    data = reports(np.full((4, 3), 200.0), units=given)
+    data.attrs = {k: v for k, v in data.attrs.items() if v is not None}
+    with pytest.raises(UnitError, match=f"Source 'flux'.*{words}"):
+        xslams.Observation(data, error=5.0, operator=operator).to_arrays(tiny_model.spec, data.time)
 
 
 def test_an_operator_needs_one_variable(tiny_model):

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import xslams
-from xslams.errors import ObservationError, SlamsWarning, VariableError
+from xslams.errors import ObservationError, ObservationOptionError, SlamsWarning, VariableError
 from xslams.inference.arrays import (
     climatology_arrays,
     complete_errors,
@@ -107,6 +107,42 @@ def test_one_wild_value_does_not_matter(grid, normal, tiny_model, wild, error):
     assert int(analysis.slams.report().rejected.sel(reason="background").sum()) == 1
 
 
+@pytest.mark.parametrize("verb", ["assimilate", "check"])
+def test_gross_errors_are_warned_of_once_per_source(tiny_model, verb):
+    """Three windows, two sources: two warnings, which count all windows."""
+    days = pd.DatetimeIndex(["2001-01-01", "2001-01-02", "2001-01-20", "2001-01-21", "2001-01-22", "2001-01-30"])
+    ds = xr.Dataset(coords={"time": days, "lat": list(tiny_model.spec.lat), "lon": list(tiny_model.spec.lon)})
+    data = xr.DataArray(
+        np.full((6, 3), 250.0), dims=("time", "station"), name="t",
+        coords={"time": days, "lat": ("station", [10.0, 20.0, -30.0]), "lon": ("station", [5.0, 100.0, 200.0]),
+                "level": ((), 500.0, {"units": "hPa"})},
+        attrs={"units": "K", "standard_name": "air_temperature"},
+    )  # fmt: skip
+    wild = data.copy()
+    wild[[0, 2, 5], 1] = [-9999.0, 1e20, 32767.0]
+    sources = [xslams.Observation(wild, error=1.0, name=name) for name in ("a", "b")]
+    sources.append(xslams.Observation(data, error=1.0, name="c"))
+    settings = {"members": 1, "steps": 2} if verb == "assimilate" else {}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        getattr(ds.slams, verb)(sources, tiny_model, **settings)
+    texts = [str(w.message) for w in caught]
+    assert [t.partition(" are more")[0] for t in texts] == [
+        f"Source {name!r}: 3 of 18 values, from -9999 to 1e+20 in units of the model," for name in ("a", "b")
+    ]
+
+
+@pytest.mark.parametrize("error", [1e19, 1e30, 1e200, 1.7e308])
+@pytest.mark.parametrize("where", ["error", "array", "representativeness", "bias_error"])
+def test_errors_that_overflow_are_refused(grid, normal, tiny_model, error, where):
+    given = xr.full_like(normal, 1.0).where(normal.time != normal.time[1], error) if where == "array" else error
+    settings = {"error": given} if where in ("error", "array") else {"error": 1.0, "qc": {where: error}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ObservationOptionError, match=r"'gauges': \w+= is up to .* expected at most 1e\+18"):
+            grid.slams.assimilate(xslams.Observation(normal, method="nearest", name="gauges", **settings), tiny_model)
+
+
 def test_wild_values_of_the_background_do_not_matter(grid, normal, tiny_model):
     state = xr.concat([normal.drop_vars("level")] * 2, pd.Index([850.0, 500.0], name="level"))
     ds = state.transpose("time", "level", "lat", "lon").to_dataset(name="t")
@@ -114,7 +150,9 @@ def test_wild_values_of_the_background_do_not_matter(grid, normal, tiny_model):
     obs = xslams.Observation(normal[:, :2], error=1.0, method="nearest")
     ds["t"][0, 1, 2, 3] = -9999.0
     ds["t"][0, 1, 2, 4] = np.inf
-    with pytest.warns(SlamsWarning, match="'background': 1 of .*gross errors|1 values of 't' are infinite") as caught:
+    with pytest.warns(
+        SlamsWarning, match="'background': 1 of .*gross errors|infinite values of 't' are dropped, 1 in all"
+    ) as caught:
         analysis = ds.slams.assimilate(obs, tiny_model, members=1, steps=2, background_error=1.0, report=True)
     assert len(caught) == 2
     assert float(abs(analysis["t"] - 265).max()) < 80

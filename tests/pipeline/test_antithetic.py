@@ -28,7 +28,7 @@ def test_the_mean_of_a_pair_is_nearly_that_of_many(
     tiny_model: Model, case: tuple[xr.Dataset, xslams.Observation]
 ) -> None:
     truth, stations = case
-    options = {"steps": 16, "model": tiny_model}
+    options = {"steps": 8, "model": tiny_model}
     many = truth.slams.assimilate(stations, members=32, seed=1, **options)["t"]
     pair = truth.slams.assimilate(stations, members=2, antithetic=True, **options)["t"]
     two = truth.slams.assimilate(stations, members=2, **options)["t"]

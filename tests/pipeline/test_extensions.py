@@ -32,6 +32,8 @@ SPEC = Spec(
     periodic=True, window=1, name="white", kind="white",
 )  # fmt: skip
 MEAN, STD, ERROR = 280.0, 10.0, 5.0
+# Values are independent, so that frames serve statistics as members do, and cost less.
+FRAMES, MEMBERS = 12, 16
 
 
 @contextmanager
@@ -82,18 +84,23 @@ def white() -> Iterator[xslams.Model]:
 
 @pytest.fixture
 def state() -> xr.Dataset:
-    return xr.Dataset(coords={"time": pd.date_range("2001-01-01", periods=3), "lat": LAT, "lon": LON})
+    return xr.Dataset(coords={"time": pd.date_range("2001-01-01", periods=FRAMES), "lat": LAT, "lon": LON})
 
 
 @pytest.fixture
 def stations(state: xr.Dataset) -> xslams.Observation:
     """Values of every second cell."""
     data = xr.DataArray(
-        np.random.default_rng(0).normal(MEAN, STD, (3, 5, 4)), dims=("time", "lat", "lon"), name="t",
+        np.random.default_rng(0).normal(MEAN, STD, (FRAMES, 5, 4)), dims=("time", "lat", "lon"), name="t",
         coords={"time": state["time"], "lat": LAT, "lon": LON[::2]},
         attrs={"units": "K", "standard_name": "air_temperature"},
     )  # fmt: skip
     return xslams.Observation(data, error=ERROR, method="nearest")
+
+
+def pooled(members: xr.DataArray) -> float:
+    """Standard deviation of members, the same for all values."""
+    return float(members.var("member", ddof=1).mean()) ** 0.5
 
 
 def check_exact(analysis: xr.Dataset, stations: xslams.Observation) -> None:
@@ -102,14 +109,17 @@ def check_exact(analysis: xr.Dataset, stations: xslams.Observation) -> None:
     seen, gain = analysis["t"].sel(lon=LON[::2]), STD**2 / (STD**2 + ERROR**2)
     exact, spread = MEAN + gain * (stations.data - MEAN), ERROR * gain**0.5
     assert float(abs(seen.mean("member") - exact).max()) < 4.5 * spread / members**0.5
-    assert float(seen.std("member").mean()) == pytest.approx(spread, rel=0.05)
+    assert float(abs(seen.mean("member") - exact).mean()) < spread / members**0.5
+    assert abs(float((seen.mean("member") - exact).mean())) < 4.5 * spread / (members * exact.size) ** 0.5
+    assert pooled(seen) == pytest.approx(spread, rel=0.05)
     unseen = analysis["t"].sel(lon=LON[1::2])
     assert float(abs(unseen.mean("member") - MEAN).max()) < 4.5 * STD / members**0.5
-    assert float(unseen.std("member").mean()) == pytest.approx(STD, rel=0.05)
+    assert float(abs(unseen.mean() - MEAN)) < 4.5 * STD / unseen.size**0.5
+    assert pooled(unseen) == pytest.approx(STD, rel=0.05)
 
 
 def test_a_prior(white, state, stations, tmp_path):
-    check_exact(state.slams.assimilate(stations, white, members=64, steps=16), stations)
+    check_exact(state.slams.assimilate(stations, white, members=MEMBERS, steps=16), stations)
     loaded = xslams.Model.load(white.save(tmp_path / "white.safetensors"))
     assert isinstance(loaded.prior(), White)
     xr.testing.assert_equal(
@@ -140,8 +150,8 @@ class Diagonal(Guidance):
 
 def test_a_guidance(white, state, stations):
     with registered(GUIDANCE, "diagonal", Diagonal):
-        check_exact(state.slams.assimilate(stations, white, members=64, steps=16, guidance="diagonal"), stations)
-    check_exact(state.slams.assimilate(stations, white, members=64, steps=16, guidance=Diagonal()), stations)
+        check_exact(state.slams.assimilate(stations, white, members=MEMBERS, steps=16, guidance="diagonal"), stations)
+    check_exact(state.slams.assimilate(stations, white, members=MEMBERS, steps=16, guidance=Diagonal()), stations)
     with pytest.raises(OptionError, match=r"Unknown guidance 'mmp'\. Did you mean 'mmps'\?"):
         state.slams.assimilate(stations, white, guidance="mmp")
 
@@ -181,7 +191,7 @@ def test_an_operator(white, state, stations):
     with registered(OPERATORS, "doubled", doubled):
         named = xslams.Observation(data, error=2.0 * ERROR, operator="doubled", method="nearest")
     given = xslams.Observation(data, error=2.0 * ERROR, operator=doubled, method="nearest")
-    check_exact(state.slams.assimilate(named, white, members=64, steps=16), stations)
+    check_exact(state.slams.assimilate(named, white, members=MEMBERS, steps=16), stations)
     xr.testing.assert_equal(
         state.slams.assimilate(named, white, members=2, steps=4),
         state.slams.assimilate(given, white, members=2, steps=4),
@@ -194,13 +204,13 @@ def test_a_geometry(white, state):
     """The mean over a hexagon inside a cell of the model observes that cell, and no other."""
     with geometries.registered():
         hexagon = geometries.honeycomb(rows=1, columns=1, radius=4.0, lat=3.0, lon=135.0)
-        data = geometries.on_hexagons(np.full((3, 1), MEAN + 2 * STD), hexagon, time=state["time"])
+        data = geometries.on_hexagons(np.full((FRAMES, 1), MEAN + 2 * STD), hexagon, time=state["time"])
         data.attrs["standard_name"] = "air_temperature"
         source = xslams.Observation(data, error=ERROR, method="conservative")
-        analysis = state.slams.assimilate(source, white, members=64, steps=16)["t"]
+        analysis = state.slams.assimilate(source, white, members=MEMBERS, steps=16)["t"]
     gain = STD**2 / (STD**2 + ERROR**2)
     seen, unseen = analysis.sel(lat=0.0, lon=135.0), analysis.sel(lat=[-60.0, -30.0, 30.0, 60.0])
     assert float(seen.mean()) == pytest.approx(MEAN + gain * 2 * STD, abs=1.5)
-    assert float(seen.std("member").mean()) == pytest.approx(ERROR * gain**0.5, rel=0.2)
+    assert pooled(seen) == pytest.approx(ERROR * gain**0.5, rel=0.2)
     assert float(unseen.mean()) == pytest.approx(MEAN, abs=1.0)
-    assert float(unseen.std("member").mean()) == pytest.approx(STD, rel=0.05)
+    assert pooled(unseen) == pytest.approx(STD, rel=0.05)

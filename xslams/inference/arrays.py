@@ -14,17 +14,19 @@ from torch import Tensor
 from xslams.inference.batches import fitting, in_batches, one_thread
 from xslams.inference.decoder_errors import completed
 from xslams.inference.guidance import GUIDANCE, GuidanceState, GuidedDenoiser, Observed
+from xslams.inference.magnitudes import require_solvable
 from xslams.inference.noise import KeyedNoise
 from xslams.inference.operator_checks import check_function
-from xslams.inference.operators import FieldOperator, FunctionOperator, channel_responses, fields_by_name
+from xslams.inference.operators import FieldOperator, FunctionOperator, channel_responses
 from xslams.inference.posterior import draw, initial_noise
 from xslams.inference.robust import observation_errors
 from xslams.inference.stacked import StackedOperator
+from xslams.inference.user_function import UserFunction
 from xslams.networks.acceleration import device_of
 from xslams.options import ComputeOptions, SamplerOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
     from azula.denoise import Denoiser
@@ -116,7 +118,8 @@ def assimilate_arrays(
         prior, season = _prepare(model, year_fraction, compute.device)
         prior = prior.accelerated(compute.precision, compiled=compute.compile)
         fields = prior.fields(season)
-        problem = _Observed.of(fields, sources, model) if any(len(s.values) for s in sources) else None
+        rest = torch.zeros(1, len(season), *prior.shape, device=season.device)
+        problem = _Observed.of(fields, sources, model, rest) if any(len(s.values) for s in sources) else None
         denoiser = prior.denoiser(len(season), season)
         first = None if problem is None else _first_guess(denoiser, prior.shape, season, problem.all, options)
         report = _Report(predicted, solver_error)
@@ -163,13 +166,18 @@ class _Observed:
     columns: npt.NDArray[np.intp]
 
     @classmethod
-    def of(cls, fields: FieldMap, sources: Sequence[SourceLikelihood], model: Model) -> _Observed:
-        """Put sources together; functions of users come last, since what is linear is one operator."""
+    def of(cls, fields: FieldMap, sources: Sequence[SourceLikelihood], model: Model, rest: Tensor) -> _Observed:
+        """Put sources together; functions of users come last, since what is linear is one operator.
+
+        At `rest`, a trajectory of latents that are zero, fields are the climatology.
+        """
         order = sorted(
             (i for i, s in enumerate(sources) if len(s.values)), key=lambda i: sources[i].function is not None
         )
         present = completed(fields, [sources[i] for i in order], model.spec.variables)
         operator = _operator(fields, present, model)
+        with torch.no_grad():
+            require_solvable(present, operator(rest)[0].cpu().numpy())
         errors, robust = observation_errors(present, operator.variance)
         positions = _columns(sources)
         return cls(Observed(operator.y, operator, errors, robust), np.concatenate([positions[i] for i in order]))
@@ -332,11 +340,11 @@ def check_operator(model: Model, function: FieldFunction, year_fraction: FloatAr
     """
     mean, std = (torch.as_tensor(a) for a in climatology_arrays(model, year_fraction))
     noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(0))
-    check_function(function, torch.stack([mean, mean + 0.5 * std * noise]), model.spec.variables, name)
+    check_function(UserFunction(function, model.spec.variables, name), torch.stack([mean, mean + 0.5 * std * noise]))
 
 
 def observe_arrays(
-    model: Model, function: FieldFunction, mean: FloatArray, std: FloatArray
+    model: Model, function: FieldFunction, mean: FloatArray, std: FloatArray, name: str = "given"
 ) -> tuple[FloatArray, FloatArray]:
     """Return what a user's observation operator makes of fields, and the standard deviation of that.
 
@@ -348,6 +356,8 @@ def observe_arrays(
         The operator.
     mean, std
         Physical fields and their standard deviation, shape ``(T, channel, lat, lon)``.
+    name
+        Name of the source, for messages.
 
     Returns
     -------
@@ -355,17 +365,17 @@ def observe_arrays(
         Field and standard deviation, each of shape ``(T, lat, lon)``. Fields are taken to be correlated perfectly in
         space and between channels, so that the deviation of a mean is that of what is averaged.
     """
-    x, observe = torch.as_tensor(mean, dtype=torch.float32)[None], _of_channels(model, function)
+    x, observe = torch.as_tensor(mean, dtype=torch.float32)[None], UserFunction(function, model.spec.variables, name)
     spread = torch.zeros_like(x[:, :, 0])
     with one_thread():
-        for response in channel_responses(observe, x, torch.as_tensor(std)):
+        for response in channel_responses(observe, x, torch.as_tensor(std, dtype=torch.float32)):
             spread = spread + response.abs()
     with one_thread(), torch.no_grad():
         return observe(x)[0].numpy(), spread[0].numpy()
 
 
 def observed_range_arrays(
-    model: Model, function: FieldFunction, mean: FloatArray, std: FloatArray, deviations: float
+    model: Model, function: FieldFunction, mean: FloatArray, std: FloatArray, deviations: float, name: str = "given"
 ) -> tuple[FloatArray, FloatArray]:
     """Range of what a user's observation operator can make of fields.
 
@@ -382,6 +392,8 @@ def observed_range_arrays(
         Physical fields and their standard deviation, shape ``(T, channel, lat, lon)``.
     deviations
         Standard deviations on either side.
+    name
+        Name of the source, for messages.
 
     Returns
     -------
@@ -390,7 +402,7 @@ def observed_range_arrays(
     """
     centre, spread = (torch.as_tensor(a, dtype=torch.float32) for a in (mean, std))
     noise = torch.randn(centre.shape, generator=torch.Generator().manual_seed(0))
-    observe = _of_channels(model, function)
+    observe = UserFunction(function, model.spec.variables, name).where_defined
     with one_thread(), torch.no_grad():
         seen = observe(centre[None])[0]
         reach = torch.zeros_like(seen)
@@ -398,11 +410,6 @@ def observed_range_arrays(
             reach = torch.fmax(reach, (observe((centre + change)[None])[0] - seen).abs())
     low, high = seen.double() - deviations * reach.double(), seen.double() + deviations * reach.double()
     return low.numpy(), high.numpy()
-
-
-def _of_channels(model: Model, function: FieldFunction) -> Callable[[Tensor], Tensor]:
-    """Return a user's observation operator as a function of all channels, shape ``(B, L, channel, lat, lon)``."""
-    return lambda x: function(fields_by_name(x, model.spec.variables))
 
 
 def variogram_arrays(model: Model, year_fraction: FloatArray, samples: int = 64) -> npt.NDArray[np.float32]:

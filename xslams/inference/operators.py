@@ -24,11 +24,11 @@ import torch
 from torch import Tensor
 
 from xslams.errors import ObservationError
-from xslams.linalg.autodiff import jacobian_product
+from xslams.inference.user_function import UserFunction
 from xslams.linalg.sparse import SparseMatrix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from xslams.spec import VariableSpec
     from xslams.typing import FloatArray
 
-__all__ = ["FieldOperator", "FunctionOperator", "SparseRows", "channel_responses", "fields_by_name"]
+__all__ = ["FieldOperator", "FunctionOperator", "SparseRows", "channel_responses"]
 
 
 class FieldOperator:
@@ -120,7 +120,7 @@ class FunctionOperator:
         if source.function is None:
             msg = f"Source {source.name!r} has no function."
             raise ObservationError(msg)
-        self.fields, self.variables, self.function = fields, tuple(variables), source.function
+        self.fields, self.function = fields, UserFunction(source.function, variables, source.name)
         device = fields.mean.device
         self._rows = SparseRows(source.matrix, device)
         self.y = torch.as_tensor(source.values, dtype=torch.float32, device=device)
@@ -133,71 +133,45 @@ class FunctionOperator:
         """
         scale, x = self.fields.residual(), self.fields.mean[None]
         seen = torch.zeros_like(x[0, :, 0])
-        for response in channel_responses(self._observe, x, scale):
+        for response in channel_responses(self.function, x, scale):
             seen = seen + response[0].square()
         residual = self._rows.of_squares(seen).detach().cpu().numpy()
         return residual, np.ones_like(residual)
 
-    def _observe(self, x: Tensor) -> Tensor:
-        """From physical fields ``(B, L, channel, lat, lon)`` to what is made of them, ``(B, L, lat, lon)``."""
-        return self.function(fields_by_name(x, self.variables))
-
     def __call__(self, z: Tensor) -> Tensor:
         """From latents ``(B, L, *latent)`` to observed values ``(B, n)``."""
-        return self._rows(self._observe(self.fields(z)))
+        return self._rows(self.function(self.fields(z)))
 
     def linearize(self, z: Tensor) -> LinearMaps:
         """Product with the Jacobian at `z`, and with its adjoint, on ``(B, *z)`` and ``(B, n)``."""
         x, (forward, adjoint) = self.fields.tangent(z.detach())
-        with torch.enable_grad():
-            leaf = x.detach().requires_grad_()
-            seen = self._observe(leaf)
+        seen, pullback = self.function.pullback(x)
 
         def tangent(v: Tensor) -> Tensor:
-            return self._rows(jacobian_product(self._observe, x, forward(v)))
+            return self._rows(self.function.product(x, forward(v)))
 
         def back(w: Tensor) -> Tensor:
-            field = self._rows.adjoint(w).reshape_as(seen)
-            return adjoint(torch.autograd.grad(seen, leaf, field, retain_graph=True)[0])
+            return adjoint(pullback(self._rows.adjoint(w).reshape_as(seen)))
 
         return tangent, back
 
 
-def fields_by_name(x: Tensor, variables: Sequence[VariableSpec]) -> dict[str, Tensor]:
-    """Physical fields of every variable.
-
-    Parameters
-    ----------
-    x
-        All channels, shape ``(B, L, channel, lat, lon)``.
-    variables
-        Variables of the model, in the order of its channels.
-
-    Returns
-    -------
-    dict
-        Name to tensor ``(B, L, level, lat, lon)``, without ``level`` for variables that have none.
-    """
-    parts = x.split([v.channels for v in variables], dim=2)
-    return {v.name: p if v.levels else p[:, :, 0] for v, p in zip(variables, parts, strict=True)}
-
-
-def channel_responses(observe: Callable[[Tensor], Tensor], x: Tensor, scale: Tensor) -> Iterator[Tensor]:
+def channel_responses(function: UserFunction, x: Tensor, scale: Tensor) -> Iterator[Tensor]:
     """Disturb one channel after the other, each in all cells at once, and yield how a function responds.
 
     Parameters
     ----------
-    observe
-        From physical fields ``(1, L, channel, lat, lon)`` to what is made of them.
+    function
+        Function of physical fields.
     x
-        Fields about which the function is linearised.
+        Fields about which it is linearised, shape ``(1, L, channel, lat, lon)``.
     scale
         Size of the disturbances, shape ``(L, channel, lat, lon)``.
     """
     for channel in range(x.shape[2]):
         v = torch.zeros_like(x)
         v[0, :, channel] = scale[:, channel]
-        yield jacobian_product(observe, x, v)
+        yield function.product(x, v)
 
 
 class SparseRows:

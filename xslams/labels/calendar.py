@@ -62,9 +62,7 @@ def hours(time: xr.DataArray) -> FloatArray:
     values = time.values
     if np.issubdtype(values.dtype, np.datetime64):
         if np.isnat(values).any():
-            msg = (
-                f"{time.name!r} holds {int(np.isnat(values).sum())} missing times (NaT). Drop them: ds.dropna('time')."
-            )
+            msg = f"{time.name!r} holds {int(np.isnat(values).sum())} missing times (NaT). {_without_missing(time)}"
             raise DimensionError(msg)
         # Through the data's own resolution: a coarse unit would round, and a fine one could overflow.
         seconds = (values - _EPOCH.astype(values.dtype)) / np.timedelta64(1, "s")
@@ -72,7 +70,7 @@ def hours(time: xr.DataArray) -> FloatArray:
     import cftime  # type: ignore[import-untyped]
 
     if missing := sum(not isinstance(v, cftime.datetime) for v in values.flat):
-        msg = f"{time.name!r} holds {missing} missing times among cftime dates. Drop them: ds.dropna('time')."
+        msg = f"{time.name!r} holds {missing} missing times among cftime dates. {_without_missing(time)}"
         raise DimensionError(msg)
     calendars = {v.calendar for v in values.flat}
     if len(calendars) != 1:
@@ -302,6 +300,13 @@ def hours_in(calendar: str, time: xr.DataArray) -> FloatArray:
         midnights[i] = cftime.date2num(date, "hours since 1970-01-01", calendar=calendar)
     clock = flat.dt.hour.values + flat.dt.minute.values / 60.0 + flat.dt.second.values / 3600.0
     return np.asarray(midnights[inverse.ravel()] + clock, float).reshape(time.shape)
+
+
+def _without_missing(time: xr.DataArray) -> str:
+    """How to drop frames whose times are missing; `dropna` looks at values and leaves them."""
+    if time.ndim != 1:
+        return "Fill them, or select data without them."
+    return f"Drop them: ds.isel({{{str(time.dims[0])!r}: ds[{str(time.name)!r}].notnull().values}})."
 
 
 def stamp(value: Any) -> str:

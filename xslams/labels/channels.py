@@ -109,8 +109,8 @@ def _check_chunks(ds: xr.Dataset) -> None:
     if split:
         fix = ", ".join(f"{d!r}: -1" for d in sorted(split))
         msg = (
-            f"{listed(sorted(split))} is split into several dask chunks; a frame must lie in one. "
-            f"Rechunk: ds.chunk({{{fix}}})."
+            f"{listed(sorted(split))} {'is' if len(split) == 1 else 'are'} split into several dask chunks; a frame "
+            f"must lie in one. Rechunk: ds.chunk({{{fix}}})."
         )
         raise ChunkError(msg)
 

@@ -69,8 +69,15 @@ def on_lattice(obj: _Data, holder: _Data, lattice: Lattice) -> Lattice | Sites:
 def _axis(holder: _Data, coord: xr.DataArray, axis: Axis) -> Axis:
     values = np.asarray(coord.values, float)
     steps = np.diff(values if axis.period is None else np.unwrap(values, period=axis.period))
-    if not np.isfinite(values).all() or not ((steps > 0).all() or (steps < 0).all()):
-        msg = f"{coord.name!r} is not strictly monotonic and finite. Sort it: ds.sortby({str(coord.name)!r})."
+    if lost := int((~np.isfinite(values)).sum()):
+        msg = f"{lost} of {values.size} values of {coord.name!r} are missing or infinite. Correct or drop them."
+        raise GridError(msg)
+    if not ((steps > 0).all() or (steps < 0).all()):
+        name = str(coord.name)
+        msg = (
+            f"{name!r} neither ascends nor descends strictly. Sort it: ds.sortby({name!r}); drop repetitions: "
+            f"ds.drop_duplicates({str(coord.dims[0])!r})."
+        )
         raise GridError(msg)
     return dataclasses.replace(axis, values=values, bounds=_sorted(edges_1d(holder, coord)))
 

@@ -11,7 +11,7 @@ from xslams.observations.background_check import (
 )
 from xslams.observations.bound import BoundSource
 from xslams.observations.frames import Frames, learn
-from xslams.observations.gross_errors import DEVIATIONS, PlausibleRange, gross_error_check, plausible_range
+from xslams.observations.gross_errors import DEVIATIONS, GrossErrors, PlausibleRange, gross_error_check, plausible_range
 from xslams.observations.observation import Observation, ObservationsLike, as_observations
 from xslams.observations.operators import OPERATORS
 from xslams.observations.quality import QualityControl
@@ -29,6 +29,7 @@ __all__ = [
     "BoundSource",
     "Expectation",
     "Frames",
+    "GrossErrors",
     "Observation",
     "ObservationsLike",
     "PlausibleRange",

@@ -25,7 +25,7 @@ from xslams.likelihood.errors import IntArray
 from xslams.observations.audit import AuditedLikelihood, NothingLeft, Tally
 from xslams.observations.flags import Flag, ancillary, flags_of
 from xslams.observations.places import Places
-from xslams.observations.stated_errors import Error, spread_over, standard_error
+from xslams.observations.stated_errors import Error, require_representable, spread_over, standard_error
 from xslams.observations.superob import boxes as boxes_of
 from xslams.observations.superob import combined, model_cells, positions, row_keys, within_cell
 from xslams.typing import FloatArray
@@ -156,7 +156,7 @@ def _warn_of_times(variable: BoundVariable) -> None:
     if match.undated:
         warn(
             f"Source {source!r}: {match.undated} of {variable.times} dates are not in the calendar of the state, "
-            f"{variable.frames.dt.calendar!r}, and are dropped."
+            f"{variable.frames.dt.calendar!r}, and are dropped. To keep them, convert the data: .convert_calendar()."
         )
     # A platform that moves is at another place each time.
     lat = coordinate(values, "lat")
@@ -216,7 +216,7 @@ def _usable(
     tally.reject("infinite", ~np.isinf(values), places.times)
     if strict and (infinite := tally.rejected["infinite"]):
         warn(
-            f"Source {variable.source!r}: {infinite} values of {variable.name!r} are infinite and are dropped. They "
+            f"Source {variable.source!r}: infinite values of {variable.name!r} are dropped, {infinite} in all. They "
             "come from a division by zero or an overflow; check how the data were made."
         )
     for flag in flags:
@@ -259,10 +259,13 @@ def _errors(
 ) -> ErrorModel:
     """Errors of the valid values, in the units of the model."""
     qc = variable.qc
+    require_representable(sigma, variable.source, "error")
 
     def spread(value: Error, what: str) -> FloatArray:
         whole = spread_over(value, variable.values, variable.names, variable.source, what)
-        return np.asarray(scale * whole[valid])
+        deviation = np.asarray(scale * whole[valid])
+        require_representable(deviation, variable.source, what)
+        return deviation
 
     local = subgrid = bias = None
     if isinstance(qc.representativeness, str):

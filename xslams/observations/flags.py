@@ -88,7 +88,10 @@ def flags_of(
     for flag in flags:
         rules, bits = accepted(flag, chosen, source)
         if extra := [d for d in flag.dims if d not in da.dims]:
-            msg = f"Source {source!r}: the flag {flag.name!r} varies along {listed(extra)}, the data do not."
+            msg = (
+                f"Source {source!r}: the flag {flag.name!r} varies along {listed(extra)}, the data do not. Select "
+                "along it with .isel(), or ignore the flag: qc={'flags': False}."
+            )
             raise ObservationError(msg)
         whole = flag.reset_coords(drop=True).broadcast_like(da.reset_coords(drop=True)).transpose(*da.dims)
         found.append(Flag(str(flag.name), whole, rules, bits))

@@ -20,7 +20,7 @@ from xslams.spec import VariableSpec
 from xslams.transforms import from_square_root, square_root, square_root_slope
 from xslams.typing import FloatArray
 
-__all__ = ["DEVIATIONS", "PlausibleRange", "gross_error_check", "plausible_range"]
+__all__ = ["DEVIATIONS", "GrossErrors", "PlausibleRange", "gross_error_check", "plausible_range"]
 
 #: Standard deviations from the climatology beyond which a value is a gross error.
 DEVIATIONS = 20.0
@@ -31,6 +31,43 @@ class PlausibleRange(NamedTuple):
 
     low: FloatArray
     high: FloatArray
+
+
+class GrossErrors:
+    """Gross errors of all sources that were dropped, to warn of each source once, whatever its windows.
+
+    Examples
+    --------
+    >>> found = GrossErrors()
+    >>> found.add("gauges", np.array([-9999.0]), 40)
+    >>> found.add("gauges", np.array([1e20, 1e20]), 40)
+    >>> import warnings
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     found.warn()
+    >>> [str(w.message).partition(" are more")[0] for w in caught]
+    ["Source 'gauges': 3 of 80 values, from -9999 to 1e+20 in units of the model,"]
+    """
+
+    def __init__(self) -> None:
+        self._dropped: dict[str, list[float]] = {}
+        self._checked: dict[str, int] = {}
+
+    def add(self, source: str, dropped: FloatArray, checked: int) -> None:
+        """Count the values of a source that were dropped, of as many as were checked."""
+        self._checked[source] = self._checked.get(source, 0) + checked
+        if dropped.size:
+            count, low, high = self._dropped.get(source, [0, np.inf, -np.inf])
+            self._dropped[source] = [count + dropped.size, min(low, dropped.min()), max(high, dropped.max())]
+
+    def warn(self) -> None:
+        """Warn of every source that had gross errors."""
+        for source, (count, low, high) in self._dropped.items():
+            warn(
+                f"Source {source!r}: {count} of {self._checked[source]} values, from {low:g} to {high:g} in units of "
+                f"the model, are more than {DEVIATIONS:g} standard deviations out of the climatology and are dropped "
+                "as gross errors. Check units and missing values; qc={'background_check': None} keeps them."
+            )
 
 
 def plausible_range(
@@ -72,9 +109,9 @@ def plausible_range(
 
 
 def gross_error_check(
-    part: AuditedLikelihood, fields: PlausibleRange, expected: Expectation | None = None
+    part: AuditedLikelihood, fields: PlausibleRange, found: GrossErrors, expected: Expectation | None = None
 ) -> AuditedLikelihood:
-    """Drop gross errors, and warn of them.
+    """Drop gross errors.
 
     Parameters
     ----------
@@ -82,6 +119,8 @@ def gross_error_check(
         Observations; returned as they are where their check is another one or none.
     fields
         Range of what the rows act on.
+    found
+        Where those that are dropped, and are of this window, are noted.
     expected
         What the first guess expects, where there is a background; values near it are kept.
 
@@ -98,7 +137,7 @@ def gross_error_check(
     >>> rows, errors = sp.csr_array(np.eye(2)), ErrorModel(np.ones(2))
     >>> source = SourceLikelihood("a", rows, np.array([1.0, 15.0]), errors, background_check="gross")
     >>> part = AuditedLikelihood(source, Audit(2, owned=np.ones(2, bool)))
-    >>> gross_error_check(part, PlausibleRange(np.full(2, -9.0), np.full(2, 9.0))).likelihood.size
+    >>> gross_error_check(part, PlausibleRange(np.full(2, -9.0), np.full(2, 9.0)), GrossErrors()).likelihood.size
     2
     """
     source = part.likelihood
@@ -114,14 +153,6 @@ def gross_error_check(
     if expected is not None:
         near = DEVIATIONS * np.sqrt(variance + expected.std.astype(float) ** 2)
         good |= np.abs(source.values - expected.mean) <= near
-    if good.all():
-        return part
-    bad = source.values[~good]
-    left = part.keep(good, "background")
-    if lost := left.audit.rejected["background"] - part.audit.rejected.get("background", 0):
-        warn(
-            f"Source {source.name!r}: {lost} of {source.size} values, from {bad.min():g} to {bad.max():g} in units of "
-            f"the model, are more than {DEVIATIONS:g} standard deviations out of the climatology and are dropped as "
-            "gross errors. Check units and missing values; qc={'background_check': None} keeps them."
-        )
-    return left
+    own = part.audit.owned
+    found.add(source.name, source.values[~good & own], int(own.sum()))
+    return part if good.all() else part.keep(good, "background")

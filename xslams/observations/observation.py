@@ -136,7 +136,8 @@ class Observation:
             The copy, which keeps everything else, the exact footprints of simulated observations included.
         """
         if unknown := set(changes) - _REPLACEABLE:
-            msg = f"An Observation has no {listed(sorted(unknown))} to replace."
+            known = listed(sorted(_REPLACEABLE))
+            msg = f"An Observation has no {listed(sorted(unknown))} to replace; choose from {known}."
             raise ObservationError(msg)
         names = ("variable", "error", "method", "tolerance", "name")
         check_settings(*(changes.get(name, getattr(self, name)) for name in names))

@@ -101,7 +101,7 @@ class QualityControl:
             msg = f"qc: robust={shown(likelihood)}; expected one of {listed(ROBUST)}."
             raise ObservationOptionError(msg)
         if isinstance(local, str) and local != "auto":
-            msg = f"qc: representativeness={local!r}; expected a standard deviation or 'auto'."
+            msg = f"qc: representativeness={shown(local)}; expected a standard deviation or 'auto'."
             raise ObservationOptionError(msg)
         check_stated(self.bias, "qc: bias", signed=True)
         check_stated(self.bias_error, "qc: bias_error")

@@ -21,6 +21,8 @@ __all__ = ["COLUMNS", "estimated_bias", "report", "statistics", "total"]
 _COUNTS = ("given", *REASONS, "likelihood", "downweighted", "variance", "biased", "bias")
 _SUMS = ("n", "sum", "square", "spread", "variance")
 COLUMNS = (*_COUNTS, *(f"{stage}_{s}" for stage in ("before", "after") for s in _SUMS), "solver_error")
+# Innovations are summed up as if they were no larger, so that their squares do not overflow.
+_LARGEST = 1e140
 _LONG_NAMES = {
     "given": "number of values in the data",
     "used": "number of values that take part in the analysis, by themselves or in a mean",
@@ -108,6 +110,7 @@ def total(tables: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _fit(stage: str, innovation: FloatArray, spread: FloatArray, variance: FloatArray) -> dict[str, float]:
     """Sum up the innovations of one stage, and the variances of predictions and of errors."""
+    innovation = innovation.clip(-_LARGEST, _LARGEST)
     sums = innovation.size, innovation.sum(), (innovation**2).sum(), spread.sum(), variance.sum(dtype=float)
     return dict(zip([f"{stage}_{s}" for s in _SUMS], map(float, sums), strict=True))
 

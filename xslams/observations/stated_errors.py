@@ -12,14 +12,17 @@ from xslams.arguments import is_number, require, shown
 from xslams.errors import ObservationError, ObservationOptionError
 from xslams.labels.coordinates import coordinate, listed
 from xslams.labels.units import unit_factors
+from xslams.typing import FloatArray
 
-__all__ = ["Error", "check_stated", "spread_over", "standard_error"]
+__all__ = ["Error", "check_stated", "require_representable", "spread_over", "standard_error"]
 
 Error = float | xr.DataArray | Mapping[str, float | xr.DataArray] | xr.Dataset
 """What ``error=`` accepts."""
 
 # Parts of the date that an error may depend on, as in ``ds.groupby("time.month")``.
 _DATE_PARTS = ("year", "month", "season", "day", "dayofyear", "dayofweek", "hour")
+# Largest standard deviation in units of the model; single precision holds its square with some room.
+_LARGEST = 1e18
 
 
 def check_stated(value: object, what: str, *, signed: bool = False, positive: bool = False) -> None:
@@ -63,6 +66,36 @@ def check_stated(value: object, what: str, *, signed: bool = False, positive: bo
         kind = "a number" if signed else f"a number, the standard deviation, {least}"
         got = f"{what}={shown(value)}{' is negative' if below else ''}"
         msg = f"{got}; expected {kind}; or a DataArray or mapping of them."
+        raise ObservationOptionError(msg)
+
+
+def require_representable(error: FloatArray, source: str, what: str) -> None:
+    """Raise where the square of an error is too large for single precision, in which networks compute.
+
+    Parameters
+    ----------
+    error
+        Standard deviations, any shape, in the units of the model.
+    source, what
+        Name of the source and of the argument, for messages.
+
+    Raises
+    ------
+    ObservationOptionError
+        If there is one.
+
+    Examples
+    --------
+    >>> require_representable(np.array([1.0, 1e30]), "gauges", "error")
+    Traceback (most recent call last):
+    xslams.errors.ObservationOptionError: Source 'gauges': error= is up to 1e+30 in units of the model; expected at ...
+    """
+    largest = float(np.max(error, initial=0.0, where=~np.isnan(error)))
+    if largest > _LARGEST:
+        msg = (
+            f"Source {source!r}: {what}= is up to {largest:.3g} in units of the model; expected at most {_LARGEST:g}. "
+            "Set the error of values that are not to be used to NaN, and check fill values of errors."
+        )
         raise ObservationOptionError(msg)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import xarray as xr
 
+from xslams.arguments import shown
 from xslams.errors import ObservationError, UnitError, VariableError
 from xslams.labels.coordinates import listed
 from xslams.labels.units import unit_factors
@@ -72,8 +73,19 @@ def made_by(
         )
         raise ObservationError(msg)
     name = str(asked[0])
-    units = getattr(operator, "units", None) or ds[name].attrs.get("units", "1")
-    return {name: VariableSpec(name, str(units))}
+    units = getattr(operator, "units", None)
+    if units is None:
+        return {name: VariableSpec(name, str(ds[name].attrs.get("units", "1")))}
+    if not isinstance(units, str):
+        msg = f"Source {source!r}: the operator's attribute units is {shown(units)}; expected text, such as 'W m-2'."
+        raise UnitError(msg)
+    if "units" in ds[name].attrs and not is_sum(ds[name].attrs):
+        try:
+            unit_factors(str(ds[name].attrs["units"]), units)
+        except UnitError as e:
+            msg = f"Source {source!r}: operator= makes {units!r}, as its attribute units says. {e}"
+            raise UnitError(msg) from e
+    return {name: VariableSpec(name, units)}
 
 
 def _observed(da: xr.DataArray, models: Mapping[str, VariableSpec], source: str) -> VariableSpec:

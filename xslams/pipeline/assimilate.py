@@ -14,6 +14,7 @@ import xarray as xr
 from xslams.arguments import is_names, require
 from xslams.errors import OptionError, VariableError
 from xslams.labels.domain import domain_of
+from xslams.observations import GrossErrors
 from xslams.options import ComputeOptions, EnsembleOptions, SamplerOptions
 from xslams.pipeline import graph, provenance, segment, windows, workers
 from xslams.pipeline import report as reports
@@ -89,7 +90,7 @@ def assimilate(
     if lazy:
         values, tables = graph.lazy_analysis(model, inputs, cut, run, shape, report=report)
     else:
-        values, each = np.empty(shape, np.float32), []
+        values, each, gross = np.empty(shape, np.float32), [], GrossErrors()
         for window in cut:
             values[:, window.first : window.last], table = segment.analyse(
                 model,
@@ -100,8 +101,10 @@ def assimilate(
                 progress=progress,
                 strict=len(cut) == 1,
                 report=report,
+                gross=gross,
             )
             each.append(table)
+        gross.warn()
         tables = np.stack(each)
     analysis = domain.from_channels(values, inputs.template, member=np.arange(members))[chosen]
     if antithetic:

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xslams import observations
+from xslams.labels.domain import domain_of
 from xslams.pipeline import windows
 from xslams.pipeline.inputs import Inputs
 from xslams.pipeline.report import labels
@@ -43,13 +44,18 @@ def check(
     Dataset
         As `xslams.observations.report.report`, before the analysis.
     """
+    from xslams.inference.arrays import climatology_arrays
+
     model = open_model(model)
     inputs = Inputs.of(ds, obs, model, background_error)
     cut = windows.cut(inputs.time, model.spec)
-    sums = np.zeros((1, 1))
+    sums, gross = np.zeros((1, 1)), observations.GrossErrors()
     for window in cut:
         frames = inputs.time.isel({inputs.time.dims[0]: slice(window.start, window.stop)})
-        parts, expected = prepare(model, *inputs.within(window), frames, strict=len(cut) == 1, report=True)
+        climatology = climatology_arrays(model, domain_of(model.spec).season(frames))
+        seen = *inputs.within(window), frames, climatology, gross
+        parts, expected = prepare(model, *seen, strict=len(cut) == 1, report=True)
         each = [observations.statistics(part, guess) for part, guess in zip(parts, expected, strict=True)]
         sums = sums + np.reshape(each, (len(each), len(observations.COLUMNS)))
+    gross.warn()
     return observations.report(*labels(model.spec, inputs.sources, background_error), sums, after=False)

@@ -12,6 +12,7 @@ import xarray as xr
 
 from xslams import observations
 from xslams.errors import ObservationError, warn
+from xslams.labels.calendar import stamp
 from xslams.labels.coordinates import listed
 from xslams.labels.domain import domain_of
 from xslams.options import ComputeOptions, SamplerOptions
@@ -60,6 +61,7 @@ def analyse(
     progress: bool = False,
     strict: bool = False,
     report: bool = False,
+    gross: observations.GrossErrors | None = None,
 ) -> tuple[npt.NDArray[np.float32], FloatArray]:
     """Analyse one window and cut its overlap off, and sum up its observations if asked to.
 
@@ -81,6 +83,8 @@ def analyse(
         Whether to raise and warn about observations of which nothing is left.
     report
         Whether to sum up observations and how they fit.
+    gross
+        Where gross errors are noted; without it, they are warned of here.
 
     Returns
     -------
@@ -88,12 +92,16 @@ def analyse(
         State, shape (member, time, channel, lat, lon), and sums over the values of each variable of each source, shape
         (source, statistic).
     """
-    from xslams.inference.arrays import assimilate_arrays, complete_errors
+    from xslams.inference.arrays import assimilate_arrays, climatology_arrays, complete_errors
 
     model = workers.resident(model)
     spec = model.spec
     frames = time.isel({time.dims[0]: slice(window.start, window.stop)})
-    parts, expected = prepare(model, sources, background, frames, strict=strict, report=report)
+    climatology = climatology_arrays(model, domain_of(spec).season(frames))
+    found = observations.GrossErrors() if gross is None else gross
+    parts, expected = prepare(model, sources, background, frames, climatology, found, strict=strict, report=report)
+    if gross is None:
+        found.warn()
     # The prior sees no fewer frames than its own window; frames that are added are not observed.
     before, after = divmod(max(spec.window - frames.size, 0), 2)
     before, after = before + after, before
@@ -121,14 +129,14 @@ def analyse(
     worst = float(solver_error.max(initial=0.0))
     if worst > _SOLVED:
         warn(
-            f"The solver stopped early in the analysis window that starts at {frames.values[0]}: members are off by up "
-            f"to {worst:.1%} of the standard deviation of the analysis. Errors of observations that differ by many "
-            "orders of magnitude are the likely cause: raise the smallest error=, or let superob= average values that "
-            "lie close together."
+            f"The solver stopped early in the analysis window that starts at {stamp(frames.values[0])}: members are "
+            f"off by up to {worst:.1%} of the standard deviation of the analysis. Errors of observations that differ "
+            "by many orders of magnitude are the likely cause: raise the smallest error=, or let superob= average "
+            "values that lie close together."
         )
-    _require_plausible(model, values, fraction, frames)
-    values = spec.bounded(values)
-    block = values[:, before : values.shape[1] - after][:, window.kept]
+    values = values[:, before : values.shape[1] - after]
+    _require_plausible(model, values, climatology, frames)
+    block = spec.bounded(values)[:, window.kept]
     if predicted is None:
         return block, np.zeros((0, len(observations.COLUMNS)))
     ends = np.cumsum([each.size for each in likelihoods])[:-1]
@@ -142,13 +150,11 @@ def analyse(
 
 
 def _require_plausible(
-    model: Model, values: npt.NDArray[np.float32], fraction: FloatArray, frames: xr.DataArray
+    model: Model, values: npt.NDArray[np.float32], climatology: tuple[FloatArray, FloatArray], frames: xr.DataArray
 ) -> None:
     """Raise where an analysis is not finite, and warn where it leaves the climatology by far."""
-    from xslams.inference.arrays import climatology_arrays
-
     state = model.spec.state
-    where = f"The analysis of the window that starts at {frames.values[0]}"
+    where = f"The analysis of the window that starts at {stamp(frames.values[0])}"
     remedy = (
         "Look at ds.slams.check(obs, model): errors of observations that are far too small and gross errors "
         "(with qc={'background_check': None} they are kept) are the likely causes."
@@ -156,7 +162,7 @@ def _require_plausible(
     if not np.isfinite(values).all():
         msg = f"{where} has values that are not finite. {remedy}"
         raise ObservationError(msg)
-    mean, std = (a[:, : model.spec.state_channels] for a in climatology_arrays(model, fraction))
+    mean, std = (a[:, : model.spec.state_channels] for a in climatology)
     low, high = observations.plausible_range(mean, std, state)
     out = np.any((values < low) | (values > high), axis=(0, 1, 3, 4)).tolist()
     channels = [v.name for v in state for _ in range(v.channels)]
@@ -172,6 +178,8 @@ def prepare(
     sources: Sequence[BoundSource],
     background: BoundSource | None,
     frames: xr.DataArray,
+    climatology: tuple[FloatArray, FloatArray],
+    gross: observations.GrossErrors,
     *,
     strict: bool,
     report: bool,
@@ -186,6 +194,10 @@ def prepare(
         What a window sees of observations and background.
     frames
         Times of its frames.
+    climatology
+        Mean and standard deviation of the fields at these times.
+    gross
+        Where gross errors are noted.
     strict
         Whether to raise and warn about observations of which nothing is left.
     report
@@ -199,21 +211,21 @@ def prepare(
     """
     parts = [part for source in sources for part in source.audited(strict=strict)]
     given = [] if background is None else background.audited(strict=strict)
-    fraction = domain_of(model.spec).season(frames)
-    parts = _with_variability(model, parts, fraction)
+    parts = _with_variability(model, parts, domain_of(model.spec).season(frames))
     if not report and all(part.likelihood.background_check is None for part in [*parts, *given]):
         return [*map(observations.reduced, parts), *given], []
-    from xslams.inference.arrays import climatology_arrays, observe_arrays
+    from xslams.inference.arrays import observe_arrays
 
-    climatology = climatology_arrays(model, fraction)
     bounds = observations.plausible_range(*climatology, model.spec.variables)
-    given = [observations.gross_error_check(part, bounds) for part in given]
+    given = [observations.gross_error_check(part, bounds, gross) for part in given]
     guess = observations.first_guess(*climatology, [part.likelihood for part in given])
-    parts = [_without_gross_errors(model, part, climatology, bounds, guess if given else None) for part in parts]
+    parts = [_without_gross_errors(model, part, climatology, bounds, gross, guess if given else None) for part in parts]
     if not report and all(part.likelihood.background_check in (None, "gross") for part in parts):
         return [*map(observations.reduced, parts), *given], []
     seen = [
-        guess if part.likelihood.function is None else observe_arrays(model, part.likelihood.function, *guess)
+        guess
+        if part.likelihood.function is None
+        else observe_arrays(model, part.likelihood.function, *guess, part.likelihood.name)
         for part in parts
     ]
     # Averages come after the check: a mean over good and bad values is no better than a bad one.
@@ -242,6 +254,7 @@ def _without_gross_errors(
     part: AuditedLikelihood,
     climatology: tuple[FloatArray, FloatArray],
     bounds: observations.PlausibleRange,
+    gross: observations.GrossErrors,
     guess: tuple[FloatArray, FloatArray] | None,
 ) -> AuditedLikelihood:
     """Drop gross errors, where that is the check."""
@@ -251,10 +264,10 @@ def _without_gross_errors(
     if function is not None:
         from xslams.inference.arrays import observed_range_arrays
 
-        reach = observed_range_arrays(model, function, *climatology, observations.DEVIATIONS)
-        return observations.gross_error_check(part, observations.PlausibleRange(*reach))
+        reach = observed_range_arrays(model, function, *climatology, observations.DEVIATIONS, part.likelihood.name)
+        return observations.gross_error_check(part, observations.PlausibleRange(*reach), gross)
     expected = None if guess is None else observations.expectation(part.likelihood, *guess)
-    return observations.gross_error_check(part, bounds, expected)
+    return observations.gross_error_check(part, bounds, gross, expected)
 
 
 def _checked(part: AuditedLikelihood, fields: tuple[FloatArray, FloatArray], *, strict: bool) -> AuditedLikelihood:

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
+from xslams.arguments import require, require_flag
 from xslams.errors import ChunkError, OptionError, SlamsWarning, StoreError
 from xslams.labels.coordinates import coordinate
 from xslams.pipeline.report import STATISTICS, WINDOW_START
@@ -120,11 +121,16 @@ def write(
 
     Raises
     ------
+    OptionError
+        If an argument is of another type.
     StoreError
         If there is something else at that place, or the store belongs to another run, or writing fails.
     ChunkError
         If variables are chunked differently, or coordinates depend on what is still to be computed.
     """
+    require_flag(resume=resume, progress=progress)
+    options = storage_options is None or isinstance(storage_options, Mapping)
+    require(options, "storage_options", storage_options, "a mapping of options of the file system")
     target = Target.of(store, storage_options)
     analysis = _prepare(analysis)
     layout = _layout(analysis)

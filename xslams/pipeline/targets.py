@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xslams.arguments import shown
 from xslams.errors import OptionError, StoreError
 
 if TYPE_CHECKING:
@@ -85,8 +86,10 @@ class Target:
     def of(cls, store: str | os.PathLike[str], options: Mapping[str, Any] | None) -> Target:
         """Path or URL as every worker understands it."""
         given: object = store
-        if not isinstance(given, str | os.PathLike):
-            msg = f"store={store!r}; expected a path or the URL of an object store, such as 's3://bucket/run.zarr'."
+        if not isinstance(given, str | os.PathLike) or not os.fspath(given):
+            msg = (
+                f"store={shown(given)}; expected a path or the URL of an object store, such as 's3://bucket/run.zarr'."
+            )
             raise OptionError(msg)
         text = os.fspath(given).removeprefix("file://")
         if "://" not in text:

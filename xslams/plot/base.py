@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xslams import scores
+from xslams.arguments import is_number, require
 from xslams.errors import DimensionError, VariableError
 from xslams.labels.coordinates import coordinate
 from xslams.labels.valid_values import with_valid_values
@@ -184,10 +185,16 @@ def panels(
     DimensionError
         If no plot suits the dimensions of the field.
     OptionError
-        If there is no such kind.
+        If there is no such kind, or another argument is of another type.
     """
+    fields = xr.Dataset | xr.DataArray
+    require(truth is None or isinstance(truth, fields), "truth", truth, "a Dataset or a DataArray")
+    named = variable is None or isinstance(variable, Hashable)
+    require(named, "variable", variable, "the name of a variable")
+    require(level is None or is_number(level), "level", level, "a number")
     request = Request(analysis, truth, obs, variable, time, level)
-    if kind == "auto":
+    chosen: object = kind
+    if isinstance(chosen, str) and chosen == "auto":
         kind = _suitable(request.field())
     return PLOTS[kind].draw(request)
 
@@ -231,7 +238,12 @@ def at_time(field: xr.DataArray, time: Any) -> xr.DataArray:
     labels = field.indexes[name]
     if time is None:
         return field.isel({name: len(labels) // 2})
-    return field.isel({name: labels.get_indexer([np.asarray(time)[()]], method="nearest")[0]})
+    try:
+        found = int(labels.get_indexer([np.asarray(time)[()]], method="nearest")[0])
+    except (TypeError, ValueError, KeyError, OverflowError):  # what pandas raises for what is no time
+        found = -1
+    require(found >= 0, "time", time, f"a time, from {labels[0]} to {labels[-1]}")
+    return field.isel({name: found})
 
 
 def at_level(field: xr.DataArray, level: float | None) -> xr.DataArray:

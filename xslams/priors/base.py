@@ -142,5 +142,8 @@ def build_prior(spec: Spec) -> Prior:
     try:
         return PRIORS[spec.kind](spec)  # type: ignore[call-arg]  # a protocol cannot say how it is built
     except KeyError as e:
-        msg = f"The spec of {spec.name!r} lacks {e} in its architecture; it is damaged or of another version of xslams."
+        msg = (
+            f"The specification of {spec.name!r} lacks {e} in its architecture; it is damaged or of another version of "
+            "xslams. Fetch or train the model again."
+        )
         raise ModelError(msg) from e

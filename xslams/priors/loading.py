@@ -46,7 +46,7 @@ def load_prior(spec: Spec, path: Path) -> Prior:
     try:
         prior.load_state_dict(load_file(path))
     except RuntimeError as e:
-        msg = f"The weights in {path} do not fit the architecture in its header: {e}"
+        msg = f"The weights in {path} do not fit the architecture in its header. Fetch or train it again. ({e})"
         raise ModelError(msg) from e
     prior.eval().requires_grad_(requires_grad=False)
     return prior

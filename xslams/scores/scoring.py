@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 
 import xarray as xr
 
+from xslams.arguments import require
 from xslams.scores.base import SCORES
 from xslams.scores.dimensions import MEMBER
 from xslams.scores.matching import pairs
@@ -41,6 +42,8 @@ def score(
 
     Raises
     ------
+    OptionError
+        If `truth` or `dims` is something else.
     VariableError
         If no variable is in both.
     UnitError
@@ -50,6 +53,12 @@ def score(
     CoverageError
         If no time is in both.
     """
+    require(isinstance(truth, xr.Dataset | xr.DataArray), "truth", truth, "a Dataset or a DataArray")
+    names = {*analysis.dims, *truth.dims}
+    given: object = dims
+    listed = isinstance(given, Sequence | set | frozenset) and not isinstance(given, str | bytes)
+    known = given is None or (listed and all(d in list(names) for d in dims or ()))
+    require(known, "dims", dims, f"a list of dimensions, of {', '.join(map(repr, sorted(names, key=str)))}")
     scored = {name: _score_variable(a, t, dims) for name, (a, t) in pairs(analysis, truth).items()}
     if len(scored) == 1:
         (result,) = scored.values()

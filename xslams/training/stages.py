@@ -97,7 +97,10 @@ def _tensor(values: FloatArray, device: torch.device) -> Tensor:
 def _require_window(runs: Sequence[tuple[FloatArray, FloatArray]], window: int) -> None:
     longest = max((len(fields) for fields, _ in runs), default=0)
     if longest < window:
-        msg = f"Training needs at least {window} consecutive frames (the window); the longest stretch has {longest}."
+        msg = (
+            f"Training needs at least {window} consecutive frames (the window); the longest stretch has {longest}. "
+            "Take more data, or a smaller window=."
+        )
         raise ModelError(msg)
 
 
