@@ -10,6 +10,8 @@ import dask.array
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from xslams.errors import ChunkError, DimensionError, GridError, OptionError, SlamsError, SlamsWarning, VariableError
 from xslams.regrid import regrid
@@ -282,6 +284,57 @@ def test_packed_integers(tmp_path):
         pytest.raises(VariableError, match="decode_cf"),
     ):
         regrid(raw.assign_coords(lat=ds.lat), TARGET)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("dtype", "fill"), [("f4", 1e20), ("f8", -9999.0), ("f4", [1e20, -1.0])])
+def test_fill_values_that_attributes_name_are_missing(method, dtype, fill):
+    ds = example()[["t"]].astype(dtype)
+    masked = ds.t.where(ds.lon != 330)
+    filled = masked.fillna(np.ravel(fill)[-1]).assign_attrs(missing_value=fill, _FillValue=np.ravel(fill)[0])
+    got = regrid(filled.astype(dtype), TARGET, method)
+    assert float(got.max()) < 10 and float(got.min()) > -10
+    np.testing.assert_array_equal(got, regrid(masked, TARGET, method))
+    with pytest.raises(VariableError, match="decode_cf"):
+        regrid(filled.assign_attrs(scale_factor=2.0), TARGET, method)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(METHODS), st.booleans(), st.sampled_from([np.nan, np.inf, -np.inf]))
+def test_masked_cells_are_never_mixed_with_others(seed, method, bent, missing):
+    """Values of 1 stay 1, whatever lies beside them, or are missing."""
+    rng = np.random.default_rng(seed)
+    ds = curved(7, 8) if bent else example()
+    ds = ds[["f" if bent else "t"]].isel(time=0, drop=True) * 0.0 + 1.0
+    (name,) = ds.data_vars
+    ds[name] = ds[name].where(rng.random(ds[name].shape) > 0.3, missing)
+    points = xr.Dataset(coords={"lat": ("p", rng.uniform(-90, 90, 40)), "lon": ("p", rng.uniform(-180, 360, 40))})
+    target = example()[["t"]] if method == "conservative" else points
+    got = regrid(ds, target, method)[name].values
+    np.testing.assert_allclose(got[np.isfinite(got)], 1.0, rtol=1e-12)
+    assert not np.isinf(got).any()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dims", [("lat",), ("lon",), ("lat", "lon")])
+def test_a_single_row_or_column_is_a_source(method, dims):
+    ds = example()[["t"]].isel({dim: [4] for dim in dims})
+    at = {d: ds[d].values if d in dims else ds[d].values[:3] for d in ("lat", "lon")}
+    got = regrid(ds, xr.Dataset(coords=at), method).t
+    np.testing.assert_allclose(got, ds.t.sel(at), rtol=1e-6)
+    with pytest.raises(GridError, match=r"no places:.*0"):
+        regrid(ds.isel(lat=[]), TARGET, method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_single_scan_is_a_source_of_points(method):
+    ds = curved().isel(y=[5], time=0)
+    if method == "nearest":
+        got = regrid(ds, curved(), method).f
+        assert got.notnull().all() and set(np.ravel(got)) <= set(np.ravel(ds.f))
+    else:
+        with pytest.raises(GridError, match="method='nearest'"):
+            regrid(ds, curved(), method)
 
 
 def test_what_is_no_number_is_left_out_loudly():

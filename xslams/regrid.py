@@ -16,9 +16,10 @@ from collections.abc import Hashable
 from typing import Any, TypeVar, get_args
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
-from xslams.errors import ChunkError, DimensionError, OptionError, SlamsWarning, VariableError
+from xslams.errors import ChunkError, DimensionError, GridError, OptionError, SlamsWarning, VariableError
 from xslams.geometry import Geometry
 from xslams.labels.coordinates import coordinate, listed
 from xslams.labels.grid import geometry_of, geometry_of_spec, grid_of_spec
@@ -82,7 +83,7 @@ def regrid(
     ChunkError
         If latitude or longitude are split into several dask chunks.
     VariableError
-        If integers are packed and were not decoded.
+        If values are packed and were not decoded. Fill values that attributes name are missing values.
     SlamsError
         If ``engine="xesmf"`` and it is not installed.
 
@@ -113,8 +114,13 @@ def regrid(
 
 def _regrid(ds: xr.Dataset, target: Target, method: Method, engine: str, edges: Edges) -> xr.Dataset:
     ds = without_repeats(ds)
-    wanted, coords = _target(ds, target)
-    source = geometry_of(ds, like=wanted)
+    cells = method == "conservative"
+    wanted, coords = _target(ds, target, cells=cells)
+    source = geometry_of(ds, like=wanted, cells=cells)
+    if not source.size:
+        sizes = dict(zip(source.dims, source.shape, strict=True))
+        msg = f"The source has no places: {sizes}. Was something selected that is not there?"
+        raise GridError(msg)
     ENGINES[engine].check(source, wanted, method, edges)
     recipe, coordinates = Recipe.of(source, wanted, method, edges, engine)
     core = source.dims
@@ -149,7 +155,7 @@ def _regrid_one(
 ) -> xr.DataArray:
     _check_whole(da, core)
     _check_dims(da, core, dims)
-    _check_decoded(da)
+    da = _decoded(da)
     dtype = float_type(da.dtype)
     # Under names of our own, since source and target often call dimensions of different sizes alike.
     inner = [f"__source_{i}" for i in range(len(core))]
@@ -202,15 +208,24 @@ def _check_whole(da: xr.DataArray, core: tuple[str, ...]) -> None:
         raise ChunkError(msg)
 
 
-def _check_decoded(da: xr.DataArray) -> None:
-    """Raise where integers are packed."""
-    packing = [a for a in ("scale_factor", "add_offset", "_FillValue", "missing_value") if a in da.attrs]
-    if packing and da.dtype.kind in "iu":
+def _decoded(da: xr.DataArray) -> xr.DataArray:
+    """Field without the values that its attributes call missing; raise where it is packed.
+
+    Reading a file takes these attributes away; where they are still there, it was read without decoding.
+    """
+    fills = [a for a in ("_FillValue", "missing_value") if a in da.attrs]
+    packing = [a for a in ("scale_factor", "add_offset") if a in da.attrs]
+    if packing or (fills and da.dtype.kind in "iu"):
         msg = (
-            f"{da.name!r} is packed ({listed(packing)} among its attributes), and a mean of packed values and fill "
-            "values is wrong. Decode it: xr.decode_cf(ds)."
+            f"{da.name!r} is packed ({listed([*packing, *fills])} among its attributes), and a mean of packed values "
+            "and fill values is wrong. Decode it: xr.decode_cf(ds)."
         )
         raise VariableError(msg)
+    if not fills or da.dtype.kind != "f":
+        return da
+    # In the precision of the data, in which 1e20 is written.
+    named = np.concatenate([pd.to_numeric(np.atleast_1d(da.attrs[a]), errors="coerce") for a in fills])
+    return da.where(~da.isin(named.astype(da.dtype)))
 
 
 def _check_dims(da: xr.DataArray, core: tuple[str, ...], dims: tuple[str, ...]) -> None:
@@ -224,7 +239,7 @@ def _check_dims(da: xr.DataArray, core: tuple[str, ...], dims: tuple[str, ...]) 
         raise DimensionError(msg)
 
 
-def _target(ds: xr.Dataset, target: Target) -> tuple[Geometry, dict[Hashable, Any]]:
+def _target(ds: xr.Dataset, target: Target, *, cells: bool) -> tuple[Geometry, dict[Hashable, Any]]:
     """Where values are wanted, and the coordinates of the result."""
     if isinstance(target, Model | Spec):
         return _of_model(ds, target.spec if isinstance(target, Model) else target)
@@ -241,7 +256,7 @@ def _target(ds: xr.Dataset, target: Target) -> tuple[Geometry, dict[Hashable, An
     if len(names) == 2 and all(places[name].ndim == 0 for name in names):
         places = places[names].reset_coords().expand_dims("point").set_coords(names)
     try:
-        geometry = geometry_of(places)
+        geometry = geometry_of(places, cells=cells)
     except DimensionError as e:
         msg = f"The target is not understood. {e}"
         raise DimensionError(msg) from e

@@ -47,7 +47,7 @@ def cells(
         If the places are not known, out of range, or have no cells where the method needs them.
     """
     try:
-        places = geometry_of(da, ds, like=geometry)
+        places = geometry_of(da, ds, like=geometry, cells=method == "conservative")
         weights = weights_between(geometry, places, method)
     except GridError as e:
         msg = f"Source {source!r}: {da.name!r} has coordinates that cannot be used. {e}"

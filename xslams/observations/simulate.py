@@ -15,6 +15,7 @@ from xslams.errors import DimensionError, ObservationError, ObservationOptionErr
 from xslams.geometry import Grid
 from xslams.labels.coordinates import coordinate, listed
 from xslams.labels.grid import grid_of
+from xslams.labels.repeats import in_one_part
 from xslams.observations.footprints import BoxMeans, Footprints
 from xslams.observations.observation import Observation
 from xslams.observations.stated_errors import check_stated
@@ -191,6 +192,7 @@ def _known(truth: xr.DataArray, sizes: Mapping[str, int], what: str) -> None:
 
 def _coarsen(data: xr.DataArray, coarsen: int | Mapping[str, int]) -> tuple[xr.DataArray, Footprints | None]:
     """Box means, and which cells they are means of where coordinates do not tell it exactly."""
+    data = in_one_part(data)
     space = _Space.of(data)
     sizes = coarsen if isinstance(coarsen, Mapping) else dict.fromkeys(space.dims, coarsen)
     _known(data, sizes, "coarsen")

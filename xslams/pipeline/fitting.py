@@ -15,7 +15,7 @@ from xslams.labels.channels import require_not_empty, to_channels
 from xslams.labels.coordinates import coordinate
 from xslams.labels.grid import grid_of
 from xslams.labels.recognise import inspect
-from xslams.labels.repeats import without_repeats
+from xslams.labels.repeats import in_one_part, without_repeats
 from xslams.labels.units import convert_units
 from xslams.options import MOST_SEED, TrainingOptions
 from xslams.pipeline import workers
@@ -74,7 +74,7 @@ def fit(
     workers.check_device(device)
     require_not_empty(ds)
     ds, names = _join(ds, aux)
-    ds = without_repeats(ds)
+    ds = in_one_part(without_repeats(ds))
     spec = _describe(ds, names, window=window, name=name, summary=summary, license=license)
     fields = to_channels(ds, spec)
     runs = []
