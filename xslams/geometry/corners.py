@@ -7,13 +7,13 @@ import numpy.typing as npt
 
 from xslams.geometry.sphere import Vectors
 
-__all__ = ["around_cells"]
+__all__ = ["around_cells", "crossed"]
 
 # Of four places in convex position, one of these three orders goes around them; two have edges that cross.
 _ORDERS = ((0, 1, 3, 2), (0, 2, 1, 3))
 
 
-def _crossed(corners: Vectors) -> npt.NDArray[np.bool_]:
+def crossed(corners: Vectors) -> npt.NDArray[np.bool_]:
     """Whether the edges of cells cross, shape (...,): then two of their corners turn left and two right."""
     before, after = np.roll(corners, 1, axis=-2), np.roll(corners, -1, axis=-2)
     turns = np.einsum("...i,...i", corners, np.cross(corners - before, after - corners))
@@ -42,10 +42,10 @@ def around_cells(corners: Vectors) -> npt.NDArray[np.intp]:
     array([0, 1, 3, 2])
     """
     order = np.broadcast_to(np.arange(4), corners.shape[:-1]).copy()
-    crossed = _crossed(corners)
+    wrong = crossed(corners)
     for other in _ORDERS:
-        better = np.zeros_like(crossed)
-        better[crossed] = ~_crossed(corners[crossed][:, other])
+        better = np.zeros_like(wrong)
+        better[wrong] = ~crossed(corners[wrong][:, other])
         order[better] = other
-        crossed &= ~better
+        wrong &= ~better
     return order

@@ -20,7 +20,7 @@ from xslams.geometry.halos import once, without_halo
 from xslams.geometry.sphere import Vectors, around, length, normalised, unit_vectors
 from xslams.typing import FloatArray
 
-__all__ = ["Curvilinear", "padded"]
+__all__ = ["Curvilinear", "closes", "padded"]
 
 _Indices = npt.NDArray[np.intp]
 
@@ -122,7 +122,7 @@ class Curvilinear(BaseGeometry):
         return f"{self.shape[0]} x {self.shape[1]}, curvilinear"
 
 
-def _closes(x: Vectors) -> bool:
+def closes(x: Vectors) -> bool:
     """Whether the last column is next to the first, as two neighbouring columns are."""
     if x.shape[1] < 4:
         return False
@@ -143,7 +143,7 @@ def padded(x: Vectors, reach: float) -> tuple[Vectors, _Indices]:
     index = np.arange(x.shape[0] * x.shape[1]).reshape(x.shape[:2])
     for axis in (1, 0):
         y, of = np.moveaxis(x, axis, 1), np.moveaxis(index, axis, 1)
-        closed = _closes(y)
+        closed = closes(y)
         ends = (-1, 0) if closed else (0, -1)
         if closed:
             first, last = y[:, -1], y[:, 0]
