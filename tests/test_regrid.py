@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import dask
 import dask.array
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from xslams.errors import ChunkError, DimensionError, GridError, OptionError, SlamsError, SlamsWarning, VariableError
 from xslams.regrid import regrid
@@ -284,6 +287,57 @@ def test_packed_integers(tmp_path):
         regrid(raw.assign_coords(lat=ds.lat), TARGET)
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("dtype", "fill"), [("f4", 1e20), ("f8", -9999.0), ("f4", [1e20, -1.0])])
+def test_fill_values_that_attributes_name_are_missing(method, dtype, fill):
+    ds = example()[["t"]].astype(dtype)
+    masked = ds.t.where(ds.lon != 330)
+    filled = masked.fillna(np.ravel(fill)[-1]).assign_attrs(missing_value=fill, _FillValue=np.ravel(fill)[0])
+    got = regrid(filled.astype(dtype), TARGET, method)
+    assert float(got.max()) < 10 and float(got.min()) > -10
+    np.testing.assert_array_equal(got, regrid(masked, TARGET, method))
+    with pytest.raises(VariableError, match="decode_cf"):
+        regrid(filled.assign_attrs(scale_factor=2.0), TARGET, method)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(METHODS), st.booleans(), st.sampled_from([np.nan, np.inf, -np.inf]))
+def test_masked_cells_are_never_mixed_with_others(seed, method, bent, missing):
+    """Values of 1 stay 1, whatever lies beside them, or are missing."""
+    rng = np.random.default_rng(seed)
+    ds = curved(7, 8) if bent else example()
+    ds = ds[["f" if bent else "t"]].isel(time=0, drop=True) * 0.0 + 1.0
+    (name,) = ds.data_vars
+    ds[name] = ds[name].where(rng.random(ds[name].shape) > 0.3, missing)
+    points = xr.Dataset(coords={"lat": ("p", rng.uniform(-90, 90, 40)), "lon": ("p", rng.uniform(-180, 360, 40))})
+    target = example()[["t"]] if method == "conservative" else points
+    got = regrid(ds, target, method)[name].values
+    np.testing.assert_allclose(got[np.isfinite(got)], 1.0, rtol=1e-12)
+    assert not np.isinf(got).any()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dims", [("lat",), ("lon",), ("lat", "lon")])
+def test_a_single_row_or_column_is_a_source(method, dims):
+    ds = example()[["t"]].isel({dim: [4] for dim in dims})
+    at = {d: ds[d].values if d in dims else ds[d].values[:3] for d in ("lat", "lon")}
+    got = regrid(ds, xr.Dataset(coords=at), method).t
+    np.testing.assert_allclose(got, ds.t.sel(at), rtol=1e-6)
+    with pytest.raises(GridError, match=r"no places:.*0"):
+        regrid(ds.isel(lat=[]), TARGET, method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_single_scan_is_a_source_of_points(method):
+    ds = curved().isel(y=[5], time=0)
+    if method == "nearest":
+        got = regrid(ds, curved(), method).f
+        assert got.notnull().all() and set(np.ravel(got)) <= set(np.ravel(ds.f))
+    else:
+        with pytest.raises(GridError, match="method='nearest'"):
+            regrid(ds, curved(), method)
+
+
 def test_what_is_no_number_is_left_out_loudly():
     ds = example().assign(kind=(("lat", "lon"), np.full((9, 12), "sea")))
     with pytest.warns(SlamsWarning, match="Left out 'kind'"):
@@ -349,7 +403,18 @@ def test_xesmf_is_asked_for_by_name():
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("source", [example, curved])
 def test_engines_agree(source, method):
+    # Well within the curvilinear grid, where it has values.
+    target = TARGET if source is example else xr.Dataset(coords={"lat": [74.0, 80.0, 85.0], "lon": [-20.0, 5.0, 100.0]})
+    ours = regrid(source(), target, method, "embedded")
+    assert all(ours[name].notnull().all() for name in ours.data_vars)
     pytest.importorskip("xesmf", reason="needs xesmf, which needs ESMF (conda-forge)", exc_type=ImportError)
-    got, ours = (regrid(source(), TARGET, method, e) for e in ("xesmf", "embedded"))
+    got = regrid(source(), target, method, "xesmf")
     for name in ours.data_vars:
         np.testing.assert_allclose(got[name], ours[name], atol=1e-6)
+
+
+def test_esmf_works_from_any_thread():
+    pytest.importorskip("xesmf", reason="needs xesmf, which needs ESMF (conda-forge)", exc_type=ImportError)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda k: regrid(example(), TARGET.isel(lon=[k]), engine="xesmf").t, (0, 1))
+    np.testing.assert_allclose(xr.concat([first, second], "lon"), regrid(example(), TARGET).t, atol=1e-6)

@@ -460,7 +460,9 @@ class SlamsAccessor:
             span = f"{_span(ds[found.level])}{'' if unit == '1' else f' {unit}'}"
             rows.append(("level", f"{found.level}: {ds[found.level].size} values, {span}"))
         if found.grid is not None:
-            rows.append(("grid", str(found.grid)))
+            repeated = ds.sizes[found.grid.lon_dim] - found.grid.shape[1]
+            more = f", and {repeated} repeated column{'s' * (repeated > 1)}" if repeated else ""
+            rows.append(("grid", f"{found.grid}{more}"))
         elif found.lat is not None and found.lon is not None and ds[found.lat].dims == ds[found.lon].dims:
             lat, lon = ds[found.lat], ds[found.lon]
             rows.append(

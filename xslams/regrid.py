@@ -19,7 +19,7 @@ import numpy as np
 import xarray as xr
 
 from xslams.arguments import require
-from xslams.errors import ChunkError, DimensionError, SlamsWarning, VariableError
+from xslams.errors import ChunkError, DimensionError, GridError, SlamsWarning, VariableError
 from xslams.geometry import Geometry
 from xslams.labels.coordinates import coordinate, listed
 from xslams.labels.grid import geometry_of, geometry_of_spec, grid_of_spec
@@ -84,7 +84,7 @@ def regrid(
     ChunkError
         If latitude or longitude are split into several dask chunks.
     VariableError
-        If integers are packed and were not decoded.
+        If values are packed and were not decoded. Fill values that attributes name are missing values.
     SlamsError
         If ``engine="xesmf"`` and it is not installed.
 
@@ -117,8 +117,13 @@ def regrid(
 
 def _regrid(ds: xr.Dataset, target: Target, method: Method, engine: str, edges: Edges) -> xr.Dataset:
     ds = without_repeats(ds)
-    wanted, coords = _target(ds, target)
-    source = geometry_of(ds, like=wanted)
+    cells = method == "conservative"
+    wanted, coords = _target(ds, target, cells=cells)
+    source = geometry_of(ds, like=wanted, cells=cells)
+    if not source.size:
+        sizes = dict(zip(source.dims, source.shape, strict=True))
+        msg = f"The source has no places: {sizes}. Was something selected that is not there?"
+        raise GridError(msg)
     ENGINES[engine].check(source, wanted, method, edges)
     recipe, coordinates = Recipe.of(source, wanted, method, edges, engine)
     core = source.dims
@@ -208,12 +213,13 @@ def _check_whole(da: xr.DataArray, core: tuple[str, ...]) -> None:
 
 
 def _check_decoded(da: xr.DataArray) -> None:
-    """Raise where integers are packed."""
+    """Raise where values are packed: reading a file takes these attributes away, so it was read without decoding."""
     packing = [a for a in PACKING if a in da.attrs]
-    if packing and da.dtype.kind in "iu":
+    # Floats whose attributes still name fill values may be as they are measured; those fill values are masked.
+    if packing and (da.dtype.kind in "iu" or {"scale_factor", "add_offset"} & set(packing)):
         msg = (
-            f"{da.name!r} is packed ({listed(packing)} among its attributes), and a mean of packed values and fill "
-            "values is wrong. Decode it: xr.decode_cf(ds)."
+            f"{da.name!r} is packed ({listed(packing)} among its attributes), and a mean of packed values "
+            "and fill values is wrong. Decode it: xr.decode_cf(ds)."
         )
         raise VariableError(msg)
 
@@ -229,7 +235,7 @@ def _check_dims(da: xr.DataArray, core: tuple[str, ...], dims: tuple[str, ...]) 
         raise DimensionError(msg)
 
 
-def _target(ds: xr.Dataset, target: Target) -> tuple[Geometry, dict[Hashable, Any]]:
+def _target(ds: xr.Dataset, target: Target, *, cells: bool) -> tuple[Geometry, dict[Hashable, Any]]:
     """Where values are wanted, and the coordinates of the result."""
     if isinstance(target, Model | Spec):
         return _of_model(ds, target.spec if isinstance(target, Model) else target)
@@ -238,7 +244,7 @@ def _target(ds: xr.Dataset, target: Target) -> tuple[Geometry, dict[Hashable, An
     if len(names) == 2 and all(places[name].ndim == 0 for name in names):
         places = places[names].reset_coords().expand_dims("point").set_coords(names)
     try:
-        geometry = geometry_of(places)
+        geometry = geometry_of(places, cells=cells)
     except DimensionError as e:
         msg = f"The target is not understood. {e}"
         raise DimensionError(msg) from e

@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from xslams.errors import DimensionError, GridError
+from xslams.errors import DimensionError, GridError, SlamsWarning
 from xslams.geometry import Curvilinear, Grid, Points
+from xslams.geometry.sphere import around
 from xslams.labels.grid import geometry_of, grid_of
+from xslams.weights import cell_areas
 
 
 def bounded(lat, lon, lat_bounds, lon_bounds):
@@ -140,3 +144,68 @@ def test_latitudes_that_make_no_grid_are_told_apart(lat: list[float], message: s
     ds = xr.Dataset(coords={"lat": lat, "lon": [0.0, 10.0, 20.0]})
     with pytest.raises(GridError, match=message):
         grid_of(ds)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_bounds_lie_along_either_dimension(size: int) -> None:
+    """Two cells with two edges each are told apart by the names of the dimensions."""
+    lat = np.arange(size) * 10.0
+    ds = xr.Dataset(coords={"lat": ("lat", lat, {"bounds": "lat_bnds"}), "lon": [0.0, 10.0]})
+    ds["lat_bnds"] = (("nv", "lat"), np.stack([lat - 2.0, lat + 3.0]))
+    assert geometry_of(ds).lat_intervals.tolist() == np.stack([lat - 2.0, lat + 3.0], axis=1).tolist()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.permutations(range(4)), st.integers(0, 2**32 - 1))
+def test_corners_in_any_order_are_those_around_the_cell(order, seed) -> None:
+    rng = np.random.default_rng(seed)
+    lon, lat = np.meshgrid([0.0, 10.0, 20.0], [-60.0, -50.0, -40.0])
+    lon_b, lat_b = np.meshgrid([-5.0, 5.0, 15.0, 25.0], [-65.0, -55.0, -45.0, -35.0])
+    lat_b = lat_b + 0.1 * lon_b + rng.uniform(-1, 1, lat_b.shape)
+    whole = two(lat + 0.1 * lon, lon)
+    shuffled = whole.copy()
+    for name, nodes in (("lat", lat_b), ("lon", lon_b)):
+        for ds, turn in ((whole, range(4)), (shuffled, order)):
+            ds[name] = ds[name].assign_attrs(bounds=f"{name}_v")
+            ds[f"{name}_v"] = (("y", "x", "nv"), around(nodes)[..., list(turn)])
+    np.testing.assert_allclose(cell_areas(geometry_of(shuffled)), cell_areas(geometry_of(whole)), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda ds: ds.drop_vars(["lat_bnds"]),
+            "'lat' names bounds 'lat_bnds', which are not among the data.*half way",
+        ),
+        (lambda ds: ds.assign(lat_bnds=ds.lat_bnds.where(ds.lat > 0)), "have values that are missing"),
+        (lambda ds: ds.assign(lat_bnds=ds.lat), r"have shape \(2,\), where"),
+    ],
+)
+def test_bounds_that_are_missing_are_announced_where_cells_matter(change, words) -> None:
+    ds = change(bounded([10.0, -10.0], [0.0, 90.0], [[0, 40], [-40, 0]], [[-10, 10], [80, 100]]))
+    with pytest.warns(SlamsWarning, match=words) as said:
+        geometry_of(ds, cells=True)
+    assert len(said) == 1
+    assert geometry_of(ds).lat_bounds is None
+    named = ds.assign(lat_b=("lat_b", [30.0, 0.0, -30.0]))
+    assert geometry_of(named, cells=True).lat_bounds.tolist() == [[0.0, 30.0], [-30.0, 0.0]]
+
+
+def test_gaussian_rows_without_their_bounds_are_said_to_be_those() -> None:
+    lat = np.rad2deg(np.arcsin(np.polynomial.legendre.leggauss(12)[0]))
+    ds = xr.Dataset(coords={"lat": ("lat", lat, {"bounds": "lat_bnds"}), "lon": [0.0, 10.0]})
+    with pytest.warns(SlamsWarning, match="assumed that its rows are those of a Gaussian grid"):
+        geometry_of(ds, cells=True)
+
+
+def test_a_single_row_without_corners_is_points() -> None:
+    lon, lat = np.array([[0.0, 10.0, 20.0]]), np.array([[0.0, 1.0, 2.0]])
+    row = geometry_of(two(lat, lon))
+    assert isinstance(row, Points) and row.dims == ("y", "x")
+    around_it = np.array([-5.0, 5.0, 5.0, -5.0])
+    ds = two(lat, lon)
+    for name, values, offsets in (("lat", lat, np.sort(around_it)), ("lon", lon, around_it)):
+        ds[name] = ds[name].assign_attrs(bounds=f"{name}_v")
+        ds[f"{name}_v"] = (("y", "x", "nv"), values[..., None] + offsets)
+    assert isinstance(geometry_of(ds), Curvilinear)

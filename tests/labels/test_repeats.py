@@ -85,3 +85,12 @@ def test_a_model_is_made_of_each_column_once_and_takes_states_with_more() -> Non
     )
     assert analysis.sizes["lon"] == 12
     xr.testing.assert_allclose(analysis, once)
+
+
+@pytest.mark.parametrize(
+    ("west", "east", "said"), [(0, 0, ""), (0, 1, ", and 1 repeated column"), (1, 2, ", and 3 rep")]
+)
+def test_the_repr_says_that_the_grid_is_periodic(west, east, said) -> None:
+    time = pd.date_range("2001-01-01", periods=2)
+    text = repr(padded(globe(), west, east).expand_dims(time=time).assign_attrs(units="K").slams)
+    assert f"9 x 12 (lat -80 to 80, lon 0 to 330, periodic){said}" in text

@@ -10,6 +10,7 @@ import xarray as xr
 
 from tests.problems import cdo as reference
 from tests.problems import esmf as reference_esmf
+from xslams.errors import SlamsWarning
 from xslams.geometry import Grid
 from xslams.labels.grid import geometry_of
 from xslams.regrid import regrid
@@ -162,5 +163,7 @@ def test_curvilinear_cells_are_those_of_cdo(cdo, name, method):
 @pytest.mark.parametrize("name", ["from_gaussian", "to_gaussian"])
 def test_gaussian_cells_need_no_bounds(cdo, name):
     source, target = (reference.dataset(g).drop_vars(["lat_bnds", "lon_bnds"]) for g in reference.RECTILINEAR[name])
-    got = regrid(source, target, "conservative", "embedded", edges="parallel")["value"]
+    with pytest.warns(SlamsWarning, match="names bounds 'l.*_bnds', which are not among the data") as said:
+        got = regrid(source, target, "conservative", "embedded", edges="parallel")["value"]
+    assert len(said) == 4 and sum("Gaussian" in str(w.message) for w in said) == 1
     np.testing.assert_allclose(got, cdo[f"{name}_conservative"], atol=1e-12)

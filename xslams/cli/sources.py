@@ -60,7 +60,9 @@ def _check(source: Mapping[str, Any]) -> None:
     given = {k: source.get(k) for k in ("variable", "error", "method", "tolerance", "name")}
     # The error may also be a variable of the file.
     given["error"] = None if isinstance(given["error"], str) else given["error"]
-    check_settings(**given | {"method": "bilinear" if given["method"] is None else given["method"]})
+    defaults = {"method": "bilinear", "engine": "auto"}
+    chosen = {k: v if source.get(k) is None else source[k] for k, v in defaults.items()}
+    check_settings(**given | chosen)
     QualityControl.of(source.get("qc"))
 
 

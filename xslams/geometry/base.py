@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from xslams.errors import GridError
 from xslams.geometry.sphere import Vectors
@@ -82,6 +83,9 @@ class Geometry(Protocol):
 
     def check_cells(self) -> None:
         """Raise `GridError` unless there are cells."""
+
+    def repeats(self) -> npt.NDArray[np.bool_]:
+        """Return which cells repeat others, as those of a halo do, and take no part in a mean, shape (size,)."""
 
     def cells(self) -> Vectors:
         """Return the cells, NaN where there is none.
@@ -189,6 +193,10 @@ class BaseGeometry:
         """Raise: there are no cells."""
         msg = f"There are no cells: {self}. Use method='nearest' from them, or method='bilinear' to them."
         raise GridError(msg)
+
+    def repeats(self: Geometry) -> npt.NDArray[np.bool_]:
+        """Return that no cell repeats another."""
+        return np.zeros(self.size, bool)
 
     def cells(self) -> Vectors:
         """Raise: there are no cells."""

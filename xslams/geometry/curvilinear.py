@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -15,10 +16,11 @@ import numpy.typing as npt
 
 from xslams.errors import GridError
 from xslams.geometry.base import GEOMETRIES, BaseGeometry
+from xslams.geometry.halos import once, without_halo
 from xslams.geometry.sphere import Vectors, around, length, normalised, unit_vectors
 from xslams.typing import FloatArray
 
-__all__ = ["Curvilinear", "padded"]
+__all__ = ["Curvilinear", "closes", "padded"]
 
 _Indices = npt.NDArray[np.intp]
 
@@ -70,6 +72,15 @@ class Curvilinear(BaseGeometry):
         self.check_neighbours()
         return unit_vectors(self.lat, self.lon)
 
+    def repeats(self) -> npt.NDArray[np.bool_]:
+        """Return which cells repeat others, as those of a halo do, shape (cells,)."""
+        return np.asarray(self._once != np.arange(self.size))
+
+    @cached_property
+    def _once(self) -> _Indices:
+        """Cell that each cell repeats, or its own, shape (cells,)."""
+        return np.ravel(once(unit_vectors(self.lat, self.lon)))
+
     def check_cells(self) -> None:
         """Raise where nothing says how large the cells are."""
         if self.corners is None and min(self.shape) < 2:
@@ -84,12 +95,17 @@ class Curvilinear(BaseGeometry):
         self.check_cells()
         corners = self._nodes() if self.corners is None else unit_vectors(self.corners[0], self.corners[1])
         corners = np.where(np.isfinite(self.lat + self.lon)[..., None, None], corners, np.nan)
-        return np.asarray(corners.reshape(-1, 4, 3))
+        # A cell that repeats another is the same cell, also where the grid ends.
+        return np.asarray(corners.reshape(-1, 4, 3)[self._once])
 
     def _nodes(self) -> Vectors:
         """Corners in the middle of four centres, half a step outside at the edges, shape (y, x, 4, 3)."""
-        x, _ = padded(self.neighbours(), 1.0)
-        return around(normalised(x[:-1, :-1] + x[1:, :-1] + x[:-1, 1:] + x[1:, 1:]))
+        whole = self.neighbours()
+        rows, columns = without_halo(whole)
+        x, _ = padded(whole[:rows, :columns], 1.0)
+        corners = np.full((*self.shape, 4, 3), np.nan)
+        corners[:rows, :columns] = around(normalised(x[:-1, :-1] + x[1:, :-1] + x[:-1, 1:] + x[1:, 1:]))
+        return corners
 
     def arrays(self) -> tuple[FloatArray | None, ...]:
         """Return the latitudes, longitudes and corners."""
@@ -106,7 +122,7 @@ class Curvilinear(BaseGeometry):
         return f"{self.shape[0]} x {self.shape[1]}, curvilinear"
 
 
-def _closes(x: Vectors) -> bool:
+def closes(x: Vectors) -> bool:
     """Whether the last column is next to the first, as two neighbouring columns are."""
     if x.shape[1] < 4:
         return False
@@ -127,7 +143,7 @@ def padded(x: Vectors, reach: float) -> tuple[Vectors, _Indices]:
     index = np.arange(x.shape[0] * x.shape[1]).reshape(x.shape[:2])
     for axis in (1, 0):
         y, of = np.moveaxis(x, axis, 1), np.moveaxis(index, axis, 1)
-        closed = _closes(y)
+        closed = closes(y)
         ends = (-1, 0) if closed else (0, -1)
         if closed:
             first, last = y[:, -1], y[:, 0]

@@ -12,7 +12,7 @@ import numpy as np
 
 from xslams.typing import FloatArray
 
-__all__ = ["cell_edges", "gaussian_edges", "is_periodic", "lat_intervals", "lon_intervals"]
+__all__ = ["cell_edges", "gaussian_edges", "is_periodic", "lat_intervals", "lon_intervals", "seam", "unwrapped"]
 
 
 def cell_edges(centres: FloatArray, *, latitude: bool) -> FloatArray:
@@ -118,6 +118,62 @@ def gaussian_edges(lat: FloatArray) -> FloatArray | None:
     return None
 
 
+def seam(values: FloatArray, period: float = 360.0) -> int:
+    """Column at which a region begins, whose columns are in the order of their longitudes in some convention.
+
+    A region that crosses the date line, or the meridian of 0 degrees, lies in two parts of an array that is sorted from
+    -180 to 180, or from 0 to 360.
+
+    Parameters
+    ----------
+    values
+        Longitudes, shape (n,).
+    period
+        Length of the circle.
+
+    Returns
+    -------
+    int
+        Number of columns that belong behind the others; 0 where the array is one part, or in no order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> seam(np.array([-180.0, -170.0, 160.0, 170.0])), seam(np.array([160.0, 170.0, 180.0, -170.0]))
+    (2, 0)
+    """
+    values = np.asarray(values, float)
+    # Any three places are in order around a circle; those that are cut at a seam are also sorted by their numbers.
+    ascending = np.diff(values) > 0
+    if len(values) < 3 or not np.isfinite(values).all() or ascending.any() != ascending.all():
+        return 0
+    around = np.roll(values, -1) - values
+    # From each column to the next, and from the last to the first: once round the circle, eastwards or westwards.
+    steps = next((s for s in (around % period, -around % period) if abs(s.sum() - period) < 1e-6 * period), None)
+    if steps is None:
+        return 0
+    widest = int(steps[:-1].argmax())
+    if steps[widest] > 0.5 * period:
+        return widest + 1
+    # A region of more than half a circle: what lies outside of it is far wider than the steps on both sides.
+    beside = max(steps[widest - 1], steps[widest + 1])
+    closes = steps[-1] <= 1.5 * max(steps[0], steps[-2])
+    return widest + 1 if closes and steps[widest] > 3.0 * beside else 0
+
+
+def unwrapped(values: FloatArray, period: float = 360.0) -> FloatArray:
+    """Longitudes of neighbouring columns without a jump by whole circles, in the order of the array, shape (n,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> unwrapped(np.array([-180.0, -170.0, 160.0, 170.0]))
+    array([180., 190., 160., 170.])
+    """
+    first = seam(values, period)
+    return np.roll(np.unwrap(np.roll(np.asarray(values, float), -first), period=period), first)
+
+
 def is_periodic(values: FloatArray, period: float = 360.0) -> bool:
     """Whether evenly spaced longitudes, or the sites of another periodic axis, close the circle.
 
@@ -130,7 +186,7 @@ def is_periodic(values: FloatArray, period: float = 360.0) -> bool:
     values = np.asarray(values, float)
     if len(values) < 3:
         return False
-    step = np.abs(np.diff(np.unwrap(values, period=period)))
+    step = np.abs(np.diff(np.unwrap(np.roll(values, -seam(values, period)), period=period)))
     return bool(abs(step.sum() + np.median(step) - period) < 0.5 * np.median(step))
 
 
@@ -164,7 +220,9 @@ def lon_intervals(
     """
     if bounds is not None:
         return np.asarray(bounds)
-    pairs = _intervals(cell_edges(lon if period is None else np.unwrap(lon, period=period), latitude=False))
+    begin = 0 if period is None else seam(lon, period)
+    ordered = lon if period is None else np.unwrap(np.roll(lon, -begin), period=period)
+    pairs = np.roll(_intervals(cell_edges(ordered, latitude=False)), begin, axis=0)
     if closed and period is not None:
         # Uneven spacing must not leave a gap or an overlap where the circle closes.
         first, last = pairs[:, 0].argmin(), pairs[:, 1].argmax()

@@ -11,12 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xslams.errors import DimensionError, GridError
-from xslams.geometry.sphere import around
+from xslams.errors import DimensionError, GridError, warn
+from xslams.geometry.corners import around_cells
+from xslams.geometry.edges import gaussian_edges, unwrapped
+from xslams.geometry.sphere import around, unit_vectors
 from xslams.labels.coordinates import listed
 from xslams.typing import FloatArray
 
-__all__ = ["checked_lat", "checked_lon", "corners_2d", "edges_1d"]
+__all__ = ["announce_missing", "checked_lat", "checked_lon", "corners_2d", "edges_1d"]
 
 _Data = xr.Dataset | xr.DataArray
 
@@ -27,8 +29,59 @@ def _variables(holder: _Data) -> Mapping[Hashable, xr.Variable]:
     return {name: coord.variable for name, coord in holder.coords.items()}
 
 
+def _name_of_bounds(coord: xr.DataArray) -> Hashable | None:
+    return coord.attrs.get("bounds", coord.encoding.get("bounds"))
+
+
 def _bounds_of(holder: _Data, coord: xr.DataArray) -> xr.Variable | None:
-    return _variables(holder).get(coord.attrs.get("bounds", coord.encoding.get("bounds")))
+    """Bounds that a coordinate names, the corners of each cell along the last dimension."""
+    bounds = _variables(holder).get(_name_of_bounds(coord))
+    if bounds is None or not set(coord.dims) < set(bounds.dims):
+        return bounds
+    return bounds.transpose(*coord.dims, ...)
+
+
+def announce_missing(holder: _Data, lat: xr.DataArray, lon: xr.DataArray) -> None:
+    """Warn where coordinates name bounds that are absent, or that cannot be used, and say what is assumed instead.
+
+    Parameters
+    ----------
+    holder
+        Dataset or DataArray that should hold the bounds.
+    lat, lon
+        Latitudes and longitudes, of a grid or a curvilinear grid.
+
+    Warns
+    -----
+    SlamsWarning
+        For each of them.
+
+    Examples
+    --------
+    >>> lat, lon = xr.DataArray([0.0, 1.0], dims="lat"), xr.DataArray([0.0, 1.0], dims="lon")
+    >>> announce_missing(xr.Dataset(), lat, lon)
+    """
+    for coord, plain in ((lat, "lat_b"), (lon, "lon_b")):
+        named, bounds = _name_of_bounds(coord), _bounds_of(holder, coord)
+        # Corners of 2-D coordinates that are there but have another shape are an error.
+        if named is None or (bounds is not None and coord.ndim > 1):
+            continue
+        if _named(holder, plain) is not None if coord.ndim > 1 else edges_1d(holder, coord, plain) is not None:
+            continue
+        if bounds is None:
+            what = "are not among the data"
+        elif bounds.shape == (*coord.shape, 2):
+            what = "have values that are missing or infinite"
+        else:
+            what = f"have shape {bounds.shape}, where {(*coord.shape, 2)} is expected"
+        gaussian = coord.ndim == 1 and gaussian_edges(np.asarray(coord.values, float)) is not None
+        assumed = (
+            "its rows are those of a Gaussian grid" if gaussian else "its cells reach half way to their neighbours"
+        )
+        warn(
+            f"{coord.name!r} names bounds {str(named)!r}, which {what}; it is assumed that {assumed}. Add the bounds, "
+            f"or remove the attribute: del ds[{str(coord.name)!r}].attrs['bounds']."
+        )
 
 
 def _named(holder: _Data, name: str) -> FloatArray | None:
@@ -38,15 +91,13 @@ def _named(holder: _Data, name: str) -> FloatArray | None:
 
 def edges_1d(holder: _Data, coord: xr.DataArray, plain: str = "") -> FloatArray | None:
     """Bounds of a coordinate, shape (n, 2), as CF or as xESMF has them."""
-    bounds = _bounds_of(holder, coord)
+    bounds, edges = _bounds_of(holder, coord), _named(holder, plain)
+    found = []
     if bounds is not None and bounds.shape == (coord.size, 2):
-        values = np.asarray(bounds.values, float)
-    else:
-        edges = _named(holder, plain)
-        if edges is None or edges.shape != (coord.size + 1,):
-            return None
-        values = np.stack([edges[:-1], edges[1:]], axis=1)
-    return values if np.isfinite(values).all() else None
+        found.append(np.asarray(bounds.values, float))
+    if edges is not None and edges.shape == (coord.size + 1,):
+        found.append(np.stack([edges[:-1], edges[1:]], axis=1))
+    return next((values for values in found if np.isfinite(values).all()), None)
 
 
 def _outside(coord: xr.DataArray, what: str) -> GridError:
@@ -67,7 +118,7 @@ def checked_lat(bounds: FloatArray, lat: FloatArray, coord: xr.DataArray) -> Flo
 
 def checked_lon(bounds: FloatArray, lon: FloatArray, coord: xr.DataArray) -> FloatArray:
     """Bounds as intervals around the unwrapped longitudes; they may be in either convention, or descending."""
-    lon = np.unwrap(lon, period=360.0)
+    lon = unwrapped(lon)
     low, high = bounds.min(axis=1), bounds.max(axis=1)
 
     def holds(start: FloatArray, width: FloatArray) -> npt.NDArray[np.bool_]:
@@ -89,7 +140,8 @@ def corners_2d(holder: _Data, lat: xr.DataArray, lon: xr.DataArray, shape: tuple
     """Corners of curvilinear cells, shape (2, y, x, 4)."""
     pairs = [_bounds_of(holder, c) for c in (lat, lon)]
     if all(b is not None and b.shape == (*shape, 4) for b in pairs) and lat.dims == lon.dims:
-        return np.stack([np.asarray(b.values, float) for b in pairs if b is not None])
+        corners = np.stack([np.asarray(b.values, float) for b in pairs if b is not None])
+        return np.take_along_axis(corners, around_cells(unit_vectors(*corners))[None], axis=-1)
     nodes = [_named(holder, n) for n in ("lat_b", "lon_b")]
     if all(n is not None and n.shape == (shape[0] + 1, shape[1] + 1) for n in nodes) and lat.dims == lon.dims:
         return np.stack([around(n) for n in nodes if n is not None])

@@ -19,7 +19,8 @@ import xarray as xr
 from xslams.errors import DimensionError, GridError
 from xslams.geometry import Axis, Curvilinear, Geometry, Grid, Lattice, Points, is_periodic
 from xslams.geometry.base import span
-from xslams.labels.bounds import checked_lat, checked_lon, corners_2d, edges_1d
+from xslams.geometry.edges import seam, unwrapped
+from xslams.labels.bounds import announce_missing, checked_lat, checked_lon, corners_2d, edges_1d
 from xslams.labels.coordinates import coordinate, listed
 from xslams.labels.sites import on_lattice
 from xslams.registries import Registry
@@ -35,7 +36,9 @@ Reader = Callable[[_Data, _Data], Geometry | None]
 READERS: Registry[Reader] = Registry("reader of coordinates")
 
 
-def geometry_of(obj: _Data, parent: xr.Dataset | None = None, like: Geometry | None = None) -> Geometry:
+def geometry_of(
+    obj: _Data, parent: xr.Dataset | None = None, like: Geometry | None = None, *, cells: bool = False
+) -> Geometry:
     """Where data lie.
 
     Latitudes and longitudes on dimensions of their own are a grid; on the same two dimensions a curvilinear grid, or a
@@ -49,6 +52,8 @@ def geometry_of(obj: _Data, parent: xr.Dataset | None = None, like: Geometry | N
         Dataset that holds the bounds, for a DataArray.
     like
         Geometry of a model. Where it is flat, coordinates on its axes are read in place of latitudes and longitudes.
+    cells
+        Whether the cells matter, not the places alone: then bounds that are named but missing are announced.
 
     Returns
     -------
@@ -61,6 +66,11 @@ def geometry_of(obj: _Data, parent: xr.Dataset | None = None, like: Geometry | N
         If there is no latitude or longitude, or no coordinate on an axis.
     GridError
         If the coordinates are out of range or not monotonic, or the bounds do not hold the centres.
+
+    Warns
+    -----
+    SlamsWarning
+        Where cells matter and a coordinate names bounds that are missing.
 
     Examples
     --------
@@ -75,6 +85,8 @@ def geometry_of(obj: _Data, parent: xr.Dataset | None = None, like: Geometry | N
     for name in reversed(READERS.names):
         found = READERS[name](obj, holder)
         if found is not None:
+            if cells and (located := _located(obj)) is not None:
+                announce_missing(holder, *located)
             return found
     raise _missing(obj, "data lie at latitudes and longitudes")
 
@@ -90,7 +102,9 @@ def _read_curvilinear(obj: _Data, holder: _Data) -> Geometry | None:
     places, found = _broadcast(obj), _located(obj)
     if places is None or found is None or places[0].ndim != 2:
         return None
-    return Curvilinear(*places, corners_2d(holder, *found, places[0].shape))
+    corners = corners_2d(holder, *found, places[0].shape)
+    # A single row without corners has neither cells nor neighbours across it: its places are points.
+    return None if corners is None and min(places[0].shape) < 2 else Curvilinear(*places, corners)
 
 
 @READERS.register("rectilinear")
@@ -195,7 +209,7 @@ def grid_of(obj: xr.Dataset | xr.DataArray) -> Grid:
     _check_degrees(lat, lon)
     lats, lons = np.asarray(lat.values, float), np.asarray(lon.values, float)
     _check_monotonic(lats, "latitudes")
-    _check_monotonic(np.unwrap(lons, period=360.0), "longitudes")
+    _check_monotonic(np.roll(unwrapped(lons), -seam(lons)), "longitudes")
     _check_range(lats)
     return Grid(lats, lons, str(lat.dims[0]), str(lon.dims[0]), is_periodic(lons))
 

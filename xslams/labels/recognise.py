@@ -11,6 +11,7 @@ from xslams.geometry import Grid
 from xslams.labels.calendar import check_order, on_time_axis, time_step
 from xslams.labels.coordinates import coordinate
 from xslams.labels.grid import grid_of
+from xslams.labels.repeats import without_repeats
 
 __all__ = ["Schema", "inspect"]
 
@@ -26,7 +27,7 @@ class Schema:
     variables
         Names of the data variables that hold fields (at least one of time, lat and lon among their coordinates).
     grid
-        The rectilinear grid; None for points or curvilinear grids.
+        The rectilinear grid, columns that are repeated counted once; None for points or curvilinear grids.
     time_step
         Hours between frames; None where there is no regular step.
     problems
@@ -76,7 +77,7 @@ def inspect(ds: xr.Dataset) -> Schema:
     grid, step = None, None
     if names["lat"] is not None and names["lon"] is not None:
         try:
-            grid = grid_of(ds)
+            grid = grid_of(without_repeats(ds))
         except Exception as e:  # as above
             problems.append(str(e))
     if names["time"] is not None:

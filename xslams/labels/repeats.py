@@ -1,4 +1,7 @@
-"""Columns of a grid that go round the circle more than once: a repeated cyclic column, or a halo."""
+"""Columns of a grid in an order that goes once round the circle: without a cyclic column that is repeated, or a halo.
+
+A region that crosses the seam of its convention of longitudes has the gap in the middle of the array.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,11 @@ from typing import TypeVar
 import numpy as np
 import xarray as xr
 
+from xslams.geometry.edges import seam
 from xslams.labels.coordinates import coordinate
 from xslams.typing import FloatArray
 
-__all__ = ["once_around", "without_repeats"]
+__all__ = ["in_one_part", "once_around", "without_repeats"]
 
 _Data = TypeVar("_Data", xr.Dataset, xr.DataArray)
 
@@ -80,3 +84,31 @@ def without_repeats(data: _Data) -> _Data:
     if edges is not None and edges.shape == (data.sizes[dim] + 1,):
         chosen[edges.dims[0]] = slice(kept.start, kept.stop + 1)
     return data.isel(chosen)
+
+
+def in_one_part(data: _Data) -> _Data:
+    """Put the columns of a region that crosses the seam of its longitudes next to each other.
+
+    Parameters
+    ----------
+    data
+        Dataset or DataArray; without 1-D longitudes on a dimension of their own it is left as it is.
+
+    Returns
+    -------
+    Dataset or DataArray
+        The columns from one end of the region to the other.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> region = xr.Dataset(coords={"lat": [0.0, 1.0], "lon": [-180.0, -170.0, 160.0, 170.0]})
+    >>> in_one_part(region)["lon"].values
+    array([ 160.,  170., -180., -170.])
+    """
+    lat, lon = coordinate(data, "lat"), coordinate(data, "lon")
+    if lat is None or lon is None or data[lon].ndim != 1 or data[lon].dims == data[lat].dims:
+        return data
+    first = seam(np.asarray(data[lon].values, float))
+    (dim,) = data[lon].dims
+    return data.isel({dim: np.roll(np.arange(data.sizes[dim]), -first)}) if first else data

@@ -36,6 +36,7 @@ from xslams.observations.temporal import TimeMatch, matched, time_of
 from xslams.observations.variables import choose, conversion, made_by
 from xslams.spec import Spec, VariableSpec
 from xslams.typing import FieldFunction, FloatArray, Method
+from xslams.weights.engines import engine_of
 
 if TYPE_CHECKING:
     from xslams.observations.observation import Observation
@@ -96,7 +97,7 @@ class BoundVariable:
         To the units of the model; a factor for each time where sums become rates.
     error, qc
         As the user gave them, cut like the data.
-    method, function, footprints
+    method, engine, function, footprints
         As the user gave them.
     given
         Number of elements of the data that are counted.
@@ -121,6 +122,7 @@ class BoundVariable:
     error: Error | None
     qc: QualityControl
     method: Method
+    engine: str
     function: FieldFunction | None
     footprints: Footprints | None
     given: int
@@ -422,6 +424,7 @@ def _bound(
         error=_adopted(source.error, spec),
         qc=source.qc,
         method=source.method,
+        engine=engine_of(source.engine),
         function=source.operator,
         footprints=source.footprints,
         given=da.size + padding,

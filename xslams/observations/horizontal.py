@@ -17,7 +17,7 @@ __all__ = ["cells", "expand"]
 
 
 def cells(
-    ds: xr.Dataset, da: xr.DataArray, geometry: Geometry, method: Method, source: str
+    ds: xr.Dataset, da: xr.DataArray, geometry: Geometry, method: Method, source: str, engine: str = "embedded"
 ) -> tuple[sp.csr_array, xr.DataArray]:
     """Weights of the model's cells for the places of a source, and the place of each element.
 
@@ -33,6 +33,8 @@ def cells(
         How values come from the cells to a place.
     source
         Name of the source, for messages.
+    engine
+        Name of what builds the weights.
 
     Returns
     -------
@@ -47,8 +49,8 @@ def cells(
         If the places are not known, out of range, or have no cells where the method needs them.
     """
     try:
-        places = geometry_of(da, ds, like=geometry)
-        weights = weights_between(geometry, places, method)
+        places = geometry_of(da, ds, like=geometry, cells=method == "conservative")
+        weights = weights_between(geometry, places, method, engine=engine)
     except GridError as e:
         msg = f"Source {source!r}: {da.name!r} has coordinates that cannot be used. {e}"
         raise ObservationError(msg) from e

@@ -22,12 +22,13 @@ from xslams.observations.quality import QualityControl
 from xslams.observations.reading import as_dataset
 from xslams.observations.stated_errors import Error, check_stated
 from xslams.spec import Spec
-from xslams.typing import FieldFunction, Method
+from xslams.typing import Engine, FieldFunction, Method
+from xslams.weights import ENGINES
 
 __all__ = ["Observation", "ObservationsLike", "as_observations", "check_settings"]
 
 _METHODS = get_args(Method)
-_REPLACEABLE = {"data", "variable", "error", "operator", "method", "tolerance", "qc", "name", "footprints"}
+_REPLACEABLE = {"data", "variable", "error", "operator", "method", "tolerance", "qc", "name", "engine", "footprints"}
 
 
 class Observation:
@@ -65,6 +66,9 @@ class Observation:
         Quality control: a `QualityControl`, or a dict of its attributes.
     name
         Name of the source, for messages; by default that of the variable.
+    engine
+        What builds the weights of the model's cells: ``"embedded"``, ``"xesmf"``, or ``"auto"``, which is the embedded
+        one, as in `xslams.regrid.regrid`.
 
     Raises
     ------
@@ -101,6 +105,7 @@ class Observation:
         tolerance: float | str | pd.Timedelta | np.timedelta64 | None = None,
         qc: QualityControl | Mapping[str, Any] | None = None,
         name: str | None = None,
+        engine: Engine = "auto",
     ) -> None:
         # As an object: the annotation says what is allowed, and users pass something else all the same.
         unchecked: object = data
@@ -110,12 +115,13 @@ class Observation:
                 "Wrap it with its coordinates."
             )
             raise ObservationOptionError(msg)
-        check_settings(variable, error, method, tolerance, name)
+        check_settings(variable, error, method, tolerance, name, engine)
         self.data = data
         self.variable = variable
         self.error = error
         self.operator = _function(operator)
         self.method: Method = method
+        self.engine: Engine = engine
         self.tolerance = _as_hours(tolerance)
         self.qc = QualityControl.of(qc)
         self.name = name if name is not None else _default_name(data, variable)
@@ -123,7 +129,7 @@ class Observation:
         self.footprints: Footprints | None = None
 
     def replace(self, **changes: Any) -> Observation:
-        """Copy with other data, variable, error, operator, method, tolerance, qc or name.
+        """Copy with other data, variable, error, operator, method, tolerance, qc, name or engine.
 
         Parameters
         ----------
@@ -139,7 +145,7 @@ class Observation:
             known = listed(sorted(_REPLACEABLE))
             msg = f"An Observation has no {listed(sorted(unknown))} to replace; choose from {known}."
             raise ObservationError(msg)
-        names = ("variable", "error", "method", "tolerance", "name")
+        names = ("variable", "error", "method", "tolerance", "name", "engine")
         check_settings(*(changes.get(name, getattr(self, name)) for name in names))
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__, **changes)
@@ -201,12 +207,14 @@ class Observation:
         return self.bind(spec, time).likelihood(strict=True)
 
 
-def check_settings(variable: object, error: object, method: object, tolerance: object, name: object) -> None:
+def check_settings(
+    variable: object, error: object, method: object, tolerance: object, name: object, engine: object = "auto"
+) -> None:
     """Check the settings of a source that need no data.
 
     Parameters
     ----------
-    variable, error, method, tolerance, name
+    variable, error, method, tolerance, name, engine
         As for `Observation`.
 
     Raises
@@ -223,6 +231,9 @@ def check_settings(variable: object, error: object, method: object, tolerance: o
     check_stated(error, "error")
     if not isinstance(method, str) or method not in _METHODS:
         msg = f"method={shown(method)} is unknown; expected one of {listed(_METHODS)}."
+        raise ObservationOptionError(msg)
+    if not isinstance(engine, str) or engine not in ("auto", *ENGINES):
+        msg = f"engine={shown(engine)} is unknown; expected one of {listed(('auto', *ENGINES))}."
         raise ObservationOptionError(msg)
     _as_hours(tolerance)
     if name is not None:

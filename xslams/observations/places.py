@@ -48,7 +48,9 @@ class Places:
     def of(cls, variable: BoundVariable, *, read: bool) -> Places:
         """Find places and levels of a variable; a lazy surface pressure is read where `read`."""
         values, stamps = variable.values, variable.stamps
-        horizontal, place = cells(variable.data, values, variable.geometry, variable.method, variable.source)
+        horizontal, place = cells(
+            variable.data, values, variable.geometry, variable.method, variable.source, variable.engine
+        )
         if variable.footprints is not None:
             known = variable.footprints.weights(variable.geometry)
             horizontal = horizontal if known is None or known.shape != horizontal.shape else known

@@ -16,6 +16,7 @@ from xslams.geometry import Grid
 from xslams.labels.calendar import time_step
 from xslams.labels.coordinates import coordinate, listed
 from xslams.labels.grid import grid_of
+from xslams.labels.repeats import in_one_part
 from xslams.labels.valid_values import with_valid_values, without_limits
 from xslams.observations.footprints import BoxMeans, Footprints
 from xslams.observations.observation import Observation
@@ -214,6 +215,7 @@ def _known(truth: xr.DataArray, sizes: Mapping[str, int], what: str) -> None:
 
 def _coarsen(data: xr.DataArray, coarsen: int | Mapping[str, int]) -> tuple[xr.DataArray, Footprints | None]:
     """Box means, and which cells they are means of where coordinates do not tell it exactly."""
+    data = in_one_part(data)
     space = _Space.of(data)
     sizes = coarsen if isinstance(coarsen, Mapping) else dict.fromkeys(space.dims, coarsen)
     _known(data, sizes, "coarsen")

@@ -28,7 +28,7 @@ from xslams.labels.channels import require_not_empty, to_channels
 from xslams.labels.coordinates import coordinate, levels_along
 from xslams.labels.grid import grid_of
 from xslams.labels.recognise import inspect
-from xslams.labels.repeats import without_repeats
+from xslams.labels.repeats import in_one_part, without_repeats
 from xslams.labels.units import convert_units
 from xslams.labels.valid_values import limits_in_words, with_valid_values
 from xslams.observations import learn
@@ -93,7 +93,7 @@ def fit(
     workers.check_device(device)
     require_not_empty(ds)
     ds, names = _join(on_time_axis(without_zones(with_valid_values(ds))), aux)
-    ds = without_repeats(ds)
+    ds = in_one_part(without_repeats(ds))
     spec = _describe(ds, names, window=window, name=name, summary=summary, license=license)
     fields = to_channels(ds, spec)
     runs = []

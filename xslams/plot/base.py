@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from xslams.observations.observation import ObservationsLike
+    from xslams.plot.observed import Seen
 
 __all__ = [
     "ERROR_COLOURS",
@@ -79,6 +80,12 @@ class Request:
     def true(self, variable: Hashable) -> xr.DataArray | None:
         """Return the truth of a variable; None where there is no truth."""
         return None if self.truth is None else _pick(self.truth, variable, "truth")
+
+    def seen(self) -> list[Seen]:
+        """Return the variables of the observations that were used."""
+        from xslams.plot import observed
+
+        return list(observed.fields(self.obs, self.analysis, self.truth))
 
 
 #: A function that draws what is requested.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +26,9 @@ from xslams.plot.base import (
     time_of,
     unit_text,
 )
+from xslams.plot.longitudes import in_window, middle_of
 from xslams.plot.series import draw_observations, draw_series, legend, mark
+from xslams.plot.surfaces import degrees
 from xslams.scores.dimensions import MEMBER, space
 
 if TYPE_CHECKING:
@@ -64,17 +67,20 @@ def hovmoeller(request: Request) -> Figure:
             "Select along the others with .isel or .sel first."
         )
         raise DimensionError(msg)
-    ensemble = ensemble.load()
     (site,) = space(ensemble)
+    # Everything is drawn in one window of longitudes.
+    middle = middle_of(ensemble[site].values) if _is_circle(ensemble[site]) else None
+    ensemble = _placed(ensemble.load(), middle)
     when = time_of(ensemble)
     assert when is not None
     true = request.true(ensemble.name)
     if true is not None:
-        true = at_level(true, request.level).load()
+        true = _placed(at_level(true, request.level).load(), middle)
     drawings = compared(ensemble, true)
     mean = drawings[0 if true is None else 1]
-    seen = [(name, field) for name, field in observed.fields(request.obs) if observed.points(field, site) is not None]
-    rows: list[Panel] = [*drawings[: 0 if true is None else 1], *(_source(*s, mean) for s in seen)]
+    seen = [replace(s, field=_placed(s.field, middle)) for s in request.seen()]
+    seen = [s for s in seen if observed.points(s.field, site) is not None]
+    rows: list[Panel] = [*drawings[: 0 if true is None else 1], *(_source(s, mean) for s in seen)]
     rows += drawings[0 if true is None else 1 :]
 
     # Every panel has the same axis of time; colour bars stand in a column of their own, so that the axes align.
@@ -84,18 +90,18 @@ def hovmoeller(request: Request) -> Figure:
     )  # fmt: skip
     y = ensemble[site].values
     for (ax, scale), panel in zip(axes, rows, strict=False):
-        _draw(ax, scale, panel, site, when)
+        _draw(ax, scale, panel, ensemble[site], when)
         ax.set_ylim(y.min() - _half(y), y.max() + _half(y))
         mark(ax, request.time)
     sites = [round((k + 0.5) * ensemble.sizes[site] / _SITES) for k in range(_SITES)]
     for (ax, unused), index in zip(axes[len(rows) :], sites, strict=True):
         unused.set_visible(False)
-        one = ensemble.isel({site: index})
-        draw_series(ax, one, None if true is None else true.isel({site: index}), when)
-        ax.set_title(f"Series at {_label(ensemble[site], float(one[site]))}", fontsize="medium", loc="left")
-        for _, field in seen:
-            if field.name == ensemble.name:
-                _observations_at(ax, field, ensemble[site], index)
+        here = ensemble.isel({site: index})
+        draw_series(ax, here, None if true is None else true.isel({site: index}), when)
+        ax.set_title(f"Series at {_label(ensemble[site], float(here[site]))}", fontsize="medium", loc="left")
+        for one in seen:
+            if one.observes == ensemble.name:
+                _observations_at(ax, one.field, ensemble[site], index)
         mark(ax, request.time)
     axes[-1, 0].set_xlabel(str(when))
     legend(figure, axes[len(rows) :, 0], "lower")
@@ -103,24 +109,28 @@ def hovmoeller(request: Request) -> Figure:
     return figure
 
 
-def _source(name: str, field: xr.DataArray, drawn: Panel) -> Panel:
+def _placed(field: xr.DataArray, middle: float | None) -> xr.DataArray:
+    """Field in a window of longitudes; as it is where places are none."""
+    return field if middle is None else in_window(field, middle)
+
+
+def _source(seen: observed.Seen, drawn: Panel) -> Panel:
     """Observations on the scale of the analysis, if they are of the same variable."""
-    title = f"Observed by {name}: {field.name} ({int(field.notnull().sum())} values)"
-    bounds = (drawn.low, drawn.high) if field.name == drawn.field.name else limits(field)
+    field = seen.field
+    title = f"Observed by {seen.source}: {field.name} ({int(field.notnull().sum())} values)"
+    bounds = (drawn.low, drawn.high) if seen.observes == drawn.field.name else limits(field)
     return Panel(title, field, colours_of(field), *bounds, observed=True)
 
 
-def _draw(ax: Axes, scale: Axes, panel: Panel, site: Hashable, when: Hashable) -> None:
+def _draw(ax: Axes, scale: Axes, panel: Panel, sites: xr.DataArray, when: Hashable) -> None:
     """Colours over time and place: a mesh for fields, dots for observations."""
-    from matplotlib.ticker import MultipleLocator
-
-    field = panel.field
+    field, site = panel.field, sites.name
     options: dict[str, Any] = {"cmap": panel.colours, "vmin": panel.low, "vmax": panel.high}
     if panel.observed:
         points = observed.points(field, site)
         assert points is not None
-        times, places, values = points
-        drawn: Any = ax.scatter(times, places, c=values, s=7, **options)
+        times, there, values = points
+        drawn: Any = ax.scatter(times, there, c=values, s=7, **options)
     else:
         x, y = field[when].values, field[site].values
         drawn = ax.pcolormesh(x, y, field.transpose(site, when).values, shading="nearest", rasterized=True, **options)
@@ -128,8 +138,8 @@ def _draw(ax: Axes, scale: Axes, panel: Panel, site: Hashable, when: Hashable) -
     ax.set_title(panel.title, fontsize="medium", loc="left")
     ax.set_ylabel(str(site), fontsize="small")
     ax.tick_params(labelsize="small")
-    if _is_circle(field[site]):
-        ax.yaxis.set_major_locator(MultipleLocator(90))
+    if _is_circle(sites):
+        ax.yaxis.set_major_locator(degrees(sites.values))
         ax.yaxis.set_major_formatter(lambda y, _: east(y))
     bar = ax.figure.colorbar(drawn, cax=scale, extend=extension(field, panel.low, panel.high))
     bar.ax.tick_params(labelsize="small")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from xslams.errors import DimensionError
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from xslams.observations.observation import ObservationsLike
-
 __all__ = ["maps"]
 
 _COLUMNS = 4
@@ -49,14 +49,15 @@ def maps(request: Request) -> Figure:
         If there are other dimensions than those of a map, time, level and members.
     """
     ensemble, where = _select(request.field(), request.time, request.level)
-    true = request.true(ensemble.name)
-    if true is not None:
-        true, _ = _select(true, where.get("time"), request.level)
     surface = surface_of(ensemble)
     assert surface is not None  # `_select` has found it
+    ensemble = surface.on_map(ensemble)
+    true = request.true(ensemble.name)
+    if true is not None:
+        true = surface.on_map(_select(true, where.get("time"), request.level)[0])
     drawings = compared(ensemble, true)
     mean = drawings[0 if true is None else 1]
-    sources = [_observed_panel(source, seen, mean, where) for source, seen in _observed(request.obs, surface, where)]
+    sources = [_observed_panel(one, mean, where) for one in _observed(request.seen(), surface, where)]
 
     # Observations begin a row of their own.
     rows = 1 + -(-len(sources) // _COLUMNS)
@@ -97,24 +98,25 @@ def _select(field: xr.DataArray, time: Any, level: float | None) -> tuple[xr.Dat
     return field.transpose(..., *(c.name for c in place if c.name in field.dims)).load(), where
 
 
-def _observed(
-    obs: ObservationsLike | None, surface: Surface, where: dict[str, Any]
-) -> Iterator[tuple[str, xr.DataArray]]:
-    """Source and values of every variable at one time, and at the level nearest to the one drawn."""
-    for source, field in observed.fields(obs):
+def _observed(seen: Iterable[observed.Seen], surface: Surface, where: dict[str, Any]) -> Iterator[observed.Seen]:
+    """Observations at one time, and at the level nearest to the one drawn, where they are on the map."""
+    for one in seen:
+        field = one.field
         if surface.coordinates(field) is None:
             continue
         if "time" in where:
             field = at_time(field, where["time"])
-        yield source, at_level(field, float(where["level"]) if "level" in where else None).load()
+        field = at_level(field, float(where["level"]) if "level" in where else None).load()
+        yield replace(one, field=surface.on_map(field))
 
 
-def _observed_panel(source: str, field: xr.DataArray, drawn: Panel, where: dict[str, Any]) -> Panel:
+def _observed_panel(seen: observed.Seen, drawn: Panel, where: dict[str, Any]) -> Panel:
+    field = seen.field
     height = coordinate(field, "level")
     label = f" at {_label(field[height])}" if height is not None and field[height].ndim == 0 else ""
-    title = f"Observed by {source}: {field.name}{label} ({int(field.notnull().sum())} values)"
+    title = f"Observed by {seen.source}: {field.name}{label} ({int(field.notnull().sum())} values)"
     # What is drawn is compared with its observations on the same scale.
-    same = field.name == drawn.field.name and ("level" not in where or _level(field, where) == float(where["level"]))
+    same = seen.observes == drawn.field.name and ("level" not in where or _level(field, where) == float(where["level"]))
     bounds = (drawn.low, drawn.high) if same else limits(field)
     return Panel(title, field, colours_of(field), *bounds, observed=True)
 
@@ -146,7 +148,7 @@ def _map(ax: Axes, panel: Panel, surface: Surface, units: str | None) -> None:
         drawn: Any = ax.scatter(x.values[known], y.values[known], c=field.values[known], s=9, **options)
     else:
         values = field.transpose(*y.dims, *x.dims).values
-        drawn = ax.pcolormesh(x.values, y.values, values, shading="nearest", rasterized=True, **options)
+        drawn = ax.pcolormesh(_edges(x, y), _edges(y, x), values, rasterized=True, **options)
     ax.set_facecolor("0.8")
     ax.set_title(panel.title, fontsize="medium")
     surface.decorate(ax, field)
@@ -154,6 +156,16 @@ def _map(ax: Axes, panel: Panel, surface: Surface, units: str | None) -> None:
         drawn, ax=ax, orientation="horizontal", extend=extension(field, panel.low, panel.high), pad=0.02, aspect=40
     )
     bar.set_label(f"{field.name} [{units}]" if unit_text(units) else str(field.name))
+
+
+def _edges(centres: xr.DataArray, others: xr.DataArray) -> npt.NDArray[Any]:
+    """Edges half way between the centres of an axis; a single row is as wide as the cells along the other axis."""
+    values = np.asarray(centres.values, float)
+    if values.size == 1:
+        steps = np.abs(np.diff(others.values)) if others.size > 1 else np.ones(1)
+        return values + 0.5 * np.median(steps) * np.array([-1.0, 1.0])
+    middle = 0.5 * (values[1:] + values[:-1])
+    return np.concatenate([[2 * values[0] - middle[0]], middle, [2 * values[-1] - middle[-1]]])
 
 
 def _label(level: xr.DataArray) -> str:

@@ -2,30 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xslams.labels.valid_values import with_valid_values
+from xslams.errors import UnitError
+from xslams.labels.coordinates import coordinate
+from xslams.labels.units import convert_units
+from xslams.labels.variables import same_quantity
+from xslams.observations.reading import read
 from xslams.plot.base import time_of
 
 if TYPE_CHECKING:
     from xslams.observations.observation import ObservationsLike
 
-__all__ = ["fields", "points"]
+__all__ = ["Seen", "fields", "points"]
 
 
-def fields(obs: ObservationsLike | None) -> Iterator[tuple[str, xr.DataArray]]:
-    """Yield the name of the source and the values, of every variable of every source."""
+@dataclass(frozen=True)
+class Seen:
+    """A variable of a source.
+
+    Attributes
+    ----------
+    source
+        Name of the source.
+    field
+        Values, in the units of what they observe where that is known.
+    observes
+        Variable of the analysis that they observe; None where it is none of these.
+    """
+
+    source: str
+    field: xr.DataArray
+    observes: Hashable | None
+
+
+def fields(obs: ObservationsLike | None, *known: xr.Dataset | xr.DataArray | None) -> Iterator[Seen]:
+    """Yield the variables that were used of every source.
+
+    Parameters
+    ----------
+    obs
+        What was assimilated.
+    *known
+        Analysis and truth: of a Dataset without ``variable=`` what these have is shown, or if they have none of it, all
+        that is no standard error, flag or bounds.
+    """
     from xslams.observations import as_observations
 
+    variables: dict[Hashable, xr.DataArray] = {}
+    for data in known:
+        for name, field in {} if data is None else data.data_vars.items() if isinstance(data, xr.Dataset) else ():
+            variables.setdefault(name, field)
     for number, source in enumerate([] if obs is None else as_observations(obs), start=1):
-        data = source.data
-        for field in [data] if isinstance(data, xr.DataArray) else [data[name] for name in data.data_vars]:
-            yield source.name or f"source {number}", with_valid_values(field)
+        label = source.name or f"source {number}"
+        ds = read(source.data, label)
+        for name, observes in _used(ds, source.variable, variables).items():
+            field, same = ds[name], variables.get(observes)
+            yield Seen(label, field if same is None else _converted(field, same), observes)
+
+
+def _used(
+    ds: xr.Dataset, variable: str | Sequence[str] | Mapping[str, str] | None, known: Mapping[Hashable, xr.DataArray]
+) -> dict[Hashable, Hashable | None]:
+    """Variables of the data that are used, and what they observe."""
+    if isinstance(variable, Mapping):
+        return {name: observes for name, observes in variable.items() if name in ds.data_vars}
+    if variable is not None:
+        names = [variable] if isinstance(variable, str) else list(variable)
+        if len(ds.data_vars) == 1 and names[0] not in ds.data_vars:
+            return {next(iter(ds.data_vars)): names[0]}  # a name of the model's for the only variable
+        return {name: _alike(ds[name], known) for name in names if name in ds.data_vars}
+    beside = {text for da in ds.data_vars.values() for text in _named_by(da)}
+    fields = [n for n, da in ds.data_vars.items() if da.dtype.kind in "fiub" and str(n) not in beside]
+    found = {name: _alike(ds[name], known) for name in fields}
+    return {n: o for n, o in found.items() if o is not None} or found
+
+
+def _named_by(da: xr.DataArray) -> list[str]:
+    """Names of standard errors, flags and the like that a variable has."""
+    said = {**da.encoding, **da.attrs}
+    bounds = [str(c.attrs.get("bounds", c.encoding.get("bounds", ""))) for c in da.coords.values()]
+    return [*str(said.get("ancillary_variables", "")).split(), str(said.get("grid_mapping", "")), *bounds]
+
+
+def _alike(da: xr.DataArray, known: Mapping[Hashable, xr.DataArray]) -> Hashable | None:
+    """Variable of the same name or, if it is the only one, of the same standard name."""
+    standard = da.attrs.get("standard_name")
+    if da.name in known:
+        return da.name
+    alike = [name for name, field in known.items() if same_quantity(standard, field.attrs.get("standard_name"))]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _converted(field: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
+    """Field in the units of another, where both have units of one kind; else as it is."""
+    units = like.attrs.get("units")
+    try:
+        return field if units is None or units == field.attrs.get("units") else convert_units(field, str(units))
+    except UnitError:
+        return field
 
 
 def points(
@@ -46,6 +127,9 @@ def points(
         None where the observations have no such coordinates.
     """
     time = time_of(field)
+    if site is not None and site not in field.coords:
+        # Latitudes and longitudes may be called otherwise.
+        site = next((coordinate(field, kind) for kind in ("lat", "lon") if kind in str(site).lower()), None) or site
     if time is None or (site is not None and site not in field.coords):
         return None
     place = field[site] if site is not None else xr.zeros_like(field[time], dtype=float)

@@ -41,7 +41,7 @@ def series(request: Request) -> Figure:
 
     names = list(request.analysis.data_vars) if request.variable is None else [request.variable]
     ensembles = [at_level(request.field(name), request.level).load() for name in names]
-    seen = list(observed.fields(request.obs))
+    seen = request.seen()
     figure, axes = plt.subplots(
         len(names), 1, figsize=(9.0, 2.0 * len(names) + 0.9), sharex=True, squeeze=False, layout="constrained"
     )
@@ -53,8 +53,8 @@ def series(request: Request) -> Figure:
         draw_series(ax, ensemble, true, along)
         ax.set_title(_title(ensemble, true), fontsize="medium", loc="left")
         if is_time(ensemble, along):
-            for _, field in (o for o in seen if o[1].name == ensemble.name):
-                draw_observations(ax, observed.points(field))
+            for one in (s for s in seen if s.observes == ensemble.name):
+                draw_observations(ax, observed.points(one.field))
             mark(ax, request.time)
     axes[-1, 0].set_xlabel(str(along))
     legend(figure, axes[:, 0], "upper")
@@ -110,7 +110,8 @@ def draw_observations(
     times, places, values = points
     if site is not None:
         apart = np.abs(places - site)
-        near = np.minimum(apart, np.abs(period - apart)) <= reach
+        apart = apart if np.isinf(period) else np.minimum(apart % period, -apart % period)
+        near = apart <= reach
         times, values = times[near], values[near]
     if values.size:
         ax.plot(times, values, "o", color=_OBSERVED, markersize=4, zorder=4, label="observations")

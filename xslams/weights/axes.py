@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from xslams.geometry.edges import unwrapped
 from xslams.typing import FloatArray
 
 __all__ = ["EPS", "Circle", "bracket", "snapped"]
@@ -56,7 +57,7 @@ class Circle:
     @classmethod
     def of(cls, values: FloatArray, period: float | None, *, closed: bool) -> Circle:
         """Circle of positions in any order and convention."""
-        values = values if period is None else np.unwrap(values, period=period)
+        values = values if period is None else unwrapped(values, period)
         index = np.argsort(values)
         values = values[index]
         if period is None:

@@ -127,7 +127,9 @@ def _settled(edges: Edges, *grids: Grid) -> Edges:
 def _on_sphere(source: Geometry, target: Geometry, edges: Edges) -> tuple[sp.csr_array, FloatArray]:
     ours, theirs = source.rectilinear, target.rectilinear
     if ours is None or theirs is None:
-        return polygons.overlaps(source.cells(), target.cells())
+        # Of a source, cells that repeat others would count twice.
+        cells_once = np.where(source.repeats()[:, None, None], np.nan, source.cells())
+        return polygons.overlaps(cells_once, target.cells())
     edges = _settled(edges, ours, theirs)
     return cells.rectilinear_overlaps(ours, theirs, edges), cells.rectilinear_areas(theirs, edges).ravel()
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
-import xarray as xr
 
 from xslams.errors import GridError, SlamsError
-from xslams.geometry import Geometry, Grid
-from xslams.geometry.sphere import around
-from xslams.typing import Edges, FloatArray, Method
-from xslams.weights.base import check_method
+from xslams.geometry import Geometry
+from xslams.typing import Edges, Method
+from xslams.weights.base import METHODS, check_method
 from xslams.weights.engines import ENGINES
+from xslams.weights.esmf_grids import Described, described_source, described_target
+from xslams.weights.esmf_thread import in_thread, library_version, load
 
 __all__ = ["XESMF"]
 
@@ -24,13 +25,8 @@ class XESMF:
 
     @property
     def version(self) -> str:
-        """Version of xESMF."""
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            return version("xesmf")
-        except PackageNotFoundError:
-            return "unknown"
+        """Versions of xESMF and of ESMF."""
+        return library_version()
 
     def check(self, source: Geometry, target: Geometry, method: Method, edges: Edges) -> None:
         """Raise unless xESMF is installed and has weights of this method.
@@ -38,7 +34,7 @@ class XESMF:
         Raises
         ------
         SlamsError
-            If xESMF is not installed.
+            If xESMF, esmpy or ESMF is missing.
         GridError
             If edges are parallels, or the geometries are no places on the sphere.
         """
@@ -50,105 +46,62 @@ class XESMF:
             what = f"method={method!r}" if method not in _METHODS else str(source)
             msg = f"xESMF knows {', '.join(map(repr, _METHODS))} on the sphere; got {what}. Use engine='embedded'."
             raise GridError(msg)
-        _require()
+        load()
 
     def weights(self, source: Geometry, target: Geometry, method: Method, edges: Edges) -> sp.csr_array:
-        """Weights of ESMF; rows of targets that it does not map are empty.
+        """Weights of ESMF; rows sum to one, and those of targets that it does not map are empty.
 
         Raises
         ------
         SlamsError
-            If xESMF is not installed.
+            If xESMF, esmpy or ESMF is missing.
         GridError
             If it has no such weights, or cells leave gaps between them.
         """
         self.check(source, target, method, edges)
-        import xesmf
-
-        conservative = method == "conservative"
-        regridder = xesmf.Regridder(
-            _described(source, cells=conservative),
-            _described(target, cells=conservative),
-            _METHODS[method],
-            # ESMF closes the circle by itself where the cells have edges.
-            periodic=source.rectilinear is not None and source.rectilinear.periodic and not conservative,
-            locstream_in=not source.bounded,
-            locstream_out=not target.bounded,
-        )
-        return sp.csr_array(regridder.weights.data.to_scipy_sparse())
+        ours, theirs = described_source(source, method), described_target(target, method)
+        shape = target.size, source.size
+        if not theirs.cells.size:
+            return sp.csr_array(shape)
+        try:
+            found = in_thread(lambda: _asked(ours, theirs, method))
+        except SlamsError:
+            raise
+        except Exception as e:  # ESMF itself says little more than the number of an error
+            msg = (
+                f"ESMF makes no {method} weights from {source} to {target} ({type(e).__name__}: {e}). Its log is "
+                "PET0.ESMF_LogFile in the working directory. Use engine='embedded'."
+            )
+            raise GridError(msg) from e
+        # Cells that stand twice in what ESMF was handed are one of ours; their weights are summed.
+        weights = sp.coo_array((found.data, (theirs.cells[found.row], ours.cells[found.col])), shape=shape)
+        return _means(sp.csr_array(weights), METHODS[method].cover)
 
 
 ENGINES.register("xesmf")(XESMF())
 
 
-def _require() -> None:
-    try:
-        # netCDF4 first: where their libraries differ, importing it after ESMF's can crash.
-        import netCDF4  # noqa: F401
-    except ImportError:
-        pass
-    try:
-        import xesmf  # noqa: F401
-    except ImportError as e:
-        msg = (
-            "engine='xesmf' needs the package xesmf, which needs ESMF (conda install -c conda-forge xesmf). "
-            "Or use engine='embedded', whose weights are defined alike."
-        )
-        raise SlamsError(msg) from e
+def _asked(source: Described, target: Described, method: Method) -> Any:
+    """Weights between what ESMF is handed, as a sparse matrix of coordinates."""
+    masked = "mask" in source.dataset or "mask" in target.dataset
+    regridder = load().Regridder(
+        source.dataset,
+        target.dataset,
+        _METHODS[method],
+        periodic=source.periodic,
+        locstream_in=source.points,
+        locstream_out=target.points,
+        # Cells that are masked have some coordinates, between which there may be no area.
+        **({"ignore_degenerate": True} if masked else {}),
+    )
+    return sp.coo_array(regridder.weights.data.to_scipy_sparse())
 
 
-def _described(geometry: Geometry, *, cells: bool) -> xr.Dataset:
-    """Geometry under the names that xESMF looks for."""
-    if geometry.rectilinear is not None:
-        return _described_grid(geometry.rectilinear, cells=cells)
-    lat, lon = geometry.centres()
-    if not geometry.bounded:
-        if cells:
-            raise _no_rows(geometry)
-        return xr.Dataset(coords={"lat": ("point", lat), "lon": ("point", lon)})
-    shape = geometry.neighbours().shape[:2]
-    coords = {"lat": (("y", "x"), lat.reshape(shape)), "lon": (("y", "x"), lon.reshape(shape))}
-    if cells:
-        nodes = _nodes(geometry, shape)
-        coords["lat_b"] = (("y_b", "x_b"), np.rad2deg(np.arcsin(np.clip(nodes[..., 2], -1, 1))))
-        coords["lon_b"] = (("y_b", "x_b"), np.rad2deg(np.arctan2(nodes[..., 1], nodes[..., 0])))
-    return xr.Dataset(coords=coords)
-
-
-def _described_grid(grid: Grid, *, cells: bool) -> xr.Dataset:
-    ds = xr.Dataset(coords={"lat": ("lat", grid.lat), "lon": ("lon", grid.lon)})
-    if not cells:
-        return ds
-    lat_b, lon_b = _chain(grid.lat_intervals, grid.lat), _chain(grid.lon_intervals, grid.lon)
-    return ds.assign_coords(lat_b=("lat_b", lat_b), lon_b=("lon_b", lon_b))
-
-
-def _chain(pairs: FloatArray, centres: FloatArray) -> FloatArray:
-    """Edges of cells that touch, shape (n + 1,), in the order of the centres."""
-    descending = len(centres) > 1 and pairs[0, 0] > pairs[1, 0]
-    ordered = pairs[:, ::-1] if descending else pairs
-    if not np.allclose(ordered[1:, 0], ordered[:-1, 1], atol=1e-6):
-        raise _gaps()
-    return np.append(ordered[:, 0], ordered[-1, 1])
-
-
-def _nodes(geometry: Geometry, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    """Corners between cells in rows and columns, as unit vectors, shape (y + 1, x + 1, 3)."""
-    cells = geometry.cells()
-    if cells.shape[1] != 4:
-        raise _no_rows(geometry)
-    corners = cells.reshape(*shape, 4, 3)
-    nodes = np.empty((shape[0] + 1, shape[1] + 1, 3))
-    nodes[:-1, :-1], nodes[:-1, -1] = corners[:, :, 0], corners[:, -1, 1]
-    nodes[-1, :-1], nodes[-1, -1] = corners[-1, :, 3], corners[-1, -1, 2]
-    if not np.allclose(around(nodes), corners, atol=1e-8):
-        raise _gaps()
-    return nodes
-
-
-def _no_rows(geometry: Geometry) -> GridError:
-    return GridError(f"xESMF needs cells of four corners in rows and columns; got {geometry}. Use engine='embedded'.")
-
-
-def _gaps() -> GridError:
-    return GridError("xESMF needs cells that touch; the bounds leave gaps or overlap. Use engine='embedded'.")
+def _means(weights: sp.csr_array, enough: float) -> sp.csr_array:
+    """Weights whose rows sum to one, where ESMF divides by a whole cell; empty where too little of it is covered."""
+    total = np.asarray(weights.sum(axis=1)).ravel()
+    factor = np.divide(1.0, total, out=np.zeros_like(total), where=(total >= enough) & (total > 0))
+    data = weights.data * np.repeat(factor, np.diff(weights.indptr))
+    weights = sp.csr_array((data, weights.indices, weights.indptr), shape=weights.shape)
+    weights.eliminate_zeros()
+    return weights

@@ -69,6 +69,8 @@ class RowsAndColumns:
     def beyond(self, lat: FloatArray) -> _Mask:
         """Whether latitudes lie between the last row and a pole that the grid reaches."""
         south, north = self.row[0] < 0, self.row[-1] < 0
+        if len(self.row) < 2:  # a single row reaches no pole
+            return np.zeros(np.shape(lat), bool)
         return np.asarray((south & (lat < 0) & (lat <= self.lat[1])) | (north & (lat > 0) & (lat >= self.lat[-2])))
 
 

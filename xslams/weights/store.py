@@ -30,7 +30,7 @@ from xslams.weights.engines import ENGINES
 __all__ = ["build_weights", "folder", "key_of", "stored", "weights_between"]
 
 # Raise it when the definition of the weights changes, so that files of an older one are not read.
-_VERSION = 3
+_VERSION = 4
 _MEMORY = 1 << 30
 
 _lock = threading.Lock()
