@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from xslams.errors import ModelError
+from xslams.spec_checks import check_spec
 from xslams.typing import FloatArray
 
 __all__ = ["FORMAT_VERSION", "Spec", "VariableSpec"]
@@ -148,20 +149,37 @@ class Spec:
 
     @classmethod
     def from_json(cls, text: str) -> Spec:
-        """Read what `to_json` wrote; refuse a format that is newer than this package."""
-        data = json.loads(text)
-        version = data.get("format_version")
-        if not isinstance(version, int) or version > FORMAT_VERSION:
-            msg = (
-                f"This model file has format {version!r}; this xslams reads formats up to {FORMAT_VERSION}. "
-                "Update xslams (pip install --upgrade xslams)."
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        ModelError
+            If the format is newer than this package, or an entry is absent, unknown, of another type or out of range.
+        """
+        try:
+            data = dict(json.loads(text))
+            version = data.get("format_version")
+            if not isinstance(version, int) or version > FORMAT_VERSION:
+                msg = (
+                    f"This model file has format {version!r}; this xslams reads formats up to {FORMAT_VERSION}. "
+                    "Update xslams (pip install --upgrade xslams)."
+                )
+                raise ModelError(msg)
+            variables = tuple(VariableSpec(**{**v, "levels": tuple(v["levels"])}) for v in data.pop("variables"))
+            spec = cls(
+                variables=variables,
+                lat=tuple(data.pop("lat")),
+                lon=tuple(data.pop("lon")),
+                dims=tuple(data.pop("dims", ("lat", "lon"))),
+                **data,
             )
-            raise ModelError(msg)
-        variables = tuple(VariableSpec(**{**v, "levels": tuple(v["levels"])}) for v in data.pop("variables"))
-        return cls(
-            variables=variables,
-            lat=tuple(data.pop("lat")),
-            lon=tuple(data.pop("lon")),
-            dims=tuple(data.pop("dims", ("lat", "lon"))),
-            **data,
-        )
+            check_spec(spec)
+        except ModelError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as e:
+            msg = (
+                f"The specification is one that this xslams does not understand ({type(e).__name__}: {e}). The file is "
+                "damaged, or was made by a newer xslams (pip install --upgrade xslams)."
+            )
+            raise ModelError(msg) from e
+        return spec
