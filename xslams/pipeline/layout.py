@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -54,10 +55,12 @@ class Layout:
 
     def region(self, index: tuple[int, ...]) -> dict[Hashable, slice]:
         """Where a region lies."""
-        return {
-            dim: slice(sum(sizes[:i]), sum(sizes[: i + 1]))
-            for i, (dim, sizes) in zip(index, self.blocks.items(), strict=True)
-        }
+        return {dim: slice(*edges[i : i + 2]) for i, (dim, edges) in zip(index, self._edges.items(), strict=True)}
+
+    @functools.cached_property
+    def _edges(self) -> dict[Hashable, list[int]]:
+        """Where blocks begin and end."""
+        return {dim: [0, *itertools.accumulate(sizes)] for dim, sizes in self.blocks.items()}
 
     def keys(self, index: tuple[int, ...]) -> list[str]:
         """Keys of the chunks of a region."""
