@@ -304,6 +304,12 @@ def test_what_is_damaged_can_be_opened_with_a_warning(path: Path) -> None:
         xslams.open_analysis(path, incomplete="warn")
 
 
+def test_stores_of_equal_runs_differ_in_their_history_alone(path: Path, tmp_path: Path) -> None:
+    result().assign_attrs(history="made later").slams.to_zarr(tmp_path / "later.zarr")
+    first, later = files(path), files(tmp_path / "later.zarr")
+    assert {key for key in first.keys() | later.keys() if first.get(key) != later.get(key)} == {"zarr.json"}
+
+
 def earlier(path: Path) -> None:
     """Make a store one of an earlier version, which had no hashes."""
     shutil.rmtree(path / "_xslams/digests")

@@ -83,8 +83,11 @@ def digest(key: str, content: bytes) -> str:
 
 
 def digest_of_root(root: Mapping[str, Any]) -> str:
-    """Return the sha256 of the metadata of a store as a whole, but for what changes while it is written."""
-    attributes = {k: v for k, v in root.get("attributes", {}).items() if k != COMPLETE}
+    """Return the sha256 of the metadata of a store as a whole, but for what changes while it is written.
+
+    Without the history, which says when a run was made, and would make the hashes of equal runs differ.
+    """
+    attributes = {k: v for k, v in root.get("attributes", {}).items() if k not in (COMPLETE, "history")}
     fixed = {k: v for k, v in root.items() if k != "consolidated_metadata"} | {"attributes": attributes}
     return digest(ROOT, json.dumps(fixed, sort_keys=True).encode())
 
