@@ -22,7 +22,7 @@ if _TYPE_CHECKING:
     from xslams import datasets, errors, inference, plot, regrid, scores, systems, testing, training
     from xslams.model import Model
     from xslams.observations import Observation, QualityControl, simulate_observations
-    from xslams.pipeline.store import open_analysis
+    from xslams.pipeline.opening import open_analysis
     from xslams.spec import Spec, VariableSpec
     from xslams.zoo.pretrained import list_models, open_model, open_tutorial
 
@@ -35,7 +35,7 @@ _NAMES = {
     "Spec": "xslams.spec",
     "VariableSpec": "xslams.spec",
     "list_models": "xslams.zoo.pretrained",
-    "open_analysis": "xslams.pipeline.store",
+    "open_analysis": "xslams.pipeline.opening",
     "open_model": "xslams.zoo.pretrained",
     "open_tutorial": "xslams.zoo.pretrained",
     "simulate_observations": "xslams.observations",

@@ -301,6 +301,7 @@ class SlamsAccessor:
             Path, or URL of an object store.
         resume
             Go on with what is there, if anything; it must belong to the same model, seed, observations and settings.
+            What is there is read, and damaged blocks are computed again.
         progress
             Show a progress bar with the time left.
         storage_options

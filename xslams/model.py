@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -72,26 +73,33 @@ class Model:
         except ModelError as e:
             msg = f"{path}: {e}"
             raise ModelError(msg) from e
-        except (KeyError, TypeError, ValueError, AttributeError) as e:
-            msg = (
-                f"{path} has a specification that this xslams does not understand ({type(e).__name__}: {e}). It is "
-                "damaged, or was made by a newer xslams (pip install --upgrade xslams)."
-            )
-            raise ModelError(msg) from e
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write weights and spec into one ``.safetensors`` file; nothing is left behind where writing fails."""
+        """Write weights and spec into one ``.safetensors`` file; nothing is left behind where writing fails.
+
+        Raises
+        ------
+        ModelError
+            If the name has another suffix, a weight is not finite as it would be stored, or the spec could not be read
+            back.
+        """
         from safetensors.torch import save_file
+
+        from xslams.priors.stored import check_finite, digest
 
         path = Path(path)
         if path.suffix != ".safetensors":
             msg = f"A model is saved as .safetensors; got {path.name!r}. Use {path.with_suffix('.safetensors').name!r}."
             raise ModelError(msg)
         tensors = {k: v.contiguous() for k, v in self.prior().storage_state().items()}
+        check_finite(tensors, f"The model {self.spec.name!r} is not saved", "Train it again, with checked data")
+        spec = self.spec.to_json()
+        Spec.from_json(spec)  # a file that cannot be opened is of no use
+        metadata = {"format": "xslams", "spec": spec, "sha256": digest(spec, tensors)}
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
         os.close(handle)
         try:
-            save_file(tensors, temporary, metadata={"format": "xslams", "spec": self.spec.to_json()})
+            save_file(tensors, temporary, metadata=metadata)
             # mkstemp makes files that only their owner may read, which is not what a shared model should be.
             os.chmod(temporary, 0o644)
             os.replace(temporary, path)
@@ -158,9 +166,11 @@ def _skill(spec: Spec) -> str:
     """Held-out CRPS over that of the climatology, where the training has measured it."""
     held_out = spec.scores.get("held_out", {})
     values = []
-    for name, scores in held_out.items():
-        crps = scores["relative_crps"]
-        values.append(f"{name} {min(crps):.2f}" + (f" to {max(crps):.2f}" if len(crps) > 1 else ""))
+    # Scores are a free-form record, and no reason for a repr to fail.
+    with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
+        for name, scores in held_out.items():
+            crps = scores["relative_crps"]
+            values.append(f"{name} {min(crps):.2f}" + (f" to {max(crps):.2f}" if len(crps) > 1 else ""))
     return f"held-out CRPS relative to climatology: {', '.join(values)}; " if values else ""
 
 
@@ -174,12 +184,16 @@ def _read_header(path: Path) -> dict[str, str]:
                 raise ModelError(foreign)
             header = json.loads(file.read(length))
             end = max((v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"), default=0)
-            if path.stat().st_size < 8 + length + end:
-                msg = f"{path} is truncated: its header announces {8 + length + end} bytes. Fetch it again."
-                raise ModelError(msg)
-    except (struct.error, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as e:
+            size, announced = path.stat().st_size, 8 + length + end
+            metadata = {str(k): str(v) for k, v in header.get("__metadata__", {}).items()}
+        if size != announced:
+            fault = "is truncated" if size < announced else "is damaged"
+            msg = f"{path} {fault}: its header announces {announced} bytes, and it has {size}. Fetch it again."
+            raise ModelError(msg)
+    except ModelError:
+        raise
+    except (struct.error, LookupError, TypeError, AttributeError, RecursionError, ValueError) as e:
         raise ModelError(foreign) from e
-    metadata = header.get("__metadata__", {})
     if metadata.get("format") != "xslams" or "spec" not in metadata:
         raise ModelError(foreign)
-    return dict(metadata)
+    return metadata

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from xslams.errors import ModelError
 from xslams.quantities import Bounds, bounds_of_quantity
+from xslams.spec_checks import check_spec
 from xslams.typing import FloatArray
 
 __all__ = ["FORMAT_VERSION", "FramePeriod", "Spec", "VariableSpec"]
@@ -246,30 +247,49 @@ class Spec:
 
     @classmethod
     def from_json(cls, text: str) -> Spec:
-        """Read what `to_json` wrote; refuse a format that is newer than this package."""
-        data = json.loads(text)
-        version = data.get("format_version")
-        if not isinstance(version, int) or version > FORMAT_VERSION:
-            msg = (
-                f"This model file has format {version!r}; this xslams reads formats up to {FORMAT_VERSION}. "
-                "Update xslams (pip install --upgrade xslams)."
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        ModelError
+            If the format is newer than this package, or an entry is absent, unknown, of another type or out of range.
+        """
+        try:
+            data = dict(json.loads(text))
+            version = data.get("format_version")
+            if not isinstance(version, int) or version > FORMAT_VERSION:
+                msg = (
+                    f"This model file has format {version!r}; this xslams reads formats up to {FORMAT_VERSION}. "
+                    "Update xslams (pip install --upgrade xslams)."
+                )
+                raise ModelError(msg)
+            frame = data.pop("frame", None)
+            variables = tuple(_variable_from(v) for v in data.pop("variables"))
+            spec = cls(
+                variables=variables,
+                lat=tuple(data.pop("lat")),
+                lon=tuple(data.pop("lon")),
+                dims=tuple(data.pop("dims", ("lat", "lon"))),
+                covered_days=tuple((float(start), float(end)) for start, end in data.pop("covered_days", ())),
+                frame=None if frame is None else FramePeriod(**frame),
+                **data,
             )
-            raise ModelError(msg)
-        frame = data.pop("frame", None)
-        variables = tuple(_variable_from(v) for v in data.pop("variables"))
-        return cls(
-            variables=variables,
-            lat=tuple(data.pop("lat")),
-            lon=tuple(data.pop("lon")),
-            dims=tuple(data.pop("dims", ("lat", "lon"))),
-            covered_days=tuple((float(start), float(end)) for start, end in data.pop("covered_days", ())),
-            frame=None if frame is None else FramePeriod(**frame),
-            **data,
-        )
+            check_spec(spec)
+        except ModelError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as e:
+            msg = (
+                f"The specification is one that this xslams does not understand ({type(e).__name__}: {e}). The file is "
+                "damaged, or was made by a newer xslams (pip install --upgrade xslams)."
+            )
+            raise ModelError(msg) from e
+        return spec
 
 
 def _variable_from(record: dict[str, Any]) -> VariableSpec:
     """Read a variable from the header of a file, where sequences are lists."""
-    bounds = record.get("bounds")
-    levels = tuple(record["levels"])
-    return VariableSpec(**{**record, "levels": levels, "bounds": None if bounds is None else (bounds[0], bounds[1])})
+    read = {**record, "levels": tuple(record["levels"])}
+    if read.get("bounds") is not None:
+        low, high = read["bounds"]
+        read["bounds"] = low, high
+    return VariableSpec(**read)

@@ -20,6 +20,7 @@ import xslams
 from tests.pipeline.test_assimilate import FAST, gauges, waves
 from xslams.errors import ModelError
 from xslams.pipeline import graph, store, workers
+from xslams.pipeline.layout import layout_of
 from xslams.priors import loading
 
 ROOT = Path(__file__).parents[2]
@@ -107,7 +108,7 @@ def test_no_task_of_a_run_carries_what_is_of_other_regions(tiny_model):
     def largest(days: int) -> int:
         truth = waves(days)
         lazy = truth.chunk(time=30).slams.assimilate([gauges(truth)], tiny_model, **FAST)
-        layout = store._layout(lazy)
+        layout = layout_of(lazy)
         tasks = store._tasks(lazy, store.Target("nowhere.zarr"), layout, layout.indices())
         graph = dict(collections_to_expr(tasks).optimize().__dask_graph__())
         return max(len(cloudpickle.dumps(task)) for task in graph.values())

@@ -16,6 +16,7 @@ from tests.conftest import ROOT
 from tests.pipeline.test_assimilate import FAST, gauges, refuse, waves
 from xslams.errors import ChunkError, OptionError, SlamsWarning, StoreError
 from xslams.pipeline import segment, store
+from xslams.pipeline.layout import common
 
 DAYS = 75
 
@@ -388,7 +389,7 @@ def test_a_report_goes_where_its_times_are(truth, tiny_model, tmp_path, counted)
 
 def test_regions_never_share_a_chunk():
     for sizes in ((30, 30, 15), (30, 30, 40), (30, 12, 7), (5,), (1, 44, 30)):
-        chunk = store._common(sizes)
+        chunk = common(sizes)
         starts = np.cumsum([0, *sizes[:-1]])
         assert (starts % chunk == 0).all()
 

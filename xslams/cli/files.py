@@ -81,10 +81,10 @@ def _open(path: str) -> xr.Dataset:
                 # A store without consolidated metadata is only slower to open.
                 warnings.filterwarnings("ignore", message="Failed to open Zarr store with consolidated metadata")
                 ds = xr.open_dataset(path if remote else inner, engine="zarr", chunks={})
-            if not ds.attrs.get("xslams_complete", 1):
-                from xslams.pipeline.store import open_analysis
+            if "xslams_complete" in ds.attrs:
+                from xslams.pipeline.opening import open_analysis
 
-                open_analysis(path)  # raises an error that says what is missing and what to do
+                return open_analysis(path)  # or an error that says what is missing or damaged and what to do
             return ds
         return _netcdf(fs, inner, remote=remote)
     except FileError:

@@ -5,16 +5,25 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from xslams.errors import ModelError
 
 __all__ = ["LatentArchitecture", "MarkovArchitecture"]
 
 
+# A network with a larger size would not fit any memory.
+_LARGEST = 2**16
+# Levels of a U-Net.
+_DEEPEST = 16
+
+
 @dataclass(frozen=True)
 class _Architecture:
     """What all architectures have in common: the way to the header of a model file and back."""
+
+    #: Smallest and largest value of sizes, where these are not 0 and 65536.
+    RANGES: ClassVar[Mapping[str, tuple[int, int]]] = {}
 
     @classmethod
     def from_header(cls, header: Mapping[str, Any]) -> Self:
@@ -46,7 +55,33 @@ class _Architecture:
                 "not know; the file is of a newer version. Update xslams (pip install --upgrade xslams)."
             )
             raise ModelError(msg)
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in header.items()})
+        sizes = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in header.items()})
+        sizes.check()
+        return sizes
+
+    def check(self) -> None:
+        """Refuse sizes of another type or out of range, before anything is made of them.
+
+        Raises
+        ------
+        ModelError
+            If there is one; the message names it.
+        """
+        for field in dataclasses.fields(self):
+            value, kind = getattr(self, field.name), str(field.type)
+            least, most = (0.0, 1.0) if kind == "float" else self.RANGES.get(field.name, (0, _LARGEST))
+            given = value if isinstance(value, tuple) else (value,)
+            number = (int, float) if kind == "float" else int
+            of_type = isinstance(value, tuple) == kind.startswith("tuple") and all(
+                isinstance(v, bool) if kind == "bool" else isinstance(v, number) and not isinstance(v, bool)
+                for v in given
+            )
+            if not of_type or len(given) > _DEEPEST or not all(least <= v <= most for v in given):
+                msg = (
+                    f"The architecture in the model's header has {field.name}={str(value)[:60]}; expected {kind} from "
+                    f"{least} to {most}. The file is damaged: fetch or train the model again."
+                )
+                raise ModelError(msg)
 
     def to_header(self) -> dict[str, Any]:
         """Return the record for the header of a model file, of types that JSON gives back unchanged."""
@@ -69,6 +104,11 @@ class LatentArchitecture(_Architecture):
     width, blocks, location, dropout
         See `xslams.networks.unet.ScoreNetwork`; without any width there is no score network.
     """
+
+    RANGES: ClassVar = {
+        "latent_channels": (1, _LARGEST), "patch": (1, 1024), "lags": (0, 1024), "mean_order": (0, 64),
+        "std_order": (0, 64), "width": (1, _LARGEST), "blocks": (0, 256),
+    }  # fmt: skip
 
     latent_channels: int
     patch: int
@@ -98,6 +138,10 @@ class MarkovArchitecture(_Architecture):
         Width of the layers, sites that they see on both sides, and number of applications, see
         `xslams.networks.transition.Transition`.
     """
+
+    RANGES: ClassVar = {
+        "hidden": (1, _LARGEST), "reach": (0, 1024), "step_reach": (0, 1024), "substeps": (1, 1024), "blocks": (0, 1),
+    }  # fmt: skip
 
     memory: int
     hidden: int

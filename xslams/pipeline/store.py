@@ -3,9 +3,9 @@
 A region is a block of the lazy result. The order of what is written makes a store tell the truth at any moment:
 
 1. the plan: what the store belongs to (model, seed, settings, inputs, coordinates), in the group ``_xslams``;
-2. metadata and coordinates of the whole result, with the attribute ``xslams_complete = 0``;
-3. per region its chunks, with them the statistics of its observations if there is a report, and when these are durable
-   its marker, one chunk of the array ``_xslams/complete``;
+2. metadata and coordinates of the whole result, with the attribute ``xslams_complete = 0``, and then their hashes;
+3. per region its chunks, with them the statistics of its observations if there is a report, then the hashes of these
+   chunks, and when all are durable its marker, one chunk of the array ``_xslams/complete``;
 4. when all markers are there, ``xslams_complete = 1``.
 
 Every file is written beside its place and renamed into it (an object store puts it whole), so that a chunk or a marker
@@ -15,88 +15,52 @@ the same region, as happens when one was taken for dead, write the same bits.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import itertools
-import json
+import dataclasses
 import math
 import os
-import re
-import sys
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from xslams.arguments import require, require_flag
-from xslams.errors import ChunkError, OptionError, SlamsWarning, StoreError
-from xslams.labels.coordinates import coordinate
-from xslams.pipeline.report import STATISTICS, WINDOW_START
+from xslams.errors import ChunkError, OptionError, StoreError, warn
+from xslams.pipeline.checksums import (
+    WIDTH,
+    codecs,
+    damaged_files,
+    damaged_regions,
+    digest_of_root,
+    to_rows,
+    unexpected,
+)
+from xslams.pipeline.layout import Layout, layout_of
+from xslams.pipeline.opening import leftovers_ignored, open_analysis
+from xslams.pipeline.plan import (
+    COMPLETE,
+    JOURNAL,
+    ROOT,
+    Journal,
+    differences,
+    plan_of,
+    read_journal,
+    read_root,
+    settings_of,
+)
+from xslams.pipeline.recording import recording
+from xslams.pipeline.report import STATISTICS
+from xslams.pipeline.scheduling import compute
 from xslams.pipeline.targets import GROUP, PARTIAL, Target, is_leftover, is_part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
-__all__ = ["open_analysis", "write"]
+__all__ = ["is_begun", "write"]
 
-_COMPLETE = "xslams_complete"
-#: Size of a chunk in bytes, before compression, that is not exceeded where it can be helped.
-_CHUNK_BYTES = 16 * 2**20
-# Names under which dask knows the scheduler of a client; a client that is the default sets the second.
-_DISTRIBUTED = (None, "dask.distributed", "distributed")
 # What an encoding says of the store that a variable came from, and not of the one that it goes to.
 _STORAGE = ("chunks", "preferred_chunks", "shards", "compressor", "compressors", "filters", "serializer", "source")
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a result is cut into regions, and these into chunks.
-
-    Attributes
-    ----------
-    blocks
-        Sizes of the blocks along every dimension that the lazy variables have.
-    chunks
-        Chunks of every lazy variable, by dimension, in the order of its dimensions.
-    reported
-        Rows of the report on observations that a region brings, by its number; empty where there is none.
-    """
-
-    blocks: dict[Hashable, tuple[int, ...]]
-    chunks: dict[Hashable, dict[Hashable, int]]
-    reported: dict[tuple[int, ...], tuple[int, ...]] = field(default_factory=dict)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Number of blocks along every dimension."""
-        return tuple(len(b) for b in self.blocks.values())
-
-    def indices(self) -> Iterator[tuple[int, ...]]:
-        """Numbers of all regions."""
-        return itertools.product(*map(range, self.shape))
-
-    def region(self, index: tuple[int, ...]) -> dict[Hashable, slice]:
-        """Where a region lies."""
-        return {
-            dim: slice(sum(sizes[:i]), sum(sizes[: i + 1]))
-            for i, (dim, sizes) in zip(index, self.blocks.items(), strict=True)
-        }
-
-    def keys(self, index: tuple[int, ...]) -> list[str]:
-        """Keys of the chunks of a region."""
-        region = self.region(index)
-        found = []
-        for name, chunks in self.chunks.items():
-            ranges = [range(region[d].start // n, -(-region[d].stop // n)) for d, n in chunks.items()]
-            found += ["/".join([str(name), "c", *map(str, i)]) for i in itertools.product(*ranges)]
-        return found + [f"{STATISTICS}/c/{row}/0/0" for row in self.reported.get(index, ())]
-
-    def marker(self, index: tuple[int, ...]) -> str:
-        """Key of the marker of a region."""
-        return "/".join([GROUP, "complete", "c", *map(str, index)])
 
 
 def write(
@@ -133,14 +97,13 @@ def write(
     require(options, "storage_options", storage_options, "a mapping of options of the file system")
     target = Target.of(store, storage_options)
     analysis = _prepare(analysis)
-    layout = _layout(analysis)
-    plan = _plan(analysis, layout)
+    layout = layout_of(analysis)
+    plan = plan_of(analysis, layout)
     try:
-        missing = _open(target, analysis, layout, plan, resume=resume)
+        layout, missing = _open(target, analysis, layout, plan, resume=resume)
         done = math.prod(layout.shape) - len(missing)
-        _compute(_tasks(analysis, target, layout, missing), done=done, progress=progress)
-        files = target.files()
-        lost = [index for index in layout.indices() if not _is_complete(files, layout, index)]
+        compute(_tasks(analysis, target, layout, missing), done=done, progress=progress)
+        lost = damaged_regions(target, layout, target.files(), list(layout.indices()), read=False)
         if lost:
             msg = (
                 f"{len(lost)} of {math.prod(layout.shape)} regions are missing from {target.url} although they were "
@@ -169,80 +132,16 @@ def is_begun(analysis: xr.Dataset, store: str | os.PathLike[str]) -> bool:
     store
         Path or URL.
     """
-    import zarr
-
     target = Target.of(store, None)
-    if f"{GROUP}/zarr.json" not in target.files():
+    journal = read_journal(target, target.files())
+    if journal is None or not (journal.plan or journal.damaged):
         return False
-    old = zarr.open_group(target.url, path=GROUP, mode="r").attrs.get("plan")
     analysis = _prepare(analysis)
-    return isinstance(old, dict) and not _differences(old, _plan(analysis, _layout(analysis)))
-
-
-def open_analysis(
-    store: str | os.PathLike[str],
-    *,
-    incomplete: Literal["raise", "warn"] = "raise",
-    storage_options: Mapping[str, Any] | None = None,
-) -> xr.Dataset:
-    """Open what ``analysis.slams.to_zarr`` has written.
-
-    Parameters
-    ----------
-    store
-        Path or URL.
-    incomplete
-        What to do with a store that is not complete: "raise" an error, or "warn" and open it, with NaN for what is
-        missing.
-    storage_options
-        Options of the file system of a URL.
-
-    Returns
-    -------
-    Dataset
-        Lazy, one chunk of dask per chunk of the store.
-
-    Raises
-    ------
-    StoreError
-        If there is no such store, or it is incomplete and shall not be.
-
-    Examples
-    --------
-    >>> import xslams
-    >>> xslams.open_analysis("nowhere.zarr")
-    Traceback (most recent call last):
-    ...
-    xslams.errors.StoreError: There is no analysis at ...nowhere.zarr. ...
-    """
-    if incomplete not in ("raise", "warn"):
-        msg = f"incomplete={incomplete!r}; expected 'raise' or 'warn'."
-        raise OptionError(msg)
-    target = Target.of(store, storage_options)
-    files = target.files()
-    if "zarr.json" not in files:
-        msg = (
-            f"There is no analysis at {target.url}. Check the path; ds.slams.assimilate(...).slams.to_zarr writes one."
-        )
-        raise StoreError(msg)
-    with _leftovers_ignored():
-        ds: xr.Dataset = xr.open_zarr(target.url, consolidated=False, **target.arguments)
-    if _COMPLETE not in ds.attrs:
-        msg = (
-            f"{target.url} was not written by .slams.to_zarr, or only just begun, and does not say whether it is "
-            "complete. Open it with xarray.open_zarr, or run what writes it again."
-        )
-        raise StoreError(msg)
-    if not ds.attrs[_COMPLETE]:
-        markers = sum(k.startswith(f"{GROUP}/complete/c/") and not k.endswith(PARTIAL) for k in files)
-        msg = (
-            f"{target.url} is not complete: {markers} of its regions are. Run what writes it again with resume=True, "
-            "or open what there is with incomplete='warn'."
-        )
-        if incomplete == "raise":
-            raise StoreError(msg)
-        warnings.warn(msg, SlamsWarning, stacklevel=2)
-    return ds
+    try:
+        _require_own(target, journal, plan_of(analysis, layout_of(analysis)))
+    except StoreError:
+        return False
+    return True
 
 
 def _prepare(analysis: xr.Dataset) -> xr.Dataset:
@@ -265,145 +164,92 @@ def _prepare(analysis: xr.Dataset) -> xr.Dataset:
     return analysis
 
 
-def _layout(analysis: xr.Dataset) -> Layout:
-    try:
-        blocks = {d: tuple(sizes) for d, sizes in analysis.drop_vars(STATISTICS, errors="ignore").chunksizes.items()}
-    except ValueError as e:
-        msg = f"The variables are chunked differently ({e}). Call .unify_chunks() before writing."
-        raise ChunkError(msg) from e
-    chunks = {}
-    for name, da in analysis.data_vars.items():
-        if da.chunks is None:
-            continue
-        size = {d: _common(blocks[d]) for d in da.dims}
-        # Maps stay in one piece: what is far in time or another member is read less often together.
-        for dim in sorted(da.dims, key=lambda d: d != "time"):
-            if dim in da.dims[-2:]:
-                continue
-            rest = math.prod(size.values()) // size[dim] * da.dtype.itemsize
-            size[dim] = max(n for n in _divisors(size[dim]) if n == 1 or n * rest <= _CHUNK_BYTES)
-        chunks[name] = size
-    return Layout(blocks, chunks, _reported(analysis, blocks))
-
-
-def _reported(
-    analysis: xr.Dataset, blocks: Mapping[Hashable, tuple[int, ...]]
-) -> dict[tuple[int, ...], tuple[int, ...]]:
-    """Rows of the report on observations by the region that holds the first time of their segment."""
-    if STATISTICS not in analysis.coords or analysis[STATISTICS].chunks is None:
-        return {}
-    name = coordinate(analysis, "time")
-    time = None if name is None else analysis[name].dims[0]
-    starts = analysis[WINDOW_START].values
-    at = np.zeros(starts.size, int) if time is None else analysis.get_index(time).get_indexer(starts)
-    if (at < 0).any():
-        msg = (
-            f"The report on observations is of times from {starts[0]} on, of which some are no longer in the Dataset. "
-            "Select the period before the analysis (ds.sel(time=...).slams.assimilate(..., report=True)), or leave the "
-            f"report out: .drop_vars({STATISTICS!r})."
-        )
-        raise ChunkError(msg)
-    found: dict[tuple[int, ...], tuple[int, ...]] = {}
-    for row, position in enumerate(at):
-        block = {time: int(np.searchsorted(np.cumsum(blocks[time]), position, side="right"))} if time in blocks else {}
-        index = tuple(block.get(d, 0) for d in blocks)
-        found[index] = (*found.get(index, ()), row)
-    return found
-
-
-def _common(sizes: Sequence[int]) -> int:
-    """Longest chunk that has an edge wherever one of the blocks begins."""
-    return math.gcd(*itertools.accumulate(sizes[:-1])) or sizes[-1]
-
-
-def _divisors(n: int) -> list[int]:
-    return [k for k in range(1, n + 1) if n % k == 0]
-
-
-def _plan(analysis: xr.Dataset, layout: Layout) -> dict[str, Any]:
-    """Say, as JSON knows it, what a store belongs to; runs with the same plan write the same bits."""
-    settings = {
-        k.removeprefix("xslams_"): v for k, v in analysis.attrs.items() if k.startswith("xslams_") and k != _COMPLETE
-    }
-    plan = {
-        "settings": settings,
-        "coordinates": {
-            str(k): _digest(v)
-            for k, v in sorted(analysis.coords.items(), key=lambda kv: str(kv[0]))
-            if v.chunks is None
-        },
-        "variables": {str(k): [*map(str, v.dims), str(v.dtype)] for k, v in analysis.data_vars.items()},
-        "blocks": {str(k): list(v) for k, v in layout.blocks.items()},
-    }
-    plain: dict[str, Any] = json.loads(json.dumps(plan, default=lambda v: v.item()))
-    return plain
-
-
-def _digest(da: xr.DataArray) -> str:
-    values = np.ascontiguousarray(da.values)
-    content = repr(values.tolist()).encode() if values.dtype.hasobject else values.tobytes()
-    return f"{values.shape} {hashlib.sha256(content).hexdigest()[:16]}"
-
-
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Which entries of two plans differ, and how."""
-    found = []
-    for part in ("settings", "coordinates", "variables", "blocks"):
-        before, after = old.get(part, {}), new.get(part, {})
-        for key in [*before, *(k for k in after if k not in before)]:
-            here, there = before.get(key, "nothing"), after.get(key, "nothing")
-            if here != there:
-                label = key.replace("_", " ") if part == "settings" else f"{part.removesuffix('s')} {key!r}"
-                found.append(f"{label} ({_short(here)} in the store, {_short(there)} in this run)")
-    return found
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def _open(
     target: Target, analysis: xr.Dataset, layout: Layout, plan: dict[str, Any], *, resume: bool
-) -> list[tuple[int, ...]]:
-    """Create the store, or check that it is this run's; return the regions that are missing."""
-    import zarr
-
+) -> tuple[Layout, list[tuple[int, ...]]]:
+    """Create the store, or check that it is this run's; return how it is cut and the regions that are missing."""
     target.check()
     files = target.files()
-    ours = f"{GROUP}/zarr.json" in files
-    state: dict[str, Any] = {}
-    if ours:
-        state = dict(zarr.open_group(target.url, path=GROUP, mode="r", **target.arguments).attrs)
-    known = ours or _is_empty(target, files)
-    owned = [k for k in files if _is_owned(k, analysis, root=known, chunks=ours or resume)]
-    foreign = [] if state.get("created") else [k for k in files if k not in owned]
-    if foreign or (ours and not resume):
+    journal = read_journal(target, files)
+    known = journal is not None or _is_empty(target, files)
+    owned = [k for k in files if _is_owned(k, analysis, root=known, chunks=journal is not None or resume)]
+    usable = journal is not None and journal.created
+    foreign = [] if usable else [k for k in files if k not in owned]
+    if foreign or (journal is not None and not resume):
         what = f"something else ({foreign[0]})" if foreign else "an analysis"
         remedy = "Choose" if foreign else "Go on with it by resume=True, or choose"
         msg = f"There is {what} at {target.url} already. {remedy} another place, or remove it first."
         raise StoreError(msg)
-    if ours:
-        if "plan" in state and (different := _differences(state["plan"], plan)):
-            msg = (
-                f"{target.url} belongs to another run. What differs: {'; '.join(different)}. Give what the store was "
-                "begun with, or choose another place."
-            )
-            raise StoreError(msg)
+    if journal is not None:
+        _require_own(target, journal, plan)
     if resume and "model_sha256" not in plan["settings"]:
         msg = (
             "resume=True needs the attributes xslams_* of an analysis, which say what made it; they are missing here. "
             "Keep them (xarray.set_options(keep_attrs=True)), or write without resume."
         )
         raise OptionError(msg)
-    if not state.get("created"):
-        target.remove(owned)
-        target.prune()
-        _create(target, analysis, layout, plan)
-        return list(layout.indices())
-    # Of metadata only, over which libraries stumble: a worker that is taken for dead may still be writing a chunk.
-    target.sweep(key for key in files if "/c/" not in key)
-    return [index for index in layout.indices() if not _is_complete(files, layout, index)]
+    if journal is not None and usable:
+        # Of metadata only, over which libraries stumble: a worker that is taken for dead may still be writing a chunk.
+        target.sweep(key for key in files if "/c/" not in key)
+        if _repair(target, analysis, journal, files):
+            return _missing(target, journal, layout)
+    target.remove(owned)
+    target.prune()
+    _create(target, analysis, layout, plan)
+    return layout, list(layout.indices())
+
+
+def _require_own(target: Target, journal: Journal, plan: Mapping[str, Any]) -> None:
+    """Refuse a store of another run; where its plan is lost, the attributes of the result say what made it."""
+    if journal.damaged:
+        if settings_of(read_root(target).get("attributes", {})) != plan["settings"]:
+            msg = (
+                f"{target.url} is damaged: its journal ({JOURNAL}) was changed, and its attributes do not say that it "
+                "belongs to this run. Choose another place, or remove it first."
+            )
+            raise StoreError(msg)
+    elif journal.plan and (different := differences(journal.plan, plan)):
+        msg = (
+            f"{target.url} belongs to another run. What differs: {'; '.join(different)}. Give what the store was "
+            "begun with, or choose another place."
+        )
+        raise StoreError(msg)
+
+
+def _repair(target: Target, analysis: xr.Dataset, journal: Journal, files: Mapping[str, int]) -> bool:
+    """Write metadata and coordinates again where they are damaged; return whether chunks may stay as they are."""
+    layout = journal.layout
+    if layout is None:
+        return True
+    target.remove(unexpected(journal, layout, files))
+    if not damaged_files(target, journal, files, complete=False):
+        return True
+    # Together, since metadata name each other. Whatever ends this, what is missing is seen by the next run.
+    target.remove(journal.files)
+    target.prune()
+    written = _write_metadata(target, analysis, layout)
+    arrays = [*map(str, layout.chunks), *([STATISTICS] if layout.reported else []), f"{GROUP}/digests"]
+    if any(written[f"{name}/zarr.json"] != journal.files[f"{name}/zarr.json"] for name in arrays):
+        return False  # another version of zarr, with metadata that may not be those of the chunks
+    _seal(target, dataclasses.replace(journal, files=written))
+    return True
+
+
+def _missing(target: Target, journal: Journal, layout: Layout) -> tuple[Layout, list[tuple[int, ...]]]:
+    """How a begun store is cut, and the regions of it that are not there or damaged."""
+    if journal.layout is None:
+        warn(
+            f"{target.url} was begun by an earlier version of xslams, without hashes of its chunks: what is there is "
+            "kept as it is, and damage in it cannot be seen."
+        )
+        layout = dataclasses.replace(layout, checked=False)
+    else:
+        layout = journal.layout
+    files = target.files()
+    missing = damaged_regions(target, layout, files, list(layout.indices()), read=True)
+    if missing and read_root(target).get("attributes", {}).get(COMPLETE):
+        _say(target, 0)
+    return layout, list(missing)
 
 
 def _is_owned(key: str, analysis: xr.Dataset, *, root: bool, chunks: bool) -> bool:
@@ -426,55 +272,81 @@ def _is_empty(target: Target, files: Mapping[str, int]) -> bool:
     return not zarr.open(target.url, mode="r", **target.arguments).attrs
 
 
-def _is_complete(files: Mapping[str, int], layout: Layout, index: tuple[int, ...]) -> bool:
-    """Whether a region has its marker and, as stores lose things, its chunks."""
-    return all(files.get(key) for key in (layout.marker(index), *layout.keys(index)))
-
-
 def _create(target: Target, analysis: xr.Dataset, layout: Layout, plan: dict[str, Any]) -> None:
-    """Write the plan, then metadata and coordinates, then the word that these are there."""
+    """Write the plan, then metadata and coordinates, then their hashes and the word that these are there."""
     import zarr
 
-    group = zarr.create_group(target.url, path=GROUP, attributes={"plan": plan}, zarr_format=3, **target.arguments)
-    group.create_array(
-        "complete", shape=layout.shape, chunks=(1,) * len(layout.shape), dtype="uint8", fill_value=0, compressors=None
-    )
+    zarr.create_group(target.url, path=GROUP, attributes={"plan": plan}, zarr_format=3, **target.arguments)
+    _seal(target, Journal(plan, layout=layout, files=_write_metadata(target, analysis, layout)))
+
+
+def _write_metadata(target: Target, analysis: xr.Dataset, layout: Layout) -> dict[str, str]:
+    """Write metadata and coordinates; return their hashes."""
+    import zarr
+
+    watched = _recorded(target)
+    compression = codecs()
+    group = zarr.open_group(watched, path=GROUP, mode="r+", zarr_format=3)
+    ones = (1,) * len(layout.shape)
+    for name, more in {"complete": (), "digests": (layout.most(), WIDTH)}.items():
+        group.create_array(
+            name, shape=(*layout.shape, *more), chunks=(*ones, *more), dtype="uint8", fill_value=0,
+            compressors=compression[-1:],
+        )  # fmt: skip
     encoding: dict[Hashable, dict[str, Any]] = {
-        name: {"chunks": tuple(size.values())} for name, size in layout.chunks.items()
+        name: {"chunks": tuple(size.values()), "compressors": compression} for name, size in layout.chunks.items()
     }
     if layout.reported:
         encoding[STATISTICS] = {"chunks": (1, *analysis[STATISTICS].shape[1:]), "fill_value": np.nan}
-    begun = analysis.assign_attrs({_COMPLETE: 0})
-    begun.to_zarr(
-        target.url, mode="a", compute=False, consolidated=False, zarr_format=3, encoding=encoding, **target.arguments
-    )
+        encoding[STATISTICS]["compressors"] = compression
+    begun = analysis.copy().assign_attrs({COMPLETE: 0})
+    for key, variable in begun.variables.items():
+        if key not in encoding:
+            variable.encoding = {**variable.encoding, "compressors": compression}
+    with leftovers_ignored():
+        begun.to_zarr(watched, mode="a", compute=False, consolidated=False, zarr_format=3, encoding=encoding)
     _consolidate(target)
     target.sync(k for k in target.files() if not k.endswith(PARTIAL))
-    group.attrs.update({"created": 1})
+    hashes = {key: found for key, (_, found) in watched.written.items() if key not in (JOURNAL, ROOT)}
+    return hashes | {ROOT: digest_of_root(read_root(target))}
+
+
+def _recorded(target: Target) -> Any:
+    """Return the store as zarr knows it, which remembers what is written to it."""
+    import zarr
+
+    return recording(zarr.open_group(target.url, path=GROUP, mode="r+", **target.arguments).store)
+
+
+def _seal(target: Target, journal: Journal) -> None:
+    """Say that metadata and coordinates are there, and what their hashes are."""
+    import zarr
+
+    group = zarr.open_group(target.url, path=GROUP, mode="r+", **target.arguments)
+    group.attrs.update(journal.attributes())
+    target.sync([JOURNAL])
 
 
 def _finish(target: Target) -> None:
+    target.sweep(target.files())
+    _say(target, 1)
+
+
+def _say(target: Target, complete: int) -> None:
+    """Say whether all regions are there."""
     import zarr
 
-    target.sweep(target.files())
-    zarr.open_group(target.url, mode="r+", use_consolidated=False, **target.arguments).attrs.update({_COMPLETE: 1})
+    root = zarr.open_group(target.url, mode="r+", use_consolidated=False, **target.arguments)
+    root.attrs.update({COMPLETE: complete})
     _consolidate(target)
-    target.sync(["zarr.json"])
-
-
-@contextlib.contextmanager
-def _leftovers_ignored() -> Iterator[None]:
-    """List a store without a warning of the files that a killed run did not get done with."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=rf"Object at .*{re.escape(PARTIAL)} is not recognized")
-        yield
+    target.sync([ROOT])
 
 
 def _consolidate(target: Target) -> None:
     """All metadata in one file, as xarray likes to find them."""
     import zarr
 
-    with _leftovers_ignored():
+    with leftovers_ignored():
         # Consolidated metadata are an agreement among libraries that zarr's third specification has not adopted yet.
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
         zarr.consolidate_metadata(zarr.open_group(target.url, mode="r+", **target.arguments).store)
@@ -487,18 +359,21 @@ def _store(
     import zarr
 
     lazy = xr.Dataset({name: (tuple(layout.chunks[name]), values) for name, values in fields.items()})
+    watched = _recorded(target)
     # An array that is all fill value would otherwise leave no chunk, and look as if it was lost.
     region: Any = layout.region(index)
-    lazy.to_zarr(
-        target.url, mode="r+", region=region, consolidated=False, write_empty_chunks=True,
-        **target.arguments,
-    )  # fmt: skip
+    lazy.to_zarr(watched, mode="r+", region=region, consolidated=False, write_empty_chunks=True)
     if rows:
-        statistics = zarr.open_array(target.url, path=STATISTICS, mode="r+", **target.arguments)
+        statistics = zarr.open_array(watched, path=STATISTICS, mode="r+", config={"write_empty_chunks": True})
         for row, values in zip(layout.reported[index], rows, strict=True):
             statistics[row : row + 1] = values
-    target.sync(layout.keys(index))
-    markers = zarr.open_array(target.url, path=f"{GROUP}/complete", mode="r+", **target.arguments)
+    keys = layout.keys(index)
+    target.sync(keys)
+    if layout.checked:
+        digests = zarr.open_array(watched, path=f"{GROUP}/digests", mode="r+")
+        digests[index] = to_rows(keys, watched.written, digests.shape[-2])
+        target.sync([layout.digests(index)])
+    markers = zarr.open_array(watched, path=f"{GROUP}/complete", mode="r+")
     markers[index] = 1
     target.sync([layout.marker(index)])
 
@@ -520,56 +395,3 @@ def _tasks(analysis: xr.Dataset, target: Target, layout: Layout, indices: Iterab
         rows = [blocks[STATISTICS][row, 0, 0] for row in layout.reported.get(index, ())]
         tasks.append(run(fields, rows, target, layout, index))
     return tasks
-
-
-def _compute(tasks: Sequence[Any], *, done: int, progress: bool) -> None:
-    """Have dask compute and write every region."""
-    from dask.base import compute
-    from dask.callbacks import Callback
-    from tqdm import tqdm
-
-    if not tasks:
-        return
-    with tqdm(total=done + len(tasks), initial=done, desc="regions", unit="region", disable=not progress) as bar:
-        client = _client()
-        if client is not None:
-            _distribute(client, tasks, bar)
-            return
-        keys = {task.key for task in tasks}
-
-        def count(key: Any, *_: Any) -> None:
-            if key in keys:
-                bar.update()
-
-        with Callback(posttask=count):  # type: ignore[no-untyped-call]
-            compute(*tasks)  # type: ignore[no-untyped-call]
-
-
-def _client() -> Any:
-    """Client of dask.distributed that computes by default, if there is one."""
-    import dask
-
-    if "distributed" not in sys.modules or dask.config.get("scheduler", None) not in _DISTRIBUTED:
-        return None
-    from distributed import get_client
-
-    try:
-        return get_client()
-    except ValueError:
-        return None
-
-
-def _distribute(client: Any, tasks: Sequence[Any], bar: Any) -> None:
-    """Compute on a cluster; where workers declare ``GPU``, one region at a time on each."""
-    from distributed import as_completed
-
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    resources = {"GPU": 1} if any(w.get("resources", {}).get("GPU") for w in workers) else None
-    futures = client.compute(list(tasks), resources=resources)
-    try:
-        for future in as_completed(futures):  # type: ignore[no-untyped-call]
-            future.result()
-            bar.update()
-            future.release()
-    finally:
-        client.cancel(futures)

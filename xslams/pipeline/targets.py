@@ -33,7 +33,7 @@ PARTIAL = ".partial"
 #: Files that make a folder a zarr store.
 ROOTS = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
 _LEFTOVER = re.compile(r"(?:.*/)?[^/]+\.[0-9a-f]{16,}" + re.escape(PARTIAL))
-_PART = re.compile(r"(?:complete/)?(?:zarr\.json|c(?:/\d+)*)")
+_PART = re.compile(r"(?:(?:complete|digests)/)?(?:zarr\.json|c(?:/\d+)*)")
 
 
 def is_leftover(key: str) -> bool:
@@ -120,6 +120,14 @@ class Target:
         prefix = root.rstrip("/") + "/"
         return {k.removeprefix(prefix): int(v["size"] or 0) for k, v in found.items() if k.startswith(prefix)}
 
+    def read(self, key: str) -> bytes:
+        """Content of a file."""
+        import fsspec
+
+        fs, root = fsspec.core.url_to_fs(self.url, **self.options)
+        content: bytes = fs.cat_file(f"{root.rstrip('/')}/{key}")
+        return content
+
     def check(self) -> None:
         """Refuse a place where no store can be made, or where it would be part of something else.
 
@@ -183,13 +191,10 @@ class Target:
 
     def _attributes(self, files: Collection[str]) -> Mapping[str, Any]:
         """Attributes of the root."""
-        import fsspec
-
         if "zarr.json" not in files:
             return {}
-        fs, root = fsspec.core.url_to_fs(self.url, **self.options)
         try:
-            found = json.loads(fs.cat_file(f"{root.rstrip('/')}/zarr.json")).get("attributes", {})
+            found = json.loads(self.read("zarr.json")).get("attributes", {})
         except (ValueError, AttributeError):
             return {}
         return found if isinstance(found, dict) else {}

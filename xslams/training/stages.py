@@ -14,6 +14,7 @@ from xslams.networks.acceleration import device_of
 from xslams.networks.architecture import LatentArchitecture
 from xslams.options import TrainingOptions
 from xslams.priors.latent import LatentPrior
+from xslams.priors.stored import UNTRAINED, check_finite
 from xslams.seasons import covered_days, periods_in_words, supported_order
 from xslams.training.autoencoder import encode_runs, fit_autoencoder
 from xslams.training.calibration import calibrate
@@ -67,7 +68,7 @@ def fit_arrays(
     Raises
     ------
     ModelError
-        If the data are too short for one window.
+        If the data are too short for one window, or training ends with weights that are not finite.
     OptionError
         If there are more latent channels than a patch has values.
     """
@@ -87,6 +88,7 @@ def fit_arrays(
             calibrate(networks, unseen if len(unseen) else windows, options.trust)
     networks = networks.eval().requires_grad_(requires_grad=False)
     networks.round_to_storage()
+    check_finite(networks.state_dict(), *UNTRAINED)
     return Model(spec, prior=networks)
 
 

@@ -12,6 +12,7 @@ from xslams.model import Model
 from xslams.networks.architecture import MarkovArchitecture
 from xslams.options import SystemTrainingOptions
 from xslams.priors.markov import MarkovPrior
+from xslams.priors.stored import UNTRAINED, check_finite
 from xslams.training.levels import measure_levels
 from xslams.training.trajectories import fit_trajectories
 from xslams.training.transition import fit_transition
@@ -68,6 +69,8 @@ def fit_system(
         If frames have another shape than the spec says, or trajectories are shorter than a training sample.
     OptionError
         If blocks are asked for and there are several sites.
+    ModelError
+        If training ends with weights that are not finite.
     """
     options = options or SystemTrainingOptions()
     _require_fit(spec, states, unseen, options)
@@ -82,6 +85,7 @@ def fit_system(
         fit_trajectories(networks.filters, z, options, progress=progress)
         fit_transition(networks.transition, z, options, progress=progress)
         measure_levels(networks, _standardized(networks, unseen))
+    check_finite(networks.state_dict(), *UNTRAINED)
     return Model(spec, prior=networks.eval().requires_grad_(requires_grad=False))
 
 
