@@ -27,6 +27,7 @@ EXPECTED = {
     "ncep": "ncep-na stations",
     "observations": "| as they are |",
     "overhead": "| xarray and dask |",
+    "peers": "its rows are left out",
     "regrid": "| nearest, 10 frames |",
     "run_length": "small model, 1 workers",
     "scaling": "| 1.5 degrees |",
