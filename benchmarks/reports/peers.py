@@ -1,7 +1,7 @@
 """xslams against the sampler of SDA and azula's MMPS: quality against seconds, with the same networks and observations.
 
     git clone https://github.com/francois-rozet/sda /tmp/sda && pip install zuko
-    python -m benchmarks peers --sda /tmp/sda              # half an hour
+    python -m benchmarks peers --sda /tmp/sda              # an hour
     python -m benchmarks peers --problems lorenz63-lo      # without a clone the rows of SDA are left out
 
 Problems: Lorenz-63 with noise, observed as in ``python -m benchmarks sda`` ("lo": x at every eighth of 65 states, error
