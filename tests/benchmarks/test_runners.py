@@ -33,6 +33,7 @@ EXPECTED = {
     "scaling": "| 1.5 degrees |",
     "sda": "| lo | xslams |",
     "seams": "| one piece |",
+    "shares": "| building |",
     "solvers": "| `unipc` |",
     "solves": "| three and a background |",
     "speedy": "speedy-t30 pr",
