@@ -37,9 +37,12 @@ def test_noise_is_that_of_the_clean_states_at_any_scale_of_the_signal(mu: float,
 
 @pytest.mark.parametrize("sampler", ["DDPMSampler", "zABSampler"])
 def test_azula_samples_the_posterior_of_a_gaussian(sampler: str) -> None:
+    def estimate(z: torch.Tensor, ratio: torch.Tensor) -> torch.Tensor:
+        return MEAN + STD.square() / (STD.square() + ratio**2) * (z - MEAN)
+
     y = torch.ones(2048, 1)
     z = sample_azula(
-        of_network(GAUSSIAN), GAUSSIAN.schedule, (2,), y, lambda z: z[:, :1], IsotropicCovariance(torch.tensor(0.25)),
+        estimate, GAUSSIAN.schedule, (2,), y, lambda z: z[:, :1], IsotropicCovariance(torch.tensor(0.25)),
         sampler=sampler, steps=64, seed=0, iterations=1,
     )  # fmt: skip
     torch.testing.assert_close(z.mean(0), torch.tensor([0.3 + 0.8 * 0.7, -1.0]), atol=0.05, rtol=0)
