@@ -23,6 +23,16 @@ STRANGE = st.sampled_from(
 )
 
 
+class Other:
+    """Of no use, and the same in the name of a test in every process."""
+
+    def __repr__(self) -> str:
+        return "other"
+
+
+OTHER = Other()
+
+
 @pytest.fixture(scope="module")
 def state():
     return waves()
@@ -178,10 +188,10 @@ def test_simulated_observations_refuse_options_out_of_range(state, options):
         *(("score", {"dims": d}) for d in ("time", ["tiem"], 3, [["time"]], {"time": 1}, [None], b"time")),
         *(("plot", {"truth": t}) for t in (3, "truth.nc")),
         *(("plot", {"level": v}) for v in ("500", math.nan, [500.0], True)),
-        *(("plot", {"time": v}) for v in ("soon", object(), {}, "2001-13-45")),
+        *(("plot", {"time": v}) for v in ("soon", OTHER, {}, "2001-13-45")),
         *(("plot", {"kind": v}) for v in (3, None, "map", ["maps"], np.ones(2))),
         ("plot", {"variable": ["t"]}),
-        *(("regrid", {"target": t}) for t in (None, 3, [10.0], object())),
+        *(("regrid", {"target": t}) for t in (None, 3, [10.0], OTHER)),
         *(("regrid", {"method": m}) for m in (None, 3, "cubic", ["nearest"], np.ones(2))),
         *(("regrid", {"engine": e}) for e in (None, 3, "esmf", ["xesmf"])),
         *(("regrid", {"edges": e}) for e in (None, 3, "straight", ["parallel"])),
