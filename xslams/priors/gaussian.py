@@ -73,18 +73,20 @@ class StationaryGaussian(nn.Module):
         self.coupled = min(coupled, modes) if lags else 0
         if self.coupled:
             self.register_buffer("crosscov", torch.zeros(lags + 1, self.blocks, self.coupled, self.coupled, pair))
-        self._made: dict[tuple[Any, ...], TrajectoryGaussian] = {}
+        self._made: dict[int, tuple[list[tuple[Tensor, int]], TrajectoryGaussian]] = {}
         self.register_buffer("rest", torch.zeros(2, self.blocks))  # variance and lag-1 autocorrelation
 
     def trajectory(self, length: int) -> TrajectoryGaussian:
         """Return the Gaussian over `length` frames, made once for each length as long as nothing changes."""
         parts = [self.modes, self.autocov, self.rest, *([self.crosscov] if self.coupled else [])]
-        key = (length, *((id(part), part._version) for part in parts))
-        if key not in self._made:
-            self._made = {k: v for k, v in self._made.items() if k[1:] == key[1:]} | {
-                key: TrajectoryGaussian(self, length)
-            }
-        return self._made[key]
+        state = [(part, part._version) for part in parts]
+        # Threads may come here together: at worst one makes again what another has made.
+        known = self._made.get(length)
+        if known is not None and all(a is b and m == n for (a, m), (b, n) in zip(known[0], state, strict=True)):
+            return known[1]
+        made = TrajectoryGaussian(self, length)
+        self._made[length] = state, made
+        return made
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is made from the weights; it need not travel with them."""
