@@ -25,6 +25,7 @@ from xslams.cli.commands import main
 from xslams.datasets import cache
 from xslams.datasets.cache import Access, Provider, Remote
 from xslams.errors import DatasetError, FileError, ModelError, OptionError, SlamsError, SlamsWarning
+from xslams.model import Model
 from xslams.pipeline import provenance
 from xslams.zoo import registry
 from xslams.zoo.registry import Entry
@@ -312,6 +313,21 @@ def test_attributes_and_history_hold_no_credentials():
     assert attrs["xslams_sources"] == "s3://***@bucket/o.nc"
     assert attrs["xslams_seed"] == 1
     assert not [s for s in SECRETS if s in str(attrs)]
+
+
+def test_addresses_that_became_paths_hold_no_credentials(caplog):
+    url = f"https://me:Sup3rSecret@h.example/far.safetensors?{QUERY}"
+    caplog.set_level(logging.DEBUG)
+    logging.getLogger("fsspec.http").debug("%s opened", url)
+    assert "https://***@h.example" in caplog.text
+    for call in (xslams.open_model, Model.load, xslams.open_analysis):
+        for text in (url, f"{url}.safetensors"):
+            with pytest.raises((SlamsError, ImportError)) as caught:
+                call(text)
+            assert not [s for s in SECRETS if s in everything(caught.value) + caplog.text]
+    assert addresses.hide("/here/https:/me:Sup3rSecret@h.example/a?b=c is no file") == (
+        "/here/https:/***@h.example/a?b=*** is no file"
+    )
 
 
 @pytest.mark.parametrize("kind", [DatasetError, FileError, ModelError, OptionError])

@@ -19,8 +19,11 @@ _STOPS = ".,;:)]}'\""
 # with a raw slash nobody can tell where it ends, so that too much is hidden rather than too little.
 _USER = re.compile(r"\A(?:[^/?#@]*@(?:[^?#]*@)?|[^/?#:@\[]*:(?!\d*(?:[/?#]|\Z))(?:[^?#]*@|.*@))", re.DOTALL)
 _LINK = re.compile(r"::(?=[A-Za-z][\w+.\-]*://)")
+# A path that was made of an address has one slash; one letter is a disk.
+_SCHEME = re.compile(r"([A-Za-z][\w+.\-]{1,30}):/{1,2}")
 _START = (
-    r"[A-Za-z][\w+.\-]{0,30}://(?:[^\s/?#@]*@(?:[^\s?#]*@)?|[^\s/?#:@\[]*:(?!\d*(?:[\s/?#'\"]|\Z))(?:[^\s?#]*@|\S*@))?"
+    r"[A-Za-z][\w+.\-]{1,30}:/{1,2}"
+    r"(?:[^\s/?#@]*@(?:[^\s?#]*@)?|[^\s/?#:@\[]*:(?!\d*(?:[\s/?#'\"]|\Z))(?:[^\s?#]*@|\S*@))?"
 )
 # A quoted address ends with its quote; others may hold quotes.
 _IN_TEXT = re.compile(rf"(?<='){_START}[^\s'<>]*|(?<=\"){_START}[^\s\"<>]*|{_START}[^\s<>`]*")
@@ -47,24 +50,26 @@ def public(url: str) -> str:
     >>> public("https://me:secret@host.example/t.nc?token=abc")
     'https://***@host.example/t.nc?token=***'
     """
-    if "://" not in url:
-        return url
     return "::".join(map(_public, _LINK.split(url)))
 
 
 def _public(link: str) -> str:
-    scheme, separator, rest = link.partition("://")
-    if not separator or (scheme in ("file", "local") and rest.startswith("/")):
+    found = _SCHEME.match(link)
+    if found is None:
+        return link
+    start, rest = found[0], link[found.end() :]
+    scheme = found[1].lower()
+    if scheme in ("file", "local") and (rest.startswith("/") or not start.endswith("//")):
         return link
     rest = _USER.sub(f"{_HIDDEN}@", rest)
     rest, mark, fragment = rest.partition("#")
     path, asks, query = rest.partition("?")
     path = _PARAMETER.sub(rf";\1={_HIDDEN}", path)
-    web = scheme.lower() in ("http", "https", "ftp")
+    web = scheme in ("http", "https", "ftp")
     # A question mark in the key of an object may also be a pattern.
     query = _query(query) if web or "=" in query else query
     fragment = _HIDDEN if "=" in fragment or (web and fragment) else fragment
-    return f"{scheme}://{path}{asks}{query}{mark}{fragment}"
+    return f"{start}{path}{asks}{query}{mark}{fragment}"
 
 
 def _query(query: str) -> str:
@@ -99,7 +104,7 @@ def hide(text: str, *urls: str) -> str:
         text = text.replace(url, public(url))
         for secret in _secrets(url):
             text = text.replace(secret, _HIDDEN)
-    if "://" in text:
+    if ":/" in text:
         text = _IN_TEXT.sub(lambda m: _but_for_stops(m[0]), text)
     return _REQUEST.sub(lambda m: m[1] + _query(m[2].rstrip(_STOPS)) + _stops(m[2]), text) if "?" in text else text
 
@@ -160,5 +165,6 @@ def join(base: str, name: str) -> str:
     >>> join("https://host.example/models/?token=abc", "big.safetensors")
     'https://host.example/models/big.safetensors?token=abc'
     """
-    path, asks, query = base.partition("?") if base.startswith(("http://", "https://")) else (base, "", "")
+    web = base.lower().startswith(("http://", "https://"))
+    path, asks, query = base.partition("?") if web else (base, "", "")
     return f"{path.rstrip('/')}/{name}{asks}{query}"

@@ -140,16 +140,14 @@ class _Quiet(logging.Filter):
         return True
 
 
-_quiet = _Quiet()
+for _name in ("urllib3.connectionpool", "urllib3.poolmanager", "urllib3.util.retry", "fsspec.http"):
+    logging.getLogger(_name).addFilter(_Quiet())
 
 
 def _session(clock: _Clock) -> Any:
     """Session of requests whose connections the clock knows from the start."""
     import requests
     from requests.adapters import HTTPAdapter
-
-    for name in ("connectionpool", "poolmanager", "util.retry"):
-        logging.getLogger(f"urllib3.{name}").addFilter(_quiet)
 
     def watched(pool: Any) -> Any:
         class Connection(pool.ConnectionCls):  # type: ignore[misc]  # one of two classes of urllib3
