@@ -1,11 +1,14 @@
 """Errors of xslams.
 
 Every message says what was got, what was expected and what to do. All errors derive from `SlamsError`, and also from
-the built-in class that a caller would guess, so that ``except ValueError`` works as it does elsewhere in xarray.
+the built-in class that a caller would guess, so that ``except ValueError`` works as it does elsewhere in xarray. No
+message holds the secrets of an address, see `xslams.addresses`.
 """
 
 import sys
 import warnings
+
+from xslams.addresses import hide
 
 __all__ = [
     "AdjointError",
@@ -31,9 +34,15 @@ __all__ = [
 class SlamsError(Exception):
     """Base class of every error that xslams raises on purpose."""
 
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(hide(a) if isinstance(a, str) else a for a in args))
+
 
 class SlamsWarning(UserWarning):
     """Something was dropped or assumed that the user can change."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(hide(a) if isinstance(a, str) else a for a in args))
 
 
 class DimensionError(SlamsError, ValueError):

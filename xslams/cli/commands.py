@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from xslams.addresses import cleaned, hide, public
 from xslams.cli import config, sources
 from xslams.cli.config import Argument, Option
 from xslams.cli.program import Program
@@ -54,6 +55,8 @@ def _option(*names: str, **settings: Any) -> Callable[..., Any]:
 def _argument(name: str, help: str) -> Callable[..., Any]:
     return click.argument(name, cls=Argument, help=help)
 
+
+_LARGEST = 16 * 2**30  # bytes of a model
 
 _OVERWRITE = _option("--overwrite", is_flag=True, help="Replace an existing result at --out.")
 _PROGRESS = _option("--progress/--no-progress", default=True, help="Show progress and the remaining time on stderr.")
@@ -159,7 +162,7 @@ def assimilate(
             targets.write_analysis(analysis, out, resume=resume, overwrite=overwrite, progress=progress)
         else:
             files.write_data(analysis, out, progress=progress)
-    click.echo(out)
+    click.echo(public(out))
 
 
 @_command
@@ -202,10 +205,10 @@ def train(
         raise click.UsageError(msg)
     targets.check_target(out, overwrite=overwrite, inputs=[data])
     ds = files.select(files.open_data(data), start, end)
-    name = name or Path(out).stem
+    name = name or Path(public(out)).stem
     model = ds.slams.fit(list(aux) or None, name=name, **settings, **sources.pairs(options))
     files.write_file(out, model.save)
-    click.echo(out)
+    click.echo(public(out))
 
 
 @_command
@@ -280,7 +283,7 @@ def regrid(
     wanted = files.open_data(target) if is_data else _model(target)
     with _cluster(scheduler):
         files.write_data(ds.slams.regrid(wanted, method=method, engine=engine, edges=edges), out, progress=progress)
-    click.echo(out)
+    click.echo(public(out))
 
 
 @_command
@@ -316,7 +319,7 @@ def plot(
     mpl.use("agg")
     figure = ds.slams.plot(compared, observations, **settings)
     files.write_file(out, lambda path: figure.savefig(path, dpi=dpi))
-    click.echo(out)
+    click.echo(public(out))
 
 
 @main.group()
@@ -423,20 +426,17 @@ def _model(name: str) -> Model:
 
     if "://" not in name:
         return open_model(name)
-    import shutil
-
-    import fsspec
-
+    from xslams import downloads, places
     from xslams.errors import FileError
 
     folder = click.get_current_context().with_resource(tempfile.TemporaryDirectory(prefix="xslams-"))
-    path = os.path.join(folder, os.path.basename(name))
     try:
-        with fsspec.open(name, "rb") as source, open(path, "wb") as target:
-            shutil.copyfileobj(source, target)
+        path = places.within(Path(folder), os.path.basename(public(name).partition("?")[0]))
+        downloads.copy(name, path, largest=_LARGEST)
     except (OSError, ValueError, ImportError) as e:
-        msg = f"The model {name} cannot be read ({type(e).__name__}: {e})."
-        raise FileError(msg) from (None if isinstance(e, FileNotFoundError) else e)
+        reason = str(e) if isinstance(e, downloads.TransferError) else f"{type(e).__name__}: {e}"
+        msg = f"The model {public(name)} cannot be read ({hide(reason, name)})."
+        raise FileError(msg) from (None if "FileNotFoundError" in reason else cleaned(e, name))
     return open_model(path)
 
 

@@ -18,7 +18,9 @@ from typing import Any
 import xarray as xr
 
 from xslams import __version__
+from xslams.addresses import cleaned, hide, public
 from xslams.cli.targets import beside, discard, format_of, is_local, replace_store
+from xslams.downloads import is_web, receive
 from xslams.errors import FileError
 from xslams.pipeline.targets import MARK
 
@@ -32,6 +34,7 @@ __all__ = [
 
 _TUTORIAL = "tutorial:"
 _SMALL = 256 * 2**20  # bytes
+_LARGEST = 8 * 2**30  # bytes of a file of a web server, which is read into memory
 
 
 def open_data(path: str, *, small: bool = False) -> xr.Dataset:
@@ -71,7 +74,7 @@ def _open(path: str) -> xr.Dataset:
         remote = not is_local(fs)
         names = sorted(fs.glob(inner)) if any(c in path for c in "*?[") else [inner]
         if not names or not fs.exists(names[0]):
-            msg = f"There is nothing at {path}. Check the path; relative paths start from {os.getcwd()}."
+            msg = f"There is nothing at {public(path)}. Check the path; relative paths start from {os.getcwd()}."
             raise FileError(msg)
         if len(names) > 1 or (names[0] != inner):
             parts = [_netcdf(fs, name, remote=remote) for name in names]
@@ -90,15 +93,22 @@ def _open(path: str) -> xr.Dataset:
     except FileError:
         raise
     except (OSError, ValueError, ImportError, KeyError) as e:
-        msg = f"{path} cannot be opened as zarr or netCDF ({type(e).__name__}: {e})."
-        raise FileError(msg) from (e if isinstance(e, OSError) and not isinstance(e, FileNotFoundError) else None)
+        msg = f"{public(path)} cannot be opened as zarr or netCDF ({type(e).__name__}: {hide(str(e), path)})."
+        failed = isinstance(e, OSError) and not isinstance(e, FileNotFoundError)
+        raise FileError(msg) from (cleaned(e, path) if failed else None)
 
 
 def _netcdf(fs: Any, name: str, *, remote: bool) -> xr.Dataset:
     if not remote:
         return xr.open_dataset(name, chunks={})
     # In memory, so that equal content counts as the same input, whatever its address and date.
-    with xr.open_dataset(io.BytesIO(fs.cat_file(name))) as ds:
+    content = io.BytesIO()
+    if is_web(name):
+        receive(name, content, largest=_LARGEST)
+    else:
+        content.write(fs.cat_file(name))
+    content.seek(0)
+    with xr.open_dataset(content) as ds:
         return ds.load().chunk()
 
 
@@ -252,8 +262,9 @@ def _failing(path: str) -> Iterator[None]:
     except (OSError, ValueError, NotImplementedError) as e:
         if isinstance(e, FileError):
             raise
-        msg = f"{path} could not be written ({type(e).__name__}: {e}). No incomplete result is left."
-        raise FileError(msg) from e
+        reason = f"{type(e).__name__}: {hide(str(e), path)}"
+        msg = f"{public(path)} could not be written ({reason}). No incomplete result is left."
+        raise FileError(msg) from cleaned(e, path)
 
 
 @contextmanager

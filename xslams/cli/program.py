@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from typing import Any, NoReturn
 
 import click
 
+from xslams.addresses import hide
 from xslams.errors import OptionError, SlamsError
 
 __all__ = ["EXIT_CODES", "Program"]
@@ -45,7 +47,9 @@ class Program(click.Group):
                 result = super().main(args, prog_name or "xslams", **extra)
                 code = result if isinstance(result, int) else 0
             except click.ClickException as e:
-                e.show()
+                shown = io.StringIO()
+                e.show(shown)
+                click.echo(hide(shown.getvalue()), err=True, nl=False)
                 code = e.exit_code
             except (click.Abort, KeyboardInterrupt):
                 click.echo("interrupted", err=True)
@@ -62,14 +66,14 @@ class Program(click.Group):
                 # A failure of the machine has another exit code than invalid input.
                 code = 3 if isinstance(e.__cause__, OSError) and not isinstance(e.__cause__, SlamsError) else 1
             except (OSError, MemoryError) as e:
-                click.echo(f"error: {type(e).__name__}: {e}", err=True)
+                click.echo(hide(f"error: {type(e).__name__}: {e}"), err=True)
                 code = 3
             except Exception as e:
                 if type(e).__name__ == "KilledWorker":  # of distributed, which is not imported only for this class
-                    click.echo(f"error: workers died repeatedly: {e}", err=True)
+                    click.echo(hide(f"error: workers died repeatedly: {e}"), err=True)
                     code = 3
                 else:
-                    traceback.print_exc()
+                    click.echo(hide(traceback.format_exc()), err=True, nl=False)
                     click.echo("This is an error in xslams: please report it with the lines above.", err=True)
                     code = 70
         sys.exit(code)
@@ -89,7 +93,7 @@ def _leave(code: int) -> NoReturn:
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    click.echo(f"warning: {message}", err=True)
+    click.echo(hide(f"warning: {message}"), err=True)
 
 
 @contextmanager

@@ -6,7 +6,8 @@ and records are replaced atomically. Processes that fetch the same file at the s
 other, and a process that is stopped leaves nothing that looks like data.
 
 A file is accepted only if it has the length that the server announced, the hash that its provider publishes (if any),
-and the structure of its format. When it is opened later, it must still have the hash on record.
+and the structure of its format. When it is opened later, it must still have the hash on record. Transfers end, see
+`xslams.downloads`; names do not leave the folder of the provider, and records and messages hold no credentials.
 """
 
 from __future__ import annotations
@@ -14,33 +15,28 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
 import urllib.request
-import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import urlsplit
 
+from xslams import places
+from xslams.addresses import join, public
 from xslams.datasets import arguments
+from xslams.downloads import TransferError, receive
 from xslams.errors import DatasetError, OptionError, SlamsWarning
 
 __all__ = ["Access", "Cached", "Provider", "Remote", "derive", "fetch", "folder", "is_cached"]
 
 _ATTEMPTS = 3
 _PAUSE = 2.0  # seconds before the second attempt, twice as long before each further one
-_TIMEOUT = 60.0
-#: Bytes that are written at once; an incomplete chunk is discarded.
-_CHUNK = 2**14
 #: A copy that may not be final is compared with its provider once a day.
 _STALE = timedelta(hours=24)
-#: Temporary files of killed processes are removed after this time.
-_ABANDONED = timedelta(days=2)
-_PART = ".part-"
 _verified: set[tuple[str, int, int, str]] = set()
 
 
@@ -74,13 +70,13 @@ class Provider:
         'https://mirror.example.org/cpc'
         """
         given = os.fspath(base_url) if base_url is not None else os.environ.get(self.variable) or self.address
-        if urlsplit(given).scheme in ("http", "https", "file"):
-            return given.rstrip("/")
+        if given.lower().startswith(("http://", "https://", "file:")):
+            return given if "?" in given else given.rstrip("/")
         if Path(given).is_dir():
             return Path(given).resolve().as_uri()
         msg = (
-            f"The address {given!r} of {self.name} is neither a web address (https://...) nor an existing folder. "
-            f"Correct base_url= or {self.variable}."
+            f"The address {public(given)!r} of {self.name} is neither a web address (https://...) nor an existing "
+            f"folder. Correct base_url= or {self.variable}."
         )
         raise OptionError(msg)
 
@@ -102,6 +98,8 @@ class Remote:
         Day from which on the provider no longer changes the file; None if it never does.
     listing
         Whether the file is a list of files instead of data; its changes cause no warning.
+    largest
+        Number of bytes that it can plausibly have; a transfer stops there.
     """
 
     path: str
@@ -109,6 +107,7 @@ class Remote:
     sha256: str | None = None
     final: date | None = None
     listing: bool = False
+    largest: int = 8 * 2**30
 
 
 @dataclass(frozen=True)
@@ -177,8 +176,8 @@ def fetch(provider: Provider, remote: Remote, access: Access) -> Cached:
     DatasetError
         If the file cannot be fetched, fails its check, or was changed in the cache.
     """
-    place = folder(provider) / remote.path
-    url = f"{provider.base(access.base_url)}/{remote.path}"
+    place = _place(provider, remote.path)
+    url = join(provider.base(access.base_url), remote.path)
     record = _read_record(place)
     if record is not None and remote.sha256 not in (None, record["sha256"]):
         record = None  # of another release of the data set
@@ -201,8 +200,8 @@ def fetch(provider: Provider, remote: Remote, access: Access) -> Cached:
 
 def is_cached(provider: Provider, path: str, origin: str) -> bool:
     """Whether `derive` would find a file in the cache."""
-    record = _read_record(folder(provider) / path)
-    return record is not None and record["url"] == origin
+    record = _read_record(_place(provider, path))
+    return record is not None and record["url"] == public(origin)
 
 
 def derive(
@@ -240,15 +239,15 @@ def derive(
     DatasetError
         If the file cannot be made, fails its check, or was changed in the cache.
     """
-    place = folder(provider) / path
+    place = _place(provider, path)
     record = _read_record(place)
-    if record is not None and record["url"] == origin and not access.refresh:
+    if record is not None and record["url"] == public(origin) and not access.refresh:
         return _verify(place, record)
     started = arguments.now().isoformat(timespec="seconds")
     with _temporary(place) as part:
         make(part)
         return _publish(
-            place, part, {"url": origin, "checked": started, "details": check(part), "sha256": _sha256(part)}
+            place, part, {"url": public(origin), "checked": started, "details": check(part), "sha256": _sha256(part)}
         )
 
 
@@ -269,7 +268,7 @@ def _update(
             record = None  # damaged: to be replaced in any case
     started = arguments.now().isoformat(timespec="seconds")
     with _temporary(place) as part:
-        answer = _download(url, provider, part, record, progress)
+        answer = _download(url, provider, remote, part, record, progress)
         if answer is None and record is not None:
             # Unchanged, but a year that was incomplete when it was fetched must be complete after its end.
             details = _check(url, remote, place.parent / record["file"])
@@ -277,7 +276,7 @@ def _update(
             return Cached(place.parent / record["file"], details)
         headers = answer or {}
         new = {
-            "url": url,
+            "url": public(url),
             "etag": headers.get("etag"),
             "last_modified": headers.get("last-modified"),
             "checked": started,
@@ -307,16 +306,9 @@ def _publish(place: Path, part: Path, record: Mapping[str, Any]) -> Cached:
     _verified.add(_state(path, digest))
     for other in place.parent.glob(f"{place.stem}.{'[0-9a-f]' * 12}{place.suffix}"):
         # Other processes may still read the previous version, or one that has just been made.
-        if other.name not in (path.name, last["file"]) and _is_abandoned(other):
+        if other.name not in (path.name, last["file"]) and places.is_abandoned(other):
             other.unlink(missing_ok=True)
     return Cached(path, record["details"])
-
-
-def _is_abandoned(path: Path) -> bool:
-    try:
-        return datetime.now(UTC) - datetime.fromtimestamp(path.stat().st_mtime, UTC) > _ABANDONED
-    except FileNotFoundError:  # another process has removed it
-        return False
 
 
 def _day(record: Mapping[str, Any]) -> date:
@@ -328,13 +320,13 @@ def _accept(url: str, remote: Remote, part: Path, headers: Mapping[str, str], di
     size = part.stat().st_size
     announced = headers.get("content-length") if "content-encoding" not in headers else None
     if announced is not None and announced.isdigit() and int(announced) != size:
-        msg = f"{url} sent {size} bytes; expected {announced} as announced. Nothing was kept; try again."
+        msg = f"{public(url)} sent {size} bytes; expected {announced} as announced. Nothing was kept; try again."
         raise DatasetError(msg)
     if remote.sha256 not in (None, digest):
         msg = (
-            f"{url} has the sha256 {digest}; expected {remote.sha256}, which is published. The file was damaged "
-            "during the transfer, or the source has changed. Nothing was kept; try again, or look for a newer version "
-            "of xslams."
+            f"{public(url)} has the sha256 {digest}; expected {remote.sha256}, which is published. The file was "
+            "damaged during the transfer, or the source has changed. Nothing was kept; try again, or look for a newer "
+            "version of xslams."
         )
         raise DatasetError(msg)
     return _check(url, remote, part)
@@ -345,14 +337,14 @@ def _check(url: str, remote: Remote, path: Path) -> dict[str, Any]:
         return remote.check(path)
     except DatasetError as e:
         msg = (
-            f"{url} did not pass its check: {e} Nothing was kept; try again, and if that does not help, open the "
-            "address in a browser."
+            f"{public(url)} did not pass its check: {e} Nothing was kept; try again, and if that does not help, open "
+            "the address in a browser."
         )
         raise DatasetError(msg) from e
 
 
 def _download(
-    url: str, provider: Provider, part: Path, record: Mapping[str, Any] | None, progress: bool
+    url: str, provider: Provider, remote: Remote, part: Path, record: Mapping[str, Any] | None, progress: bool
 ) -> dict[str, str] | None:
     """Fetch a file; return the headers of the response, or None if the file equals the one on record."""
     if url.startswith("file:"):
@@ -362,70 +354,25 @@ def _download(
             msg = f"{url} could not be copied ({type(e).__name__}: {e}). Check base_url= or {provider.variable}."
             raise DatasetError(msg) from e
         return {}
-    headers = {"Accept-Encoding": "identity"}
-    if record is not None and record["url"] == url:
+    headers = {}
+    if record is not None and record["url"] == public(url):
         known = {"If-None-Match": record["etag"], "If-Modified-Since": record["last_modified"]}
-        headers |= {k: v for k, v in known.items() if v}
-    failures = 0
+        headers = {k: v for k, v in known.items() if v}
     with part.open("r+b") as file:
-        while True:
-            before = file.tell()
-            answers: list[Any] = []
-            try:
-                _request(url, file, headers, answers, progress)
-            except OSError as e:
-                failures = failures + 1 if file.tell() <= before else 1  # attempts that make progress are not limited
-                status = getattr(getattr(e, "response", None), "status_code", None)
-                if failures >= _ATTEMPTS or (status is not None and status < 500):
-                    raise DatasetError(_reason(url, provider, e, status)) from e
-                time.sleep(_PAUSE * 2 ** (failures - 1))
-                headers = _to_resume(file, answers, headers)
-                continue
-            if answers[-1].status_code == 304:
-                return None
-            found = {k.lower(): v for k, v in answers[-1].headers.items()}
-            if answers[-1].status_code == 206:
-                found["content-length"] = found.get("content-range", "").rpartition("/")[2]
-            return found
+        try:
+            return receive(
+                url, file, largest=remote.largest, headers=headers, attempts=_ATTEMPTS, pause=_PAUSE, progress=progress
+            )
+        except TransferError as e:
+            raise DatasetError(_reason(url, provider, e)) from e
 
 
-def _request(url: str, file: IO[bytes], headers: Mapping[str, str], answers: list[Any], progress: bool) -> None:
-    """Make one request, and write the response to a file; a partial response is appended."""
-    import pooch
-
-    def receive(response: Any, *args: Any, **kwargs: Any) -> None:
-        answers.append(response)
-        if response.status_code == 200:
-            file.seek(0)
-            file.truncate()
-
-    hooks = {"response": receive}
-    download = pooch.HTTPDownloader(
-        progressbar=progress, chunk_size=_CHUNK, timeout=_TIMEOUT, headers=headers, hooks=hooks
-    )
-    try:
-        download(url, file, None)
-    finally:
-        for response in answers:  # pooch leaves responses open that were errors
-            response.close()
-
-
-def _to_resume(file: IO[bytes], answers: Sequence[Any], headers: dict[str, str]) -> dict[str, str]:
-    """Return headers of the next attempt, which resumes the last one if the file has not changed since."""
-    last = answers[-1].headers if answers and answers[-1].status_code in (200, 206) else {}
-    etag = last.get("etag") or ""
-    mark = etag if etag and not etag.startswith("W/") else last.get("last-modified")
-    if not file.tell() or not mark:
-        return headers
-    return {"Accept-Encoding": "identity", "Range": f"bytes={file.tell()}-", "If-Range": mark}
-
-
-def _reason(url: str, provider: Provider, error: OSError, status: int | None) -> str:
-    if status in (404, 410):
-        fault = f"{url} does not exist (status {status})"
+def _reason(url: str, provider: Provider, error: TransferError) -> str:
+    if error.status in (404, 410):
+        fault = f"{public(url)} does not exist (status {error.status})"
         remedy = "The source may not have it yet, or may have moved"
     else:
-        fault = f"{url} could not be fetched ({type(error).__name__}: {error})"
+        fault = f"{public(url)} could not be fetched ({error})"
         remedy = "Check the network"
     return f"{fault}. {remedy}; another address can be set with base_url= or {provider.variable} in the environment."
 
@@ -460,7 +407,9 @@ def _read_record(place: Path) -> dict[str, Any] | None:
     """Read the record of a file; None if there is no record, or its file is missing."""
     try:
         record: dict[str, Any] = json.loads(place.with_name(f"{place.name}.json").read_text())
-        return record if (place.parent / record["file"]).is_file() else None
+        record["url"] = public(record["url"])
+        beside = places.within(place.parent, record["file"])
+        return record if beside.parent == place.parent and beside.is_file() else None
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
 
@@ -471,21 +420,18 @@ def _write_record(place: Path, record: Mapping[str, Any]) -> None:
         os.replace(part, place.with_name(f"{place.name}.json"))
 
 
+def _place(provider: Provider, path: str) -> Path:
+    """Return where a file is kept, which is within the folder of its provider."""
+    return places.within(places.within(folder(provider).parent, provider.name), path)
+
+
 @contextmanager
 def _temporary(place: Path) -> Iterator[Path]:
     """Provide the path of a temporary file in the same folder, which is removed afterwards unless it was moved."""
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        # Not with tempfile, whose files only their owner can read, because a cache may be shared.
-        part = place.with_name(f"{_PART}{os.getpid()}-{uuid.uuid4().hex}{place.suffix}")
-        part.touch(exist_ok=False)
-    except OSError as e:
-        msg = f"Cannot write to the cache {place.parent} ({e}). Set XSLAMS_CACHE to a writable folder."
-        raise DatasetError(msg) from e
-    for other in place.parent.glob(f"{_PART}*"):
-        if _is_abandoned(other):
-            shutil.rmtree(other, ignore_errors=True) if other.is_dir() else other.unlink(missing_ok=True)
-    try:
+    with ExitStack() as stack:
+        try:
+            part = stack.enter_context(places.temporary(place))
+        except OSError as e:
+            msg = f"Cannot write to the cache {place.parent} ({e}). Set XSLAMS_CACHE to a writable folder."
+            raise DatasetError(msg) from e
         yield part
-    finally:
-        part.unlink(missing_ok=True)

@@ -32,6 +32,7 @@ from xslams.errors import DatasetError, SlamsWarning
 __all__ = ["era5_chaosbench"]
 
 _PROVIDER = Provider("era5_chaosbench", "https://huggingface.co/datasets/LEAP/ChaosBench/resolve/main/era5")
+_LARGEST = 256 * 2**30  # bytes of a part
 #: Parts of the archive in order, with the sha256 that Hugging Face publishes for each.
 _PARTS = {
     "era5_chunks.tar.gz.aa": "12d3ba0a0347b4492ed4b3f27bd5bc3932b8f4d053d071be835509ffc76efa30",
@@ -153,7 +154,9 @@ def _stores(years: Sequence[int], access: Access) -> Iterator[Path]:
         yield Path()
         return
     keep = Access(access.base_url, None, access.progress)  # the archive cannot change and is not fetched again
-    archive = [fetch(_PROVIDER, Remote(p, _check_part, sha256=h), keep).path for p, h in _PARTS.items()]
+    archive = [
+        fetch(_PROVIDER, Remote(p, _check_part, sha256=h, largest=_LARGEST), keep).path for p, h in _PARTS.items()
+    ]
     with tempfile.TemporaryDirectory(prefix=".part-", dir=folder(_PROVIDER)) as place:
         _extract(archive, set(years), Path(place))
         yield Path(place)

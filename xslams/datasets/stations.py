@@ -29,6 +29,7 @@ from xslams.typing import FloatArray
 __all__ = ["uscrn", "utc_offset"]
 
 _PROVIDER = Provider("uscrn", "https://www.ncei.noaa.gov/pub/data/uscrn/products/daily01")
+_LARGEST = 64 * 2**20  # bytes; a year of a station has some 80 kB
 _FIELDS = 28
 _FILE = re.compile(r"CRND0103-(\d{4})-(\w[\w.'-]*)\.txt")
 #: Month and day of the next year until which a year is corrected.
@@ -256,7 +257,7 @@ def _station_list(year: int, access: Access) -> list[str]:
             raise DatasetError(msg)
         return {"stations": found}
 
-    remote = Remote(f"{year}/", check, final=_final(year), listing=True)
+    remote = Remote(f"{year}/", check, final=_final(year), listing=True, largest=_LARGEST)
     return list(fetch(_PROVIDER, remote, access).details["stations"])
 
 
@@ -268,7 +269,7 @@ def _fetch_series(year: int, station: str, access: Access) -> _Series:
     def check(part: Path) -> dict[str, Any]:
         return _check_lines(part, year)
 
-    remote = Remote(f"{year}/CRND0103-{year}-{station}.txt", check, final=_final(year))
+    remote = Remote(f"{year}/CRND0103-{year}-{station}.txt", check, final=_final(year), largest=_LARGEST)
     cached = fetch(_PROVIDER, remote, access)
     d = cached.details
     shape = (len(d["days"]),)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from xslams.addresses import hide
+
 if TYPE_CHECKING:
     from xslams.model import Model
     from xslams.observations.observation import Observation
@@ -22,7 +24,7 @@ def attributes(ds: xr.Dataset, model: Model, verb: str, **settings: Any) -> dict
     now = np.datetime_as_string(np.datetime64("now"), "s")
     call = ", ".join(f"{k}={v!r}" for k, v in {"model": model.spec.name, **settings}.items())
     before = f"{ds.attrs['history']}\n" if ds.attrs.get("history") else ""
-    attrs = {
+    attrs: dict[str, Any] = {
         "Conventions": "CF-1.11",
         "history": f"{before}{now}Z xslams {__version__}: {verb}({call})",
         "xslams_version": __version__,
@@ -31,7 +33,9 @@ def attributes(ds: xr.Dataset, model: Model, verb: str, **settings: Any) -> dict
     }
     # netCDF has no booleans.
     plain = {k: int(v) if isinstance(v, bool) else v for k, v in settings.items()}
-    return attrs | {f"xslams_{k}": v if isinstance(v, int | float | str) else str(v) for k, v in plain.items()}
+    attrs |= {f"xslams_{k}": v if isinstance(v, int | float) else str(v) for k, v in plain.items()}
+    # Names of sources, and the history of an input, may hold addresses with credentials.
+    return {k: hide(v) if isinstance(v, str) else v for k, v in attrs.items()}
 
 
 def input_hashes(ds: xr.Dataset, sources: Sequence[Observation], background_error: Any) -> str:

@@ -8,11 +8,9 @@ all; one that cannot be read is built anew. They are plain arrays, never pickles
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import threading
-import uuid
 import warnings
 import zipfile
 from collections import OrderedDict
@@ -22,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 
+from xslams import places
 from xslams.errors import SlamsWarning
 from xslams.geometry import Geometry
 from xslams.typing import Edges, Method
@@ -183,19 +182,18 @@ def _read(key: str) -> sp.csr_array | None:
 
 def _write(key: str, weights: sp.csr_array) -> None:
     path = folder() / f"{key}.npz"
-    part = path.with_name(f".{key[:16]}-{uuid.uuid4().hex}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "xb") as file:
-            np.savez(
-                file,
-                data=weights.data,
-                indices=weights.indices,
-                indptr=weights.indptr,
-                shape=np.asarray(weights.shape),
-                key=np.asarray(key),
-            )
-        os.replace(part, path)
+        with places.temporary(path) as part:
+            with part.open("wb") as file:
+                np.savez(
+                    file,
+                    data=weights.data,
+                    indices=weights.indices,
+                    indptr=weights.indptr,
+                    shape=np.asarray(weights.shape),
+                    key=np.asarray(key),
+                )
+            os.replace(part, path)
     except OSError as e:
         warnings.warn(
             f"Interpolation weights could not be kept in {path.parent} ({e}); each process builds them anew. "
@@ -203,7 +201,3 @@ def _write(key: str, weights: sp.csr_array) -> None:
             SlamsWarning,
             stacklevel=2,
         )
-    finally:
-        # There is none where it was moved.
-        with contextlib.suppress(OSError):
-            part.unlink()

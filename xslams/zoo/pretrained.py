@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
+from xslams.addresses import public
 from xslams.arguments import require
 from xslams.errors import ModelError
 from xslams.model import Model
@@ -50,7 +51,7 @@ def list_models() -> pd.DataFrame:
             rows[name] = _describe(cached, "cached")
         else:
             shown = {key: getattr(entry, key) for key in ("summary", "variables", "grid", "license", "sha256")}
-            rows[name] = shown | {"size": entry.size / 1e6, "where": registry.address(entry)}
+            rows[name] = shown | {"size": entry.size / 1e6, "where": public(registry.address(entry))}
     columns = ["summary", "variables", "grid", "size", "license", "sha256", "where"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("name")
 
@@ -136,7 +137,7 @@ def fetch_model(name: str, *, mirror: str | None = None, progress: bool = False)
     except ModelError as e:
         # The file has the right hash, so fetching it again would not help: the registry itself is at fault.
         path.unlink(missing_ok=True)
-        msg = f"The model {name!r} was fetched from {registry.address(entry, mirror)} and cannot be read. {e}"
+        msg = f"The model {name!r} was fetched from {public(registry.address(entry, mirror))} and cannot be read. {e}"
         raise ModelError(msg) from e
     return path
 

@@ -7,8 +7,8 @@ file.
 
 A file is fetched under a temporary name in the cache, its size and hash are compared with the registry, and only then
 is it renamed. Any number of processes may therefore fetch the same model at the same time, and none opens an incomplete
-file. A file that does not match the registry is removed. The cache is that of pooch for the user; the environment
-variable ``XSLAMS_CACHE`` sets another folder.
+file. A transfer stops at the size of the registry, and a file that does not match is removed. The cache is that of
+pooch for the user; the environment variable ``XSLAMS_CACHE`` sets another folder.
 
 If the registered address cannot be reached, ``mirror=`` or the environment variable ``XSLAMS_MIRROR`` sets another one:
 a folder that holds ``NAME.safetensors``, or the file itself. It may be http(s), a path, or anything that fsspec opens.
@@ -23,9 +23,11 @@ import os
 import warnings
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
-from xslams.errors import ModelError, SlamsWarning
+from xslams import places
+from xslams.addresses import join, public
+from xslams.downloads import TooLargeError, TransferError, copy
+from xslams.errors import ModelError, OptionError, SlamsWarning
 from xslams.spec import FORMAT_VERSION
 
 __all__ = ["DATA", "SUFFIX", "Entry", "address", "cached", "check", "fetch", "read"]
@@ -34,7 +36,6 @@ __all__ = ["DATA", "SUFFIX", "Entry", "address", "cached", "check", "fetch", "re
 DATA = Path(__file__).parents[1] / "data"
 SUFFIX = ".safetensors"
 
-_SECONDS_OF_SILENCE = 60
 # Verified files by path, size and time of change, so that a hash is computed once per process.
 _known: set[tuple[str, int, int, str]] = set()
 
@@ -109,6 +110,7 @@ def read(folder: Path | None = None) -> dict[str, Entry]:
             if len(entry.sha256) != 64 or set(entry.sha256) - set("0123456789abcdef") or entry.size <= 0:
                 msg = f"{path}: the entry {name!r} has no sha256 or size. Install xslams again."
                 raise ModelError(msg)
+            cached(entry)
             entries[name] = entry
     except (json.JSONDecodeError, AttributeError, TypeError) as e:
         msg = f"{path} is not a registry of models ({e}). Install xslams again."
@@ -128,11 +130,24 @@ def cached(entry: Entry) -> Path:
     -------
     Path
         Path of the file.
+
+    Raises
+    ------
+    ModelError
+        If the name of the model is none of a file in the cache.
     """
     import pooch
 
-    folder = os.environ.get("XSLAMS_CACHE") or pooch.os_cache("xslams")
-    return Path(folder).expanduser().absolute() / entry.file
+    folder = Path(os.environ.get("XSLAMS_CACHE") or pooch.os_cache("xslams")).expanduser().absolute()
+    try:
+        path = places.within(folder, entry.file)
+    except OptionError as e:
+        msg = f"The name of the model {entry.name!r} leaves the cache. {e} Install xslams again."
+        raise ModelError(msg) from e
+    if path.parent != folder:
+        msg = f"The name of the model {entry.name!r} is none of a file in {folder}. Install xslams again."
+        raise ModelError(msg)
+    return path
 
 
 def address(entry: Entry, mirror: str | None = None) -> str:
@@ -160,7 +175,7 @@ def address(entry: Entry, mirror: str | None = None) -> str:
     base = mirror or os.environ.get("XSLAMS_MIRROR") or ""
     if not base:
         return entry.url
-    return base if base.endswith(SUFFIX) else f"{base.rstrip('/')}/{entry.file}"
+    return base if base.partition("?")[0].endswith(SUFFIX) else join(base, entry.file)
 
 
 def check(path: Path, entry: Entry) -> None:
@@ -262,28 +277,25 @@ def _remove_damaged(path: Path, entry: Entry) -> None:
 
 
 def _download(url: str, path: Path, entry: Entry, *, progress: bool) -> None:
-    import pooch
-
-    def transfer(url: str, temporary: str, _: Any) -> None:
-        if url.startswith(("http://", "https://")):
-            pooch.HTTPDownloader(progressbar=progress, timeout=_SECONDS_OF_SILENCE)(url, temporary, None)
-        else:
-            _copy(url, Path(temporary))
-        check(Path(temporary), entry)
-
     try:
-        # pooch writes to a temporary file next to the target, and renames it if `transfer` succeeds.
-        pooch.retrieve(url, known_hash=f"sha256:{entry.sha256}", fname=path.name, path=path.parent, downloader=transfer)
+        with places.temporary(path) as part:
+            try:
+                copy(url, part, largest=entry.size, progress=progress)
+            except TooLargeError as e:
+                _refuse_larger(part, entry, e)
+            check(part, entry)
+            os.replace(part, path)
     except ModelError as e:
         msg = (
-            f"The model {entry.name!r} was fetched from {url} and refused. {e} The fetched file has been removed. Try "
-            "again. If it happens again, the address holds another file, or a proxy replaces it: set another address "
-            "with mirror= or XSLAMS_MIRROR."
+            f"The model {entry.name!r} was fetched from {public(url)} and refused. {e} The fetched file has been "
+            "removed. Try again. If it happens again, the address holds another file, or a proxy replaces it: set "
+            "another address with mirror= or XSLAMS_MIRROR."
         )
         raise ModelError(msg) from e
-    except (OSError, ValueError, ImportError) as e:
+    except OSError as e:
+        reason = str(e) if isinstance(e, TransferError) else f"{type(e).__name__}: {e}"
         msg = (
-            f"The model {entry.name!r} could not be fetched from {url} to {path} ({type(e).__name__}: {e}). Check the "
+            f"The model {entry.name!r} could not be fetched from {public(url)} to {path} ({reason}). Check the "
             "network and that the folder is writable (XSLAMS_CACHE sets another). Without a network, fetch the file "
             f"elsewhere, check that its sha256 is {entry.sha256}, and set its folder with mirror= or XSLAMS_MIRROR, or "
             "pass its path instead of the name."
@@ -291,11 +303,12 @@ def _download(url: str, path: Path, entry: Entry, *, progress: bool) -> None:
         raise ModelError(msg) from e
 
 
-def _copy(url: str, temporary: Path) -> None:
-    """Copy from anything that fsspec opens: a path, an object store."""
-    import shutil
-
-    import fsspec
-
-    with fsspec.open(url, "rb") as source, temporary.open("wb") as target:
-        shutil.copyfileobj(source, target, 2**20)
+def _refuse_larger(part: Path, entry: Entry, error: TooLargeError) -> None:
+    """Say what a file is of which there is more than the registry says."""
+    with part.open("rb") as file:
+        start = file.read(24)
+    fault = f"is another file: {error}"
+    if start and start[8:9] != b"{":
+        fault = f"is not a model file: it begins with {start!r}"
+    msg = f"The file of the model {entry.name!r} {fault}."
+    raise ModelError(msg)
