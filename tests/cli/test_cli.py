@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import json
 import os
@@ -200,7 +201,15 @@ def test_a_cluster_computes_the_same(command, analysis, tmp_path):
 
 
 def test_a_scheduler_that_is_not_there(command, tmp_path, monkeypatch):
-    assert "No dask scheduler" in run(*command, "--out", tmp_path / "a.zarr", "--scheduler", "nonsense://x", code=1)
+    import distributed.client
+
+    gc.disable()
+    try:
+        assert "No dask scheduler" in run(*command, "--out", tmp_path / "a.zarr", "--scheduler", "nonsense://x", code=1)
+        # A client that has failed is nobody's default, or the next computation would wait for it without end.
+        assert distributed.client._get_global_client() is None
+    finally:
+        gc.enable()
 
 
 # --------------------------------------------------------------------------------------------------------- sources

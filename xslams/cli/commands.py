@@ -452,11 +452,12 @@ def _cluster(address: str | None) -> Iterator[None]:
 
     given = {"scheduler_file": address} if os.path.isfile(address) else {"address": address}
     try:
-        client = Client(**given, timeout="30s", set_as_default=True)  # type: ignore[no-untyped-call]
+        # A client that fails to connect would stay the default until it is collected, and whoever computes would wait.
+        client = Client(**given, timeout="30s", set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as e:
         msg = f"No dask scheduler answers at {address} ({type(e).__name__}: {e}). Check --scheduler."
         raise FileError(msg) from (e if isinstance(e, OSError) else None)
-    with client:
+    with client, client.as_current():
         yield
 
 
