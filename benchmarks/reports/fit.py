@@ -80,7 +80,7 @@ def year(folder: Path, days: int, members: int, budget: str) -> None:
         ds[n].attrs = whole[n].attrs
     past, third = ds.isel(time=slice(365)), ds.isel(time=slice(730, 1095))
     first = np.linspace(0, 365 - 10, max(days // 10, 1)).round().astype(int)
-    truth = third.isel(time=np.concatenate([np.arange(i, i + 10) for i in first]))
+    truth = third.isel(time=np.concatenate([np.arange(i, i + min(days, 10)) for i in first]))
     rng = np.random.default_rng(0)
     where = np.zeros((truth.sizes["lat"], truth.sizes["lon"]), bool)
     where.flat[rng.choice(where.size, _SOUNDINGS, replace=False)] = True
@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command.add_argument("--year-days", type=int, default=60, help="days of the coarse grid that are analysed")
     command.add_argument("--members", type=int, default=16)
     command.add_argument("--budget", default="5min")
-    command.quick(rows=["year"], year_days=10, members=2, budget="1s")
+    command.quick(rows=["year"], year_days=2, members=2, budget="1s")
     command.shared()
     options = command.read(arguments)
     folder = shared_data(options.shared)

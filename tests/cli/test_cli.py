@@ -456,6 +456,7 @@ def test_plot(analysis, folder, tmp_path, suffix):
     assert "expected a figure" in run("plot", analysis, "--out", "a.txt", code=2)
 
 
+@pytest.mark.filterwarnings("ignore:The training data cover")
 def test_train(tmp_path, truth):
     many = xr.concat([truth] * 8, "time").assign_coords(time=pd.date_range("2004-01-01", periods=32))
     many.to_netcdf(tmp_path / "data.nc")

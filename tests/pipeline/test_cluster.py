@@ -87,6 +87,7 @@ def test_another_file_at_the_same_path_is_refused(tiny_model, tmp_path, forgotte
         workers.resident(cloudpickle.loads(sent)[1])
 
 
+@pytest.mark.filterwarnings("ignore:.* days of the year away from what the model")
 def test_graph_grows_by_what_a_region_observes(tiny_model):
     """No tensors, no networks, and of the observations each segment's own."""
 
@@ -102,6 +103,7 @@ def test_graph_grows_by_what_a_region_observes(tiny_model):
     assert short < 10 * tiny_model.path.stat().st_size
 
 
+@pytest.mark.filterwarnings("ignore:.* days of the year away from what the model")
 def test_no_task_of_a_run_carries_what_is_of_other_regions(tiny_model):
     from dask.base import collections_to_expr
 
