@@ -14,7 +14,9 @@ from xslams.spec import Spec, VariableSpec
 from xslams.training import fit_chosen
 from xslams.training.blocks import deal, starts
 from xslams.training.evidence import Examination
+from xslams.training.selection import Trial
 from xslams.training.stages import fit_gaussian_stages, with_architecture
+from xslams.training.trial import try_network
 
 # Some of the data cover a part of the year.
 pytestmark = pytest.mark.filterwarnings("ignore:The training data:xslams.errors.SlamsWarning")
@@ -86,6 +88,21 @@ def test_a_network_is_not_tried_on_a_year() -> None:
     model = chosen([run(100)], coupled=0, mean_order=1)
     assert "fewer than 1000 frames" in model.spec.training["network"]
     assert model.prior().score is None
+
+
+def test_a_network_is_tried_where_data_and_time_allow() -> None:
+    options = TrainingOptions(width=(8,), blocks=1, location=4, batch=64)
+    # The first stretch is shorter than a window.
+    runs = [run(2), run(1100)]
+    trial = try_network(SPEC, runs, options, budget=30.0, progress=False, device="cpu")
+    assert isinstance(trial, Trial)
+    assert 5 <= trial.change["epochs"] <= 30
+    assert trial.gain is not None and trial.error is not None
+    assert trial.score == pytest.approx(1 - trial.gain)
+    assert trial.kept == (trial.gain > trial.error)
+    assert "no network was tried: trial and training take" in str(
+        try_network(SPEC, runs, options, budget=0.0, progress=False, device="cpu")
+    )
 
 
 def test_an_unknown_setting_is_refused_before_anything_is_tried() -> None:

@@ -161,7 +161,9 @@ def choose(
             if time.monotonic() + seconds > end:
                 break
             settings = TrainingOptions.of(best | change)
-            if not _applies(spec, given, best, change) or supported(spec, runs, settings) != settings:
+            if given.keys() & change.keys() or settings == TrainingOptions.of(best):
+                continue
+            if not _applies(spec, settings, change) or supported(spec, runs, settings) != settings:
                 continue
             tried, seconds = examine(best | change)
             trial = _compare(change, scores, tried, climatology)
@@ -178,13 +180,8 @@ def _compare(change: dict[str, Any], scores: Scores, tried: Scores, climatology:
     return Trial(change, float(tried.crps.mean()) / climatology, mean, error, tried.spread_skill, mean > error)
 
 
-def _applies(spec: Spec, given: Mapping[str, Any], best: Mapping[str, Any], change: Mapping[str, Any]) -> bool:
-    """Whether a change leaves alone what is given, changes anything, and goes with the grid and the other settings."""
-    if given.keys() & change.keys() or all(
-        best.get(name, getattr(TrainingOptions, name)) == value for name, value in change.items()
-    ):
-        return False
-    settings = TrainingOptions.of({**best, **change})
+def _applies(spec: Spec, settings: TrainingOptions, change: Mapping[str, Any]) -> bool:
+    """Whether a change goes with the grid and with the settings that it leads to."""
     if "localization" in change and spec.periodic:
         return False
     if "coupling" in change and not settings.coupled:

@@ -92,7 +92,12 @@ def try_network(
 
 def _time_of_a_step(networks: LatentPrior, windows: Windows, options: TrainingOptions) -> float:
     """Seconds of a step of the optimiser; the network is left with other weights."""
-    few = Windows([windows.latents[0][: options.batch + windows.length - 1]], windows.seasons[:1], windows.length)
+    # A first stretch may be shorter than a window, and have none.
+    longest = max(range(len(windows.latents)), key=lambda run: len(windows.latents[run]))
+    frames = slice(options.batch + windows.length - 1)
+    few = Windows([windows.latents[longest][frames]], [windows.seasons[longest][frames]], windows.length)
+    # The first step of a process loads and plans, and tells nothing of the others.
+    fit_score(networks, few, dataclasses.replace(options, epochs=1), progress=False)
     start = time.monotonic()
     fit_score(networks, few, dataclasses.replace(options, epochs=_TIMED), progress=False)
     return (time.monotonic() - start) / _TIMED
