@@ -55,7 +55,7 @@ class Source:
     """Measurements of one network: `sample` gives values (time, n), untransformed, of the fields of a Dataset."""
 
     sample: Callable[[xr.Dataset], Array]
-    error: float
+    error: float | Array  # of all, or of each
     place: Array  # unit vectors (n, 3)
     transform: Callable[[Array], Array] = np.asarray
 
@@ -234,7 +234,7 @@ class EnsembleOI:
         self._factor = scipy.linalg.cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
         self._lagged = [y / n for y in lagged]
         self._near = gaspari_cohn(distance(self.place, observed), radius / 2)
-        self._state = a.state[rows].reshape(rows.size, 8, -1)
+        self._state = a.state[rows].reshape(rows.size, len(self.tuning.damping), -1)
 
     def _covariance(self, level: int) -> Array:
         """State of one level with observations, localised: (cells, lags * observations)."""
@@ -256,14 +256,14 @@ class EnsembleOI:
         days = np.arange(reach, len(y) - reach)
         window = np.concatenate([y[days + lag] for lag in self.lags], axis=1).T
         weights = scipy.linalg.cho_solve((self._factor, True), window, check_finite=False)
-        out = np.full((len(y), 8, self.place.shape[0]), np.nan, np.float32)
+        out = np.full((len(y), len(tuning.damping), self.place.shape[0]), np.nan, np.float32)
         for level, damping in enumerate(tuning.damping):
             out[days, level] = damping * (self._covariance(level) @ weights).T
         return out
 
     def variance(self, every: int = 1) -> Array:
         """Variance (level, cell), normalised, before the inflation of the spread; at every n-th cell, repeated."""
-        out = np.empty((8, self.place.shape[0]), np.float32)
+        out = np.empty((len(self.tuning.damping), self.place.shape[0]), np.float32)
         for level, d in enumerate(self.tuning.damping):
             half = scipy.linalg.solve_triangular(
                 self._factor, self._covariance(level)[::every].T, lower=True, overwrite_b=True, check_finite=False

@@ -1,0 +1,78 @@
+"""What is compared: models in the space of pixels and in a latent space, and what needs no diffusion."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+import xslams
+from examples.paper.atmosphere import Atmosphere
+from xslams.model import Model
+
+__all__ = ["KINDS", "analyse", "during", "reconstruction", "trained"]
+
+#: Options of `fit` that make the two kinds of models; the rest is chosen by `fit`.
+KINDS: dict[str, dict[str, Any]] = {"pixel": {"patch": 1}, "latent": {"patch": 2}}
+
+
+def trained(kind: str, atmosphere: Atmosphere, folder: Path, budget: str | float, **options: Any) -> Model:
+    """Train a model, or take the one that the same call has trained before.
+
+    Parameters
+    ----------
+    kind
+        A name in `KINDS`.
+    atmosphere
+        What to train on.
+    folder
+        Where models are kept.
+    budget
+        Time for `fit` to choose its settings.
+    **options
+        Further options of `fit`.
+    """
+    options = {**KINDS[kind], **options}
+    time = atmosphere.training["time"].values
+    identity = [options, budget, dict(atmosphere.training.sizes), str(time[0]), str(time[-1])]
+    digest = hashlib.sha256(json.dumps(identity, default=str).encode()).hexdigest()[:12]
+    path = folder / f"{kind}-{digest}.safetensors"
+    if path.is_file():
+        return xslams.open_model(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    model = atmosphere.training.slams.fit(["pr", "olr"], budget=budget, progress=False, name=kind, **options)
+    model.save(path)
+    return model
+
+
+def during(source: xslams.Observation, days: slice) -> xslams.Observation:
+    """Return the observations of some days."""
+    return source.replace(data=source.data.isel(time=days))
+
+
+def analyse(
+    model: Model, truth: xr.Dataset, sources: Sequence[xslams.Observation], members: int, steps: int
+) -> xr.Dataset:
+    """Draw members from observations alone, in pairs, so that their mean has no sampling error to speak of.
+
+    Parameters
+    ----------
+    model
+        Prior.
+    truth
+        Its coordinates are used, and its values are not.
+    sources
+        Observations of these days.
+    members, steps
+        As in `ds.slams.assimilate`.
+    """
+    return truth.slams.assimilate(sources, model, members=members, steps=steps, antithetic=True).compute()
+
+
+def reconstruction(model: Model, truth: xr.Dataset) -> xr.Dataset:
+    """Encode and decode the truth: the error of the autoencoder alone, below which no analysis of it can be."""
+    return truth.slams.encode(model).slams.decode(model).compute()
