@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
+from xslams import observations
 from xslams.arguments import is_names, require
 from xslams.errors import OptionError, VariableError
 from xslams.labels.domain import domain_of
-from xslams.observations import GrossErrors
 from xslams.options import ComputeOptions, EnsembleOptions, SamplerOptions
 from xslams.pipeline import graph, provenance, segment, windows, workers
 from xslams.pipeline import report as reports
@@ -90,7 +90,7 @@ def assimilate(
     if lazy:
         values, tables = graph.lazy_analysis(model, inputs, cut, run, shape, report=report)
     else:
-        values, each, gross = np.empty(shape, np.float32), [], GrossErrors()
+        values, each, gross = np.empty(shape, np.float32), [], observations.GrossErrors()
         for window in cut:
             values[:, window.first : window.last], table = segment.analyse(
                 model,
@@ -107,6 +107,7 @@ def assimilate(
         gross.warn()
         tables = np.stack(each)
     analysis = domain.from_channels(values, inputs.template, member=np.arange(members))[chosen]
+    analysis = observations.with_frames(analysis, inputs.frames, spec)
     if antithetic:
         # Who scores the ensemble must know that its members are not independent.
         analysis["member"].attrs["antithetic"] = "members 2k and 2k + 1 were drawn from noises of opposite sign"

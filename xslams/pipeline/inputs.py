@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from xslams import observations
+from xslams.errors import warn
 from xslams.labels.calendar import on_time_axis
+from xslams.labels.coordinates import listed
 from xslams.labels.domain import domain_of
 from xslams.pipeline.windows import AnalysisWindow
 from xslams.seasons import warn_of_season
@@ -31,6 +33,8 @@ class Inputs:
         Coordinates of the analysis.
     time
         Times of the frames as dates, shape (time,).
+    frames
+        The same, and what they stand for.
     given
         Observations as the user gave them.
     sources
@@ -41,6 +45,7 @@ class Inputs:
 
     template: xr.Dataset
     time: xr.DataArray
+    frames: observations.Frames
     given: Sequence[Observation]
     sources: Sequence[BoundSource]
     background: BoundSource | None
@@ -67,7 +72,9 @@ class Inputs:
         background = None
         if background_error is not None:
             background = observations.background_observation(ds, spec, background_error).bind(spec, frames.own)
-        return cls(template, time, given, sources, background)
+        if frames.assumed(spec):
+            _warn_of_days(sources)
+        return cls(template, time, frames, given, sources, background)
 
     def within(self, window: AnalysisWindow) -> tuple[list[BoundSource], BoundSource | None]:
         """Return what a window sees of observations and background."""
@@ -82,3 +89,14 @@ def _check_operators(model: Model, sources: Sequence[Observation], time: xr.Data
             from xslams.inference.arrays import check_operator
 
             check_operator(model, source.operator, domain_of(model.spec).season(time[: model.spec.window]), source.name)
+
+
+def _warn_of_days(sources: Sequence[BoundSource]) -> None:
+    """Warn that frames are taken for days, where observations tell times of the day apart."""
+    if names := [label for source in sources for label in source.within_days]:
+        warn(
+            "Frames of the state are a day apart and stamped at midnight, and neither the model nor the state says "
+            f"what they stand for: values of {listed(names)} at times of the day observe the means of the calendar "
+            "days (UTC) that begin at these stamps. Say what frames are by bounds of the state's time, or by "
+            "cell_methods of its variables, 'time: mean' or 'time: point'."
+        )
