@@ -20,7 +20,7 @@ from xslams.pipeline import graph, provenance, segment, windows, workers
 from xslams.pipeline import report as reports
 from xslams.pipeline.inputs import Inputs
 from xslams.spec import Spec
-from xslams.typing import Precision
+from xslams.typing import Engine, Precision
 from xslams.zoo.pretrained import open_model
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def assimilate(
     compile: bool = ComputeOptions.compile,
     progress: bool = False,
     report: bool = False,
+    engine: Engine = "auto",
 ) -> xr.Dataset:
     """Draw an ensemble of states from the model's posterior given observations; see ``ds.slams.assimilate``.
 
@@ -62,7 +63,7 @@ def assimilate(
         Grid and time of the analysis, and the background where `background_error` is given.
     obs, model, members, background_error, guidance, sampler, steps, corrections, antithetic
         As in ``ds.slams.assimilate``.
-    overlap, variables, seed, device, batch_size, precision, compile, progress, report
+    overlap, variables, seed, device, batch_size, precision, compile, progress, report, engine
         As in ``ds.slams.assimilate``.
 
     Returns
@@ -77,7 +78,7 @@ def assimilate(
     spec, domain = model.spec, domain_of(model.spec)
     workers.check_device(device)
     chosen = _choose(spec, variables)
-    inputs = Inputs.of(ds, obs, model, background_error)
+    inputs = Inputs.of(ds, obs, model, background_error, engine)
     cut = windows.cut(inputs.time, spec, ensemble.overlap)
     lazy = graph.is_lazy(ds)
     shape = (members, inputs.time.size, spec.state_channels, len(spec.lat), len(spec.lon))
@@ -122,6 +123,7 @@ def assimilate(
         precision=precision,
         compile=compile,
         overlap=overlap,
+        engine=engine,
         observations=", ".join(source.name for source in inputs.given),
         inputs=provenance.input_hashes(ds, inputs.given, background_error),
     )

@@ -15,6 +15,8 @@ from xslams.labels.coordinates import listed
 from xslams.labels.domain import domain_of
 from xslams.pipeline.windows import AnalysisWindow
 from xslams.seasons import warn_of_season
+from xslams.typing import Engine
+from xslams.weights.engines import engine_of
 
 if TYPE_CHECKING:
     from xslams.model import Model
@@ -57,21 +59,24 @@ class Inputs:
         obs: ObservationsLike,
         model: Model,
         background_error: float | Mapping[str, Any] | xr.DataArray | None,
+        engine: Engine = "auto",
     ) -> Inputs:
         """Check and bind what a user gives; see ``ds.slams.assimilate`` for the parameters and errors."""
+        engine_of(engine)
         spec, domain = model.spec, domain_of(model.spec)
         ds = on_time_axis(ds)
         domain.check(ds)
         template = domain.template(ds)
         time = domain.label(domain.adopt(template))
         warn_of_season(spec.covered_days, domain.season(time), spec.name, spec.time_step)
-        given = observations.as_observations(obs)
+        given = [_with_engine(source, engine) for source in observations.as_observations(obs)]
         _check_operators(model, given, time)
         frames = observations.Frames.of(time, spec, ds)
         sources = [source.bind(spec, frames) for source in given]
         background = None
         if background_error is not None:
-            background = observations.background_observation(ds, spec, background_error).bind(spec, frames.own)
+            own = _with_engine(observations.background_observation(ds, spec, background_error), engine)
+            background = own.bind(spec, frames.own)
         if frames.assumed(spec):
             _warn_of_days(sources)
         return cls(template, time, frames, given, sources, background)
@@ -80,6 +85,11 @@ class Inputs:
         """Return what a window sees of observations and background."""
         near = [source.within(window) for source in self.sources]
         return near, None if self.background is None else self.background.within(window)
+
+
+def _with_engine(source: Observation, engine: Engine) -> Observation:
+    """Observations with the engine of the analysis, unless they have one of their own."""
+    return source.replace(engine=engine) if source.engine == "auto" and engine != "auto" else source
 
 
 def _check_operators(model: Model, sources: Sequence[Observation], time: xr.DataArray) -> None:
