@@ -433,3 +433,68 @@ def test_nothing_watches_on_when_a_transfer_has_ended(server, tmp_path):
     assert (tmp_path / "f").read_bytes() == BODY
     time.sleep(0.05)
     assert not [t for t in threading.enumerate() if isinstance(t, threading.Timer)]
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+@pytest.mark.parametrize("how", ["cause", "context", "note", "group"])
+def test_no_cause_of_a_cause_holds_credentials(depth, how):
+    """A traceback shows the whole chain, each with its notes."""
+    url = f"s3://me:Sup3rSecret@bucket/run.zarr?{QUERY}"
+    error = OSError("plain") if how == "note" else ValueError(f"no such key: {url}")
+    if how == "note":
+        error.add_note(f"while reading {url}")
+    elif how == "group":
+        error = ExceptionGroup("several", [error])
+    for _ in range(depth):
+        above = KeyError("above")
+        above.__cause__, above.__context__ = (error, None) if how == "cause" else (None, error)
+        error = above
+    kept = addresses.cleaned(error)
+    try:
+        raise SlamsError("Failed.") from kept
+    except SlamsError as e:
+        said = everything(e)
+    assert not [s for s in SECRETS if s in said] and type(error).__name__ in said
+    plain = ValueError("nothing to hide")
+    plain.__context__ = KeyError("nor here")
+    assert addresses.cleaned(plain) is plain
+
+
+def test_failures_of_stores_hold_no_credentials(monkeypatch):
+    """Of libraries that name the address, or the password alone."""
+    from xslams.pipeline import opening, store
+
+    def fails(*args, **kwargs):
+        raise OSError(f"cannot write {url}: signature of Sup3rSecret is wrong") from KeyError(url)
+
+    url = f"memory://me:Sup3rSecret@bucket/run.zarr?{QUERY}"
+    ds = xslams.open_tutorial()[["pr"]].isel(time=[0]).chunk()
+    monkeypatch.setattr(store, "compute", fails)
+    with pytest.raises(SlamsError, match="failed") as caught:
+        ds.slams.to_zarr(url.replace("run", "killed"))
+    assert not [s for s in SECRETS if s in everything(caught.value)]
+    monkeypatch.undo()
+    ds.slams.to_zarr(url)
+    monkeypatch.setattr(opening.xr, "open_dataset", fails)
+    with pytest.raises(SlamsError, match="cannot be opened") as caught:
+        xslams.open_analysis(url)
+    assert not [s for s in SECRETS if s in everything(caught.value)]
+
+
+@pytest.mark.parametrize("command", ["assimilate", "score", "plot", "regrid", "train"])
+def test_printed_configurations_hold_no_credentials(command, tmp_path):
+    url = f"s3://me:Sup3rSecret@bucket/t.zarr?{QUERY}"
+    calls = {
+        "assimilate": [url, "--obs", f"{url},error=0.5", "--model", url, "--out", url],
+        "score": [url, url],
+        "plot": [url, "--out", f"{url}.png", "--obs", url],
+        "regrid": [url, "--target", url, "--out", url],
+        "train": [url, "--out", url],
+    }
+    result = CliRunner().invoke(main, [command, *calls[command], "--print-config"])
+    assert result.exit_code == 0 and result.output.startswith("# Credentials are not printed")
+    assert "s3://***@bucket/t.zarr" in result.output
+    assert not [s for s in SECRETS if s in result.output]
+    (tmp_path / "run.yaml").write_text(result.output)
+    assert CliRunner().invoke(main, [command, "--config", str(tmp_path / "run.yaml"), "--print-config"]).exit_code == 0
+    assert "***" not in CliRunner().invoke(main, [command, "--print-config"]).output

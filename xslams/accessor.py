@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from xslams.model import Model
     from xslams.observations.observation import ObservationsLike
     from xslams.regrid import Target
-    from xslams.typing import Edges, GuidanceName, Method, Precision, SamplerName
+    from xslams.typing import Edges, Engine, GuidanceName, Method, Precision, SamplerName
 
 __all__ = ["SlamsAccessor"]
 
@@ -104,7 +104,7 @@ class SlamsAccessor:
         self,
         target: Target,
         method: Method = "bilinear",
-        engine: Literal["auto", "xesmf", "embedded"] = "auto",
+        engine: Engine = "auto",
         *,
         edges: Edges = "great_circle",
     ) -> xr.Dataset | xr.DataArray:
@@ -209,6 +209,7 @@ class SlamsAccessor:
         compile: bool = ComputeOptions.compile,
         progress: bool = False,
         report: bool = False,
+        engine: Engine = "auto",
     ) -> xr.Dataset:
         """Draw an ensemble of states from the model's posterior given observations.
 
@@ -258,6 +259,9 @@ class SlamsAccessor:
         report
             Carry a report on the observations along, in coordinates whose names begin with ``obs_``, which `report`
             takes out. It is computed together with the analysis, and stored with it.
+        engine
+            What builds the weights of cells for observations and background: "embedded", "xesmf", or "auto", which is
+            the embedded one. An Observation with an engine of its own keeps that.
 
         Returns
         -------
@@ -279,7 +283,7 @@ class SlamsAccessor:
             self._ds, obs, model, members=members, background_error=background_error, guidance=guidance,
             sampler=sampler, steps=steps, corrections=corrections, antithetic=antithetic, overlap=overlap,
             variables=variables, seed=seed, device=device, batch_size=batch_size, precision=precision,
-            compile=compile, progress=progress, report=report,
+            compile=compile, progress=progress, report=report, engine=engine,
         )  # fmt: skip
 
     def to_zarr(
@@ -327,12 +331,13 @@ class SlamsAccessor:
         model: Model | str | os.PathLike[str],
         *,
         background_error: float | Mapping[str, Any] | xr.DataArray | None = None,
+        engine: Engine = "auto",
     ) -> xr.Dataset:
         """Report what would become of observations, and how they fit the first guess, before any analysis.
 
         Parameters
         ----------
-        obs, model, background_error
+        obs, model, background_error, engine
             As for `assimilate`. The first guess is the model's climatology, or what becomes of it given the background.
 
         Returns
@@ -352,7 +357,7 @@ class SlamsAccessor:
         """
         from xslams.pipeline.check import check
 
-        return check(self._ds, obs, model, background_error=background_error)
+        return check(self._ds, obs, model, background_error=background_error, engine=engine)
 
     def report(self) -> xr.Dataset:
         """Report what became of the observations of this analysis.

@@ -9,6 +9,7 @@ because no list of names is complete.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 __all__ = ["cleaned", "hide", "join", "public"]
@@ -112,6 +113,8 @@ def hide(text: str, *urls: str) -> str:
 def cleaned(error: Exception, *urls: str) -> Exception:
     """Return an error as the cause of another: itself, or one with its text without secrets.
 
+    A traceback shows the causes of a cause too: one of an error that has a cause with secrets has none.
+
     Parameters
     ----------
     error
@@ -124,8 +127,29 @@ def cleaned(error: Exception, *urls: str) -> Exception:
     >>> cleaned(ValueError("s3://key:secret@bucket"))
     OSError('ValueError: s3://***@bucket')
     """
-    text = hide(str(error), *urls)
-    return error if text == str(error) else OSError(f"{type(error).__name__}: {text}")
+    if not any(_tells(each, urls) for each in _chain(error)):
+        return error
+    return OSError(f"{type(error).__name__}: {hide(str(error), *urls)}")
+
+
+def _tells(error: BaseException, urls: tuple[str, ...]) -> bool:
+    """Whether a traceback would show a secret where it shows an error."""
+    shown = [str(error), *getattr(error, "__notes__", ())]
+    return any(hide(text, *urls) != text for text in shown)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and those that a traceback shows before it."""
+    seen: list[BaseException] = []
+    pending: list[BaseException | None] = [error]
+    while pending:
+        each = pending.pop()
+        if each is None or any(each is other for other in seen):
+            continue
+        seen.append(each)
+        yield each
+        pending += [each.__cause__, None if each.__suppress_context__ else each.__context__]
+        pending += getattr(each, "exceptions", ())
 
 
 def _stops(text: str) -> str:

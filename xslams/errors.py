@@ -6,7 +6,10 @@ message holds the secrets of an address, see `xslams.addresses`.
 """
 
 import sys
+import threading
+import uuid
 import warnings
+from collections import OrderedDict
 
 from xslams.addresses import hide
 
@@ -21,6 +24,7 @@ __all__ = [
     "ModelError",
     "ObservationError",
     "ObservationOptionError",
+    "Occasion",
     "OptionError",
     "SlamsError",
     "SlamsWarning",
@@ -117,3 +121,52 @@ def warn(text: str) -> None:
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "xslams":
         level, frame = level + 1, frame.f_back
     warnings.warn(text, SlamsWarning, stacklevel=level)
+
+
+class Occasion:
+    """What a user has asked for once and many tasks work on, such as an analysis or the reading of a file.
+
+    Tasks know nothing of each other, and what each of them finds is announced once in a process. Two occasions of the
+    same work are the same to dask, whose keys must not depend on when a graph was built.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> occasion = Occasion()
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     for task in range(3):
+    ...         occasion.warn("gauges", f"Task {task} has found something.")
+    >>> [str(w.message) for w in caught]
+    ['Task 0 has found something.']
+    """
+
+    def __init__(self) -> None:
+        self.key = uuid.uuid4().hex
+
+    def __dask_tokenize__(self) -> str:
+        return "occasion"
+
+    def warn(self, subject: str, text: str) -> None:
+        """Warn, unless there was a warning of the same subject in this process.
+
+        Parameters
+        ----------
+        subject
+            What the warning is about, such as the name of a source.
+        text
+            As for `warn`.
+        """
+        with _LOCK:
+            first = (self.key, subject) not in _SAID
+            _SAID[self.key, subject] = None
+            while len(_SAID) > _MOST:
+                _SAID.popitem(last=False)
+        if first:
+            warn(text)
+
+
+_LOCK = threading.Lock()
+_SAID: OrderedDict[tuple[str, str], None] = OrderedDict()
+# Of subjects, in all occasions together; workers live long.
+_MOST = 4096

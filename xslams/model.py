@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xslams.addresses import cleaned
 from xslams.errors import ModelError
 from xslams.spec import Spec
 
@@ -72,7 +73,7 @@ class Model:
             return cls(Spec.from_json(text), path=path)
         except ModelError as e:
             msg = f"{path}: {e}"
-            raise ModelError(msg) from e
+            raise ModelError(msg) from cleaned(e)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write weights and spec into one ``.safetensors`` file; nothing is left behind where writing fails.
@@ -193,7 +194,7 @@ def _read_header(path: Path) -> dict[str, str]:
     except ModelError:
         raise
     except (struct.error, LookupError, TypeError, AttributeError, RecursionError, ValueError) as e:
-        raise ModelError(foreign) from e
+        raise ModelError(foreign) from cleaned(e)
     if metadata.get("format") != "xslams" or "spec" not in metadata:
         raise ModelError(foreign)
     return metadata

@@ -83,3 +83,38 @@ def test_one_wild_value_leaves_independent_ones_alone(scaled):
     y[3] = scaled
     # A hundredth of the posterior standard deviation.
     assert float((drawn(y) - usual)[:, others].abs().max()) < 1e-3
+
+
+@settings(max_examples=25)
+@given(
+    bad=st.sampled_from([np.nan, np.inf, -np.inf, 1e20, -1e30, 3e38]),
+    where=st.sampled_from(["y", "cov_y", "start", "operator"]),
+    n=st.integers(1, 5),
+    cases=st.booleans(),
+)
+def test_tensors_that_cannot_be_used_are_refused(bad, where, n, cases):
+    """Of tensors as of Datasets: what is not finite, or wild, is named before anything is drawn."""
+    prior = GaussianDenoiser(torch.zeros(n), DiagonalCovariance(torch.ones(n)), VESchedule(0.01, 100.0))
+    given = {"y": torch.zeros(n), "cov_y": torch.ones(n), "start": torch.zeros(2, n)}
+    given["y"] = given["y"].expand(2, n).clone() if cases else given["y"]
+    if where in given:
+        given[where][..., -1] = bad
+    operator = (lambda x: x * bad) if where == "operator" else (lambda x: x)
+    if np.isfinite(bad) and where != "y":
+        return  # a large error, a far start and a strong operator are no faults
+    with pytest.raises(xslams.errors.OptionError, match=r"finite|positive|times their error"):
+        sample_posterior(
+            prior, given["y"], operator, given["cov_y"], shape=(n,), members=2, steps=2, start=given["start"],
+            t=torch.tensor([1.0, 0.0]),
+        )  # fmt: skip
+
+
+def test_large_values_that_a_prior_reaches_are_used():
+    """A thousandth of a pascal in 100000: many errors away from zero and no wild value."""
+    n, std = 2, torch.full((2,), 500.0, dtype=torch.float64)
+    prior = GaussianDenoiser(torch.full((n,), 1e5, dtype=torch.float64), DiagonalCovariance(std**2), VESchedule(1, 1e5))
+    y = torch.tensor([101325.0, 99000.0], dtype=torch.float64)
+    drawn = sample_posterior(prior, y, lambda x: x, 1e-6, shape=(n,), members=2, steps=16)
+    assert bool(((drawn - y).abs() < 10.0).all())
+    with pytest.raises(xslams.errors.OptionError, match=r"type torch\.int64"):
+        sample_posterior(prior, y.long(), lambda x: x, 1.0, shape=(n,), members=2, steps=2)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 import pytest
 import xarray as xr
@@ -212,3 +214,26 @@ def test_simulated_observations_keep_their_noise() -> None:
     assert (seen.data < 0).any()
     spec = Spec((VariableSpec("pr", "mm day-1"),), SPEC.lat, SPEC.lon, periodic=True)
     assert seen.to_arrays(spec, truth.time).values.size == truth.size
+
+
+@pytest.mark.parametrize("kind", ["chunks", "on disk"])
+def test_lazy_values_that_are_mostly_invalid_are_announced_once_when_they_are_computed(tmp_path, kind):
+    """Nothing is read early, no part is announced twice, and another reading is another occasion."""
+    values = np.where(np.arange(24) % 8 == 0, 300.0, 27.0).astype("f4")
+    raw = xr.DataArray(values, dims="x", name="t", attrs={"valid_min": 200.0})
+    raw.to_dataset().to_netcdf(tmp_path / "a.nc")
+    for _ in range(2):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            given = raw.chunk(x=8) if kind == "chunks" else xr.open_dataset(tmp_path / "a.nc", cache=False)["t"]
+            valid = with_valid_values(given)
+            name = dask.base.tokenize(valid.data) if kind == "chunks" else ""
+        with pytest.warns(SlamsWarning, match=r"'t': \d+ of \d+ values of a part of it.*200 to inf") as said:
+            for part in range(3):
+                np.testing.assert_array_equal(valid[8 * part : 8 * part + 8].values, [300.0] + [np.nan] * 7)
+        assert len(said) == 1 and valid.dtype == "f4"
+        assert kind != "chunks" or name == dask.base.tokenize(with_valid_values(given).data)
+    few = with_valid_values(raw.where(raw == 300.0, 299.0).chunk(x=8))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        few.compute()

@@ -107,9 +107,9 @@ def test_one_wild_value_does_not_matter(grid, normal, tiny_model, wild, error):
     assert int(analysis.slams.report().rejected.sel(reason="background").sum()) == 1
 
 
-@pytest.mark.parametrize("verb", ["assimilate", "check"])
+@pytest.mark.parametrize("verb", ["assimilate", "check", "lazy"])
 def test_gross_errors_are_warned_of_once_per_source(tiny_model, verb):
-    """Three windows, two sources: two warnings, which count all windows."""
+    """Three windows, two sources: two warnings, which count all windows, or of a lazy analysis the first of them."""
     days = pd.DatetimeIndex(["2001-01-01", "2001-01-02", "2001-01-20", "2001-01-21", "2001-01-22", "2001-01-30"])
     ds = xr.Dataset(coords={"time": days, "lat": list(tiny_model.spec.lat), "lon": list(tiny_model.spec.lon)})
     data = xr.DataArray(
@@ -122,11 +122,21 @@ def test_gross_errors_are_warned_of_once_per_source(tiny_model, verb):
     wild[[0, 2, 5], 1] = [-9999.0, 1e20, 32767.0]
     sources = [xslams.Observation(wild, error=1.0, name=name) for name in ("a", "b")]
     sources.append(xslams.Observation(data, error=1.0, name="c"))
-    settings = {"members": 1, "steps": 2} if verb == "assimilate" else {}
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        getattr(ds.slams, verb)(sources, tiny_model, **settings)
-    texts = [str(w.message) for w in caught]
+    settings = {} if verb == "check" else {"members": 1, "steps": 2}
+    if verb == "lazy":
+        ds["t"] = xr.DataArray(np.zeros(6), dims="time").chunk(time=1)
+    for call in range(2 if verb == "lazy" else 1):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            result = getattr(ds.slams, "check" if verb == "check" else "assimilate")(sources, tiny_model, **settings)
+            if verb == "lazy":
+                result.compute(scheduler="sync")
+        texts = [str(w.message) for w in caught]
+        if verb == "lazy":  # every call anew
+            assert [t.partition(" of ")[0] for t in texts] == ["Source 'a': 1", "Source 'b': 1"], call
+            assert all("one analysis window; ds.slams.check" in t for t in texts)
+    if verb == "lazy":
+        return
     assert [t.partition(" are more")[0] for t in texts] == [
         f"Source {name!r}: 3 of 18 values, from -9999 to 1e+20 in units of the model," for name in ("a", "b")
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -136,7 +137,7 @@ def test_every_chunk_has_a_checksum(path: Path) -> None:
             assert metadata["codecs"][-1]["name"] == "crc32c", key
     spoil(path, "t/c/1/0/0", "flipped")
     ds = xslams.open_analysis(path)
-    with pytest.raises(ValueError, match="checksum"):
+    with pytest.raises(StoreError, match="checksum"):
         ds["t"].load()
 
 
@@ -354,3 +355,41 @@ def test_a_moved_store_and_an_object_store_are_verified(path: Path, tmp_path: Pa
     assert refused(url, verify=True)
     result().slams.to_zarr(url, resume=True)
     assert fs.cat_file("/damaged.zarr/t/c/0/0/0") == content
+
+
+@pytest.mark.parametrize("name", ["t", "u"])
+@pytest.mark.parametrize("damage", ["flip", "zero", "garbage"])
+def test_a_damaged_chunk_is_told_where_it_is_read(path, name, damage):
+    """As long as it was: only reading finds it, and says of which store, where, and what helps."""
+    chunk = path / name / "c" / "1" / ("0/0" if name == "t" else "0")
+    content = bytearray(chunk.read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 4
+    else:
+        content[:] = bytes(len(content)) if damage == "zero" else b"x" * len(content)
+    chunk.write_bytes(content)
+    opened = xslams.open_analysis(path)
+    words = rf"run\.zarr: '{name}' cannot be read at time 2 to 3, lat 0 to 2.*resume=True"
+    with pytest.raises(StoreError, match=words):
+        opened[name].compute()
+    with pytest.raises(StoreError, match=words.replace(" to 3", "")):
+        opened[name].isel(time=2).mean().compute(scheduler="threads")
+    # The rest is as good as it was, and resuming repairs the store.
+    np.testing.assert_array_equal(opened[name][:2], result()[name][:2])
+    result().slams.to_zarr(path, resume=True)
+    xr.testing.assert_equal(xslams.open_analysis(path).compute(), result().compute())
+
+
+def test_an_opened_store_has_the_same_keys_until_its_content_differs(path, tmp_path):
+    """Two processes that open a store agree on what it is, which hashes of inputs need."""
+    token = dask.base.tokenize
+    first, again = xslams.open_analysis(path), xslams.open_analysis(path)
+    assert token(first["t"].data) == token(again["t"].data) != token(first["u"].data)
+    assert first["t"].chunks == result()["t"].chunks and first["t"].encoding["chunks"]
+    shutil.rmtree(path)
+    other = result(seed=1)
+    (other + other.t * 0).assign_attrs(other.attrs).slams.to_zarr(path)
+    other = xslams.open_analysis(path)
+    assert token(other["t"].data) != token(first["t"].data)
+    copied = pickle.loads(pickle.dumps(other["t"].data))  # as distributed workers get it
+    np.testing.assert_array_equal(copied.compute(), other["t"])

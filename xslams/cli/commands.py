@@ -126,6 +126,8 @@ def _command(function: Callable[..., None]) -> click.Command:
 @_option("--precision", type=click.Choice(PRECISIONS), default=ComputeOptions.precision,
          help="Precision of the score network; bf16 is faster on GPUs that support it.")  # fmt: skip
 @_option("--compile", is_flag=True, help="Compile the score network; this takes a minute and pays for runs of hours.")
+@_option("--engine", type=click.Choice(get_args(Engine)), default="auto",
+         help="Library that computes weights, for observations without an engine of their own.")  # fmt: skip
 @_option("--report", is_flag=True, help="Write statistics of the observations with the analysis.")
 @_START
 @_END

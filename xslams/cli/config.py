@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
+from xslams.addresses import cleaned, hide
 from xslams.arguments import shown
 
 __all__ = ["Argument", "Option", "configurable", "describe", "is_printing", "load", "plain", "render"]
@@ -155,10 +156,10 @@ def load(path: str, root: click.Group, ctx: click.Context) -> dict[str, dict[str
                     checked[section][key] = _value(known[key], value, ctx)
                 except click.BadParameter as e:
                     msg = f"{path}: {section}.{name}: {e.message}"
-                    raise click.UsageError(msg) from e
+                    raise click.UsageError(msg) from cleaned(e)
                 except (ValueError, TypeError, OverflowError) as e:  # as of a number of thousands of digits
                     msg = f"{path}: {section}.{name}: {e}"
-                    raise click.UsageError(msg) from e
+                    raise click.UsageError(msg) from cleaned(e)
     return checked
 
 
@@ -173,7 +174,7 @@ def render(ctx: click.Context) -> str:
     Returns
     -------
     str
-        YAML, in which options that are not set are comments.
+        YAML, in which options that are not set are comments, and credentials in addresses are hidden.
     """
     import yaml
 
@@ -186,7 +187,9 @@ def render(ctx: click.Context) -> str:
         plain = list(value) if isinstance(value, tuple) else value
         dumped = yaml.safe_dump({key: plain}, sort_keys=False, allow_unicode=True, width=10**6)
         lines += [f"  {line}" for line in dumped.rstrip("\n").split("\n")]
-    return "\n".join(lines) + "\n"
+    text = "\n".join(lines) + "\n"
+    hidden = hide(text)
+    return text if hidden == text else f"# Credentials are not printed: put them in place of ***.\n{hidden}"
 
 
 def _read(ctx: click.Context, _: click.Parameter, path: str | None) -> None:
@@ -224,7 +227,7 @@ def _text(path: str) -> str:
             text = str(file.read(_LONGEST + 1))
     except (OSError, ValueError, ImportError, TypeError, LookupError) as e:
         msg = f"The configuration file {path} cannot be read ({type(e).__name__}: {e})."
-        raise click.UsageError(msg) from e
+        raise click.UsageError(msg) from cleaned(e)
     if len(text) > _LONGEST:
         msg = f"{path} is no configuration file: it has more than {_LONGEST:,} characters."
         raise click.UsageError(msg)
@@ -285,7 +288,7 @@ def plain(text: str, where: str) -> Any:
     except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as e:
         # The loader lets through what Python raises for dates, numbers and tags that are none.
         msg = f"{where} is not plain YAML: {str(e) or type(e).__name__}"
-        raise click.UsageError(msg) from e
+        raise click.UsageError(msg) from cleaned(e)
 
 
 def _require_finite(root: Any) -> None:

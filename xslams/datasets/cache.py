@@ -26,7 +26,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from xslams import places
-from xslams.addresses import join, public
+from xslams.addresses import cleaned, join, public
 from xslams.datasets import arguments
 from xslams.downloads import TransferError, receive
 from xslams.errors import DatasetError, OptionError, SlamsWarning
@@ -340,7 +340,7 @@ def _check(url: str, remote: Remote, path: Path) -> dict[str, Any]:
             f"{public(url)} did not pass its check: {e} Nothing was kept; try again, and if that does not help, open "
             "the address in a browser."
         )
-        raise DatasetError(msg) from e
+        raise DatasetError(msg) from cleaned(e)
 
 
 def _download(
@@ -352,7 +352,7 @@ def _download(
             shutil.copyfile(urllib.request.url2pathname(urlsplit(url).path), part)
         except OSError as e:
             msg = f"{url} could not be copied ({type(e).__name__}: {e}). Check base_url= or {provider.variable}."
-            raise DatasetError(msg) from e
+            raise DatasetError(msg) from cleaned(e)
         return {}
     headers = {}
     if record is not None and record["url"] == public(url):
@@ -364,7 +364,7 @@ def _download(
                 url, file, largest=remote.largest, headers=headers, attempts=_ATTEMPTS, pause=_PAUSE, progress=progress
             )
         except TransferError as e:
-            raise DatasetError(_reason(url, provider, e)) from e
+            raise DatasetError(_reason(url, provider, e)) from cleaned(e)
 
 
 def _reason(url: str, provider: Provider, error: TransferError) -> str:
@@ -433,5 +433,5 @@ def _temporary(place: Path) -> Iterator[Path]:
             part = stack.enter_context(places.temporary(place))
         except OSError as e:
             msg = f"Cannot write to the cache {place.parent} ({e}). Set XSLAMS_CACHE to a writable folder."
-            raise DatasetError(msg) from e
+            raise DatasetError(msg) from cleaned(e)
         yield part

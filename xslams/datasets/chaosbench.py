@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xslams.addresses import cleaned
 from xslams.datasets.arguments import Years, check_levels, check_names, check_years, days_in
 from xslams.datasets.cache import Access, Provider, Remote, derive, fetch, folder, is_cached
 from xslams.datasets.netcdf import Chunks, Field, check_file, clean, join, open_file
@@ -223,7 +224,7 @@ def _extract(archive: Sequence[Path], years: set[int], place: Path) -> None:
             f"The archive in {archive[0].parent} cannot be extracted ({type(e).__name__}: {e}). Check the free disk "
             "space: each year takes about 1 GB until its file of up to 2.5 GB is written."
         )
-        raise DatasetError(msg) from e
+        raise DatasetError(msg) from cleaned(e)
 
 
 def _write_year(place: Path, year: int, target: Path) -> None:
@@ -246,7 +247,7 @@ def _write_year(place: Path, year: int, target: Path) -> None:
         ds = xr.concat(frames, "time", data_vars="all", coords="minimal", compat="override", join="exact")
     except ValueError as e:
         msg = f"The days of {year} are on different grids ({e})."
-        raise DatasetError(msg) from e
+        raise DatasetError(msg) from cleaned(e)
     chunks = (1, *(ds.sizes[d] for d in _DIMS[1:]))
     encoding: dict[str, dict[str, Any]] = {
         n: {"dtype": "float32", "zlib": True, "complevel": 1, "shuffle": True, "chunksizes": chunks} for n in _FIELDS
@@ -263,7 +264,7 @@ def _open_store(path: Path, day: date) -> xr.Dataset:
         valid = all(ds[n].dims == _DIMS[1:] for n in _FIELDS) and ds["time"].values == np.datetime64(day)
     except Exception as e:  # zarr and xarray raise many kinds for a truncated or unknown store
         msg = f"{path.name} cannot be read ({type(e).__name__}: {e})."
-        raise DatasetError(msg) from e
+        raise DatasetError(msg) from cleaned(e)
     if not valid:
         msg = f"{path.name} holds {dict(ds.sizes)} at {ds['time'].values!s:.16}; expected {day} on {_DIMS[1:]}."
         raise DatasetError(msg)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xslams.addresses import cleaned
 from xslams.datasets.arguments import days_in
 from xslams.errors import DatasetError, UnitError
 from xslams.labels.units import unit_factors
@@ -92,7 +93,7 @@ def open_file(path: Path, chunks: Chunks | None = None) -> xr.Dataset:
         return xr.open_dataset(path, engine=engine, chunks=chunks)
     except Exception as e:  # h5py, scipy and xarray raise many kinds for a truncated or unknown file
         msg = f"it cannot be opened as netCDF ({type(e).__name__}: {e})."
-        raise DatasetError(msg) from e
+        raise DatasetError(msg) from cleaned(e)
 
 
 def check_file(path: Path, what: Field, dims: Sequence[str]) -> np.ndarray[Any, np.dtype[np.datetime64]]:
@@ -149,7 +150,7 @@ def check_file(path: Path, what: Field, dims: Sequence[str]) -> np.ndarray[Any, 
                 ds[name].isel(time=index).load()
         except Exception as e:  # as above
             msg = f"its values cannot be read ({type(e).__name__}: {e})."
-            raise DatasetError(msg) from e
+            raise DatasetError(msg) from cleaned(e)
     return np.asarray(times)
 
 
@@ -253,4 +254,4 @@ def join(parts: Sequence[xr.Dataset]) -> xr.Dataset:
         )  # fmt: skip
     except ValueError as e:
         msg = f"The files of these years are on different grids ({e}). Open them one by one."
-        raise DatasetError(msg) from e
+        raise DatasetError(msg) from cleaned(e)

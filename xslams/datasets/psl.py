@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xslams.addresses import cleaned
 from xslams.datasets import arguments
 from xslams.datasets.arguments import Years, check_choice, check_levels, check_names, check_years, days_in
 from xslams.datasets.cache import Access, Provider, Remote, fetch
@@ -259,7 +260,7 @@ def ncep(
         ds = xr.merge(columns, join="exact", compat="override", combine_attrs="override")
     except ValueError as e:
         msg = f"The files of {', '.join(names)} are on different grids or times ({e}). Open them one by one."
-        raise DatasetError(msg) from e
+        raise DatasetError(msg) from cleaned(e)
     if wanted is not None:
         lacking = [f"{v:g}" for v in wanted if v not in ds["level"].values]
         if lacking:

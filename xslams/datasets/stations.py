@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from xslams.addresses import cleaned
 from xslams.datasets.arguments import Years, check_names, check_years
 from xslams.datasets.cache import Access, Provider, Remote, fetch
 from xslams.datasets.registry import SOURCES
@@ -308,7 +309,7 @@ def _check_lines(path: Path, year: int) -> dict[str, Any]:
                 float(row[c.index])
         except ValueError as e:
             msg = f"line {number} is not a day of {_FIELDS} fields ({e}): {' '.join(row)[:60]!r}."
-            raise DatasetError(msg) from e
+            raise DatasetError(msg) from cleaned(e)
         days.append((day - date(1970, 1, 1)).days)
         if day.year != year or (len(days) > 1 and days[-1] <= days[-2]):
             msg = f"line {number} is for {day}; expected a day of {year} after that of the previous line."

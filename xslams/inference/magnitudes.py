@@ -10,16 +10,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
-from xslams.errors import ObservationError
+from xslams.errors import ObservationError, OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from torch import Tensor
+
     from xslams.likelihood import SourceLikelihood
     from xslams.typing import FloatArray
 
-__all__ = ["require_solvable"]
+__all__ = ["require_representable", "require_solvable"]
 
 # Largest innovation, in errors of its observation.
 _LARGEST = 1e6
@@ -69,3 +72,51 @@ def require_solvable(sources: Sequence[SourceLikelihood], expected: FloatArray) 
             "'gross'}), or give a larger error=."
         )
         raise ObservationError(msg)
+
+
+def require_representable(y: Tensor, predicted: Tensor, variance: Tensor | None) -> None:
+    """Raise where tensors of observations cannot be used: not finite, or so large that sums with them lose all else.
+
+    Parameters
+    ----------
+    y
+        Observations, shape ``(..., n)``.
+    predicted
+        What the operator makes of a state of pure noise, which reaches far beyond the climatology, shape ``(..., n)``.
+    variance
+        Error variances, shape ``(n,)`` or one for all; None where they are not known one by one.
+
+    Raises
+    ------
+    OptionError
+        It says how many values there are, one of them, and what to do.
+
+    Examples
+    --------
+    >>> require_representable(torch.tensor([1.0, 1e20]), torch.ones(2), torch.tensor(1.0))
+    Traceback (most recent call last):
+    xslams.errors.OptionError: y has 1 of 2 values, such as 1e+20, that are more than ... times their error and ...
+    """
+    for name, values in {"y": y, "cov_y": variance, "What A makes of a state": predicted}.items():
+        if values is None or bool(torch.isfinite(values).all()):
+            continue
+        bad = ~torch.isfinite(values)
+        msg = (
+            f"{name} has {int(bad.sum())} of {values.numel()} values that are not finite ({float(values[bad][0]):g}); "
+            "expected numbers. Leave observations without a value out of y, A and cov_y."
+        )
+        raise OptionError(msg)
+    # As many digits as the type of y has, less one.
+    digits = 0.125 / torch.finfo(y.dtype).eps
+    error = torch.ones((), dtype=torch.float64) if variance is None else variance.detach().double().sqrt()
+    size = y.detach().double().abs()
+    reach = 1e3 * float(predicted.detach().double().abs().max()) if predicted.numel() else 0.0
+    wild = (size > digits * error.to(size.device)) & (size > reach)
+    if bool(wild.any()):
+        msg = (
+            f"y has {int(wild.sum())} of {y.numel()} values, such as {float(y[wild][0]):g}, that are more than "
+            f"{digits:.1g} times their error and far out of what A makes of any state (up to {reach / 1e3:.3g} in pure "
+            f"noise). {str(y.dtype).removeprefix('torch.')} cannot hold them next to other values. Leave them out, or "
+            "check units and fill values."
+        )
+        raise OptionError(msg)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from azula.linalg.covariance import Covariance
 from torch import Tensor
 
 from xslams.errors import OptionError
 from xslams.inference.guidance import GUIDANCE, Guidance, GuidanceState, GuidedDenoiser, Observed
+from xslams.inference.magnitudes import require_representable
 from xslams.inference.noise import GeneratorNoise, Noise
 from xslams.inference.samplers import Sampler, sample
 from xslams.linalg.covariances import error_covariance
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from azula.denoise import Denoiser
-    from azula.linalg.covariance import Covariance
     from azula.noise import Schedule
 
 __all__ = ["draw", "initial_noise", "sample_posterior"]
@@ -153,7 +154,8 @@ def sample_posterior(
     Raises
     ------
     OptionError
-        If a name is unknown, a variance is not positive, shapes disagree, or there is a `start` without `t`.
+        If a name is unknown, a variance is not positive, shapes disagree, there is a `start` without `t`, or values
+        are not finite or too large to be held next to others.
 
     Examples
     --------
@@ -176,6 +178,12 @@ def sample_posterior(
         msg = f"start needs times t that begin where its noise is, and the shape {(members, *shape)}; got "
         msg += f"t={None if t is None else tuple(t.shape)} and the shape {tuple(start.shape)}."
         raise OptionError(msg)
+    if not y.is_floating_point():
+        msg = f"y has the type {y.dtype}; expected floating-point numbers. Convert it: y.float()."
+        raise OptionError(msg)
+    if start is not None and not bool(torch.isfinite(start).all()):
+        msg = f"start has {int((~torch.isfinite(start)).sum())} values that are not finite; expected members."
+        raise OptionError(msg)
     alpha, sigma = denoiser.schedule(torch.ones((), device=y.device, dtype=y.dtype) if t is None else t[0].to(y))
     x = sigma * noise(0) if start is None else alpha * start + sigma * noise(0)
     predicted = A(x[:1])
@@ -185,5 +193,7 @@ def sample_posterior(
             f"{tuple(y.shape)}; expected (1, n) of the operator, and (n,) or ({members}, n) of y."
         )
         raise OptionError(msg)
-    observed = Observed(y, A, error_covariance(cov_y))
+    covariance = error_covariance(cov_y)
+    require_representable(y, predicted, None if isinstance(cov_y, Covariance) else torch.as_tensor(cov_y))
+    observed = Observed(y, A, covariance)
     return draw(denoiser, x, noise, observed, options, t=t, warm=start is not None)

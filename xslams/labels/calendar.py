@@ -25,6 +25,7 @@ __all__ = [
     "stamp",
     "time_labels",
     "time_step",
+    "times_at",
     "undecoded",
     "without_zones",
     "year_fraction",
@@ -77,6 +78,32 @@ def hours(time: xr.DataArray) -> FloatArray:
         msg = f"{time.name!r} mixes the calendars {listed(sorted(calendars))}; expected one. Use ds.convert_calendar()."
         raise DimensionError(msg)
     return np.asarray(cftime.date2num(values, "hours since 1970-01-01", calendar=calendars.pop()), float)
+
+
+def times_at(at: FloatArray, like: xr.DataArray) -> npt.NDArray[Any]:
+    """Return the times at some hours since 1970-01-01, of the type and calendar of others, to the millisecond.
+
+    Parameters
+    ----------
+    at
+        Hours, any shape.
+    like
+        Times, datetime64 or cftime.
+
+    Examples
+    --------
+    >>> days = xr.DataArray(np.array(["1970-01-02"], "datetime64[ns]"), dims="time")
+    >>> times_at(hours(days) + 0.5, days)
+    array(['1970-01-02T00:30:00.000000000'], dtype='datetime64[ns]')
+    """
+    if np.issubdtype(like.dtype, np.datetime64):
+        since = np.rint(np.asarray(at, float) * 3.6e6).astype("timedelta64[ms]")
+        return np.asarray((_EPOCH.astype("datetime64[ms]") + since).astype(like.dtype))
+    import cftime
+
+    milliseconds = np.rint(np.asarray(at, float) * 3.6e6).astype(np.int64)
+    calendar = like.values.flat[0].calendar
+    return np.asarray(cftime.num2date(milliseconds, "milliseconds since 1970-01-01", calendar=calendar))
 
 
 def without_zones(data: _Data) -> _Data:

@@ -11,7 +11,7 @@ import xarray as xr
 
 from xslams.typing import FloatArray
 
-__all__ = ["coordinate", "is_time", "levels_along", "listed", "match_axis"]
+__all__ = ["coordinate", "is_time", "levels_along", "listed", "match_axis", "vertical"]
 
 _CF_NAMES = {"time": "time", "lat": "latitude", "lon": "longitude", "level": "vertical"}
 _CF_AXES = {"time": "T", "lat": "Y", "lon": "X", "level": "Z"}
@@ -89,7 +89,7 @@ def coordinate(obj: xr.Dataset | xr.DataArray, kind: str) -> str | None:
     return str(min(best, key=lambda n: n not in obj.dims)) if best else None
 
 
-def levels_along(da: xr.DataArray, dim: Hashable) -> list[str]:
+def levels_along(da: xr.Dataset | xr.DataArray, dim: Hashable) -> list[str]:
     """Names of the vertical coordinates along a dimension, the best described first.
 
     Examples
@@ -106,6 +106,22 @@ def levels_along(da: xr.DataArray, dim: Hashable) -> list[str]:
         found.append(name)
         left = left.drop_vars(name)
     return found
+
+
+def vertical(obj: xr.Dataset | xr.DataArray) -> tuple[Hashable, str] | None:
+    """Dimension of the levels, and name of the coordinate that says best where they are; None where there is none.
+
+    Examples
+    --------
+    >>> pressure = ("lev", [850.0, 500.0], {"standard_name": "air_pressure", "units": "hPa"})
+    >>> vertical(xr.DataArray([1.0, 2.0], {"lev": ("lev", [1, 2], {"axis": "Z"}), "p": pressure}, "lev"))
+    ('lev', 'p')
+    """
+    name = coordinate(obj, "level")
+    if name is None or obj[name].ndim != 1:
+        return None
+    (dim,) = obj[name].dims
+    return dim, next(iter(levels_along(obj, dim)), name)
 
 
 def is_time(da: xr.DataArray) -> bool:

@@ -22,7 +22,7 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core.indexing import ExplicitIndexer, IndexingSupport, LazilyIndexedArray, explicit_indexing_adapter
 
-from xslams.errors import warn
+from xslams.errors import Occasion, warn
 
 __all__ = ["PACKING", "decoded", "limits_in_words", "with_valid_values", "without_limits"]
 
@@ -86,7 +86,8 @@ def with_valid_values(data: _Data) -> _Data:
     Warns
     -----
     SlamsWarning
-        If an attribute cannot be used, or more than half of the values of a variable that is not lazy are invalid.
+        If an attribute cannot be used, or more than half of the values of a variable are invalid. Lazy data are not
+        read for that: the first part that is computed and has lost more than half of its values is announced then.
 
     Examples
     --------
@@ -289,36 +290,56 @@ def _precision(da: xr.DataArray, numbers: _Numbers) -> float:
 
 def _masked(da: xr.DataArray, limits: _Limits, name: str) -> xr.Variable:
     """Values within limits."""
+    occasion = Occasion()
+    # An empty part tells the type in which values may be missing.
+    dtype = da.isel(dict.fromkeys(da.dims, slice(0))).where(False).dtype
     if da.chunks is not None:
-        return da.where(limits.admit(da)).variable
+        masked = da.data.map_blocks(
+            _part_within, limits=limits, called=name, occasion=occasion, kind=dtype, dtype=dtype,
+            meta=da.data._meta.astype(dtype),
+        )  # fmt: skip
+        return xr.Variable(da.dims, masked)
     if not getattr(da.variable, "_in_memory", True):
-        return xr.Variable(da.dims, LazilyIndexedArray(_OnDisk(da, limits)))
+        return xr.Variable(da.dims, LazilyIndexedArray(_OnDisk(da, limits, name, occasion, dtype)))
     known, valid = da.notnull(), limits.admit(da)
     removed, count = int((known & ~valid).sum()), int(known.sum())
     if removed > 0.5 * count:
-        warn(
-            f"{name!r}: {removed} of {count} values lie outside of its valid range, {limits}, and count as missing. "
-            "Where these are limits in other units, or of packed values whose scale_factor got lost, correct or "
-            "remove the attributes valid_range, valid_min and valid_max."
-        )
+        warn(_mostly_invalid(name, removed, count, limits))
     return da.where(valid).variable if removed else da.variable.copy(deep=False)
+
+
+def _mostly_invalid(name: str, removed: int, count: int, limits: _Limits, which: str = "values") -> str:
+    return (
+        f"{name!r}: {removed} of {count} {which} lie outside of its valid range, {limits}, and count as missing. "
+        "Where these are limits in other units, or of packed values whose scale_factor got lost, correct or "
+        "remove the attributes valid_range, valid_min and valid_max."
+    )
+
+
+def _part_within(values: Any, limits: _Limits, called: str, occasion: Occasion, kind: np.dtype[Any]) -> Any:
+    """Values of a part of lazy data within limits; the first part that is mostly invalid is announced."""
+    valid = limits.admit(values)
+    known = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
+    removed, count = int((known & ~valid).sum()), int(known.sum())
+    if removed > 0.5 * count:
+        which = "values of a part of it, the first of this kind that was computed,"
+        occasion.warn(called, _mostly_invalid(called, removed, count, limits, which))
+    return np.where(valid, values.astype(kind), kind.type(np.nan))
 
 
 class _OnDisk(BackendArray):
     """Values within limits of a variable that is read when it is needed, and only the part that is."""
 
-    def __init__(self, da: xr.DataArray, limits: _Limits) -> None:
-        self.variable, self.limits = da.variable, limits
-        self.shape = da.shape
-        # An empty part tells the type in which values may be missing.
-        self.dtype = da.isel(dict.fromkeys(da.dims, slice(0))).where(False).dtype
+    def __init__(self, da: xr.DataArray, limits: _Limits, name: str, occasion: Occasion, dtype: np.dtype[Any]) -> None:
+        self.variable, self.limits, self.name, self.occasion = da.variable, limits, name, occasion
+        self.shape, self.dtype = da.shape, dtype
 
     def __getitem__(self, key: ExplicitIndexer) -> Any:
         return explicit_indexing_adapter(key, self.shape, IndexingSupport.OUTER, self._part)
 
     def _part(self, key: tuple[Any, ...]) -> npt.NDArray[Any]:
-        values = self.variable[key].values
-        return np.where(self.limits.admit(values), values, np.nan).astype(self.dtype)
+        values = np.asarray(self.variable[key].values)
+        return np.asarray(_part_within(values, self.limits, self.name, self.occasion, self.dtype))
 
 
 def _packing(da: xr.DataArray, attribute: str, default: float) -> float:

@@ -35,7 +35,11 @@ def error_covariance(cov_y: Covariance | Tensor | float) -> Covariance:
         return cov_y
     variance = torch.as_tensor(cov_y)
     if not bool((variance > 0).all()):
-        msg = f"Error variances must be positive; got a smallest value of {float(variance.min())}."
+        bad = ~(variance > 0)
+        msg = (
+            f"Error variances must be positive numbers; {int(bad.sum())} of {variance.numel()} are not, such as "
+            f"{float(variance[bad].flatten()[0]):g}. Leave observations without an error out."
+        )
         raise OptionError(msg)
     return DiagonalCovariance(variance) if variance.ndim else IsotropicCovariance(variance)
 

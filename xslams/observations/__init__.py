@@ -10,6 +10,7 @@ from xslams.observations.background_check import (
     with_variability,
 )
 from xslams.observations.bound import BoundSource
+from xslams.observations.frame_labels import with_frames
 from xslams.observations.frames import Frames, learn
 from xslams.observations.gross_errors import DEVIATIONS, GrossErrors, PlausibleRange, gross_error_check, plausible_range
 from xslams.observations.observation import Observation, ObservationsLike, as_observations
@@ -47,5 +48,6 @@ __all__ = [
     "simulate_observations",
     "statistics",
     "total",
+    "with_frames",
     "with_variability",
 ]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from xslams.errors import ObservationError, ObservationOptionError
@@ -41,13 +44,15 @@ def background_observation(ds: xr.Dataset, spec: Spec, background_error: Error) 
         If one number stands for variables of several units.
     """
     check_stated(background_error, "background_error", positive=True)
-    for part in background_error.values() if isinstance(background_error, Mapping) else [background_error]:
-        if isinstance(part, xr.DataArray) and part.chunks is None and bool((part <= 0).any()):
-            msg = "background_error= is zero or less somewhere; expected standard deviations, all above zero."
-            raise ObservationOptionError(msg)
+    if isinstance(background_error, xr.Dataset):
+        background_error = {str(name): part for name, part in background_error.data_vars.items()}
+    if isinstance(background_error, Mapping):
+        background_error = {str(name): _positive(part) for name, part in background_error.items()}
+    else:
+        background_error = _positive(background_error)
     names = match_variables(ds, spec.state)
     units = {str(ds[n].attrs.get("units", "")) for n in names.values()}
-    if len(units) > 1 and not isinstance(background_error, Mapping | xr.Dataset):
+    if len(units) > 1 and not isinstance(background_error, Mapping):
         msg = (
             f"background_error= is one number for variables in {listed(sorted(units))}. "
             f"Give one each: background_error={{{', '.join(f'{n!r}: ...' for n in names.values())}}}."
@@ -60,3 +65,22 @@ def background_observation(ds: xr.Dataset, spec: Spec, background_error: Error) 
         method="nearest",
         name="background",
     )
+
+
+def _positive(error: float | xr.DataArray) -> float | xr.DataArray:
+    """Return an error of which no value is zero or less; what is lazy is checked as it is computed."""
+    if not isinstance(error, xr.DataArray):
+        return error
+    if error.chunks is None:
+        return error.copy(data=_checked(error.values))
+    return error.copy(data=error.data.map_blocks(_checked, dtype=error.dtype, meta=error.data._meta))
+
+
+def _checked(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if count := int((values <= 0).sum()):
+        msg = (
+            f"background_error= is zero or less at {count} of {values.size} elements (the smallest is "
+            f"{np.nanmin(values):g}); expected standard deviations, all above zero. Leave what is not to be used NaN."
+        )
+        raise ObservationOptionError(msg)
+    return values

@@ -19,7 +19,7 @@ import xarray as xr
 
 from xslams.errors import CoverageError, ObservationError, warn
 from xslams.geometry import Geometry
-from xslams.labels.calendar import check_order
+from xslams.labels.calendar import check_order, hours
 from xslams.labels.domain import domain_of
 from xslams.labels.grid import geometry_of_spec
 from xslams.likelihood import SourceLikelihood
@@ -28,6 +28,7 @@ from xslams.observations.audit import AuditedLikelihood
 from xslams.observations.cuts import Cuts
 from xslams.observations.footprints import Footprints
 from xslams.observations.frames import Frames
+from xslams.observations.periods import SECOND
 from xslams.observations.quality import QualityControl
 from xslams.observations.reading import drop_padding, read
 from xslams.observations.stated_errors import Error
@@ -259,6 +260,11 @@ class BoundSource:
         return [v.label for v in self.variables]
 
     @property
+    def within_days(self) -> list[str]:
+        """Labels of the variables whose values are those of times of the day, at different ones or past noon."""
+        return [v.label for v in self.variables if v.match.matched.any() and not v.match.averages and _has_clock(v)]
+
+    @property
     def units(self) -> list[str]:
         """Units of the values of each variable in the likelihood."""
         return [v.observed.units for v in self.variables]
@@ -372,6 +378,12 @@ class _Missing:
     """Stands for something lazy that is computed elsewhere: its position among all such things of a source."""
 
     position: int
+
+
+def _has_clock(variable: BoundVariable) -> bool:
+    """Whether stamps tell times of the day apart; at one time of the day, before noon, days would be the same."""
+    clock = (hours(variable.stamps).ravel() + SECOND) % 24.0
+    return bool(np.ptp(clock) > 2 * SECOND or clock.max() > 12.0 + 2 * SECOND)
 
 
 def _is_lazy(part: Any) -> bool:

@@ -67,24 +67,37 @@ class Frames:
         Ascending stamps, shape (time,).
     edges
         Begin and end of their periods in hours, shape (time, 2); None where there are none or nothing tells.
-    points
-        Variables that are those of an instant.
+    methods
+        What the values of variables are in time: "point", "mean", "sum" and so on; without those of which nothing is
+        said.
     told
-        Whether model or data say what frames are, of variables that are not among `points`.
+        Whether model or data say what frames are, of variables that are not those of an instant.
     background
         Whether it is the state itself that observes them.
     """
 
     time: xr.DataArray
     edges: FloatArray | None
-    points: frozenset[str]
+    methods: Mapping[str, str]
     told: bool
     background: bool = False
+
+    @property
+    def points(self) -> frozenset[str]:
+        """Variables that are those of an instant."""
+        return frozenset(name for name, method in self.methods.items() if method == "point")
 
     @property
     def own(self) -> Frames:
         """The same for values of the state itself, which observe the frames of their stamps."""
         return replace(self, background=True)
+
+    def assumed(self, spec: Spec) -> bool:
+        """Whether frames are taken for days because they are stamped at midnight, and for no other reason."""
+        if spec.flat or self.edges is not None or self.points >= {v.name for v in spec.state}:
+            return False
+        meaning = meaning_of_stamps(self.time, spec.time_step)
+        return meaning.edges is not None and meaning.told
 
     def meaning(self, variable: VariableSpec, spec: Spec) -> Meaning:
         """Return what frames are for a variable of the model, or for what a user's operator makes of the state."""
@@ -124,7 +137,7 @@ class Frames:
         period = spec.frame
         if spec.flat or ds is None:
             edges = None if spec.flat or period is None else _edges(time, period)[0]
-            return cls(time, edges, _points(methods), period is not None)
+            return cls(time, edges, methods, period is not None)
         said = _methods_of(ds, spec)
         contrary = _contradiction(methods, said, period)
         methods = {**{name: method for name, method in said.items() if method}, **methods}
@@ -134,7 +147,7 @@ class Frames:
         if period is None:
             if contrary:
                 warn(f"The state: {contrary}. The analysis is one of such frames.")
-            return cls(time, None, _points(methods), told=False)
+            return cls(time, None, methods, told=False)
         edges, why = _edges(time, period)
         bounds = bounds_of(ds, stamps)
         if bounds is not None and (bad := doubts(ds, stamps)) and spec.frame is not None:
@@ -151,7 +164,7 @@ class Frames:
         # Averages often keep the attributes of what they are averages of: alone, these say too little for a warning.
         if why := "; ".join(text for text in (contrary, why) if why):
             warn(f"The state: {why}. Give it bounds of time, as CF has them, to say more.")
-        return cls(time, edges, _points(methods), told=True)
+        return cls(time, edges, methods, told=True)
 
 
 def learn(ds: xr.Dataset, names: Iterable[str]) -> tuple[FramePeriod | None, dict[str, str]]:
@@ -217,10 +230,6 @@ def _methods_of(ds: xr.Dataset, spec: Spec) -> dict[str, str]:
     except VariableError:  # several may be meant; who needs the values says so
         return {}
     return {known: time_method(ds[given].attrs) for known, given in found.items()}
-
-
-def _points(methods: Mapping[str, str]) -> frozenset[str]:
-    return frozenset(name for name, method in methods.items() if method == "point")
 
 
 def _alike(own: FloatArray, edges: FloatArray) -> bool:

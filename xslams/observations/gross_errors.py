@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xslams.errors import warn
+from xslams.errors import Occasion, warn
 from xslams.observations.audit import AuditedLikelihood
 from xslams.observations.background_check import Expectation
 from xslams.spec import VariableSpec
@@ -36,6 +36,11 @@ class PlausibleRange(NamedTuple):
 class GrossErrors:
     """Gross errors of all sources that were dropped, to warn of each source once, whatever its windows.
 
+    Parameters
+    ----------
+    occasion
+        The analysis, where other tasks look at other windows of it; the first that finds some warns for all.
+
     Examples
     --------
     >>> found = GrossErrors()
@@ -49,7 +54,8 @@ class GrossErrors:
     ["Source 'gauges': 3 of 80 values, from -9999 to 1e+20 in units of the model,"]
     """
 
-    def __init__(self) -> None:
+    def __init__(self, occasion: Occasion | None = None) -> None:
+        self.occasion = occasion
         self._dropped: dict[str, list[float]] = {}
         self._checked: dict[str, int] = {}
 
@@ -63,11 +69,16 @@ class GrossErrors:
     def warn(self) -> None:
         """Warn of every source that had gross errors."""
         for source, (count, low, high) in self._dropped.items():
-            warn(
+            text = (
                 f"Source {source!r}: {count} of {self._checked[source]} values, from {low:g} to {high:g} in units of "
                 f"the model, are more than {DEVIATIONS:g} standard deviations out of the climatology and are dropped "
                 "as gross errors. Check units and missing values; qc={'background_check': None} keeps them."
             )
+            if self.occasion is None:
+                warn(text)
+            else:
+                more = " These are those of one analysis window; ds.slams.check(obs, model) counts those of all."
+                self.occasion.warn(source, text + more)
 
 
 def plausible_range(

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
+from xslams import observations
 from xslams.arguments import is_names, require
 from xslams.errors import OptionError, VariableError
 from xslams.labels.domain import domain_of
-from xslams.observations import GrossErrors
 from xslams.options import ComputeOptions, EnsembleOptions, SamplerOptions
 from xslams.pipeline import graph, provenance, segment, windows, workers
 from xslams.pipeline import report as reports
 from xslams.pipeline.inputs import Inputs
 from xslams.spec import Spec
-from xslams.typing import Precision
+from xslams.typing import Engine, Precision
 from xslams.zoo.pretrained import open_model
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def assimilate(
     compile: bool = ComputeOptions.compile,
     progress: bool = False,
     report: bool = False,
+    engine: Engine = "auto",
 ) -> xr.Dataset:
     """Draw an ensemble of states from the model's posterior given observations; see ``ds.slams.assimilate``.
 
@@ -62,7 +63,7 @@ def assimilate(
         Grid and time of the analysis, and the background where `background_error` is given.
     obs, model, members, background_error, guidance, sampler, steps, corrections, antithetic
         As in ``ds.slams.assimilate``.
-    overlap, variables, seed, device, batch_size, precision, compile, progress, report
+    overlap, variables, seed, device, batch_size, precision, compile, progress, report, engine
         As in ``ds.slams.assimilate``.
 
     Returns
@@ -77,7 +78,7 @@ def assimilate(
     spec, domain = model.spec, domain_of(model.spec)
     workers.check_device(device)
     chosen = _choose(spec, variables)
-    inputs = Inputs.of(ds, obs, model, background_error)
+    inputs = Inputs.of(ds, obs, model, background_error, engine)
     cut = windows.cut(inputs.time, spec, ensemble.overlap)
     lazy = graph.is_lazy(ds)
     shape = (members, inputs.time.size, spec.state_channels, len(spec.lat), len(spec.lon))
@@ -90,7 +91,7 @@ def assimilate(
     if lazy:
         values, tables = graph.lazy_analysis(model, inputs, cut, run, shape, report=report)
     else:
-        values, each, gross = np.empty(shape, np.float32), [], GrossErrors()
+        values, each, gross = np.empty(shape, np.float32), [], observations.GrossErrors()
         for window in cut:
             values[:, window.first : window.last], table = segment.analyse(
                 model,
@@ -107,6 +108,7 @@ def assimilate(
         gross.warn()
         tables = np.stack(each)
     analysis = domain.from_channels(values, inputs.template, member=np.arange(members))[chosen]
+    analysis = observations.with_frames(analysis, inputs.frames, spec)
     if antithetic:
         # Who scores the ensemble must know that its members are not independent.
         analysis["member"].attrs["antithetic"] = "members 2k and 2k + 1 were drawn from noises of opposite sign"
@@ -121,6 +123,7 @@ def assimilate(
         precision=precision,
         compile=compile,
         overlap=overlap,
+        engine=engine,
         observations=", ".join(source.name for source in inputs.given),
         inputs=provenance.input_hashes(ds, inputs.given, background_error),
     )

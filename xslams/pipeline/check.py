@@ -14,6 +14,7 @@ from xslams.pipeline import windows
 from xslams.pipeline.inputs import Inputs
 from xslams.pipeline.report import labels
 from xslams.pipeline.segment import prepare
+from xslams.typing import Engine
 from xslams.zoo.pretrained import open_model
 
 if TYPE_CHECKING:
@@ -31,12 +32,13 @@ def check(
     model: Model | str | os.PathLike[str],
     *,
     background_error: float | Mapping[str, Any] | xr.DataArray | None = None,
+    engine: Engine = "auto",
 ) -> xr.Dataset:
     """Report what would become of observations, without an analysis; see ``ds.slams.check``.
 
     Parameters
     ----------
-    ds, obs, model, background_error
+    ds, obs, model, background_error, engine
         As in ``ds.slams.assimilate``.
 
     Returns
@@ -47,7 +49,7 @@ def check(
     from xslams.inference.arrays import climatology_arrays
 
     model = open_model(model)
-    inputs = Inputs.of(ds, obs, model, background_error)
+    inputs = Inputs.of(ds, obs, model, background_error, engine)
     cut = windows.cut(inputs.time, model.spec)
     sums, gross = np.zeros((1, 1)), observations.GrossErrors()
     for window in cut:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from xslams import observations
 from xslams.errors import ModelError, VariableError
 from xslams.labels.channels import require_not_empty
 from xslams.labels.domain import domain_of
@@ -75,6 +76,8 @@ def encode(ds: xr.Dataset, model: Model | str | os.PathLike[str], *, device: str
     encoded = xr.Dataset({"latent": latent}).assign_coords(
         {"time": ("time", times.data, times.attrs), **_cells(model.spec, sizes), **found}
     )
+    # Bounds tell `decode` the frames; of latents there are no cell methods.
+    encoded = observations.with_frames(encoded, observations.Frames.of(fields["time"], model.spec, ds), model.spec)
     encoded.attrs = provenance.attributes(ds, model, "encode")
     return encoded
 
@@ -134,6 +137,7 @@ def decode(
         dask="parallelized", output_dtypes=[np.float32], dask_gufunc_kwargs={"output_sizes": shape},
     )  # fmt: skip
     decoded = domain.from_channels(values.transpose(..., "time", *shape), domain.own_template(z["time"]))
+    decoded = observations.with_frames(decoded, observations.Frames.of(time, spec, domain.adopt(latent)), spec)
     decoded.attrs = provenance.attributes(latent, model, "decode")
     return decoded
 

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from xslams import observations
+from xslams.errors import warn
 from xslams.labels.calendar import on_time_axis
+from xslams.labels.coordinates import listed
 from xslams.labels.domain import domain_of
 from xslams.pipeline.windows import AnalysisWindow
 from xslams.seasons import warn_of_season
+from xslams.typing import Engine
+from xslams.weights.engines import engine_of
 
 if TYPE_CHECKING:
     from xslams.model import Model
@@ -31,6 +35,8 @@ class Inputs:
         Coordinates of the analysis.
     time
         Times of the frames as dates, shape (time,).
+    frames
+        The same, and what they stand for.
     given
         Observations as the user gave them.
     sources
@@ -41,6 +47,7 @@ class Inputs:
 
     template: xr.Dataset
     time: xr.DataArray
+    frames: observations.Frames
     given: Sequence[Observation]
     sources: Sequence[BoundSource]
     background: BoundSource | None
@@ -52,27 +59,37 @@ class Inputs:
         obs: ObservationsLike,
         model: Model,
         background_error: float | Mapping[str, Any] | xr.DataArray | None,
+        engine: Engine = "auto",
     ) -> Inputs:
         """Check and bind what a user gives; see ``ds.slams.assimilate`` for the parameters and errors."""
+        engine_of(engine)
         spec, domain = model.spec, domain_of(model.spec)
         ds = on_time_axis(ds)
         domain.check(ds)
         template = domain.template(ds)
         time = domain.label(domain.adopt(template))
         warn_of_season(spec.covered_days, domain.season(time), spec.name, spec.time_step)
-        given = observations.as_observations(obs)
+        given = [_with_engine(source, engine) for source in observations.as_observations(obs)]
         _check_operators(model, given, time)
         frames = observations.Frames.of(time, spec, ds)
         sources = [source.bind(spec, frames) for source in given]
         background = None
         if background_error is not None:
-            background = observations.background_observation(ds, spec, background_error).bind(spec, frames.own)
-        return cls(template, time, given, sources, background)
+            own = _with_engine(observations.background_observation(ds, spec, background_error), engine)
+            background = own.bind(spec, frames.own)
+        if frames.assumed(spec):
+            _warn_of_days(sources)
+        return cls(template, time, frames, given, sources, background)
 
     def within(self, window: AnalysisWindow) -> tuple[list[BoundSource], BoundSource | None]:
         """Return what a window sees of observations and background."""
         near = [source.within(window) for source in self.sources]
         return near, None if self.background is None else self.background.within(window)
+
+
+def _with_engine(source: Observation, engine: Engine) -> Observation:
+    """Observations with the engine of the analysis, unless they have one of their own."""
+    return source.replace(engine=engine) if source.engine == "auto" and engine != "auto" else source
 
 
 def _check_operators(model: Model, sources: Sequence[Observation], time: xr.DataArray) -> None:
@@ -82,3 +99,14 @@ def _check_operators(model: Model, sources: Sequence[Observation], time: xr.Data
             from xslams.inference.arrays import check_operator
 
             check_operator(model, source.operator, domain_of(model.spec).season(time[: model.spec.window]), source.name)
+
+
+def _warn_of_days(sources: Sequence[BoundSource]) -> None:
+    """Warn that frames are taken for days, where observations tell times of the day apart."""
+    if names := [label for source in sources for label in source.within_days]:
+        warn(
+            "Frames of the state are a day apart and stamped at midnight, and neither the model nor the state says "
+            f"what they stand for: values of {listed(names)} at times of the day observe the means of the calendar "
+            "days (UTC) that begin at these stamps. Say what frames are by bounds of the state's time, or by "
+            "cell_methods of its variables, 'time: mean' or 'time: point'."
+        )

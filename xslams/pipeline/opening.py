@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import warnings
 from collections.abc import Iterator, Mapping
@@ -10,9 +11,11 @@ from typing import Any, Literal
 
 import xarray as xr
 
+from xslams.addresses import cleaned, hide
 from xslams.arguments import require, require_flag
 from xslams.errors import StoreError, warn
 from xslams.pipeline.checksums import find_damage
+from xslams.pipeline.guarding import guarded
 from xslams.pipeline.plan import COMPLETE, JOURNAL, ROOT, read_journal, read_root
 from xslams.pipeline.targets import GROUP, PARTIAL, Target
 
@@ -37,8 +40,8 @@ def open_analysis(
         what is missing.
     verify
         Read all chunks and compare them with the hashes that were written with them. Otherwise only metadata,
-        coordinates, and the sizes of chunks are compared; a chunk whose content was changed is an error when it is
-        read, unless it was exchanged for another one.
+        coordinates, and the sizes of chunks are compared; a chunk whose content was changed is a `StoreError` when it
+        is read, unless it was exchanged for another one.
     storage_options
         Options of the file system of a URL.
 
@@ -84,11 +87,22 @@ def open_analysis(
         warn(f"{fault} or open what there is with incomplete='warn'.")
     try:
         with leftovers_ignored():
-            ds: xr.Dataset = xr.open_zarr(target.url, consolidated=False, **target.arguments)
+            ds: xr.Dataset = xr.open_dataset(
+                target.url, engine="zarr", consolidated=False, chunks=None, cache=False, **target.arguments
+            )
+            ds = guarded(ds, target.url, _identity(target, files))
     except (OSError, ValueError, LookupError, TypeError, RuntimeError) as e:
-        msg = f"{target.url} cannot be opened ({type(e).__name__}: {e}). Run what writes it again with resume=True."
-        raise StoreError(msg) from e
+        reason = hide(f"{type(e).__name__}: {e}", target.url)
+        msg = f"{target.url} cannot be opened ({reason}). Run what writes it again with resume=True."
+        raise StoreError(msg) from cleaned(e, target.url)
     return ds
+
+
+def _identity(target: Target, files: Mapping[str, int]) -> str:
+    """Return what tells the content of a store from others: hashes of its regions, or else the sizes of its files."""
+    told = [k for k in sorted(files) if k == JOURNAL or k.startswith(f"{GROUP}/digests/c/")]
+    parts = [target.read(k) for k in told] if len(told) > 1 else [repr(sorted(files.items())).encode()]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def _fault(target: Target, files: Mapping[str, int], *, verify: bool) -> str:

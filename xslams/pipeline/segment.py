@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from xslams import observations
-from xslams.errors import ObservationError, warn
+from xslams.errors import ObservationError, Occasion, warn
 from xslams.labels.calendar import stamp
 from xslams.labels.coordinates import listed
 from xslams.labels.domain import domain_of
@@ -42,12 +42,15 @@ class Run:
         How they are drawn, and where.
     seed
         Seed of the run.
+    occasion
+        The call that made the run, for warnings that its tasks give once.
     """
 
     members: tuple[int, ...]
     sampling: SamplerOptions
     compute: ComputeOptions
     seed: int
+    occasion: Occasion = field(default_factory=Occasion, compare=False)
 
 
 def analyse(
@@ -84,7 +87,7 @@ def analyse(
     report
         Whether to sum up observations and how they fit.
     gross
-        Where gross errors are noted; without it, they are warned of here.
+        Where gross errors are noted; without it, they are warned of here, once in all tasks of the run.
 
     Returns
     -------
@@ -98,7 +101,7 @@ def analyse(
     spec = model.spec
     frames = time.isel({time.dims[0]: slice(window.start, window.stop)})
     climatology = climatology_arrays(model, domain_of(spec).season(frames))
-    found = observations.GrossErrors() if gross is None else gross
+    found = observations.GrossErrors(run.occasion) if gross is None else gross
     parts, expected = prepare(model, sources, background, frames, climatology, found, strict=strict, report=report)
     if gross is None:
         found.warn()

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from xslams.addresses import cleaned, hide
 from xslams.arguments import require, require_flag
 from xslams.errors import ChunkError, OptionError, StoreError, warn
 from xslams.pipeline.checksums import (
@@ -114,11 +115,12 @@ def write(
     except (OSError, KeyError) as e:
         if isinstance(e, StoreError):
             raise
+        reason = hide(f"{type(e).__name__}: {e}", target.url)
         msg = (
-            f"Writing to {target.url} failed ({type(e).__name__}: {e}). What is in there is complete region by region: "
-            "make room or bring the store back, and run the same again with resume=True."
+            f"Writing to {target.url} failed ({reason}). What is in there is complete region by region: make room or "
+            "bring the store back, and run the same again with resume=True."
         )
-        raise StoreError(msg) from e
+        raise StoreError(msg) from cleaned(e, target.url)
     return open_analysis(store, storage_options=storage_options)
 
 

@@ -12,8 +12,9 @@ import xarray as xr
 
 from xslams import scores
 from xslams.arguments import is_number, require
-from xslams.errors import DimensionError, VariableError
-from xslams.labels.coordinates import coordinate
+from xslams.errors import DimensionError, UnitError, VariableError
+from xslams.labels.coordinates import coordinate, vertical
+from xslams.labels.units import unit_factors
 from xslams.labels.valid_values import with_valid_values
 from xslams.registries import Registry
 from xslams.scores.dimensions import MEMBER
@@ -38,7 +39,9 @@ __all__ = [
     "compared",
     "east",
     "extension",
+    "in_units_of",
     "in_words",
+    "level_of",
     "limits",
     "panels",
     "register_plot",
@@ -253,13 +256,40 @@ def at_time(field: xr.DataArray, time: Any) -> xr.DataArray:
     return field.isel({name: found})
 
 
-def at_level(field: xr.DataArray, level: float | None) -> xr.DataArray:
-    """Select the level nearest to a value, by default the first; a field without levels stays as it is."""
-    name = coordinate(field, "level")
-    if name is None or name not in field.dims:
+def at_level(field: xr.DataArray, level: float | xr.DataArray | None) -> xr.DataArray:
+    """Select the level nearest to a value, by default the first; a field without levels stays as it is.
+
+    Parameters
+    ----------
+    field
+        Any field.
+    level
+        A number in the units of the field's vertical coordinate, or a level of another field, with its units.
+    """
+    found = vertical(field)
+    if found is None or found[0] not in field.dims:
         return field
-    values = field[name].values
-    return field.isel({name: 0 if level is None else int(np.argmin(abs(values - level)))})
+    dim, name = found
+    if level is None:
+        return field.isel({dim: 0})
+    values = np.asarray(field[name].values, float)
+    return field.isel({dim: int(np.nanargmin(abs(values - in_units_of(field[name], level))))})
+
+
+def level_of(field: xr.DataArray) -> xr.DataArray | None:
+    """Return the level that a field was selected at; None where there is none."""
+    name = coordinate(field, "level")
+    return None if name is None or field[name].ndim else field[name]
+
+
+def in_units_of(levels: xr.DataArray, level: float | xr.DataArray) -> float:
+    """Return a level in the units of others; as it is where these are not known or measure another thing."""
+    units = [str(part.attrs.get("units", "")) for part in (level, levels) if isinstance(part, xr.DataArray)]
+    try:
+        factor, offset = unit_factors(*units) if len(units) == 2 and all(units) else (1.0, 0.0)
+    except UnitError:
+        factor, offset = 1.0, 0.0
+    return factor * float(level) + offset
 
 
 # ---------------------------------------------------------------------------------------------------------------------

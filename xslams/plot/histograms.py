@@ -8,7 +8,7 @@ import xarray as xr
 
 from xslams import scores
 from xslams.errors import DimensionError, VariableError
-from xslams.plot.base import Request, at_level, in_words, register_plot
+from xslams.plot.base import Request, at_level, in_words, level_of, register_plot
 from xslams.scores.dimensions import MEMBER
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def rank_histogram_of_analysis(request: Request) -> Figure:
         msg = f"A rank histogram needs two members or more; {field.name!r} has dimensions {field.dims}."
         raise DimensionError(msg)
     figure, ax = plt.subplots(figsize=(5, 3), layout="constrained")
-    rank_histogram(scores.rank_histogram(field, at_level(truth, request.level)), ax)
+    rank_histogram(scores.rank_histogram(field, at_level(truth, level_of(field))), ax)
     ax.set_title(in_words(field))
     return figure
 

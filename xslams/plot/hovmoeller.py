@@ -21,6 +21,7 @@ from xslams.plot.base import (
     east,
     extension,
     in_words,
+    level_of,
     limits,
     register_plot,
     time_of,
@@ -75,7 +76,7 @@ def hovmoeller(request: Request) -> Figure:
     assert when is not None
     true = request.true(ensemble.name)
     if true is not None:
-        true = _placed(at_level(true, request.level).load(), middle)
+        true = _placed(at_level(true, level_of(ensemble)).load(), middle)
     drawings = compared(ensemble, true)
     mean = drawings[0 if true is None else 1]
     seen = [replace(s, field=_placed(s.field, middle)) for s in request.seen()]

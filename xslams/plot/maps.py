@@ -11,7 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from xslams.errors import DimensionError
-from xslams.labels.coordinates import coordinate
+from xslams.labels.coordinates import vertical
 from xslams.plot import observed
 from xslams.plot.base import (
     Panel,
@@ -21,7 +21,9 @@ from xslams.plot.base import (
     colours_of,
     compared,
     extension,
+    in_units_of,
     in_words,
+    level_of,
     limits,
     register_plot,
     time_of,
@@ -54,7 +56,7 @@ def maps(request: Request) -> Figure:
     ensemble = surface.on_map(ensemble)
     true = request.true(ensemble.name)
     if true is not None:
-        true = surface.on_map(_select(true, where.get("time"), request.level)[0])
+        true = surface.on_map(_select(true, where.get("time"), where.get("level"))[0])
     drawings = compared(ensemble, true)
     mean = drawings[0 if true is None else 1]
     sources = [_observed_panel(one, mean, where) for one in _observed(request.seen(), surface, where)]
@@ -76,16 +78,17 @@ def maps(request: Request) -> Figure:
     return figure
 
 
-def _select(field: xr.DataArray, time: Any, level: float | None) -> tuple[xr.DataArray, dict[str, Any]]:
+def _select(field: xr.DataArray, time: Any, level: float | xr.DataArray | None) -> tuple[xr.DataArray, dict[str, Any]]:
     """One time and level of a field, loaded, and the labels of what was selected."""
     where: dict[str, Any] = {}
-    when, height = time_of(field), coordinate(field, "level")
+    when, height = time_of(field), vertical(field)
     if when in field.dims:
         field = at_time(field, time)
         where["time"] = field[when].values
-    if height in field.dims:
+    if height is not None and height[0] in field.dims:
         field = at_level(field, level)
-        where["level"] = field[height]
+    if (own := level_of(field)) is not None:
+        where["level"] = own
     rest = [d for d in field.dims if d != MEMBER]
     surface = surface_of(field)
     place = None if surface is None else surface.coordinates(field)
@@ -106,24 +109,25 @@ def _observed(seen: Iterable[observed.Seen], surface: Surface, where: dict[str, 
             continue
         if "time" in where:
             field = at_time(field, where["time"])
-        field = at_level(field, float(where["level"]) if "level" in where else None).load()
+        field = at_level(field, where.get("level")).load()
         yield replace(one, field=surface.on_map(field))
 
 
 def _observed_panel(seen: observed.Seen, drawn: Panel, where: dict[str, Any]) -> Panel:
     field = seen.field
-    height = coordinate(field, "level")
-    label = f" at {_label(field[height])}" if height is not None and field[height].ndim == 0 else ""
+    height = level_of(field)
+    label = "" if height is None else f" at {_label(height)}"
     title = f"Observed by {seen.source}: {field.name}{label} ({int(field.notnull().sum())} values)"
     # What is drawn is compared with its observations on the same scale.
-    same = seen.observes == drawn.field.name and ("level" not in where or _level(field, where) == float(where["level"]))
+    same = seen.observes == drawn.field.name and ("level" not in where or _is_at(field, where["level"]))
     bounds = (drawn.low, drawn.high) if same else limits(field)
     return Panel(title, field, colours_of(field), *bounds, observed=True)
 
 
-def _level(field: xr.DataArray, where: dict[str, Any]) -> float | None:
-    name = where["level"].name
-    return float(field.coords[name]) if name in field.coords and field.coords[name].ndim == 0 else None
+def _is_at(field: xr.DataArray, level: xr.DataArray) -> bool:
+    """Whether a field is one of a level."""
+    own = level_of(field)
+    return own is not None and bool(np.isclose(float(own), in_units_of(own, level), rtol=1e-6))
 
 
 def _figure(rows: int, columns: int, field: xr.DataArray, surface: Surface) -> tuple[Figure, Any]:

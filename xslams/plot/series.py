@@ -11,7 +11,7 @@ import xarray as xr
 from xslams import scores
 from xslams.errors import DimensionError
 from xslams.plot import observed
-from xslams.plot.base import Request, at_level, in_words, register_plot, unit_text
+from xslams.plot.base import Request, at_level, in_words, level_of, register_plot, unit_text
 from xslams.scores.dimensions import MEMBER, is_time
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def series(request: Request) -> Figure:
         along = _along(ensemble)
         true = request.true(ensemble.name)
         if true is not None:
-            true = at_level(true, request.level).load()
+            true = at_level(true, level_of(ensemble)).load()
         draw_series(ax, ensemble, true, along)
         ax.set_title(_title(ensemble, true), fontsize="medium", loc="left")
         if is_time(ensemble, along):

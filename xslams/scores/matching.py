@@ -12,7 +12,7 @@ import xarray as xr
 
 from xslams.errors import CoverageError, DimensionError, GridError, VariableError
 from xslams.labels.calendar import undecoded, without_zones
-from xslams.labels.coordinates import coordinate
+from xslams.labels.coordinates import coordinate, vertical
 from xslams.labels.units import convert_units, unit_factors
 from xslams.labels.valid_values import with_valid_values
 from xslams.scores.alignment import nearest, positions
@@ -81,6 +81,7 @@ def match(analysis: xr.DataArray, truth: xr.DataArray) -> tuple[xr.DataArray, xr
         If no time is in both.
     """
     analysis, truth = _in_utc(with_valid_values(analysis), with_valid_values(truth))
+    truth = _with_levels_along(analysis, truth)
     _check_dimensions(analysis, truth)
     _check_times(analysis, truth)
     if all("units" in field.attrs for field in (analysis, truth)):
@@ -95,6 +96,16 @@ def match(analysis: xr.DataArray, truth: xr.DataArray) -> tuple[xr.DataArray, xr
     known = truth.notnull() & (analysis.notnull().all(MEMBER) if MEMBER in analysis.dims else analysis.notnull())
     truth = truth.where(known).assign_attrs(matched="; ".join(said))
     return analysis.where(known).transpose(*analysis.dims), truth
+
+
+def _with_levels_along(analysis: xr.DataArray, truth: xr.DataArray) -> xr.DataArray:
+    """Return the truth with its levels along the dimension that they have in the analysis, whatever it calls them."""
+    ours, theirs = vertical(analysis), vertical(truth)
+    if ours is None or theirs is None or ours[0] in truth.dims or theirs[0] in analysis.dims:
+        return truth
+    if ours[0] in truth.coords:
+        return truth.swap_dims({theirs[0]: ours[0]}) if truth[ours[0]].dims == (theirs[0],) else truth
+    return truth.rename({theirs[0]: ours[0]})
 
 
 def _check_dimensions(analysis: xr.DataArray, truth: xr.DataArray) -> None:
@@ -120,7 +131,7 @@ def _along(
     analysis: xr.DataArray, truth: xr.DataArray, dim: Hashable, *, fixed: bool
 ) -> tuple[xr.DataArray, xr.DataArray]:
     """Select along one dimension what both have; all of the analysis where it is that of a grid."""
-    ours, theirs = analysis.indexes.get(dim), truth.indexes.get(dim)
+    ours, theirs = _index(analysis, dim), _index(truth, dim)
     if ours is None or theirs is None:
         if analysis.sizes[dim] != truth.sizes[dim]:
             msg = (
@@ -131,7 +142,7 @@ def _along(
         return analysis, truth
     if ours.equals(theirs) and (fixed or ours.is_unique):
         return analysis, truth
-    want, have = _labels(analysis, truth, dim)
+    want, have = _labels(analysis, truth, dim, (ours, theirs))
     period = 360.0 if dim == coordinate(truth, "lon") else None
     if fixed:
         index = nearest(have, want, period)
@@ -146,8 +157,16 @@ def _along(
             raise _differ(ours, theirs, dim)
         msg = f"Analysis and truth of {truth.name!r} have no time in common; select the same period, at the same hours."
         raise CoverageError(msg)
-    analysis = analysis.isel({dim: kept})
-    return analysis, truth.isel({dim: index}).assign_coords({dim: analysis[dim]})
+    analysis, truth = analysis.isel({dim: kept}), truth.isel({dim: index})
+    if dim not in analysis.coords:
+        return analysis, truth.drop_vars([dim], errors="ignore")
+    return analysis, truth.assign_coords({dim: analysis[dim]})
+
+
+def _index(field: xr.DataArray, dim: Hashable) -> pd.Index[Any] | None:
+    """Labels along a dimension; of levels those that say best where they are, as pressures beside numbers."""
+    found = vertical(field)
+    return field.indexes.get(dim) if found is None or found[0] != dim else pd.Index(field[found[1]].values)
 
 
 def _differ(ours: pd.Index[Any], theirs: pd.Index[Any], dim: Hashable) -> GridError:
@@ -158,19 +177,28 @@ def _differ(ours: pd.Index[Any], theirs: pd.Index[Any], dim: Hashable) -> GridEr
     )
 
 
-def _labels(analysis: xr.DataArray, truth: xr.DataArray, dim: Hashable) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+def _labels(
+    analysis: xr.DataArray, truth: xr.DataArray, dim: Hashable, indexes: tuple[pd.Index[Any], pd.Index[Any]]
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Labels of both along a dimension in the same terms: numbers where they can be, else as they are."""
-    ours, theirs = analysis.indexes[dim], truth.indexes[dim]
+    ours, theirs = indexes
     if is_time(truth, dim) or is_time(analysis, dim):
         return _hours(ours, theirs)
     if any(index.dtype.kind not in "fiubm" for index in (ours, theirs)):
         return np.asarray(ours), np.asarray(theirs)
     want, have = np.asarray(ours, float), np.asarray(theirs, float)
-    units = [str(field[dim].attrs.get("units", "")) for field in (analysis, truth)]
+    units = [_units(field, dim) for field in (analysis, truth)]
     if all(units) and units[0] != units[1] and dim not in space(truth):
         factor, offset = unit_factors(units[1], units[0])
         have = factor * have + offset
     return want, have
+
+
+def _units(field: xr.DataArray, dim: Hashable) -> str:
+    """Units of the labels along a dimension."""
+    found = vertical(field)
+    name = dim if found is None or found[0] != dim else found[1]
+    return str(field[name].attrs.get("units", ""))
 
 
 def _hours(ours: pd.Index[Any], theirs: pd.Index[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

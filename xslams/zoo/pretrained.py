@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
-from xslams.addresses import public
+from xslams.addresses import cleaned, public
 from xslams.arguments import require
 from xslams.errors import ModelError
 from xslams.model import Model
@@ -138,7 +138,7 @@ def fetch_model(name: str, *, mirror: str | None = None, progress: bool = False)
         # The file has the right hash, so fetching it again would not help: the registry itself is at fault.
         path.unlink(missing_ok=True)
         msg = f"The model {name!r} was fetched from {public(registry.address(entry, mirror))} and cannot be read. {e}"
-        raise ModelError(msg) from e
+        raise ModelError(msg) from cleaned(e)
     return path
 
 
@@ -178,7 +178,7 @@ def verify_model(name: str) -> Literal["embedded", "cached", "absent"]:
                 Model.load(path)
             except ModelError as e:
                 msg = f"{e} It is part of the package: install xslams again."
-                raise ModelError(msg) from e
+                raise ModelError(msg) from cleaned(e)
             return "embedded"
     entry = _remote()[name]
     path = registry.cached(entry)
@@ -190,7 +190,7 @@ def verify_model(name: str) -> Literal["embedded", "cached", "absent"]:
     except ModelError as e:
         path.unlink(missing_ok=True)
         msg = f"{e} The file has been removed from the cache ({path}); it is fetched again when it is next opened."
-        raise ModelError(msg) from e
+        raise ModelError(msg) from cleaned(e)
     return "cached"
 
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from xslams import places
-from xslams.addresses import join, public
+from xslams.addresses import cleaned, join, public
 from xslams.downloads import TooLargeError, TransferError, copy
 from xslams.errors import ModelError, OptionError, SlamsWarning
 from xslams.spec import FORMAT_VERSION
@@ -114,7 +114,7 @@ def read(folder: Path | None = None) -> dict[str, Entry]:
             entries[name] = entry
     except (json.JSONDecodeError, AttributeError, TypeError) as e:
         msg = f"{path} is not a registry of models ({e}). Install xslams again."
-        raise ModelError(msg) from e
+        raise ModelError(msg) from cleaned(e)
     return entries
 
 
@@ -143,7 +143,7 @@ def cached(entry: Entry) -> Path:
         path = places.within(folder, entry.file)
     except OptionError as e:
         msg = f"The name of the model {entry.name!r} leaves the cache. {e} Install xslams again."
-        raise ModelError(msg) from e
+        raise ModelError(msg) from cleaned(e)
     if path.parent != folder:
         msg = f"The name of the model {entry.name!r} is none of a file in {folder}. Install xslams again."
         raise ModelError(msg)
@@ -291,7 +291,7 @@ def _download(url: str, path: Path, entry: Entry, *, progress: bool) -> None:
             "removed. Try again. If it happens again, the address holds another file, or a proxy replaces it: set "
             "another address with mirror= or XSLAMS_MIRROR."
         )
-        raise ModelError(msg) from e
+        raise ModelError(msg) from cleaned(e)
     except OSError as e:
         reason = str(e) if isinstance(e, TransferError) else f"{type(e).__name__}: {e}"
         msg = (
@@ -300,7 +300,7 @@ def _download(url: str, path: Path, entry: Entry, *, progress: bool) -> None:
             f"elsewhere, check that its sha256 is {entry.sha256}, and set its folder with mirror= or XSLAMS_MIRROR, or "
             "pass its path instead of the name."
         )
-        raise ModelError(msg) from e
+        raise ModelError(msg) from cleaned(e)
 
 
 def _refuse_larger(part: Path, entry: Entry, error: TooLargeError) -> None:
