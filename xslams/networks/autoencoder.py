@@ -138,7 +138,9 @@ class Autoencoder(nn.Module):
         if not self.identity:
             self.mixing.copy_(torch.eye(self.latent_shape[0]))
         count = sum(map(len, frames))
-        square = torch.stack([self.encode(u.to(self.scale.device)).square().sum(0) for u in frames]).sum(0)
+        square = torch.zeros_like(self.scale)
+        for u in frames:
+            square += self.encode(u.to(square.device)).square().sum(0)
         scale = (square / count).sqrt().clamp(min=1e-3)
         self.scale.copy_(scale)
         if self.identity:

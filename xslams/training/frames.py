@@ -197,4 +197,4 @@ def sample(runs: Sequence[Stretch], limit: float) -> list[tuple[FloatArray, Floa
     """Read parts of stretches that lie evenly over all of them and take no more than so many bytes."""
     size = 4 * int(np.prod(runs[0][0].shape[1:]))
     parts = spread([len(season) for _, season in runs], limit / size)
-    return [(np.asarray(runs[i][0][part], np.float32), runs[i][1][part]) for i, part in parts]
+    return [(np.array(runs[i][0][part], np.float32), runs[i][1][part]) for i, part in parts]
