@@ -45,7 +45,7 @@ APART = np.timedelta64(10227, "D")
 
 OPTIONS = TrainingOptions(
     epochs=25, latent_channels=48, patch=4, hidden=64, modes=180, folds=0, mean_order=4, std_order=1,
-    autoencoder_epochs=4, width=(96, 128), dropout=0.05, half_precision=True,
+    autoencoder_epochs=4, width=(96, 128), dropout=0.05, precision="bf16",
 )  # fmt: skip
 ABOUT = {
     "name": "speedy-t30",

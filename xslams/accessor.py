@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -144,6 +145,8 @@ class SlamsAccessor:
         device: str | None = None,
         seed: int = 0,
         progress: bool = True,
+        checkpoint: str | os.PathLike[str] | None = None,
+        log: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> Model:
         """Train a model: autoencoder, decoder heads, and the prior over windows of latent frames.
@@ -173,6 +176,12 @@ class SlamsAccessor:
             Makes the training repeatable on the same machine.
         progress
             Show a progress bar.
+        checkpoint
+            A ``.safetensors`` file that is kept up to date while the training runs, and from which the same call goes
+            on after an interruption. One of other data or settings is refused.
+        log
+            A ``.csv`` file, or a folder for event files of TensorBoard: losses, learning rates, and scores on frames
+            held out, where 1 is the climatology.
         **options
             ``name``, ``summary`` and ``license`` of the model, and settings of `xslams.options.TrainingOptions`.
 
@@ -185,7 +194,7 @@ class SlamsAccessor:
 
         return fit(
             self._ds, aux, window=window, latent_channels=latent_channels, epochs=epochs, budget=budget, device=device,
-            seed=seed, progress=progress, **options,
+            seed=seed, progress=progress, checkpoint=checkpoint, log=log, **options,
         )  # fmt: skip
 
     def assimilate(

@@ -300,8 +300,15 @@ class TrainingOptions(_TrainingOptions):
     trust
         Factor on the posterior variance that calibration finds. Below 1 the analysis relies more on the prior; it is
         for models whose members follow the observations too closely.
-    half_precision
-        Whether the score network is trained in bfloat16: faster on processors that know it.
+    patience
+        Epochs of the score network without a better score on the frames held out (see `holdout`) after which its
+        training ends, with the weights of the best epoch. None: it ends after all epochs, with the last weights.
+    precision
+        ``"float32"``, or ``"bf16"``: the score network is trained in bfloat16, which is faster on processors that know
+        it. Devices that do not are refused.
+    memory
+        GiB of frames, in single precision, that are kept in memory. What is larger goes to a temporary file, and the
+        covariances of the Gaussian prior are those of stretches that are spread over the data and fit.
 
     Raises
     ------
@@ -344,7 +351,9 @@ class TrainingOptions(_TrainingOptions):
     sigma_spread: float = 1.4
     holdout: float = 0.05
     trust: float = 1.0
-    half_precision: bool = False
+    patience: int | None = None
+    precision: Precision = "float32"
+    memory: float = 2.0
 
     def __post_init__(self) -> None:
         self._require_whole(1, _MOST_WIDE, "patch", "modes", "smoothing")
@@ -359,7 +368,7 @@ class TrainingOptions(_TrainingOptions):
             self._require_whole(1, _MOST_WIDE, "latent_channels")
         if self.localization is not None:
             self._require_positive("localization")
-        self._require_positive("inflation", "aux_weight", "learning_rate", "sigma_median", "trust")
+        self._require_positive("inflation", "aux_weight", "learning_rate", "sigma_median", "trust", "memory")
         self._require_fraction("dropout", "ema", "holdout")
         for name in ("shrinkage", "coupling"):
             value = getattr(self, name)
@@ -368,7 +377,12 @@ class TrainingOptions(_TrainingOptions):
             value = getattr(self, name)
             holds = is_number(value, 0) and value <= _LARGEST
             require(holds, name, value, f"a number from 0 to {_LARGEST:g}")
-        self._require_flag("half_precision")
+        if self.patience is not None:
+            self._require_whole(1, _MOST_STEPS, "patience")
+            require(self.holdout > 0, "holdout", self.holdout, "a share above 0, on which patience= looks")
+        precision: object = self.precision
+        known = isinstance(precision, str) and precision in PRECISIONS
+        require(known, "precision", precision, " or ".join(map(repr, PRECISIONS)))
         width: object = self.width
         widths = isinstance(width, tuple | list) and all(is_whole(w, 8, _MOST_WIDE) and w % 8 == 0 for w in width)
         expected = f"multiples of 8 up to {_MOST_WIDE}, one for each resolution, such as (96, 128)"

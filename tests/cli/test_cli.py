@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import inspect
 import json
@@ -30,7 +31,9 @@ from xslams.accessor import SlamsAccessor
 from xslams.cli import files, main, sources
 from xslams.cli.config import describe
 from xslams.cli.program import EXIT_CODES
+from xslams.cli.settings import documented
 from xslams.errors import FileError, SlamsError
+from xslams.options import TrainingOptions
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = {name: c for name, c in main.commands.items() if not isinstance(c, click.Group)}
@@ -150,6 +153,21 @@ def test_every_option_of_the_accessor_is_there():
         options = set(describe(COMMANDS[name]))
         wanted = set(inspect.signature(getattr(SlamsAccessor, method)).parameters) - names
         assert wanted <= options, f"{name} lacks {wanted - options}"
+
+
+def test_every_setting_of_training_is_an_option_of_its_own():
+    fields = dataclasses.fields(TrainingOptions)
+    parameters, help_of = describe(COMMANDS["train"]), documented(TrainingOptions)
+    assert {f.name for f in fields} <= set(parameters)
+    assert {f.name for f in fields} == set(help_of)
+    # Of each, the default, given on the command line, is the value of the dataclass.
+    for field in fields:
+        if field.default is not None:
+            text = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else str(field.default)
+            got = parameters[field.name].type.convert(text, None, None)
+            assert (got, type(got)) == (field.default, type(field.default))
+        assert len(help_of[field.name]) > 20
+        assert str(parameters[field.name].help).startswith(help_of[field.name])
 
 
 def test_an_existing_store_is_resumed_or_replaced_and_never_mixed(command, analysis, folder):
@@ -462,7 +480,18 @@ def test_train(tmp_path, truth):
     many.to_netcdf(tmp_path / "data.nc")
     out = tmp_path / "mine.safetensors"
     args = ["train", tmp_path / "data.nc", "--aux", "pr", "--window", 3, "--epochs", 0, "--no-progress", "--out"]
-    run(*args, out, "--license", "MIT", "--option", "autoencoder_epochs=1", "--option", "modes=4")
+    settings = ("--license", "MIT", "--option", "autoencoder_epochs=1", "--modes", 4, "--width", "8,16")
+    run(*args, out, *settings, "--log", tmp_path / "run.csv", "--checkpoint", tmp_path / "run.safetensors")
+    assert (tmp_path / "run.csv").read_text().startswith("stage,step,seconds,")
+    (tmp_path / "run.csv").unlink()
+    (tmp_path / "run.safetensors").unlink()
+    chosen = xslams.open_model(out).spec.training["settings"]
+    assert (chosen["modes"], chosen["width"], chosen["autoencoder_epochs"]) == (4, [8, 16], 1)
+    assert "modes is given by an option of its own" in run(
+        *args, "b.safetensors", "--modes", 4, "--option", "modes=5", code=2
+    )
+    assert "not a list of whole numbers" in run(*args, "b.safetensors", "--width", "8;9", code=2)
+    assert "modes=0; expected" in run(*args, "b.safetensors", "--modes", 0, code=2)
     spec = xslams.open_model(out).spec
     assert (spec.name, spec.license, spec.window, [v.name for v in spec.aux]) == ("mine", "MIT", 3, ["pr"])
     assert "Did you mean 'modes'?" in run(*args, tmp_path / "b.safetensors", "--option", "mode=4", code=2)

@@ -4,12 +4,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from xslams.training.loop import batches, minimize, one_cycle
+from xslams.training.loop import Batches, minimize, one_cycle
 
 
 def test_every_sample_is_in_each_epoch_once() -> None:
     torch.manual_seed(0)
-    parts = list(batches(10, 4, 3))
+    parts = list(Batches(10, 4, 3))
     assert [len(p) for p in parts] == [4, 4, 2] * 3
     epochs = torch.cat(parts).reshape(3, 10)
     assert (epochs.sort(1).values == torch.arange(10)).all()

@@ -94,7 +94,7 @@ def test_network_learns_what_a_gaussian_cannot_know() -> None:
 
 
 def test_half_precision_is_nearly_the_same_training() -> None:
-    half, full = (fit([run(100)], epochs=2, half_precision=h).prior().score for h in (True, False))
+    half, full = (fit([run(100)], epochs=2, precision=p).prior().score for p in ("bf16", "float32"))
     a, b = (torch.cat([p.flatten() for p in score.parameters()]) for score in (half, full))
     assert not torch.equal(a, b)
     assert (a - b).norm() < 0.1 * b.norm()

@@ -17,7 +17,8 @@ from xslams.addresses import cleaned, hide, public
 from xslams.cli import config, sources
 from xslams.cli.config import Argument, Option
 from xslams.cli.program import Program
-from xslams.options import GUIDANCE, SAMPLERS, ComputeOptions, SamplerOptions
+from xslams.cli.settings import options_of
+from xslams.options import GUIDANCE, SAMPLERS, ComputeOptions, SamplerOptions, TrainingOptions
 from xslams.typing import PRECISIONS, Edges, Engine, Method
 
 if TYPE_CHECKING:
@@ -172,18 +173,15 @@ def assimilate(
 @_option("--out", metavar="FILE", required=True, help="Model to write (.safetensors), path or URL.")
 @_option("--aux", multiple=True, help="Variable that is observed but not analysed; may be repeated.")
 @_option("--window", type=click.IntRange(min=1), default=5, help="Frames in a window of the score network; odd.")
-@_option(
-    "--latent-channels",
-    type=click.IntRange(min=1),
-    help="Channels of the latent space; by default derived from the size of the data.",
-)
-@_option("--epochs", type=click.IntRange(min=0), help="Passes of the network; by default chosen on held-out data.")
+@options_of(TrainingOptions)
 @_option("--budget", default="5min", help="Time for choosing settings and training, such as 2h; 0 chooses nothing.")
 @_option("--name", help="Name of the model; by default that of the file.")
 @_option("--summary", default="", help="Description of the model in one line.", show_default=False)
 @_option("--license", default="", help="Licence of the weights.", show_default=False)
 @_option("--option", "options", type=sources.Pairs("KEY=VALUE", number=False, bare=False), multiple=True,
-         help="Another setting of xslams.options.TrainingOptions, such as width=[32,64]; may be repeated.")  # fmt: skip
+         help="A setting of training by its name, such as width=[32,64]; may be repeated.")  # fmt: skip
+@_option("--checkpoint", metavar="FILE", help="Keep the state of the training here (.safetensors), and go on from it.")
+@_option("--log", metavar="FILE", help="Write losses and held-out scores: a .csv file, or a folder for TensorBoard.")
 @_option(
     "--seed",
     type=click.IntRange(min=0),
@@ -208,7 +206,12 @@ def train(
     targets.check_target(out, overwrite=overwrite, inputs=[data])
     ds = files.select(files.open_data(data), start, end)
     name = name or Path(public(out)).stem
-    model = ds.slams.fit(list(aux) or None, name=name, **settings, **sources.pairs(options))
+    named = {k: v for k, v in settings.items() if v is not None}
+    more = sources.pairs(options)
+    if twice := sorted(named.keys() & more.keys()):
+        msg = f"--option: {', '.join(twice)} {'is' if len(twice) == 1 else 'are'} given by an option of its own, too."
+        raise click.UsageError(msg)
+    model = ds.slams.fit(list(aux) or None, name=name, **named, **more)
     files.write_file(out, model.save)
     click.echo(public(out))
 

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Autoencoder", "LinearDecoder"]
 
+# Frames that are taken together where a covariance is summed up.
+_PART = 64
+
 
 class Autoencoder(nn.Module):
     """Convolutional autoencoder; with ``patch=1`` and as many latents as channels it is the identity.
@@ -104,11 +107,14 @@ class Autoencoder(nn.Module):
         weights
             Importance of each channel, shape ``(channel,)``.
         """
-        x = F.pad(u, (0, self.padding[1], 0, self.padding[0]), mode="replicate")
-        x = F.pixel_unshuffle(x, self.patch).movedim(1, -1).flatten(0, 2)
         w = weights.repeat_interleave(self.patch**2)
-        x = x * w
-        _, vectors = eigh(x.T @ x / len(x))
+        gram, count = w.new_zeros(len(w), len(w)), 0
+        for part in u.split(_PART):
+            x = F.pad(part.to(w.device), (0, self.padding[1], 0, self.padding[0]), mode="replicate")
+            x = F.pixel_unshuffle(x, self.patch).movedim(1, -1).flatten(0, 2) * w
+            gram.addmm_(x.T, x)
+            count += len(x)
+        _, vectors = eigh(gram / count)
         vectors = vectors.flip(1)[:, : self.latent_shape[0]]
         for layer in (self.encode_linear, self.decode_linear):
             assert layer.bias is not None
@@ -132,14 +138,16 @@ class Autoencoder(nn.Module):
         if not self.identity:
             self.mixing.copy_(torch.eye(self.latent_shape[0]))
         count = sum(map(len, frames))
-        square = torch.stack([self.encode(u).square().sum(0) for u in frames]).sum(0)
+        square = torch.zeros_like(self.scale)
+        for u in frames:
+            square += self.encode(u.to(square.device)).square().sum(0)
         scale = (square / count).sqrt().clamp(min=1e-3)
         self.scale.copy_(scale)
         if self.identity:
             return
         correlation = torch.zeros_like(self.mixing)
         for u in frames:
-            cells = self.encode(u).permute(2, 3, 1, 0)
+            cells = self.encode(u.to(self.scale.device)).permute(2, 3, 1, 0)
             correlation += cells @ cells.mT / count
         if self.periodic:
             correlation = torch.lerp(correlation, correlation.mean(1, keepdim=True), shrinkage)

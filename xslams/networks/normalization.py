@@ -20,7 +20,7 @@ from xslams.seasons import gaps_between
 from xslams.transforms import from_square_root, square_root, square_root_slope
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from xslams.spec import Spec
 
@@ -102,7 +102,6 @@ class Normalization(nn.Module):
         mean, std = self.climatology(season)
         return self.inverse_transform(mean + std * u)
 
-    @torch.no_grad()
     def fit(self, x: Tensor, season: Tensor, floor: float = 0.3) -> None:
         """Estimate the coefficients by least squares.
 
@@ -117,32 +116,25 @@ class Normalization(nn.Module):
             Smallest standard deviation, relative to the channel's root-mean-square over all cells. Where it hardly ever
             rains the standard deviation is nearly zero, and one shower would be an anomaly of twenty.
         """
-        g = self.transform(x)
-        known = torch.isfinite(g)
-        gaps = not bool(known.all())
-        basis = harmonics(season.double(), self.mean_order)
-        if gaps:
-            self.mean.copy_(_with_gaps(basis, g, known))
-            g = torch.where(known, g, torch.einsum("tk,k...->t...", basis.float(), self.mean))
-        else:
-            # The product is of modest size where the inverse, of data that cover a season, is not.
-            weights = (torch.linalg.inv(basis.T @ basis) @ basis.T).float()
-            self.mean.copy_(torch.einsum("kt,t...->k...", weights, g))
-        residual = g - torch.einsum("tk,k...->t...", basis.float(), self.mean)
-        square = residual.square_()
-        if gaps:
-            # Over the values that there are; a cell without any has the variance of its channel.
-            total = square.sum(dim=(0, 2, 3)) / known.sum(dim=(0, 2, 3)).clamp(min=1)
-            own = square.sum(0) / known.sum(0).clamp(min=1)
-            filled = torch.where(known.any(0), own, total[:, None, None])
-            square = torch.where(known, square, filled)
-        channel_std = square.mean(dim=(0, 2, 3)).sqrt()[:, None, None]
+        self.fit_blocks([(x, season)], floor)
+
+    @torch.no_grad()
+    def fit_blocks(self, blocks: Iterable[tuple[Tensor, Tensor]], floor: float = 0.3) -> None:
+        """Estimate the coefficients by least squares, from frames that are read twice, block by block.
+
+        Parameters
+        ----------
+        blocks
+            Blocks of frames and fractions of the year, as for `fit`; iterated over twice.
+        floor
+            As for `fit`.
+        """
+        self.mean.copy_(self._mean_of(blocks))
+        square, gram, channel_std = self._squares_of(blocks)
+        coef = torch.einsum("kj,j...->k...", torch.linalg.inv(gram), square).float()
         # Mean of log of monthly variances would be noisy; the variance itself is fitted and its logarithm refitted on a
         # regular calendar, so that the result is positive whatever the season.
-        basis = harmonics(season.double(), self.std_order).float()
-        gram = torch.linalg.inv((basis.T @ basis).double()).float()
-        coef = torch.einsum("kj,tj,t...->k...", gram, basis, square)
-        days = torch.arange(48, device=x.device, dtype=x.dtype) / 48
+        days = torch.arange(48, device=coef.device, dtype=coef.dtype) / 48
         calendar = harmonics(days, self.std_order)
         variance = torch.einsum("tk,k...->t...", calendar, coef)
         variance = torch.maximum(variance, 0.15 * coef[0])
@@ -150,19 +142,84 @@ class Normalization(nn.Module):
         gram = torch.linalg.inv(calendar.T @ calendar)
         self.log_std.copy_(torch.einsum("kj,tj,t...->k...", gram, calendar, log_std))
 
+    def _mean_of(self, blocks: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+        """Coefficients of the mean ``(K, channel, lat, lon)``, by one pass over the frames."""
+        sums: Tensor | float = 0.0
+        gram: Tensor | float = 0.0
+        origin = lacking = None
+        for x, season in blocks:
+            g, basis = self.transform(x), harmonics(season.double(), self.mean_order)
+            missing = ~torch.isfinite(g)
+            if origin is None:
+                # Sums of what differs from it stay small, and single precision is enough for a block of them.
+                origin = torch.nan_to_num(torch.where(missing, torch.nan, g).nanmean(0))
+            gram = gram + basis.T @ basis
+            if missing.any():
+                products = (basis[:, :, None] * basis[:, None, :]).flatten(1).float()
+                lost = torch.einsum("tk,t...->k...", products, missing.float()).double()
+                lacking = lost if lacking is None else lacking + lost
+            values = torch.where(missing, 0.0, g - origin)
+            sums = sums + torch.einsum("tk,t...->k...", basis.float(), values).double()
+        assert origin is not None
+        assert isinstance(sums, Tensor)
+        assert isinstance(gram, Tensor)
+        if lacking is not None:
+            return _with_gaps(sums, gram, lacking.unflatten(0, gram.shape), origin)
+        # The product is of modest size where the inverse, of data that cover a season, is not.
+        mean = torch.einsum("kj,j...->k...", torch.linalg.inv(gram), sums)
+        mean[0] += origin
+        return mean
 
-def _with_gaps(basis: Tensor, g: Tensor, known: Tensor) -> Tensor:
+    def _squares_of(self, blocks: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+        """Products of harmonics with squared anomalies and with each other, and the standard deviation of channels.
+
+        Missing values have the mean square of their cell, or that of the channel where the cell has none.
+        """
+        square: Tensor | float = 0.0
+        lost: Tensor | float = 0.0
+        gram: Tensor | float = 0.0
+        frames = 0
+        for x, season in blocks:
+            g = self.transform(x)
+            anomaly = g - torch.einsum("tk,k...->t...", harmonics(season, self.mean_order), self.mean)
+            missing = ~torch.isfinite(g)
+            basis = harmonics(season.double(), self.std_order)
+            weights = basis.float()
+            values = torch.where(missing, 0.0, anomaly).square_()
+            square = square + torch.einsum("tk,t...->k...", weights, values).double()
+            lost = lost + torch.einsum("tk,t...->k...", weights, missing.float()).double()
+            gram, frames = gram + basis.T @ basis, frames + len(g)
+        assert isinstance(square, Tensor)
+        assert isinstance(lost, Tensor)
+        assert isinstance(gram, Tensor)
+        # The first harmonic is the constant.
+        known = frames - lost[0]
+        total = square[0].sum((1, 2)) / known.sum((1, 2)).clamp(min=1)
+        square = square + lost * torch.where(known > 0, square[0] / known.clamp(min=1), total[:, None, None])
+        return square, gram, (square[0].mean((1, 2)) / frames).sqrt().float()[:, None, None]
+
+
+def _with_gaps(sums: Tensor, gram: Tensor, lacking: Tensor, origin: Tensor) -> Tensor:
     """Coefficients of each cell by least squares over the values that there are, shape ``(K, channel, lat, lon)``.
 
     A pull of a few values towards the mean of the channel keeps cells with hardly any from running away.
+
+    Parameters
+    ----------
+    sums
+        Products of harmonics with known values, without `origin`, shape ``(K, channel, lat, lon)``.
+    gram, lacking
+        Products of harmonics with each other over all frames, shape ``(K, K)``, and over the missing values of each
+        cell.
+    origin
+        What was taken from the values, shape ``(channel, lat, lon)``.
     """
-    values = torch.where(known, g, 0.0)
-    centre = (values.sum(dim=(0, 2, 3)) / known.sum(dim=(0, 2, 3)).clamp(min=1))[:, None, None]
-    values = torch.where(known, g - centre, 0.0).flatten(1).double()
-    products = (basis[:, :, None] * basis[:, None, :]).flatten(1)
-    gram = (products.T @ known.flatten(1).double()).T.unflatten(1, (basis.shape[1], -1))
-    gram = gram + _PULL * torch.eye(basis.shape[1], dtype=gram.dtype, device=gram.device)
-    coefficients = torch.linalg.solve(gram, (basis.T @ values).T[..., None])[..., 0].T
-    mean = coefficients.unflatten(1, g.shape[1:]).float()
-    mean[0] += centre
+    cells = gram[:, :, None, None, None] - lacking
+    known = cells[0, 0]
+    centre = (sums[0] + known * origin).sum((1, 2)) / known.sum((1, 2)).clamp(min=1)
+    away = centre[:, None, None] - origin
+    matrices = cells.movedim((0, 1), (3, 4)) + _PULL * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    sides = (sums - away * cells[0]).movedim(0, 3)[..., None]
+    mean = torch.linalg.solve(matrices, sides)[..., 0].movedim(3, 0)
+    mean[0] += centre[:, None, None]
     return mean

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -34,9 +35,9 @@ from xslams.labels.valid_values import limits_in_words, with_valid_values
 from xslams.observations import learn
 from xslams.options import MOST_SEED, TrainingOptions
 from xslams.pipeline import workers
+from xslams.pipeline.frames import Survey, frames_of, survey, whole_frames
 from xslams.pipeline.windows import contiguous
 from xslams.spec import Spec, VariableSpec
-from xslams.typing import FloatArray
 
 if TYPE_CHECKING:
     from xslams.model import Model
@@ -45,6 +46,8 @@ __all__ = ["fit"]
 
 # Precipitation is transformed; every other variable is close enough to Gaussian once its seasonal cycle is removed.
 _RAIN = ("precipitation", "rainfall", "snowfall")
+# Stretches whose first and last frames a model's header names.
+_MOST_PERIODS = 20
 
 
 def fit(
@@ -58,6 +61,8 @@ def fit(
     device: str | None = None,
     seed: int = 0,
     progress: bool = True,
+    checkpoint: str | os.PathLike[str] | None = None,
+    log: str | os.PathLike[str] | None = None,
     name: str = "unnamed",
     summary: str = "",
     license: str = "",
@@ -67,7 +72,7 @@ def fit(
 
     Parameters
     ----------
-    ds, aux, window, latent_channels, epochs, budget, device, seed, progress
+    ds, aux, window, latent_channels, epochs, budget, device, seed, progress, checkpoint, log
         As in ``ds.slams.fit``.
     name, summary, license
         What the model says of itself.
@@ -80,11 +85,15 @@ def fit(
         In memory; save it with ``model.save(path)``.
     """
     from xslams import __version__
-    from xslams.training import fit_chosen
+    from xslams.training import check_checkpoint, check_log, fit_chosen
 
     named = {"latent_channels": latent_channels, "epochs": epochs}
     given = options | {k: v for k, v in named.items() if v is not None}
-    TrainingOptions.of(given)
+    settings = TrainingOptions.of(given)
+    if checkpoint is not None:
+        check_checkpoint(checkpoint)
+    if log is not None:
+        check_log(log)
     seconds = _seconds(budget)
     require(is_whole(window, 1) and window % 2 == 1, "window", window, "an odd number of frames")
     require_whole("seed", seed, 0, MOST_SEED)
@@ -95,17 +104,20 @@ def fit(
     ds, names = _join(on_time_axis(without_zones(with_valid_values(ds))), aux)
     ds = in_one_part(without_repeats(ds))
     spec = _describe(ds, names, window=window, name=name, summary=summary, license=license)
-    fields = to_channels(ds, spec)
-    runs = []
-    for part in _runs(fields, spec):
-        values = np.asarray(fields.isel(time=part), np.float32)
-        _require_complete(values, spec, ds)
-        runs.append((values, year_fraction(fields["time"].isel(time=part))))
-    _require_some(runs, spec)
-    record = {"data": _provenance(ds, spec, fields["time"]), "version": __version__}
-    variables = tuple(_bounded(v, [x[:, spec.channel_slice(v.name)] for x, _ in runs]) for v in spec.variables)
+    fields = to_channels(whole_frames(ds, str(coordinate(ds, "time"))), spec)
+    parts = [fields.isel(time=part) for part in _runs(fields, spec)]
+    runs = [frames_of(part, settings.memory * 2**30) for part in parts]
+    seasons = [year_fraction(part["time"]) for part in parts]
+    surveys = [survey(frames, spec) for frames in runs]
+    _require_complete(surveys, spec, ds)
+    _require_some(surveys, spec)
+    record = {"data": _provenance(ds, spec, parts), "version": __version__}
+    variables = tuple(_bounded(v, [s[v.name] for s in surveys]) for v in spec.variables)
     spec = replace(spec, variables=variables, training=record)
-    return fit_chosen(spec, runs, given, budget=seconds, device=device, seed=seed, progress=progress)
+    return fit_chosen(
+        spec, list(zip(runs, seasons, strict=True)), given, budget=seconds, device=device, seed=seed,
+        progress=progress, checkpoint=checkpoint, log=log,
+    )  # fmt: skip
 
 
 def _seconds(budget: str | float | None) -> float:
@@ -171,12 +183,19 @@ def _join(
     return ds, {"state": state, "aux": extra}
 
 
-def _provenance(ds: xr.Dataset, spec: Spec, time: xr.DataArray) -> dict[str, Any]:
-    """Which data a model was trained on."""
-    first, last = (str(time.values[i])[:19] for i in (0, -1))
+def _provenance(ds: xr.Dataset, spec: Spec, parts: Sequence[xr.DataArray]) -> dict[str, Any]:
+    """Which data a model was trained on: first, last and number of frames, and the stretches without gaps."""
+    periods = [[str(part["time"].values[i])[:19] for i in (0, -1)] for part in parts]
     names = {k: str(ds.attrs[k]) for k in ("title", "source", "institution") if k in ds.attrs}
-    own = {"start": first, "end": last, "frames": int(time.size), "variables": [v.name for v in spec.variables]}
-    return own | names
+    own = {
+        "start": periods[0][0],
+        "end": periods[-1][1],
+        "frames": sum(part.sizes["time"] for part in parts),
+        "variables": [v.name for v in spec.variables],
+        "stretches": len(periods),
+    }
+    # Of a great many, as those of a season of each year, the number is enough.
+    return own | ({"periods": periods} if len(periods) <= _MOST_PERIODS else {}) | names
 
 
 def _on_frames(aux: xr.Dataset, ds: xr.Dataset, time: str) -> xr.Dataset:
@@ -260,13 +279,13 @@ def _runs(fields: xr.DataArray, spec: Spec) -> list[slice]:
     return runs
 
 
-def _bounded(variable: VariableSpec, values: Sequence[FloatArray]) -> VariableSpec:
+def _bounded(variable: VariableSpec, surveys: Sequence[Survey]) -> VariableSpec:
     """Give a variable the bounds of its quantity, if its values keep to them: those of anomalies do not."""
     low, high = variable.valid_range
     # Auxiliary variables may have gaps, in some stretches of time altogether.
-    values = [known for v in values if (known := v[np.isfinite(v)]).size]
-    least, most = min(float(np.min(v)) for v in values), max(float(np.max(v)) for v in values)
-    slack = 0.05 * max(float(np.std(v)) for v in values)
+    known = [s for s in surveys if s.count]
+    least, most = min(s.least for s in known), max(s.most for s in known)
+    slack = 0.05 * max(s.std for s in known)
     below, above = least < low - slack, most > high + slack
     if below or above:
         warn(
@@ -282,22 +301,23 @@ def _bounded(variable: VariableSpec, values: Sequence[FloatArray]) -> VariableSp
     )
 
 
-def _require_some(runs: Sequence[tuple[FloatArray, FloatArray]], spec: Spec) -> None:
+def _require_some(surveys: Sequence[Mapping[str, Survey]], spec: Spec) -> None:
     for v in spec.aux:
-        if all(np.isnan(values[:, spec.channel_slice(v.name)]).all() for values, _ in runs):
+        if not any(survey[v.name].count for survey in surveys):
             msg = f"All values of {v.name!r} are missing. Leave it out of aux, or give data of the period of the state."
             raise CoverageError(msg)
 
 
-def _require_complete(values: FloatArray, spec: Spec, ds: xr.Dataset) -> None:
+def _require_complete(surveys: Sequence[Mapping[str, Survey]], spec: Spec, ds: xr.Dataset) -> None:
     parts, limits = [], ""
     for v in spec.variables:
-        own = values[:, spec.channel_slice(v.name)]
+        own = [survey[v.name] for survey in surveys]
         # Auxiliary variables may have gaps, as they are observed and not analysed.
-        absent = ~np.isfinite(own) if v.role == "state" else np.isinf(own)
-        if count := int(absent.sum()):
+        absent = sum(s.infinite + (s.missing if v.role == "state" else 0) for s in own)
+        if absent:
             what = "missing or infinite" if v.role == "state" else "infinite"
-            parts.append(f"{count} of {own.size} values of {v.name!r} are {what}")
+            size = sum(s.count + s.missing + s.infinite for s in own)
+            parts.append(f"{absent} of {size} values of {v.name!r} are {what}")
             limits += limits_in_words(ds[v.name])
     if parts:
         msg = (

@@ -3,39 +3,50 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
+from xslams.networks.acceleration import device_of
+from xslams.options import TrainingOptions
+from xslams.training.frames import sample
+from xslams.training.interrupts import stop_requested
+from xslams.training.score import require_precision
 from xslams.training.selection import choose
-from xslams.training.stages import fit_arrays
+from xslams.training.stages import fit_stages, watched
 from xslams.training.trial import try_network
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping, Sequence
 
     from xslams.model import Model
     from xslams.spec import Spec
     from xslams.training.blocks import Run
     from xslams.training.evidence import Scores
+    from xslams.training.frames import Stretch
+    from xslams.training.monitor import Monitor
 
 __all__ = ["fit_chosen"]
 
 
 def fit_chosen(
     spec: Spec,
-    runs: Sequence[Run],
+    runs: Sequence[Stretch],
     given: Mapping[str, Any] | None = None,
     *,
     budget: float = 300.0,
     device: str | None = None,
     seed: int = 0,
     progress: bool = True,
+    checkpoint: str | os.PathLike[str] | None = None,
+    log: str | os.PathLike[str] | None = None,
 ) -> Model:
     """Choose the settings that are not given by cross-validation, and train a model with them on all of the data.
 
     Parameters
     ----------
-    spec, runs, device, seed, progress
+    spec, runs, device, seed, progress, checkpoint, log
         As for `fit_arrays`.
     given
         Settings of `xslams.options.TrainingOptions` that stay as they are.
@@ -54,29 +65,65 @@ def fit_chosen(
         If the data are too short for one window.
     OptionError
         If a setting is unknown or out of range.
+    StoreError, FileError
+        As by `fit_arrays`.
     """
     given = dict(given or {})
+    options = TrainingOptions.of(given)
+    require_precision(options, device_of(device))
+    with watched(
+        spec, runs, given, seed=seed, device=device, progress=progress, checkpoint=checkpoint, log=log
+    ) as monitor:
+        chosen = monitor.carried("chosen")
+        if chosen is None:
+            # Larger data are not gone through again for every trial: these are on a part that memory holds.
+            some = sample(runs, options.memory * 2**30)
+            chosen = _chosen(spec, some, given, budget=budget, device=device, seed=seed, monitor=monitor)
+        record = chosen["training"] | {"seed": seed}
+        spec = dataclasses.replace(spec, training=spec.training | record, scores=spec.scores | chosen["scores"])
+        options = TrainingOptions.of(record["settings"])
+        return fit_stages(spec, runs, options, device=device, seed=seed, monitor=monitor)
+
+
+def _chosen(
+    spec: Spec,
+    runs: Sequence[Run],
+    given: Mapping[str, Any],
+    *,
+    budget: float,
+    device: str | None,
+    seed: int,
+    monitor: Monitor,
+) -> dict[str, dict[str, Any]]:
+    """Choose the settings; return what the header of the model is to hold of training and scores, as plain values."""
     end = time.monotonic() + budget
-    choice = choose(spec, runs, given, budget=budget, device=device, seed=seed, progress=progress)
+    choice = choose(spec, runs, given, budget=budget, device=device, seed=seed, progress=monitor.progress)
     options, trials = choice.options, list(choice.trials)
     record: dict[str, Any] = {}
-    if choice.scores is not None and "epochs" not in given:
+    if choice.scores is not None and "epochs" not in given and not stop_requested():
         trial = try_network(
-            spec, runs, options, budget=end - time.monotonic(), device=device, seed=seed, progress=progress
+            spec, runs, options, budget=end - time.monotonic(), device=device, seed=seed, progress=monitor.progress
         )
         if isinstance(trial, str):
             record["network"] = trial
         else:
             trials.append(trial)
             options = dataclasses.replace(options, epochs=trial.change["epochs"] if trial.kept else 0)
+    for number, trial in enumerate(trials):
+        monitor.note("settings", number, score=trial.score)
     record |= {
-        "settings": {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(options).items()},
+        "settings": dataclasses.asdict(options),
         "trials": [trial.to_record() for trial in trials],
-        "seed": seed,
     }
     scores = {} if choice.scores is None else _per_variable(spec, choice.scores)
-    spec = dataclasses.replace(spec, training=spec.training | record, scores=spec.scores | scores)
-    return fit_arrays(spec, runs, options, device=device, seed=seed, progress=progress)
+    # As a file gives it back, where sequences are lists.
+    chosen: dict[str, dict[str, Any]] = json.loads(json.dumps({"training": record, "scores": scores}))
+    if stop_requested():
+        monitor.close()
+    else:
+        monitor.carry(chosen=chosen)
+        monitor.keep("settings", dict)
+    return chosen
 
 
 def _per_variable(spec: Spec, scores: Scores) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,31 +18,40 @@ from xslams.options import TrainingOptions
 from xslams.priors.latent import LatentPrior
 from xslams.priors.stored import UNTRAINED, check_finite
 from xslams.seasons import covered_days, periods_in_words, supported_order
-from xslams.training.autoencoder import encode_runs, fit_autoencoder
+from xslams.training.autoencoder import encode_into, fit_autoencoder
 from xslams.training.calibration import calibrate
-from xslams.training.score import fit_score
+from xslams.training.checkpoints import Checkpoint, check_path, fingerprint
+from xslams.training.frames import Blocks, Room, size_of, spread
+from xslams.training.interrupts import interruptible, stop_requested
+from xslams.training.logs import check_log, open_log
+from xslams.training.monitor import Monitor, named, set_random_state
+from xslams.training.score import fit_score, require_precision
 from xslams.training.taper import taper_of
 from xslams.training.windows import Windows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import os
+    from collections.abc import Iterator, Mapping, Sequence
 
     from torch import Tensor
 
     from xslams.spec import Spec
+    from xslams.training.frames import Stretch
     from xslams.typing import FloatArray
 
-__all__ = ["fit_arrays", "fit_gaussian_stages", "supported", "with_architecture"]
+__all__ = ["fit_arrays", "fit_gaussian_stages", "fit_stages", "supported", "watched", "with_architecture"]
 
 
 def fit_arrays(
     spec: Spec,
-    runs: Sequence[tuple[FloatArray, FloatArray]],
+    runs: Sequence[Stretch],
     options: TrainingOptions | None = None,
     *,
     device: str | None = None,
     seed: int = 0,
     progress: bool = True,
+    checkpoint: str | os.PathLike[str] | None = None,
+    log: str | os.PathLike[str] | None = None,
 ) -> Model:
     """Train a model on arrays.
 
@@ -50,7 +61,8 @@ def fit_arrays(
         Variables, grid, time step and window; its architecture is filled in.
     runs
         Contiguous stretches: fields ``(T, channel, lat, lon)`` in physical units and fractions of the year ``(T,)``.
-        Windows never cross from one stretch to the next.
+        Windows never cross from one stretch to the next. Fields are arrays, or anything that has a shape, gives a
+        stretch of itself for a slice, and becomes an array when it is asked for, see `xslams.training.frames.Frames`.
     options
         Sizes of the networks and settings of their training; the defaults where None.
     device
@@ -59,6 +71,10 @@ def fit_arrays(
         Seed of initial weights, noise and order.
     progress
         Whether to show progress bars.
+    checkpoint
+        A ``.safetensors`` file that is kept up to date while the training runs, and from which the same call goes on.
+    log
+        A ``.csv`` file, or a folder for event files of TensorBoard.
 
     Returns
     -------
@@ -70,33 +86,140 @@ def fit_arrays(
     ModelError
         If the data are too short for one window, or training ends with weights that are not finite.
     OptionError
-        If there are more latent channels than a patch has values.
+        If there are more latent channels than a patch has values, or the device does not know the precision.
+    StoreError
+        If the checkpoint is of another training or damaged, or the disk is full.
+    FileError
+        If checkpoint or log name files that are not to be overwritten.
     """
     options = options or TrainingOptions()
+    with watched(
+        spec, runs, dataclasses.asdict(options), seed=seed, device=device, progress=progress, checkpoint=checkpoint,
+        log=log,
+    ) as monitor:  # fmt: skip
+        return fit_stages(spec, runs, options, device=device, seed=seed, monitor=monitor)
+
+
+def fit_stages(
+    spec: Spec,
+    runs: Sequence[Stretch],
+    options: TrainingOptions,
+    *,
+    device: str | None,
+    seed: int,
+    monitor: Monitor,
+) -> Model:
+    """Train a model on arrays; see `fit_arrays`.
+
+    Parameters
+    ----------
+    spec, runs, options, device, seed
+        As for `fit_arrays`.
+    monitor
+        Who watches, and knows from where to go on.
+    """
     _require_window(runs, spec.window)
     spec, options = _with_season(spec, runs, options)
     spec = with_architecture(spec, options)
     where = device_of(device)
+    require_precision(options, where)
     # The caller's random state is not ours to change.
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _room(runs, options, where, monitor) as room:
         torch.manual_seed(seed)
-        networks, latents, seasons = fit_gaussian_stages(spec, runs, options, where, progress=progress)
-        if networks.score is not None:
-            windows = Windows(latents, seasons, spec.window)
-            training, unseen = windows.split(options.holdout)
-            fit_score(networks, training, options, progress=progress)
-            calibrate(networks, unseen if len(unseen) else windows, options.trust)
+        if (saved := monitor.saved_in("done")) is not None:
+            networks = LatentPrior(spec).to(where)
+            monitor.restore(networks, saved)
+        else:
+            networks, latents, seasons = fit_gaussian_stages(spec, runs, options, where, monitor=monitor, room=room)
+            if networks.score is not None:
+                windows = Windows(latents, seasons, spec.window)
+                training, unseen = windows.split(options.holdout)
+                _require_unseen(unseen, options)
+                fit_score(networks, training, options, unseen=unseen, monitor=monitor)
+                calibrate(networks, unseen if len(unseen) else windows, options.trust)
     networks = networks.eval().requires_grad_(requires_grad=False)
     networks.round_to_storage()
     check_finite(networks.state_dict(), *UNTRAINED)
+    monitor.finish(networks)
+    if monitor.remarks:
+        spec = dataclasses.replace(spec, training=spec.training | {"ended": list(monitor.remarks)})
     return Model(spec, prior=networks)
 
 
-def _tensor(values: FloatArray, device: torch.device) -> Tensor:
-    return torch.as_tensor(np.asarray(values, dtype=np.float32), device=device)
+@contextlib.contextmanager
+def watched(
+    spec: Spec,
+    runs: Sequence[Stretch],
+    settings: Mapping[str, Any],
+    *,
+    seed: int,
+    device: str | None,
+    progress: bool,
+    checkpoint: str | os.PathLike[str] | None,
+    log: str | os.PathLike[str] | None,
+) -> Iterator[Monitor]:
+    """Begin or go on with a training, and say how it ended where the user ended it.
+
+    Parameters
+    ----------
+    spec, runs, seed, device, progress, checkpoint, log
+        As for `fit_arrays`.
+    settings
+        What else the result depends on, as plain values.
+    """
+    if checkpoint is not None:
+        check_path(checkpoint)
+    if log is not None:
+        check_log(log)
+    kept = None
+    if checkpoint is not None:
+        identity = {
+            "data": fingerprint(runs),
+            "model": json.loads(dataclasses.replace(spec, training={}, scores={}).to_json()),
+            "period": spec.training.get("data", {}),
+            "settings": dict(settings),
+            "seed": seed,
+            "device": device_of(device).type,
+            "version": spec.training.get("version"),
+        }
+        kept = Checkpoint(checkpoint, identity)
+    written = None if log is None else open_log(log, resumed=kept is not None and kept.saved is not None)
+    monitor = Monitor(progress=progress, checkpoint=kept, log=written)
+    try:
+        with interruptible():
+            yield monitor
+            if stop_requested():
+                where = monitor.interrupted or "before its last stage"
+                more = "" if kept is None else f" The same call goes on from the checkpoint {kept.path}."
+                warn(f"Training was interrupted ({where}); the model is the best so far.{more}")
+    finally:
+        if written is not None:
+            written.close()
 
 
-def _require_window(runs: Sequence[tuple[FloatArray, FloatArray]], window: int) -> None:
+@contextlib.contextmanager
+def _room(
+    runs: Sequence[Stretch],
+    options: TrainingOptions,
+    device: torch.device,
+    monitor: Monitor | None,
+) -> Iterator[Room]:
+    """Room for the frames: in memory, or on the disk where the checkpoint is, or else that of temporary files."""
+    near = None if monitor is None else monitor.folder
+    with Room.for_size(size_of(runs), options.memory * 2**30, device, near) as room:
+        yield room
+
+
+def _require_unseen(unseen: Windows, options: TrainingOptions) -> None:
+    if options.patience is not None and not len(unseen):
+        msg = (
+            f"patience={options.patience} looks at frames that are held out, of which there is no window: "
+            f"holdout={options.holdout} of the longest stretch is shorter. Take a larger holdout, or no patience."
+        )
+        raise OptionError(msg)
+
+
+def _require_window(runs: Sequence[Stretch], window: int) -> None:
     longest = max((len(fields) for fields, _ in runs), default=0)
     if longest < window:
         msg = (
@@ -106,7 +229,7 @@ def _require_window(runs: Sequence[tuple[FloatArray, FloatArray]], window: int) 
         raise ModelError(msg)
 
 
-def supported(spec: Spec, runs: Sequence[tuple[FloatArray, FloatArray]], options: TrainingOptions) -> TrainingOptions:
+def supported(spec: Spec, runs: Sequence[Stretch], options: TrainingOptions) -> TrainingOptions:
     """Return the options with no more annual harmonics than the data can support.
 
     Parameters
@@ -124,9 +247,7 @@ def supported(spec: Spec, runs: Sequence[tuple[FloatArray, FloatArray]], options
     )
 
 
-def _with_season(
-    spec: Spec, runs: Sequence[tuple[FloatArray, FloatArray]], options: TrainingOptions
-) -> tuple[Spec, TrainingOptions]:
+def _with_season(spec: Spec, runs: Sequence[Stretch], options: TrainingOptions) -> tuple[Spec, TrainingOptions]:
     """Which days of the year the data cover, and the harmonics that they can support; warn where that is not all.
 
     Parameters
@@ -151,7 +272,7 @@ def _with_season(
     return dataclasses.replace(spec, covered_days=covered), fewer
 
 
-def _days(runs: Sequence[tuple[FloatArray, FloatArray]]) -> FloatArray:
+def _days(runs: Sequence[Stretch]) -> FloatArray:
     return np.concatenate([np.asarray(season, float) for _, season in runs])
 
 
@@ -175,11 +296,13 @@ def with_architecture(spec: Spec, options: TrainingOptions) -> Spec:
 
 def fit_gaussian_stages(
     spec: Spec,
-    runs: Sequence[tuple[FloatArray, FloatArray]],
+    runs: Sequence[Stretch],
     options: TrainingOptions,
     device: torch.device,
     *,
-    progress: bool,
+    progress: bool = False,
+    monitor: Monitor | None = None,
+    room: Room | None = None,
 ) -> tuple[LatentPrior, list[Tensor], list[Tensor]]:
     """Train all of a model but its score network.
 
@@ -191,17 +314,48 @@ def fit_gaussian_stages(
         As for `fit_arrays`.
     device
         Where to train.
+    monitor
+        Who watches, and knows from where to go on; progress is its own.
+    room
+        Where frames are kept; by default in memory.
 
     Returns
     -------
     tuple
         The prior, and latent frames and fractions of the year of each stretch.
     """
+    monitor = monitor or Monitor(progress=progress)
     networks = LatentPrior(spec).to(device)
-    seasons = [_tensor(season, device) for _, season in runs]
-    latents = _fit_latent_space(networks, spec, [f for f, _ in runs], seasons, options, progress=progress)
-    _fit_gaussian(networks, spec, latents, options)
+    begun = monitor.saved_in("autoencoder", "gaussian", "score")
+    if begun is not None:
+        monitor.restore(networks, begun)
+    blocks, room = Blocks(runs, device), room or Room(None, device)
+    if begun is None:
+        networks.normalization.fit_blocks(blocks)
+    frames = _anomalies(networks, blocks, room, spec)
+    complete = monitor.saved_in("gaussian", "score")
+    if complete is None:
+        fit_autoencoder(networks, spec, frames, options, monitor)
+    lengths = [len(season) for _, season in runs]
+    latents = list(encode_into(networks.autoencoder, frames, room).split(lengths))
+    seasons = [blocks.season(run) for run in range(len(blocks))]
+    if complete is None:
+        _fit_gaussian(networks, spec, latents, options)
+        monitor.keep("gaussian", lambda: named(networks, device))
+    elif complete.stage == "gaussian":
+        set_random_state(complete, device)
     return networks, latents, seasons
+
+
+@torch.no_grad()
+def _anomalies(networks: LatentPrior, blocks: Blocks, room: Room, spec: Spec) -> Tensor:
+    """Anomalies of all frames ``(T, channel, lat, lon)``."""
+    seasons = [blocks.season(run) for run in range(len(blocks))]
+    frames = room.empty((sum(map(len, seasons)), *spec.frame_shape))
+    for run, own in enumerate(frames.split([len(season) for season in seasons])):
+        for part, fields, season in blocks.of(run):
+            own[part] = networks.normalization.normalize(fields, season)
+    return frames
 
 
 def _architecture(spec: Spec, options: TrainingOptions) -> LatentArchitecture:
@@ -232,30 +386,13 @@ def _architecture(spec: Spec, options: TrainingOptions) -> LatentArchitecture:
     )
 
 
-def _fit_latent_space(
-    networks: LatentPrior,
-    spec: Spec,
-    runs: Sequence[FloatArray],
-    seasons: list[Tensor],
-    options: TrainingOptions,
-    *,
-    progress: bool,
-) -> list[Tensor]:
-    """Train normalisation and autoencoder; return the latents of each stretch."""
-    fields = [_tensor(run, seasons[0].device) for run in runs]
-    networks.normalization.fit(torch.cat(fields), torch.cat(seasons))
-    frames = [networks.normalization.normalize(f, s) for f, s in zip(fields, seasons, strict=True)]
-    del fields  # as large as the data
-    fit_autoencoder(networks.autoencoder, spec, torch.cat(frames), options, progress=progress)
-    return encode_runs(networks.autoencoder, frames)
-
-
 def _fit_gaussian(networks: LatentPrior, spec: Spec, latents: list[Tensor], options: TrainingOptions) -> None:
     taper = None
     if options.localization is not None and not spec.periodic:
-        taper = taper_of(networks.autoencoder, spec, options.localization).to(latents[0].device)
+        taper = taper_of(networks.autoencoder, spec, options.localization).to(networks.calibration.device)
+    most = options.memory * 2**30 / (4 * latents[0][0].numel())
     networks.gaussian.fit(
-        latents,
+        [latents[run][part].to(networks.calibration.device) for run, part in spread(list(map(len, latents)), most)],
         shrinkage=options.shrinkage,
         taper=taper,
         smoothing=options.smoothing,

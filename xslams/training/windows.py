@@ -57,7 +57,8 @@ class Windows:
         chosen = [self._starts[i] for i in index.tolist()]
         z = torch.stack([self.latents[run][i : i + self.length] for run, i in chosen])
         season = torch.stack([self.seasons[run][i + self.length // 2] for run, i in chosen])
-        return z, season
+        # Frames that do not fit into memory stay where they are.
+        return z.to(season.device), season
 
     def spread_out(self, count: int) -> tuple[Tensor, Tensor]:
         """Return at most `count` windows at equal distances from each other, as `select` does."""
