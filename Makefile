@@ -6,6 +6,8 @@
 #   make lint    ruff and the import contracts
 #   make types   mypy
 #   make docs    the documentation, in docs/_build/html
+#   make packages  build wheel and source distribution in dist/, and test them in environments of their own
+#   make lowest  a part of the tests with the lowest versions that pyproject.toml promises
 #   make lock    resolve the newest dependencies anew and write constraints.txt
 #   make clean   remove everything that make made
 
@@ -23,8 +25,12 @@ TORCHVISION := 0.28.0
 JOBS ?= 2
 test cluster: export OMP_NUM_THREADS ?= 1
 
+# What meets other libraries: labels, units, files, dask, zarr, torch, plots.
+LOWEST := tests/test_accessor.py tests/test_model.py tests/test_regrid.py tests/labels tests/observations tests/scores \
+	tests/plot tests/pipeline tests/zoo tests/cli
+
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster test lint types docs lock clean
+.PHONY: help demo cluster test lint types docs packages lowest lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -57,6 +63,19 @@ types: $(VENV)/.dev
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
+packages:
+	bash .ci/packages $(PYTHON)
+
+# Needs the lowest Python that is promised; later ones have no wheels of the lowest versions.
+lowest:
+	rm -rf $(VENV)-lowest
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/python .ci/lowest.py plot > $(VENV)-lowest/constraints.txt
+	$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint $(VENV)-lowest/constraints.txt --editable '.[test]'
+	$(VENV)-lowest/bin/python -m pip check
+	$(VENV)-lowest/bin/python -m pytest -q -W default $(LOWEST)
+
 lock:
 	rm -rf $(VENV)-lock
 	$(PYTHON) -m venv $(VENV)-lock
@@ -70,6 +89,6 @@ lock:
 	@echo "wrote constraints.txt: $$(grep -c == constraints.txt) packages"
 
 clean:
-	rm -rf $(VENV) $(VENV)-lock .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf $(VENV) $(VENV)-lock $(VENV)-lowest .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache \
 		build dist docs/_build docs/auto docs/api/generated out
 	find xslams tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -5,6 +5,10 @@ import sys
 from importlib.metadata import version as installed
 from pathlib import Path
 
+import sphinx_autosummary_accessors
+
+import xslams  # noqa: F401  registers what the reference shows as Dataset.slams
+
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 # Each notebook runs in its own process; limit its threads so that pages can be built side by side.
@@ -18,14 +22,17 @@ project_copyright = "xslams developers"
 version = release = installed("xslams")
 
 extensions = [
+    "drawn_tables",
     "mathml",
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
+    "sphinx_autosummary_accessors",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["_build", "_ext"]
+templates_path = ["_templates", sphinx_autosummary_accessors.templates_path]
+exclude_patterns = ["_build", "_ext", "_templates"]
 root_doc = "index"
 default_role = "py:obj"
 

@@ -20,6 +20,7 @@ from xslams import accessor as _accessor  # noqa: F401  registers .slams
 
 if _TYPE_CHECKING:
     from xslams import datasets, errors, inference, plot, regrid, scores, systems, testing, training
+    from xslams.functions import assimilate, check, decode, encode, fit, report, score, to_zarr
     from xslams.model import Model
     from xslams.observations import Observation, QualityControl, simulate_observations
     from xslams.pipeline.opening import open_analysis
@@ -34,11 +35,19 @@ _NAMES = {
     "QualityControl": "xslams.observations",
     "Spec": "xslams.spec",
     "VariableSpec": "xslams.spec",
+    "assimilate": "xslams.functions",
+    "check": "xslams.functions",
+    "decode": "xslams.functions",
+    "encode": "xslams.functions",
+    "fit": "xslams.functions",
     "list_models": "xslams.zoo.pretrained",
     "open_analysis": "xslams.pipeline.opening",
     "open_model": "xslams.zoo.pretrained",
     "open_tutorial": "xslams.zoo.pretrained",
+    "report": "xslams.functions",
+    "score": "xslams.functions",
     "simulate_observations": "xslams.observations",
+    "to_zarr": "xslams.functions",
 }
 _MODULES = ("datasets", "errors", "inference", "plot", "regrid", "scores", "systems", "testing", "training")
 
@@ -49,8 +58,13 @@ __all__ = [
     "Spec",
     "VariableSpec",
     "__version__",
+    "assimilate",
+    "check",
     "datasets",
+    "decode",
+    "encode",
     "errors",
+    "fit",
     "inference",
     "list_models",
     "open_analysis",
@@ -58,10 +72,13 @@ __all__ = [
     "open_tutorial",
     "plot",
     "regrid",
+    "report",
+    "score",
     "scores",
     "simulate_observations",
     "systems",
     "testing",
+    "to_zarr",
     "training",
 ]
 

@@ -136,6 +136,7 @@ class SlamsAccessor:
 
     def fit(
         self,
+        /,
         aux: xr.Dataset | xr.DataArray | str | Sequence[str] | None = None,
         *,
         window: int = 5,

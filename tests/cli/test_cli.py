@@ -23,7 +23,7 @@ import pytest
 import xarray as xr
 import yaml
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 
 import xslams
 from tests.problems.objectstore import serve
@@ -146,10 +146,10 @@ def test_assimilate_is_that_of_the_accessor(analysis, truth, tiny_model):
 
 
 def test_every_option_of_the_accessor_is_there():
-    both = {"assimilate": "assimilate", "train": "fit", "score": "score", "regrid": "regrid", "plot": "plot"}
     # Where data go in and out, and what is not said but done: train takes **options by --option.
     names = {"self", "options", "kwargs"}
-    for name, method in both.items():
+    for name in COMMANDS:
+        method = {"train": "fit"}.get(name, name)
         options = set(describe(COMMANDS[name]))
         wanted = set(inspect.signature(getattr(SlamsAccessor, method)).parameters) - names
         assert wanted <= options, f"{name} lacks {wanted - options}"
@@ -744,3 +744,89 @@ def test_the_page_shows_every_command_and_exit_code():
     for command in COMMANDS.values():
         for parameter in describe(command).values():
             assert getattr(parameter, "help", None), f"{command.name} {parameter.name}"
+
+
+# ------------------------------------------------------------------------------------- check, report, encode, decode
+
+
+def test_check_prints_and_writes_what_the_accessor_finds(command, folder, truth, tiny_model, tmp_path):
+    known = truth[["t"]].slams.check(
+        xslams.Observation(truth["pr"].where(truth["lon"] < 180), error=0.5), tiny_model, background_error={"t": 1.0}
+    )
+    args = ["check", *command[1:6], "--background-error", "t=1"]
+    text = run(*args, "--out", tmp_path / "a.json")
+    rows = dict(line.rsplit(None, 2)[:2] for line in text.splitlines()[1:])
+    assert int(float(rows["used"])) == int(known.used.sel(source="pr"))
+    written = xr.Dataset.from_dict(json.loads((tmp_path / "a.json").read_text()))
+    np.testing.assert_allclose(written.innovation_std, known.innovation_std)
+    assert "exists" in run(*args, "--out", tmp_path / "a.json", code=1)
+    assert "expected .zarr, .nc, .json" in run(*args, "--out", tmp_path / "a.txt", code=2)
+
+
+def test_report_is_that_of_the_analysis(command, analysis, tmp_path):
+    run(*command, "--out", tmp_path / "a.nc", "--report")
+    text = run("report", tmp_path / "a.nc", "--out", tmp_path / "report.nc")
+    assert "innovation_std after" in text
+    known = xr.open_dataset(tmp_path / "a.nc").slams.report()
+    np.testing.assert_array_equal(xr.open_dataset(tmp_path / "report.nc").used, known.used)
+    assert "report=True" in run("report", analysis, code=1)
+
+
+@pytest.mark.parametrize("kind", ["zarr", "nc"])
+def test_what_was_encoded_is_decoded(folder, truth, tiny_model, tmp_path, kind):
+    latent, fields = tmp_path / f"z.{kind}", tmp_path / f"x.{kind}"
+    run("encode", folder / "background.nc", "--model", tiny_model.path, "--out", latent, "--no-progress")
+    assert run("decode", latent, "--out", fields, "--no-progress") == f"{fields}\n"
+    known = truth[["t"]].slams.encode(tiny_model).slams.decode()
+    decoded = files.open_data(str(fields))
+    assert set(decoded.data_vars) == set(known.data_vars)
+    np.testing.assert_allclose(decoded["t"], known["t"], rtol=1e-6)
+    run("decode", latent, "--out", latent, "--overwrite", code=1)  # what is read is not replaced
+
+
+# ---------------------------------------------------------------------------------------------------------- quality
+
+QUALITY = st.fixed_dictionaries(
+    {},
+    optional={
+        "thin": st.integers(1, 1000).map(float),
+        "superob": st.booleans(),
+        "background_check": st.one_of(st.none(), st.just("gross"), st.integers(1, 30).map(float)),
+        "robust": st.sampled_from([None, "huber", "student-t"]),
+        "flags": st.one_of(st.just(False), st.lists(st.sampled_from(["good", "suspect", "raw"]), min_size=2)),
+        "representativeness": st.one_of(st.just("auto"), st.integers(0, 9).map(float)),
+    },
+)
+
+
+@settings(max_examples=15)
+@given(QUALITY)
+def test_quality_control_is_said_in_words(qc):
+    def word(value):
+        return "+".join(map(str, value)) if isinstance(value, list) else str(value).lower()
+
+    text = ",".join(["gauges.nc", *(f"qc.{key}={word(value)}" for key, value in qc.items())])
+    source = sources.ObservationType().convert(text, None, None)
+    assert source.get("qc", {}) == qc
+    assert xslams.QualityControl.of(source.get("qc")) == xslams.QualityControl(**qc)
+
+
+@pytest.mark.parametrize("setting", ["qc.thinn=3", "qc.thin=far", "qc.robust=yes", "qc.superob=-1", "qc=3"])
+def test_wrong_quality_control_is_an_error_of_usage(setting):
+    with pytest.raises(click.BadParameter, match="qc"):
+        sources.ObservationType().convert(f"gauges.nc,{setting}", None, None)
+
+
+# ------------------------------------------------------------------------------------------------------- completion
+
+
+@pytest.mark.parametrize(("words", "expected"), [("xslams ass", "assimilate"), ("xslams encode --mo", "--model")])
+def test_the_shell_completes(words, expected):
+    given = {"_XSLAMS_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    code = "from xslams.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | given, timeout=120, check=False
+    )
+    assert expected in done.stdout, done.stderr
+    page = (ROOT / "docs" / "cli.md").read_text()
+    assert all(f"_XSLAMS_COMPLETE={shell}_source xslams" in page for shell in ("bash", "zsh", "fish"))

@@ -97,13 +97,21 @@ def _split(text: str) -> dict[str, Any]:
             if not isinstance(before, dict):
                 msg = f"{key!r} is given both for all variables and for {of!r}."
                 raise click.BadParameter(msg)
-            before[of] = _plain(key, value)
+            before[of] = _quality(value) if key == "qc" else _plain(key, value)
         elif key in source:
             msg = f"{key!r} is given twice."
             raise click.BadParameter(msg)
         else:
             source[key] = value.split("+") if key == "variable" and "+" in value else _plain(key, value)
     return source
+
+
+def _quality(text: str) -> Any:
+    """Convert text to a value of quality control: words that YAML knows, numbers, names, and lists of them by ``+``."""
+    if "+" in text:
+        return [_quality(part) for part in text.split("+")]
+    words = {"true": True, "false": False, "none": None, "null": None}
+    return words[text.lower()] if text.lower() in words else _plain("qc", text)
 
 
 def _plain(key: str, text: str) -> Any:

@@ -1,14 +1,16 @@
-"""Scores of an analysis against the truth: area-weighted, lazy, and honest about small ensembles.
+r"""Scores of an analysis against the truth: area-weighted, lazy, and honest about small ensembles.
 
 The ensemble is reduced first, cell by cell; then the cells and times are averaged with the weights `area_weights`, and
-only where the truth is known. With members :math:`x_1 ... x_M`, their mean :math:`m` and the truth :math:`y`:
+only where the truth is known. With members :math:`x_1, \dots, x_M`, their mean :math:`m` and the truth :math:`y`:
 
 - ``rmse`` is the root of the averaged :math:`(m - y)^2`, ``bias`` the average of :math:`m - y`;
 - ``spread`` is the root of the averaged ensemble variance (with :math:`M - 1` in the denominator);
-- ``spread_skill`` is ``sqrt((M + 1) / M) * spread / rmse``: 1 where truth and members are exchangeable, because the
-  mean of M members has itself an error of one M-th of the variance (Fortin et al. 2014, doi:10.1175/JHM-D-14-0008.1);
-- ``crps`` is the *fair* estimator :math:`mean |x_i - y| - sum_{i<j} |x_i - x_j| / (M (M - 1))`, whose expectation does
-  not depend on M (Ferro 2014, doi:10.1002/qj.2270);
+- ``spread_skill`` is :math:`\sqrt{(M + 1) / M}` times spread over RMSE: 1 where truth and members are exchangeable,
+  because the mean of M members has itself an error of one M-th of the variance (Fortin et al. 2014,
+  doi:10.1175/JHM-D-14-0008.1);
+- ``crps`` is the *fair* estimator
+  :math:`\frac{1}{M} \sum_i |x_i - y| - \frac{1}{M (M - 1)} \sum_{i<j} |x_i - x_j|`, whose expectation does not depend
+  on M (Ferro 2014, doi:10.1002/qj.2270);
 - ``rank_histogram`` is the share of the area in which the truth has each of the ranks 0 to M among the members; truths
   that equal some members share their weight evenly among the ranks that they could have;
 - of an antithetic ensemble (`assimilate(..., antithetic=True)`), whose mean has a negligible sampling error,

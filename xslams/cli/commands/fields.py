@@ -1,0 +1,118 @@
+"""Commands that bring fields elsewhere: ``regrid``, ``encode`` and ``decode``."""
+
+from __future__ import annotations
+
+import os
+from typing import get_args
+
+import click
+
+from xslams.addresses import public
+from xslams.cli.root import (
+    DEVICE,
+    END,
+    OVERWRITE,
+    PROGRESS,
+    SCHEDULER,
+    START,
+    argument,
+    cluster,
+    command,
+    data_format,
+    open_model_at,
+    option,
+)
+from xslams.typing import Edges, Engine, Method
+
+
+@command
+@argument("data", "Fields to regrid.")
+@option("--target", required=True, help="Data with the target latitudes and longitudes, or a model.")
+@option("--out", metavar="FILE", required=True, help="Zarr store or netCDF file to write, path or URL.")
+@option("--method", type=click.Choice(get_args(Method)), default="bilinear",
+         help="Method of regridding.")  # fmt: skip
+@option(
+    "--engine",
+    type=click.Choice(get_args(Engine)),
+    default="auto",
+    help="Library that computes the weights.",
+)
+@option("--edges", type=click.Choice(get_args(Edges)), default="great_circle",
+         help="Lines that join neighbouring points: great circles as in ESMF, or parallels as in CDO.")  # fmt: skip
+@START
+@END
+@SCHEDULER
+@OVERWRITE
+@PROGRESS
+def regrid(
+    *, data: str, target: str, out: str, method: str, engine: str, edges: str, start: str | None, end: str | None,
+    scheduler: str | None, overwrite: bool, progress: bool,
+) -> None:  # fmt: skip
+    """Regrid DATA to the grid or the points of another file or of a model."""
+    from xslams.cli import files, targets
+
+    data_format(out)
+    targets.check_target(out, overwrite=overwrite, inputs=[data, target])
+    ds = files.select(files.open_data(data), start, end)
+    is_data = (
+        targets.format_of(target) or ":" in target or (os.path.exists(target) and not target.endswith(".safetensors"))
+    )
+    wanted = files.open_data(target) if is_data else open_model_at(target)
+    with cluster(scheduler):
+        files.write_data(ds.slams.regrid(wanted, method=method, engine=engine, edges=edges), out, progress=progress)
+    click.echo(public(out))
+
+
+_MODEL_HELP = "Name of a pretrained model, or path of a .safetensors file"
+
+
+@command
+@argument("data", "Fields to encode.")
+@option("--model", required=True, help=f"{_MODEL_HELP}.")
+@option("--out", metavar="FILE", required=True, help="Zarr store or netCDF file to write, path or URL.")
+@DEVICE
+@START
+@END
+@SCHEDULER
+@OVERWRITE
+@PROGRESS
+def encode(
+    *, data: str, model: str, out: str, device: str | None, start: str | None, end: str | None,
+    scheduler: str | None, overwrite: bool, progress: bool,
+) -> None:  # fmt: skip
+    """Encode DATA into the latent space of a model."""
+    from xslams.cli import files, targets
+
+    data_format(out)
+    targets.check_target(out, overwrite=overwrite, inputs=[data, model])
+    opened = open_model_at(model)
+    ds = files.select(files.open_data(data), start, end)
+    with cluster(scheduler):
+        files.write_data(ds.slams.encode(opened, device=device), out, progress=progress)
+    click.echo(public(out))
+
+
+@command
+@argument("data", "Latent frames, as encode writes them.")
+@option("--model", help=f"{_MODEL_HELP}; by default the one that encoded.")
+@option("--out", metavar="FILE", required=True, help="Zarr store or netCDF file to write, path or URL.")
+@DEVICE
+@START
+@END
+@SCHEDULER
+@OVERWRITE
+@PROGRESS
+def decode(
+    *, data: str, model: str | None, out: str, device: str | None, start: str | None, end: str | None,
+    scheduler: str | None, overwrite: bool, progress: bool,
+) -> None:  # fmt: skip
+    """Decode latent frames into every variable of a model."""
+    from xslams.cli import files, targets
+
+    data_format(out)
+    targets.check_target(out, overwrite=overwrite, inputs=[data, model])
+    opened = None if model is None else open_model_at(model)
+    ds = files.select(files.open_data(data), start, end)
+    with cluster(scheduler):
+        files.write_data(ds.slams.decode(opened, device=device), out, progress=progress)
+    click.echo(public(out))

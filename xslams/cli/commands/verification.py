@@ -1,0 +1,77 @@
+"""Commands that judge and show an analysis: ``score`` and ``plot``."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from xslams.addresses import public
+from xslams.cli import sources, tables
+from xslams.cli.root import END, OVERWRITE, PROGRESS, SCHEDULER, START, argument, cluster, command, option
+
+
+@command
+@argument("analysis", "Ensemble or single field.")
+@argument("truth", "Fields to score against, on the same grid; times are matched.")
+@option("--dims", multiple=True, help="Dimension to average over; by default time, latitude and longitude.")
+@option("--out", metavar="FILE", help="Write all scores, with rank histograms: .nc, .zarr or .json.")
+@START
+@END
+@SCHEDULER
+@OVERWRITE
+@PROGRESS
+def score(
+    *, analysis: str, truth: str, dims: tuple[str, ...], out: str | None, start: str | None, end: str | None,
+    scheduler: str | None, overwrite: bool, progress: bool,
+) -> None:  # fmt: skip
+    """Score ANALYSIS against TRUTH, weighted by area, and print a table."""
+    from xslams.cli import files
+
+    tables.check_target(out, overwrite=overwrite, inputs=[analysis, truth])
+    ensemble = files.select(files.open_data(analysis), start, end)
+    known = files.open_data(truth)
+    # Only variables that both contain can be scored.
+    common = [n for n in ensemble.data_vars if n in known.data_vars]
+    given = (ensemble[common], known[common]) if common else (ensemble, known)
+    with cluster(scheduler), files.progress_bar(progress):
+        scores = given[0].slams.score(given[1], dims=list(dims) or None).compute()
+    click.echo(tables.scores(scores))
+    tables.write(scores, out)
+
+
+@command
+@argument("analysis", "Ensemble or single field.")
+@option("--out", metavar="FILE", required=True, help="Figure to write: .png, .pdf or .svg.")
+@option("--truth", help="Fields to compare with.")
+@option(
+    "--obs", type=sources.ObservationType(), multiple=True, help="A source of observations to show, as for assimilate."
+)
+@option("--variable", help="Variable to draw; by default the first.")
+@option("--time", metavar="DATE", help="Time to draw (the nearest frame); by default the middle.")
+@option("--level", type=float, help="Level to draw (the nearest one); by default the first.")
+@option("--kind", default="auto",
+         help='"maps", "hovmoeller", "series" or "rank_histogram"; "auto" suits the dimensions.')  # fmt: skip
+@option("--dpi", type=click.IntRange(min=1, max=2400), default=110, help="Dots per inch.")
+@OVERWRITE
+def plot(
+    *, analysis: str, out: str, truth: str | None, obs: tuple[dict[str, Any], ...], dpi: int, overwrite: bool,
+    **settings: Any,
+) -> None:  # fmt: skip
+    """Draw mean and spread of ANALYSIS, and truth, error and observations if given, as maps or series."""
+    from xslams.cli import files, targets
+
+    if os.path.splitext(out)[1].lower() not in (".png", ".pdf", ".svg"):
+        msg = f"--out: expected a figure, .png, .pdf or .svg; got {out}."
+        raise click.UsageError(msg)
+    targets.check_target(out, overwrite=overwrite, inputs=[analysis, truth, *(source["path"] for source in obs)])
+    ds = files.open_data(analysis)
+    compared = None if truth is None else files.open_data(truth)
+    observations = [sources.observation(source) for source in obs] or None
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    figure = ds.slams.plot(compared, observations, **settings)
+    files.write_file(out, lambda path: figure.savefig(path, dpi=dpi))
+    click.echo(public(out))
