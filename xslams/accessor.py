@@ -16,12 +16,11 @@ from xslams.options import ComputeOptions, SamplerOptions
 if TYPE_CHECKING:
     import os
 
-    from matplotlib.figure import Figure
-
     from xslams.inference.guidance import Guidance
     from xslams.inference.samplers import Sampler
     from xslams.model import Model
     from xslams.observations.observation import ObservationsLike
+    from xslams.plot.plotter import Plotter
     from xslams.regrid import Target
     from xslams.typing import Edges, Engine, GuidanceName, Method, Precision, SamplerName
 
@@ -412,42 +411,23 @@ class SlamsAccessor:
 
         return scores.score(self._obj, truth, dims=dims)
 
-    def plot(
-        self,
-        truth: xr.Dataset | xr.DataArray | None = None,
-        obs: ObservationsLike | None = None,
-        *,
-        variable: Hashable | None = None,
-        time: Any = None,
-        level: float | None = None,
-        kind: str = "auto",
-    ) -> Figure:
-        """Draw truth, observations, analysis mean, error and spread: maps of one time, or series of a small system.
+    @property
+    def plot(self) -> Plotter:
+        """Plots: ``plot(truth, obs)`` draws what suits the analysis, and ``plot.NAME(...)`` one kind.
 
-        Parameters
-        ----------
-        truth
-            Fields to compare with, if any.
-        obs
-            What was assimilated, if it is to be shown.
-        variable
-            What to draw; by default the first variable, and in series all of them.
-        time
-            Time to draw, the nearest one there is; by default the middle. Plots over time mark it.
-        level
-            Level to draw, the nearest one there is; by default the first.
-        kind
-            "maps", "hovmoeller", "series", "rank_histogram", or what others have registered; "auto" takes what suits
-            the dimensions, see `xslams.plot.panels`.
+        Kinds are "maps", "hovmoeller" and "series", of which ``plot()`` takes one, and "mean", "spread", "error",
+        "increment", "members", "panel", "spread_skill", "rank_histogram", "spectra" and "innovations"; and what others
+        have registered. All take the arguments of `xslams.plot.panels`: ``truth``, ``obs``, ``background``,
+        ``variable``, ``time``, ``level``, ``row``, ``col``, ``ax``, ``figsize``.
 
         Returns
         -------
-        Figure
-            A matplotlib figure.
+        Plotter
+            What draws, and returns a matplotlib figure.
         """
-        from xslams import plot
+        from xslams.plot.plotter import Plotter
 
-        return plot.panels(self._ds, truth, obs, variable=variable, time=time, level=level, kind=kind)
+        return Plotter(self._ds)
 
     def __repr__(self) -> str:
         rows = self._recognised()

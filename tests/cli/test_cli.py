@@ -34,6 +34,7 @@ from xslams.cli.program import EXIT_CODES
 from xslams.cli.settings import documented
 from xslams.errors import FileError, SlamsError
 from xslams.options import TrainingOptions
+from xslams.plot.plotter import Plotter
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = {name: c for name, c in main.commands.items() if not isinstance(c, click.Group)}
@@ -147,11 +148,12 @@ def test_assimilate_is_that_of_the_accessor(analysis, truth, tiny_model):
 
 def test_every_option_of_the_accessor_is_there():
     # Where data go in and out, and what is not said but done: train takes **options by --option.
-    names = {"self", "options", "kwargs"}
+    names = {"self", "options", "kwargs", "ax"}
     for name in COMMANDS:
         method = {"train": "fit"}.get(name, name)
         options = set(describe(COMMANDS[name]))
-        wanted = set(inspect.signature(getattr(SlamsAccessor, method)).parameters) - names
+        called = Plotter.__call__ if method == "plot" else getattr(SlamsAccessor, method)
+        wanted = set(inspect.signature(called).parameters) - names
         assert wanted <= options, f"{name} lacks {wanted - options}"
 
 
@@ -471,6 +473,9 @@ def test_plot(analysis, folder, tmp_path, suffix):
     assert out.read_bytes()[:4] in (b"\x89PNG", b"%PDF")
     assert os.listdir(tmp_path) == [out.name]
     assert "exists" in run("plot", analysis, "--out", out, code=1)
+    more = ["--kind", "increment", "--row", "time", "--col-wrap", 2, "--figsize", 8, 30, "--out", out, "--overwrite"]
+    run("plot", analysis, "--background", folder / "truth.zarr", *more)
+    assert "background=background" in run("plot", analysis, *more, code=1)
     assert "expected a figure" in run("plot", analysis, "--out", "a.txt", code=2)
 
 

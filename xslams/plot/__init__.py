@@ -9,7 +9,7 @@ A function that is decorated with `register_plot` is a kind of plot: ``analysis.
 from __future__ import annotations
 
 # Each of these registers its plots.
-from xslams.plot import histograms, hovmoeller, maps, series  # noqa: F401
+from xslams.plot import curves, histograms, hovmoeller, maps, overview, pictures, series  # noqa: F401
 from xslams.plot.base import PLOTS, Request, panels, register_plot
 from xslams.plot.histograms import rank_histogram
 

@@ -1,62 +1,52 @@
-"""The registry of plots, and what they share: choices of variable, time and level, scales, and words."""
+"""The registry of plots, and what is asked of them: fields, choices of variable, time and level, and layout."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from xslams import scores
 from xslams.arguments import is_number, require
-from xslams.errors import DimensionError, UnitError, VariableError
-from xslams.labels.coordinates import coordinate, vertical
-from xslams.labels.units import unit_factors
+from xslams.errors import DimensionError, OptionError, VariableError
 from xslams.labels.valid_values import with_valid_values
 from xslams.registries import Registry
 from xslams.scores.dimensions import MEMBER
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from xslams.observations.observation import ObservationsLike
     from xslams.plot.observed import Seen
 
-__all__ = [
-    "ERROR_COLOURS",
-    "PLOTS",
-    "SPREAD_COLOURS",
-    "Panel",
-    "Plot",
-    "PlotFunction",
-    "Request",
-    "at_level",
-    "at_time",
-    "colours_of",
-    "compared",
-    "east",
-    "extension",
-    "in_units_of",
-    "in_words",
-    "level_of",
-    "limits",
-    "panels",
-    "register_plot",
-    "time_of",
-    "unit_text",
-]
-
-SEQUENTIAL_COLOURS, ERROR_COLOURS, SPREAD_COLOURS = "viridis", "RdBu_r", "magma_r"
-# Whole words: "terrain" is dry.
-_WET = re.compile(r"\b(precipitation|rain|rainfall|snowfall|humidity)\b")
+__all__ = ["PLOTS", "Layout", "Plot", "PlotFunction", "Request", "only_layout", "panels", "register_plot"]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Registry
 # ---------------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Layout:
+    """Where to draw, as xarray names it; see `panels` for what the attributes mean.
+
+    Attributes
+    ----------
+    row, col, col_wrap
+        Dimensions of small multiples.
+    ax, figsize
+        Axes to draw in, or the size of a new figure.
+    """
+
+    row: Hashable | None = None
+    col: Hashable | None = None
+    col_wrap: int | None = None
+    ax: Axes | None = None
+    figsize: tuple[float, float] | None = None
+
+
 @dataclass(frozen=True)
 class Request:
     """What is to be drawn; see `panels` for what the attributes mean.
@@ -67,6 +57,12 @@ class Request:
         Fields and observations.
     variable, time, level
         What to draw of them.
+    background
+        What the analysis started from.
+    at
+        Latitude and longitude of a place.
+    layout
+        Where to draw.
     """
 
     analysis: xr.Dataset
@@ -75,6 +71,9 @@ class Request:
     variable: Hashable | None = None
     time: Any = None
     level: float | None = None
+    background: xr.Dataset | xr.DataArray | None = None
+    at: tuple[float, float] | None = None
+    layout: Layout = Layout()
 
     def field(self, variable: Hashable | None = None) -> xr.DataArray:
         """Return a variable of the analysis, by default the one that is to be drawn, or the first."""
@@ -83,6 +82,27 @@ class Request:
     def true(self, variable: Hashable) -> xr.DataArray | None:
         """Return the truth of a variable; None where there is no truth."""
         return None if self.truth is None else _pick(self.truth, variable, "truth")
+
+    def first_guess(self, variable: Hashable) -> xr.DataArray | None:
+        """Return the background of a variable, the mean of its members if it has any; None where there is none."""
+        if self.background is None:
+            return None
+        field = _pick(self.background, variable, "background")
+        return field.mean(MEMBER, keep_attrs=True) if MEMBER in field.dims else field
+
+    def at_label(self, dim: Hashable, label: Any) -> Request:
+        """Return the request at one label of a dimension, as far as fields have it."""
+
+        def select(fields: xr.Dataset | xr.DataArray | None) -> Any:
+            if fields is None or dim not in fields.dims:
+                return fields
+            if dim not in fields.indexes:
+                return fields.isel({dim: label})
+            number = fields.indexes[dim].dtype.kind in "fiuM"
+            return fields.sel({dim: label}, method="nearest" if number else None)
+
+        chosen = select(self.analysis), select(self.truth), select(self.background)
+        return replace(self, analysis=chosen[0], truth=chosen[1], background=chosen[2])
 
     def seen(self) -> list[Seen]:
         """Return the variables of the observations that were used."""
@@ -161,6 +181,13 @@ def panels(
     time: Any = None,
     level: float | None = None,
     kind: str = "auto",
+    background: xr.Dataset | xr.DataArray | None = None,
+    at: tuple[float, float] | None = None,
+    row: Hashable | None = None,
+    col: Hashable | None = None,
+    col_wrap: int | None = None,
+    ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
 ) -> Figure:
     """Draw an analysis: maps of one time, or for a small system its course in time.
 
@@ -180,8 +207,20 @@ def panels(
         Value of the vertical coordinate, the nearest one there is; by default the first level.
     kind
         "maps" of fields on a globe or a plane at one time; "hovmoeller" for one horizontal dimension and time; "series"
-        where there is nothing but time; "rank_histogram"; or what others have registered, see `register_plot`.
-        "auto" takes what suits the field.
+        where there is nothing but time; one of the others in `xslams.plot.PLOTS`, such as "increment", "members",
+        "rank_histogram" or "panel"; or what others have registered, see `register_plot`. "auto" takes what suits the
+        field. ``analysis.slams.plot.increment(...)`` is the same as ``kind="increment"``.
+    background
+        What the analysis started from, for the kinds that compare with it.
+    at
+        Latitude and longitude of the place whose series is drawn; by default series are means over the area.
+    row, col, col_wrap
+        Dimensions along which to draw small multiples, and the number of columns, as in xarray's own plots. For the
+        kinds that draw one picture, such as "increment" or "spectra".
+    ax
+        Axes to draw in, for the same kinds without small multiples.
+    figsize
+        Width and height of the figure in inches.
 
     Returns
     -------
@@ -202,11 +241,49 @@ def panels(
     named = variable is None or isinstance(variable, Hashable)
     require(named, "variable", variable, "the name of a variable")
     require(level is None or is_number(level), "level", level, "a number")
-    request = Request(analysis, truth, obs, variable, time, level)
+    require(background is None or isinstance(background, fields), "background", background, "a Dataset or a DataArray")
+    require(at is None or _are_numbers(at), "at", at, "a latitude and a longitude")
+    require(figsize is None or _are_numbers(figsize), "figsize", figsize, "a width and a height in inches")
+    given: object = col_wrap
+    whole = isinstance(given, int) and not isinstance(given, bool) and given > 0
+    require(given is None or whole, "col_wrap", col_wrap, "a number of columns")
+    layout = Layout(row, col, col_wrap, ax, figsize)
+    request = Request(analysis, truth, obs, variable, time, level, background, at, layout)
     chosen: object = kind
     if isinstance(chosen, str) and chosen == "auto":
         kind = _suitable(request.field())
     return PLOTS[kind].draw(request)
+
+
+def _are_numbers(pair: object) -> bool:
+    return isinstance(pair, tuple | list | np.ndarray) and len(pair) == 2 and all(map(is_number, pair))
+
+
+def only_layout(request: Request, kind: str, *allowed: str) -> None:
+    """Raise where a kind of plot cannot be laid out as is asked for.
+
+    Parameters
+    ----------
+    request
+        What is to be drawn.
+    kind
+        Name of the kind.
+    *allowed
+        What it can do beside `figsize`, of "row", "col", "col_wrap" and "ax".
+
+    Raises
+    ------
+    OptionError
+        Which names what it cannot do, and kinds that can.
+    """
+    for name in ("row", "col", "col_wrap", "ax"):
+        value = getattr(request.layout, name)
+        if value is not None and name not in allowed:
+            msg = (
+                f"{name}={value!r}: {kind!r} draws panels of its own and has no {name}=. Plots of one picture have, "
+                "such as 'mean', 'spread', 'increment', 'spectra' and 'rank_histogram'."
+            )
+            raise OptionError(msg)
 
 
 def _suitable(field: xr.DataArray) -> str:
@@ -230,167 +307,3 @@ def _pick(fields: xr.Dataset | xr.DataArray, variable: Hashable | None, what: st
         msg = f"The {what} has no variable {variable!r} to plot; it has {sorted(map(str, fields.data_vars))}."
         raise VariableError(msg)
     return with_valid_values(fields[variable])
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Choices
-# ---------------------------------------------------------------------------------------------------------------------
-def time_of(field: xr.DataArray) -> Hashable | None:
-    """Name of the time coordinate: dates, or the numbers of a small system."""
-    return coordinate(field, "time") or ("time" if "time" in field.coords else None)
-
-
-def at_time(field: xr.DataArray, time: Any) -> xr.DataArray:
-    """Select the frame nearest to a time, by default that in the middle; a field without time stays as it is."""
-    name = time_of(field)
-    if name is None or name not in field.dims:
-        return field
-    labels = field.indexes[name]
-    if time is None:
-        return field.isel({name: len(labels) // 2})
-    try:
-        found = int(labels.get_indexer([np.asarray(time)[()]], method="nearest")[0])
-    except (TypeError, ValueError, KeyError, OverflowError):  # what pandas raises for what is no time
-        found = -1
-    require(found >= 0, "time", time, f"a time, from {labels[0]} to {labels[-1]}")
-    return field.isel({name: found})
-
-
-def at_level(field: xr.DataArray, level: float | xr.DataArray | None) -> xr.DataArray:
-    """Select the level nearest to a value, by default the first; a field without levels stays as it is.
-
-    Parameters
-    ----------
-    field
-        Any field.
-    level
-        A number in the units of the field's vertical coordinate, or a level of another field, with its units.
-    """
-    found = vertical(field)
-    if found is None or found[0] not in field.dims:
-        return field
-    dim, name = found
-    if level is None:
-        return field.isel({dim: 0})
-    values = np.asarray(field[name].values, float)
-    return field.isel({dim: int(np.nanargmin(abs(values - in_units_of(field[name], level))))})
-
-
-def level_of(field: xr.DataArray) -> xr.DataArray | None:
-    """Return the level that a field was selected at; None where there is none."""
-    name = coordinate(field, "level")
-    return None if name is None or field[name].ndim else field[name]
-
-
-def in_units_of(levels: xr.DataArray, level: float | xr.DataArray) -> float:
-    """Return a level in the units of others; as it is where these are not known or measure another thing."""
-    units = [str(part.attrs.get("units", "")) for part in (level, levels) if isinstance(part, xr.DataArray)]
-    try:
-        factor, offset = unit_factors(*units) if len(units) == 2 and all(units) else (1.0, 0.0)
-    except UnitError:
-        factor, offset = 1.0, 0.0
-    return factor * float(level) + offset
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Truth, analysis, error and spread, with scales that make them comparable
-# ---------------------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Panel:
-    """A field to draw in colours.
-
-    Attributes
-    ----------
-    title
-        What it shows.
-    field
-        Without members.
-    colours
-        Name of a colour map.
-    low, high
-        Ends of the scale.
-    observed
-        Whether the values are observations.
-    """
-
-    title: str
-    field: xr.DataArray
-    colours: str
-    low: float
-    high: float
-    observed: bool = False
-
-
-def compared(ensemble: xr.DataArray, truth: xr.DataArray | None) -> list[Panel]:
-    """Truth, mean, error of the mean and spread, as far as they are there.
-
-    Truth and mean share one scale, and so do the size of the error and the spread.
-
-    Parameters
-    ----------
-    ensemble
-        Field with or without members.
-    truth
-        The same field, without members.
-    """
-    name, unit = ensemble.name, unit_text(ensemble.attrs.get("units"))
-    members = ensemble.sizes.get(MEMBER, 0)
-    mean = ensemble.mean(MEMBER) if MEMBER in ensemble.dims else ensemble
-    low, high = limits(mean) if truth is None else limits(mean, truth)
-    label = f"Analysis, mean of {members} members" if MEMBER in ensemble.dims else "Analysis"
-    found = [] if truth is None else [Panel("Truth", truth, colours_of(ensemble), low, high)]
-    found.append(Panel(label, mean, colours_of(ensemble), low, high))
-    error = None if truth is None else scores.bias(mean, truth, dims=[]).rename(name)
-    deviation = ensemble.std(MEMBER, ddof=1) if members > 1 else None
-    top = max((float(np.nanquantile(abs(f), 0.995)) for f in (error, deviation) if f is not None), default=1.0) or 1.0
-    if truth is not None and error is not None:
-        size = float(scores.rmse(mean, truth))
-        found.append(Panel(f"Error of the mean (RMSE {size:.2f}{unit})", error, ERROR_COLOURS, -top, top))
-    if deviation is not None:
-        size = float(scores.spread(ensemble, mean))
-        found.append(Panel(f"Spread of the members ({size:.2f}{unit})", deviation, SPREAD_COLOURS, 0.0, top))
-    return found
-
-
-def limits(*fields: xr.DataArray) -> tuple[float, float]:
-    """Colour limits that a few extreme cells do not dictate."""
-    values = np.concatenate([np.ravel(f.values) for f in fields])
-    values = values[np.isfinite(values)]
-    if values.size == 0:
-        return 0.0, 1.0
-    low, high = np.quantile(values, [0.002, 0.998])
-    return (float(low), float(high)) if high > low else (float(low) - 0.5, float(low) + 0.5)
-
-
-def extension(field: xr.DataArray, low: float, high: float) -> str:
-    """Return the ends at which a colour bar is open, as values lie beyond: "neither", "min", "max" or "both"."""
-    values = field.values[np.isfinite(field.values)]
-    over, under = bool((values > high).any()), bool((values < low).any())
-    return "both" if over and under else "max" if over else "min" if under else "neither"
-
-
-def colours_of(field: xr.DataArray) -> str:
-    """Colour map of a variable: greens and blues for water, else perceptually uniform."""
-    text = " ".join(str(field.attrs.get(k, "")) for k in ("standard_name", "long_name")).lower().replace("_", " ")
-    return "YlGnBu" if _WET.search(text) else SEQUENTIAL_COLOURS
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Words
-# ---------------------------------------------------------------------------------------------------------------------
-def in_words(field: xr.DataArray) -> str:
-    """Name of a variable for a title, and that of the data where it is another."""
-    name = str(field.attrs.get("long_name") or field.attrs.get("standard_name") or field.name).replace("_", " ")
-    text = name if name == field.name else f"{name} ({field.name})"
-    return text[0].upper() + text[1:]
-
-
-def unit_text(units: str | None) -> str:
-    """Units after a number, with a space; nothing for a pure number."""
-    return f" {units}" if units and units != "1" else ""
-
-
-def east(longitude: float) -> str:
-    """Format a longitude in degrees east or west."""
-    x = (longitude + 180) % 360 - 180
-    return f"{abs(x):g}°{'' if x in (0, -180) else 'E' if x > 0 else 'W'}"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from xslams import scores
-from xslams.errors import DimensionError, VariableError
-from xslams.plot.base import Request, at_level, in_words, level_of, register_plot
-from xslams.scores.dimensions import MEMBER
+from xslams.errors import DimensionError
+from xslams.plot.base import Request, register_plot
+from xslams.plot.curves import curves, ensemble_and_truth
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,20 +31,14 @@ def rank_histogram_of_analysis(request: Request) -> Figure:
     DimensionError
         If there are fewer than two members.
     """
-    from matplotlib import pyplot as plt
+    return curves(request, _rank_histogram, (4.4, 3.2), "Rank histogram")
 
-    field = at_level(request.field(), request.level)
-    truth = request.true(field.name)
-    if truth is None:
-        msg = "A rank histogram needs the truth: analysis.slams.plot(truth, kind='rank_histogram')."
-        raise VariableError(msg)
-    if field.sizes.get(MEMBER, 0) < 2:
-        msg = f"A rank histogram needs two members or more; {field.name!r} has dimensions {field.dims}."
-        raise DimensionError(msg)
-    figure, ax = plt.subplots(figsize=(5, 3), layout="constrained")
-    rank_histogram(scores.rank_histogram(field, at_level(truth, level_of(field))), ax)
-    ax.set_title(in_words(field))
-    return figure
+
+def _rank_histogram(ax: Axes, request: Request) -> None:
+    rank_histogram(scores.rank_histogram(*ensemble_and_truth(request, "rank_histogram")), ax)
+    legend = ax.get_legend()
+    if legend is not None:
+        legend.remove()  # the figure has one for all pictures
 
 
 def rank_histogram(histogram: xr.DataArray, ax: Axes | None = None) -> Axes:

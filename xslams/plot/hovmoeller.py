@@ -12,9 +12,9 @@ import xarray as xr
 from xslams.errors import DimensionError
 from xslams.labels.coordinates import coordinate
 from xslams.plot import observed
-from xslams.plot.base import (
+from xslams.plot.base import Request, only_layout, register_plot
+from xslams.plot.fields import (
     Panel,
-    Request,
     at_level,
     colours_of,
     compared,
@@ -23,12 +23,12 @@ from xslams.plot.base import (
     in_words,
     level_of,
     limits,
-    register_plot,
     time_of,
     unit_text,
 )
 from xslams.plot.longitudes import in_window, middle_of
-from xslams.plot.series import draw_observations, draw_series, legend, mark
+from xslams.plot.reduced import along_longitude, band
+from xslams.plot.series import dates, draw_observations, draw_series, legend, mark
 from xslams.plot.surfaces import degrees
 from xslams.scores.dimensions import MEMBER, space
 
@@ -61,10 +61,13 @@ def hovmoeller(request: Request) -> Figure:
     """
     from matplotlib import pyplot as plt
 
-    ensemble = at_level(request.field(), request.level)
+    only_layout(request, "hovmoeller")
+    given = at_level(request.field(), request.level)
+    ensemble = along_longitude(given)
     if not _suits(ensemble):
         msg = (
-            f"A Hovmoeller diagram needs time and one horizontal dimension; {ensemble.name!r} has {ensemble.dims}. "
+            f"A Hovmoeller diagram needs time and one horizontal dimension, or latitude and longitude; "
+            f"{given.name!r} has {given.dims}. "
             "Select along the others with .isel or .sel first."
         )
         raise DimensionError(msg)
@@ -76,17 +79,20 @@ def hovmoeller(request: Request) -> Figure:
     assert when is not None
     true = request.true(ensemble.name)
     if true is not None:
-        true = _placed(at_level(true, level_of(ensemble)).load(), middle)
+        true = _placed(along_longitude(at_level(true, level_of(ensemble))).load(), middle)
     drawings = compared(ensemble, true)
     mean = drawings[0 if true is None else 1]
-    seen = [replace(s, field=_placed(s.field, middle)) for s in request.seen()]
+    # What instruments observe is not the mean over latitude.
+    known = request.seen() if len(space(given)) == 1 else []
+    seen = [replace(s, field=_placed(s.field, middle)) for s in known]
     seen = [s for s in seen if observed.points(s.field, site) is not None]
     rows: list[Panel] = [*drawings[: 0 if true is None else 1], *(_source(s, mean) for s in seen)]
     rows += drawings[0 if true is None else 1 :]
 
     # Every panel has the same axis of time; colour bars stand in a column of their own, so that the axes align.
     figure, axes = plt.subplots(
-        len(rows) + _SITES, 2, figsize=(10.0, 1.55 * len(rows) + 1.35 * _SITES + 0.6), sharex="col",
+        len(rows) + _SITES, 2, sharex="col",
+        figsize=request.layout.figsize or (10.0, 1.55 * len(rows) + 1.35 * _SITES + 0.6),
         width_ratios=[1, 0.02], height_ratios=[1.2] * len(rows) + [1] * _SITES, layout="constrained",
     )  # fmt: skip
     y = ensemble[site].values
@@ -105,8 +111,9 @@ def hovmoeller(request: Request) -> Figure:
                 _observations_at(ax, one.field, ensemble[site], index)
         mark(ax, request.time)
     axes[-1, 0].set_xlabel(str(when))
+    dates(axes[-1, 0], ensemble[when])
     legend(figure, axes[len(rows) :, 0], "lower")
-    figure.suptitle(in_words(ensemble))
+    figure.suptitle(in_words(ensemble) + band(given))
     return figure
 
 

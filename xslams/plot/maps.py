@@ -13,9 +13,9 @@ import xarray as xr
 from xslams.errors import DimensionError
 from xslams.labels.coordinates import vertical
 from xslams.plot import observed
-from xslams.plot.base import (
+from xslams.plot.base import Request, only_layout, register_plot
+from xslams.plot.fields import (
     Panel,
-    Request,
     at_level,
     at_time,
     colours_of,
@@ -23,11 +23,12 @@ from xslams.plot.base import (
     extension,
     in_units_of,
     in_words,
+    label_of,
     level_of,
     limits,
-    register_plot,
     time_of,
-    unit_text,
+    when,
+    with_units,
 )
 from xslams.plot.surfaces import Surface, surface_of
 from xslams.scores.dimensions import MEMBER
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["maps"]
+__all__ = ["draw_map", "maps", "select", "shape_of"]
 
 _COLUMNS = 4
 
@@ -50,13 +51,14 @@ def maps(request: Request) -> Figure:
     DimensionError
         If there are other dimensions than those of a map, time, level and members.
     """
-    ensemble, where = _select(request.field(), request.time, request.level)
+    only_layout(request, "maps")
+    ensemble, where = select(request.field(), request.time, request.level)
     surface = surface_of(ensemble)
     assert surface is not None  # `_select` has found it
     ensemble = surface.on_map(ensemble)
     true = request.true(ensemble.name)
     if true is not None:
-        true = surface.on_map(_select(true, where.get("time"), where.get("level"))[0])
+        true = surface.on_map(select(true, where.get("time"), where.get("level"))[0])
     drawings = compared(ensemble, true)
     mean = drawings[0 if true is None else 1]
     sources = [_observed_panel(one, mean, where) for one in _observed(request.seen(), surface, where)]
@@ -64,7 +66,7 @@ def maps(request: Request) -> Figure:
     # Observations begin a row of their own.
     rows = 1 + -(-len(sources) // _COLUMNS)
     columns = max(len(drawings), min(len(sources), _COLUMNS))
-    figure, grid = _figure(rows, columns, mean.field, surface)
+    figure, grid = _figure(rows, columns, mean.field, surface, request.layout.figsize)
     axes = iter([*grid[0, : len(drawings)], *grid[1:].flat, *grid[0, len(drawings) :]])
     for panel in drawings:
         _map(next(axes), panel, surface, ensemble.attrs.get("units"))
@@ -78,13 +80,13 @@ def maps(request: Request) -> Figure:
     return figure
 
 
-def _select(field: xr.DataArray, time: Any, level: float | xr.DataArray | None) -> tuple[xr.DataArray, dict[str, Any]]:
-    """One time and level of a field, loaded, and the labels of what was selected."""
+def select(field: xr.DataArray, time: Any, level: float | xr.DataArray | None) -> tuple[xr.DataArray, dict[str, Any]]:
+    """Select one time and level of a field, and load it; also return the labels of what was selected."""
     where: dict[str, Any] = {}
-    when, height = time_of(field), vertical(field)
-    if when in field.dims:
+    clock, height = time_of(field), vertical(field)
+    if clock in field.dims:
         field = at_time(field, time)
-        where["time"] = field[when].values
+        where["time"] = field[clock].values
     if height is not None and height[0] in field.dims:
         field = at_level(field, level)
     if (own := level_of(field)) is not None:
@@ -116,7 +118,7 @@ def _observed(seen: Iterable[observed.Seen], surface: Surface, where: dict[str, 
 def _observed_panel(seen: observed.Seen, drawn: Panel, where: dict[str, Any]) -> Panel:
     field = seen.field
     height = level_of(field)
-    label = "" if height is None else f" at {_label(height)}"
+    label = "" if height is None else f" at {label_of(height)}"
     title = f"Observed by {seen.source}: {field.name}{label} ({int(field.notnull().sum())} values)"
     # What is drawn is compared with its observations on the same scale.
     same = seen.observes == drawn.field.name and ("level" not in where or _is_at(field, where["level"]))
@@ -130,18 +132,41 @@ def _is_at(field: xr.DataArray, level: xr.DataArray) -> bool:
     return own is not None and bool(np.isclose(float(own), in_units_of(own, level), rtol=1e-6))
 
 
-def _figure(rows: int, columns: int, field: xr.DataArray, surface: Surface) -> tuple[Figure, Any]:
+def shape_of(field: xr.DataArray, surface: Surface) -> float:
+    """Height over width of a map of a field, within bounds."""
+    vertical, horizontal = surface.coordinates(field) or (field[d] for d in field.dims[-2:])
+    shape = np.ptp(vertical.values) / max(float(np.ptp(horizontal.values)), 1e-9) * surface.aspect(vertical)
+    return float(np.clip(shape, 0.35, 1.4))
+
+
+def _figure(
+    rows: int, columns: int, field: xr.DataArray, surface: Surface, size: tuple[float, float] | None
+) -> tuple[Figure, Any]:
     from matplotlib import pyplot as plt
 
-    vertical, horizontal = (field[d] for d in field.dims[-2:])
-    shape = np.ptp(vertical.values) / max(float(np.ptp(horizontal.values)), 1e-9) * surface.aspect(vertical)
-    height = 4.0 * np.clip(shape, 0.35, 1.4) + 1.0
-    figure, axes = plt.subplots(rows, columns, figsize=(4.6 * columns, height * rows + 0.4), squeeze=False)
+    height = 4.0 * shape_of(field, surface) + 1.0
+    figure, axes = plt.subplots(rows, columns, figsize=size or (4.6 * columns, height * rows + 0.4), squeeze=False)
     figure.set_layout_engine("constrained", h_pad=0.1)
     return figure, axes
 
 
-def _map(ax: Axes, panel: Panel, surface: Surface, units: str | None) -> None:
+def draw_map(ax: Axes, panel: Panel, surface: Surface) -> Any:
+    """Draw a field in colours, with its title; the colour bar is left to who lays the axes out.
+
+    Parameters
+    ----------
+    ax
+        Where to draw.
+    panel
+        Field on the map, with two dimensions or at points.
+    surface
+        Where the map lies.
+
+    Returns
+    -------
+    ScalarMappable
+        What a colour bar is made for.
+    """
     field = panel.field
     place = surface.coordinates(field)
     assert place is not None
@@ -149,17 +174,27 @@ def _map(ax: Axes, panel: Panel, surface: Surface, units: str | None) -> None:
     options: dict[str, Any] = {"cmap": panel.colours, "vmin": panel.low, "vmax": panel.high}
     if y.dims == x.dims:
         known = field.notnull().values
-        drawn: Any = ax.scatter(x.values[known], y.values[known], c=field.values[known], s=9, **options)
+        drawn: Any = ax.scatter(x.values[known], y.values[known], c=field.values[known], s=9, zorder=4, **options)
     else:
         values = field.transpose(*y.dims, *x.dims).values
         drawn = ax.pcolormesh(_edges(x, y), _edges(y, x), values, rasterized=True, **options)
     ax.set_facecolor("0.8")
     ax.set_title(panel.title, fontsize="medium")
     surface.decorate(ax, field)
+    return drawn
+
+
+def _map(ax: Axes, panel: Panel, surface: Surface, units: str | None) -> None:
+    drawn = draw_map(ax, panel, surface)
     bar = ax.figure.colorbar(
-        drawn, ax=ax, orientation="horizontal", extend=extension(field, panel.low, panel.high), pad=0.02, aspect=40
+        drawn,
+        ax=ax,
+        orientation="horizontal",
+        extend=extension(panel.field, panel.low, panel.high),
+        pad=0.02,
+        aspect=40,
     )
-    bar.set_label(f"{field.name} [{units}]" if unit_text(units) else str(field.name))
+    bar.set_label(with_units(panel.field.assign_attrs(units=units)))
 
 
 def _edges(centres: xr.DataArray, others: xr.DataArray) -> npt.NDArray[Any]:
@@ -172,20 +207,10 @@ def _edges(centres: xr.DataArray, others: xr.DataArray) -> npt.NDArray[Any]:
     return np.concatenate([[2 * values[0] - middle[0]], middle, [2 * values[-1] - middle[-1]]])
 
 
-def _label(level: xr.DataArray) -> str:
-    return f"{level.name} {float(level):g}{unit_text(level.attrs.get('units'))}"
-
-
 def _headline(field: xr.DataArray, where: dict[str, Any]) -> str:
     text = in_words(field)
     if "level" in where:
-        text += f" at {_label(where['level'])}"
+        text += f" at {label_of(where['level'])}"
     if "time" in where:
-        text += f", {_when(where['time'])}"
+        text += f", {when(where['time'])}"
     return text
-
-
-def _when(time: Any) -> str:
-    if np.issubdtype(time.dtype, np.datetime64):
-        return str(np.datetime_as_string(time, "m")).replace("T", " ").removesuffix(" 00:00")
-    return f"time {time[()]:g}" if np.issubdtype(time.dtype, np.number) else str(time)

@@ -15,7 +15,7 @@ from xslams.labels.coordinates import coordinate
 from xslams.labels.units import convert_units
 from xslams.labels.variables import same_quantity
 from xslams.observations.reading import read
-from xslams.plot.base import time_of
+from xslams.plot.fields import time_of
 
 if TYPE_CHECKING:
     from xslams.observations.observation import ObservationsLike

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 
 from xslams import scores
-from xslams.errors import DimensionError
-from xslams.plot import observed
-from xslams.plot.base import Request, at_level, in_words, level_of, register_plot, unit_text
+from xslams.errors import DimensionError, OptionError
+from xslams.plot.base import Request, only_layout, register_plot
+from xslams.plot.fields import at_level, figure_of, in_words, level_of, unit_text, with_units
+from xslams.plot.reduced import here, observed_here, place_in_words
 from xslams.scores.dimensions import MEMBER, is_time
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw_observations", "draw_series", "legend", "mark", "series"]
+__all__ = ["dates", "draw_observations", "draw_series", "legend", "mark", "series"]
 
 _MEMBERS, _MEAN, _TRUTH, _OBSERVED = "#9ecae1", "#08519c", "black", "#d94801"
+_TITLE = 55  # letters that leave room for scores in the same line
 _OUTSIDE: dict[str, Any] = {side: f"outside {side} center" for side in ("upper", "lower")}
 
 
@@ -30,35 +32,72 @@ def _suits(field: xr.DataArray) -> bool:
 
 @register_plot("series", suits=_suits)
 def series(request: Request) -> Figure:
-    """Draw every variable, or one, along the only dimension that it has; see `xslams.plot.panels`.
+    """Draw every variable, or one, over time: at the place nearest to ``at=``, or without it the mean over the area.
+
+    A system without space has nothing but time. See `xslams.plot.panels`.
 
     Raises
     ------
     DimensionError
         If a variable has another dimension beside that of the members.
     """
-    from matplotlib import pyplot as plt
-
+    only_layout(request, "series", "ax")
     names = list(request.analysis.data_vars) if request.variable is None else [request.variable]
-    ensembles = [at_level(request.field(name), request.level).load() for name in names]
+    fields = [at_level(request.field(name), request.level) for name in names]
     seen = request.seen()
-    figure, axes = plt.subplots(
-        len(names), 1, figsize=(9.0, 2.0 * len(names) + 0.9), sharex=True, squeeze=False, layout="constrained"
-    )
-    for ax, ensemble in zip(axes[:, 0], ensembles, strict=True):
+    figure, axes = _axes(request, len(names))
+    for ax, field in zip(axes, fields, strict=True):
+        ensemble = here(field, request.at).load()
         along = _along(ensemble)
         true = request.true(ensemble.name)
         if true is not None:
-            true = at_level(true, level_of(ensemble)).load()
+            true = here(at_level(true, level_of(ensemble)), request.at).load()
         draw_series(ax, ensemble, true, along)
-        ax.set_title(_title(ensemble, true), fontsize="medium", loc="left")
+        ax.set_title(_title(ensemble, true, place_in_words(field, request.at)), fontsize="medium", loc="left")
         if is_time(ensemble, along):
             for one in (s for s in seen if s.observes == ensemble.name):
-                draw_observations(ax, observed.points(one.field))
+                draw_observations(ax, observed_here(at_level(one.field, request.level), field, request.at))
             mark(ax, request.time)
-    axes[-1, 0].set_xlabel(str(along))
-    legend(figure, axes[:, 0], "upper")
+            dates(ax, ensemble[along])
+    axes[-1].set_xlabel(str(along))
+    if request.layout.ax is None:
+        legend(figure, axes, "upper")
+    else:
+        axes[0].legend(frameon=False, fontsize="small")
     return figure
+
+
+def _axes(request: Request, count: int) -> tuple[Figure, Sequence[Axes]]:
+    """One above the other; those that are given are for one variable."""
+    from matplotlib import pyplot as plt
+
+    ax = request.layout.ax
+    if ax is None:
+        size = request.layout.figsize or (9.0, 2.0 * count + 0.9)
+        figure, axes = plt.subplots(count, 1, figsize=size, sharex=True, squeeze=False, layout="constrained")
+        return figure, list(axes[:, 0])
+    if count > 1:
+        msg = f"ax= is for one variable, and there are {count}; name it: variable={next(iter(request.analysis))!r}."
+        raise OptionError(msg)
+    return figure_of(ax), [ax]
+
+
+def dates(ax: Axes, times: xr.DataArray) -> None:
+    """Few ticks that do not repeat the year, where the axis has dates.
+
+    Parameters
+    ----------
+    ax
+        Axes over time.
+    times
+        The times.
+    """
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    if np.issubdtype(times.dtype, np.datetime64):
+        locator: Any = AutoDateLocator(minticks=3, maxticks=8)  # type: ignore[no-untyped-call]
+        ax.xaxis.set_major_locator(locator)
+        ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
 
 
 def draw_series(ax: Axes, ensemble: xr.DataArray, truth: xr.DataArray | None, along: Hashable) -> None:
@@ -82,7 +121,7 @@ def draw_series(ax: Axes, ensemble: xr.DataArray, truth: xr.DataArray | None, al
     if truth is not None:
         ax.plot(truth[along].values, truth.values, color=_TRUTH, linewidth=1.2, label="truth")
     ax.plot(x, ensemble.values, color=_MEAN, linewidth=1.4, linestyle=(0, (4, 2)), label="analysis")
-    ax.set_ylabel(str(ensemble.name) + unit_text(ensemble.attrs.get("units")))
+    ax.set_ylabel(with_units(ensemble))
     ax.margins(x=0.01)
     ax.tick_params(labelsize="small")
 
@@ -146,7 +185,7 @@ def _along(ensemble: xr.DataArray) -> Hashable:
     return rest[0]
 
 
-def _title(ensemble: xr.DataArray, truth: xr.DataArray | None) -> str:
+def _title(ensemble: xr.DataArray, truth: xr.DataArray | None, place: str) -> str:
     """Name of the variable, and how good its analysis is."""
     unit = unit_text(ensemble.attrs.get("units"))
     mean = ensemble.mean(MEMBER) if MEMBER in ensemble.dims else ensemble
@@ -155,4 +194,5 @@ def _title(ensemble: xr.DataArray, truth: xr.DataArray | None) -> str:
         said.append(f"RMSE {float(scores.rmse(mean, truth, dims=mean.dims)):.2f}{unit}")
     if ensemble.sizes.get(MEMBER, 0) > 1:
         said.append(f"spread {float(scores.spread(ensemble, mean, dims=mean.dims)):.2f}{unit}")
-    return f"{in_words(ensemble)}: {', '.join(said)}" if said else in_words(ensemble)
+    text = f"{in_words(ensemble)}{place}"
+    return text + ((": " if len(text) < _TITLE else "\n") + ", ".join(said) if said else "")

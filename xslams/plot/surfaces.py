@@ -8,7 +8,8 @@ import numpy as np
 import xarray as xr
 
 from xslams.labels.coordinates import coordinate
-from xslams.plot.base import east
+from xslams.plot.coasts import draw_coasts
+from xslams.plot.fields import east, with_units
 from xslams.plot.longitudes import in_window, middle_of
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ class Globe:
         ax.xaxis.set_major_formatter(lambda x, _: east(x))
         ax.yaxis.set_major_formatter(lambda y, _: f"{abs(y):g}°{'N' if y > 0 else 'S' if y < 0 else ''}")
         ax.tick_params(labelsize="small")
+        if np.ptp(lon) > 0:
+            draw_coasts(ax, lon)
 
 
 class Plane:
@@ -124,8 +127,8 @@ class Plane:
         y, x = (np.asarray(c) for c in found)
         if np.ptp(y) > 0 and np.ptp(x) > 0:
             _limit(ax, y, x, -np.inf, np.inf)
-        ax.set_xlabel(_with_units(found[1]), fontsize="small")
-        ax.set_ylabel(_with_units(found[0]), fontsize="small")
+        ax.set_xlabel(with_units(found[1]), fontsize="small")
+        ax.set_ylabel(with_units(found[0]), fontsize="small")
         ax.tick_params(labelsize="small")
 
 
@@ -144,8 +147,3 @@ def degrees(values: np.ndarray[Any, Any]) -> Any:
     if width == 0.0:
         return FixedLocator([float(np.ravel(values)[0])])
     return next((MultipleLocator(s) for s in (90, 60, 30, 20, 10, 5, 2, 1) if width / s >= 3), MaxNLocator(4))
-
-
-def _with_units(coordinate: xr.DataArray) -> str:
-    units = coordinate.attrs.get("units")
-    return f"{coordinate.name} [{units}]" if units and units != "1" else str(coordinate.name)

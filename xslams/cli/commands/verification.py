@@ -52,12 +52,19 @@ def score(
 @option("--time", metavar="DATE", help="Time to draw (the nearest frame); by default the middle.")
 @option("--level", type=float, help="Level to draw (the nearest one); by default the first.")
 @option("--kind", default="auto",
-         help='"maps", "hovmoeller", "series" or "rank_histogram"; "auto" suits the dimensions.')  # fmt: skip
+         help='"maps", "hovmoeller", "series", "mean", "spread", "error", "increment", "members", "panel", '
+         '"spread_skill", "rank_histogram", "spectra" or "innovations"; "auto" suits the dimensions.')  # fmt: skip
+@option("--background", help="What the analysis started from, for kinds that compare with it.")
+@option("--at", type=(float, float), metavar="LAT LON", help="Place of a series; by default the mean over the area.")
+@option("--row", help="Dimension of which each label has a row of pictures.")
+@option("--col", help="Dimension of which each label has a column of pictures.")
+@option("--col-wrap", type=click.IntRange(min=1), help="Number of columns.")
+@option("--figsize", type=(float, float), metavar="WIDTH HEIGHT", help="Size of the figure in inches.")
 @option("--dpi", type=click.IntRange(min=1, max=2400), default=110, help="Dots per inch.")
 @OVERWRITE
 def plot(
-    *, analysis: str, out: str, truth: str | None, obs: tuple[dict[str, Any], ...], dpi: int, overwrite: bool,
-    **settings: Any,
+    *, analysis: str, out: str, truth: str | None, obs: tuple[dict[str, Any], ...], background: str | None, dpi: int,
+    overwrite: bool, **settings: Any,
 ) -> None:  # fmt: skip
     """Draw mean and spread of ANALYSIS, and truth, error and observations if given, as maps or series."""
     from xslams.cli import files, targets
@@ -65,13 +72,14 @@ def plot(
     if os.path.splitext(out)[1].lower() not in (".png", ".pdf", ".svg"):
         msg = f"--out: expected a figure, .png, .pdf or .svg; got {out}."
         raise click.UsageError(msg)
-    targets.check_target(out, overwrite=overwrite, inputs=[analysis, truth, *(source["path"] for source in obs)])
+    inputs = [analysis, truth, background, *(source["path"] for source in obs)]
+    targets.check_target(out, overwrite=overwrite, inputs=inputs)
     ds = files.open_data(analysis)
-    compared = None if truth is None else files.open_data(truth)
+    compared, started = (None if path is None else files.open_data(path) for path in (truth, background))
     observations = [sources.observation(source) for source in obs] or None
     import matplotlib as mpl
 
     mpl.use("agg")
-    figure = ds.slams.plot(compared, observations, **settings)
+    figure = ds.slams.plot(compared, observations, background=started, **settings)
     files.write_file(out, lambda path: figure.savefig(path, dpi=dpi))
     click.echo(public(out))
