@@ -1,5 +1,6 @@
 """Settings that are chosen by what held-out frames say."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -14,8 +15,9 @@ from xslams.spec import Spec, VariableSpec
 from xslams.training import fit_chosen
 from xslams.training.blocks import deal, starts
 from xslams.training.evidence import Examination
+from xslams.training.gaussians import Candidates, Latents
 from xslams.training.selection import Trial
-from xslams.training.stages import fit_gaussian_stages, with_architecture
+from xslams.training.stages import fit_gaussian_stages, fit_latents, with_architecture
 from xslams.training.trial import try_network
 
 # Some of the data cover a part of the year.
@@ -165,8 +167,9 @@ def _dense(prior: LatentPrior, examination: Examination) -> tuple[torch.Tensor, 
         mean, std = prior.normalization.climatology(season)
         seen = examination._seen[i].expand(4, -1, -1, -1).flatten()
         truth = examination._truth[i]
-        y = ((truth - mean) / std + 0.3 / std * examination._noise[i]).flatten()[seen].double()
-        r = (0.3 / std).square().flatten()[seen].double()
+        error = examination._error[i, 0, 0, 0, 0]
+        y = ((truth - mean) / std + error / std * examination._noise[i]).flatten()[seen].double()
+        r = (error / std).square().flatten()[seen].double()
         gain = torch.linalg.solve(cov[seen][:, seen] + torch.diag(r), cov[seen]).T
         post = (cov - gain @ cov[seen]).diagonal().reshape(truth.shape).float()
         found = mean + std * (gain @ y).reshape(truth.shape).float()
@@ -184,3 +187,41 @@ def test_auxiliary_gaps_are_no_observations() -> None:
     model = chosen([(gaps, season)], epochs=0, mean_order=1, coupled=0)
     assert all(bool(torch.isfinite(w.float()).all()) for w in model.prior().storage_state().values())
     assert model.spec.scores["held_out"]["t"]["relative_crps"][0] < 0.95
+
+
+def test_candidates_that_share_work_have_the_bits_of_those_that_do_not() -> None:
+    runs = [run(400)]
+    made: list[TrainingOptions] = []
+
+    def latents(spec: Spec, options: TrainingOptions) -> Latents:
+        made.append(options)
+        torch.manual_seed(0)
+        return fit_latents(spec, runs, options, torch.device("cpu"), progress=False)
+
+    candidates = Candidates(latents)
+    options = TrainingOptions(modes=6, patch=1)
+    for change in (
+        {}, {"modes": 4}, {"modes": 100}, {"coupled": 5}, {"coupling": 0.9}, {"smoothing": 3}, {"inflation": 1.2},
+        {"seasonal": 6}, {"seasonality": 0.8}, {"localization": 800.0}, {"folds": 0}, {"shrinkage": 0.1}, {"lags": 2},
+        {"mean_order": 2}, {"patch": 2, "hidden": 4, "autoencoder_epochs": 1},
+    ):  # fmt: skip
+        options = dataclasses.replace(options, **change)
+        spec = with_architecture(SPEC, options)
+        torch.manual_seed(0)
+        expected, _, _ = fit_gaussian_stages(spec, runs, options, torch.device("cpu"), progress=False)
+        found = candidates.prior(spec, options).state_dict()
+        for name, weights in expected.state_dict().items():
+            torch.testing.assert_close(found[name], weights, rtol=0, atol=0)
+    assert len(made) == 3
+
+
+def test_a_covariance_that_varies_with_the_season_is_found() -> None:
+    rng = np.random.default_rng(0)
+    season = np.arange(1095) % 365 / 365.25
+    x = rng.standard_normal((1095, 2, 2, 8))
+    # What the auxiliary variable tells of the state is of opposite sign in winter and in summer.
+    x[:, 1] = np.cos(2 * np.pi * season)[:, None, None] * x[:, 0] + 0.3 * x[:, 1]
+    few = FEW | {"mean_order": 0, "coupled": 0, "seasonality": 0.5, "epochs": 0}
+    model = chosen([(x, season)], **few)
+    assert model.spec.training["settings"]["seasonal"] > 0
+    assert model.spec.scores["held_out"]["t"]["relative_crps"][0] < 0.97

@@ -18,8 +18,8 @@ from xslams.priors.stored import UNTRAINED, check_finite
 from xslams.seasons import covered_days, periods_in_words, supported_order
 from xslams.training.autoencoder import encode_runs, fit_autoencoder
 from xslams.training.calibration import calibrate
+from xslams.training.gaussians import Latents, estimate, sample_of
 from xslams.training.score import fit_score
-from xslams.training.taper import taper_of
 from xslams.training.windows import Windows
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from xslams.spec import Spec
     from xslams.typing import FloatArray
 
-__all__ = ["fit_arrays", "fit_gaussian_stages", "supported", "with_architecture"]
+__all__ = ["fit_arrays", "fit_gaussian_stages", "fit_latents", "supported", "with_architecture"]
 
 
 def fit_arrays(
@@ -107,7 +107,7 @@ def _require_window(runs: Sequence[tuple[FloatArray, FloatArray]], window: int) 
 
 
 def supported(spec: Spec, runs: Sequence[tuple[FloatArray, FloatArray]], options: TrainingOptions) -> TrainingOptions:
-    """Return the options with no more annual harmonics than the data can support.
+    """Return the options with no more of the seasonal cycle than the data can support.
 
     Parameters
     ----------
@@ -115,12 +115,14 @@ def supported(spec: Spec, runs: Sequence[tuple[FloatArray, FloatArray]], options
         As for `fit_arrays`.
     """
     if spec.flat:
-        return options
+        return dataclasses.replace(options, seasonal=0)
     season = _days(runs)
     return dataclasses.replace(
         options,
         mean_order=supported_order(season, spec.time_step, options.mean_order),
         std_order=supported_order(season, spec.time_step, options.std_order, everywhere=True),
+        # Like spreads, covariances are those of an annual harmonic.
+        seasonal=options.seasonal * supported_order(season, spec.time_step, 1, everywhere=True),
     )
 
 
@@ -135,11 +137,13 @@ def _with_season(
         As for `fit_arrays`.
     """
     if spec.flat:
-        return spec, options
+        return spec, supported(spec, runs, options)
     season = _days(runs)
     covered = covered_days(season, spec.time_step)
     fewer = supported(spec, runs, options)
     orders = f"mean_order={fewer.mean_order}, std_order={fewer.std_order}"
+    if options.seasonal:
+        orders += f", seasonal={fewer.seasonal}"
     if covered:
         warn(
             f"The training data cover {periods_in_words(covered)} of the year. They support a seasonal cycle with "
@@ -180,7 +184,7 @@ def fit_gaussian_stages(
     device: torch.device,
     *,
     progress: bool,
-) -> tuple[LatentPrior, list[Tensor], list[Tensor]]:
+) -> Latents:
     """Train all of a model but its score network.
 
     Parameters
@@ -195,12 +199,37 @@ def fit_gaussian_stages(
     Returns
     -------
     tuple
-        The prior, and latent frames and fractions of the year of each stretch.
+        The prior, and for each stretch the frames of its stationary process and fractions of the year.
+    """
+    networks, latents, seasons = fit_latents(spec, runs, options, device, progress=progress)
+    sample, frames = sample_of(networks, spec, latents, seasons, options)
+    estimate(networks, sample, options)
+    return networks, frames, seasons
+
+
+def fit_latents(
+    spec: Spec,
+    runs: Sequence[tuple[FloatArray, FloatArray]],
+    options: TrainingOptions,
+    device: torch.device,
+    *,
+    progress: bool,
+) -> Latents:
+    """Train the normalisation and the autoencoder of a model.
+
+    Parameters
+    ----------
+    spec, runs, options, device, progress
+        As for `fit_gaussian_stages`.
+
+    Returns
+    -------
+    tuple
+        The prior, whose Gaussian is not yet estimated, and latent frames and fractions of the year of each stretch.
     """
     networks = LatentPrior(spec).to(device)
     seasons = [_tensor(season, device) for _, season in runs]
     latents = _fit_latent_space(networks, spec, [f for f, _ in runs], seasons, options, progress=progress)
-    _fit_gaussian(networks, spec, latents, options)
     return networks, latents, seasons
 
 
@@ -223,6 +252,7 @@ def _architecture(spec: Spec, options: TrainingOptions) -> LatentArchitecture:
         modes=options.modes,
         lags=options.lags,
         coupled=options.coupled,
+        seasonal=options.seasonal,
         mean_order=options.mean_order,
         std_order=options.std_order,
         width=options.width if options.epochs else (),
@@ -248,18 +278,3 @@ def _fit_latent_space(
     del fields  # as large as the data
     fit_autoencoder(networks.autoencoder, spec, torch.cat(frames), options, progress=progress)
     return encode_runs(networks.autoencoder, frames)
-
-
-def _fit_gaussian(networks: LatentPrior, spec: Spec, latents: list[Tensor], options: TrainingOptions) -> None:
-    taper = None
-    if options.localization is not None and not spec.periodic:
-        taper = taper_of(networks.autoencoder, spec, options.localization).to(latents[0].device)
-    networks.gaussian.fit(
-        latents,
-        shrinkage=options.shrinkage,
-        taper=taper,
-        smoothing=options.smoothing,
-        folds=options.folds,
-        coupling=options.coupling,
-    )
-    networks.gaussian.inflate(options.inflation)
