@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +13,12 @@ from xslams.model import Model
 from xslams.options import TrainingOptions
 from xslams.priors.latent import LatentPrior
 from xslams.spec import Spec, VariableSpec
-from xslams.training import fit_chosen
+from xslams.training import automatic, fit_chosen
+from xslams.training.auxiliary import Benefit
 from xslams.training.blocks import deal, starts
 from xslams.training.evidence import Examination
 from xslams.training.gaussians import Candidates, Latents
-from xslams.training.selection import Trial
+from xslams.training.selection import Choice, Trial, choose
 from xslams.training.stages import fit_gaussian_stages, fit_latents, with_architecture
 from xslams.training.trial import try_network
 
@@ -50,7 +52,8 @@ FEW = {"localization": None, "smoothing": 1, "inflation": 1.0, "std_order": 0, "
 
 
 def chosen(runs: list[tuple[np.ndarray, np.ndarray]], **given: object) -> Model:
-    return fit_chosen(SPEC, runs, FEW | given, budget=120.0, seed=0, progress=False, device="cpu")
+    budget = float(given.pop("budget", 120.0))  # type: ignore[arg-type]
+    return fit_chosen(SPEC, runs, FEW | given, budget=budget, seed=0, progress=False, device="cpu")
 
 
 def test_coupling_is_found_where_patterns_move_and_the_table_says_so() -> None:
@@ -225,3 +228,25 @@ def test_a_covariance_that_varies_with_the_season_is_found() -> None:
     model = chosen([(x, season)], **few)
     assert model.spec.training["settings"]["seasonal"] > 0
     assert model.spec.scores["held_out"]["t"]["relative_crps"][0] < 0.97
+
+
+def test_what_observing_a_variable_is_worth_is_recorded() -> None:
+    model = chosen([run(240)], epochs=0, coupled=0, mean_order=1, seasonal=0)
+    worth = model.spec.scores["auxiliary"]
+    assert set(worth) == {"pr"}
+    assert worth["pr"]["gain"] > worth["pr"]["error"] > 0
+
+
+def test_an_auxiliary_variable_that_raises_the_error_is_left_out_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def choose_badly(*args: Any, **given: Any) -> Choice:
+        return dataclasses.replace(choose(*args, **given), benefits={"pr": Benefit(-0.1, 0.01)})
+
+    monkeypatch.setattr(automatic, "choose", choose_badly)
+    with pytest.warns(match="left out of the model: pr"):
+        model = chosen([run(100)], epochs=0, budget=0)
+    assert [v.name for v in model.spec.variables] == ["t"]
+    assert model.prior().shape == (1, 2, 8)
+    assert model.spec.training["left_out"] == ["pr"]
+    assert model.spec.scores["auxiliary"]["pr"]["gain"] == -0.1

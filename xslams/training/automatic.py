@@ -6,6 +6,7 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING, Any
 
+from xslams.training.auxiliary import without_harmful
 from xslams.training.selection import choose
 from xslams.training.stages import fit_arrays
 from xslams.training.trial import try_network
@@ -59,7 +60,8 @@ def fit_chosen(
     end = time.monotonic() + budget
     choice = choose(spec, runs, given, budget=budget, device=device, seed=seed, progress=progress)
     options, trials = choice.options, list(choice.trials)
-    record: dict[str, Any] = {}
+    spec, runs, harmful = without_harmful(spec, runs, choice.benefits)
+    record: dict[str, Any] = {"left_out": harmful} if harmful else {}
     if choice.scores is not None and "epochs" not in given:
         trial = try_network(
             spec, runs, options, budget=end - time.monotonic(), device=device, seed=seed, progress=progress
@@ -75,6 +77,8 @@ def fit_chosen(
         "seed": seed,
     }
     scores = {} if choice.scores is None else _per_variable(spec, choice.scores)
+    if choice.benefits:
+        scores["auxiliary"] = {name: benefit.to_record() for name, benefit in choice.benefits.items()}
     spec = dataclasses.replace(spec, training=spec.training | record, scores=spec.scores | scores)
     return fit_arrays(spec, runs, options, device=device, seed=seed, progress=progress)
 

@@ -123,22 +123,28 @@ class Examination:
         return torch.randn(shape, generator=self._generator).to(self._truth.device)
 
     @torch.no_grad()
-    def scores(self, prior: LatentPrior) -> Scores:
+    def scores(self, prior: LatentPrior, hidden: slice | None = None) -> Scores:
         """Examine a prior; its score network is left out.
 
         Parameters
         ----------
         prior
             Fitted to other frames.
+        hidden
+            Channels whose observations are withheld.
         """
+        seen = self._seen
+        if hidden is not None:
+            seen = seen.clone()
+            seen[:, :, hidden] = False
         cases, length = self._truth.shape[:2]
         mean, std = prior.normalization.climatology(self._season.flatten())
         mean, std = (a.unflatten(0, (cases, length)) for a in (mean, std))
         residual = prior.autoencoder.residual_std
         decoder = _Decoder(prior, self._season, 1 + _DRAWS)
         error = self._error * self._scale / std
-        precision = torch.where(self._seen, 1 / (error.square() + residual.square()), 0.0)
-        observed = torch.where(self._seen, (self._truth - mean) / std + error * self._noise, 0.0)
+        precision = torch.where(seen, 1 / (error.square() + residual.square()), 0.0)
+        observed = torch.where(seen, (self._truth - mean) / std + error * self._noise, 0.0)
         found, variance = self._posterior(prior, decoder, observed - decoder.offset, precision)
         expected = mean + std * (found + decoder.offset)
         spread = std * (variance + residual.square()).sqrt()

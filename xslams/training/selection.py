@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from xslams.networks.acceleration import device_of
 from xslams.networks.architecture import LatentArchitecture
 from xslams.options import TrainingOptions
 from xslams.priors.blocks import Blocks
+from xslams.training.auxiliary import Benefit
 from xslams.training.blocks import deal, starts
 from xslams.training.evidence import Examination, Scores
 from xslams.training.gaussians import Candidates, Latents
@@ -117,11 +118,14 @@ class Choice:
         What was tried, in order; none where data or time were too short.
     scores
         What the held-out cases said of the Gaussian that was chosen; None where nothing was tried.
+    benefits
+        What observations of each auxiliary variable were worth there.
     """
 
     options: TrainingOptions
     trials: list[Trial]
     scores: Scores | None
+    benefits: dict[str, Benefit] = field(default_factory=dict)
 
 
 def choose(
@@ -170,7 +174,7 @@ def choose(
         for change in _CHANGES:
             bar.update()
             bar.set_postfix_str(f"CRPS {float(scores.crps.mean()) / climatology:.4f} of climatology")
-            if time.monotonic() + seconds > end:
+            if time.monotonic() + seconds * (1 + len(spec.aux)) > end:
                 break
             before, settings = TrainingOptions.of(best), TrainingOptions.of(best | change)
             if given.keys() & change.keys() or settings == before:
@@ -182,7 +186,8 @@ def choose(
             trials.append(trial)
             if trial.kept:
                 best, scores = best | change, tried
-    return Choice(TrainingOptions.of(best), trials, scores)
+        benefits = {v.name: Benefit.of(scores, examine(best, spec.channel_slice(v.name))[0]) for v in spec.aux}
+    return Choice(TrainingOptions.of(best), trials, scores, benefits)
 
 
 def _compare(change: dict[str, Any], scores: Scores, tried: Scores, climatology: float) -> Trial:
@@ -244,7 +249,7 @@ class _Examined:
         self._examinations: list[Examination] = []
         self._candidates = [Candidates(partial(self._fit, kept)) for kept, _ in folds]
 
-    def __call__(self, settings: Mapping[str, Any]) -> tuple[Scores, float]:
+    def __call__(self, settings: Mapping[str, Any], hidden: slice | None = None) -> tuple[Scores, float]:
         start = time.monotonic()
         options = TrainingOptions.of({**settings, "epochs": 0})
         spec = with_architecture(self._spec, options)
@@ -254,7 +259,7 @@ class _Examined:
                 prior = self._candidates[fold].prior(spec, options)
                 if len(self._examinations) <= fold:
                     self._examinations.append(self._examine(prior, kept, left_out, self._seed + fold))
-                parts.append(self._examinations[fold].scores(prior))
+                parts.append(self._examinations[fold].scores(prior, hidden))
         return Scores.together(parts), time.monotonic() - start
 
     def _fit(self, kept: Sequence[Run], spec: Spec, options: TrainingOptions) -> Latents:
