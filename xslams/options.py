@@ -259,6 +259,11 @@ class TrainingOptions(_TrainingOptions):
         before and after.
     coupling
         Weight, 0 to 1, of the lag correlations between coupled modes that the sample has, against none.
+    seasonal
+        Number of leading modes, per zonal wavenumber or of the whole frame, whose covariances vary with the season; 0
+        takes one covariance for the whole year.
+    seasonality
+        Weight, 0 to 1, of the covariance of a season against that of the year.
     shrinkage
         Weight, 0 to 1, of the mean variance of all modes against their own. 0 trusts the sample.
     localization
@@ -332,6 +337,8 @@ class TrainingOptions(_TrainingOptions):
     lags: int = 4
     coupled: int = 0
     coupling: float = 0.5
+    seasonal: int = 0
+    seasonality: float = 0.5
     shrinkage: float = 0.0
     localization: float | None = None
     smoothing: int = 1
@@ -360,7 +367,7 @@ class TrainingOptions(_TrainingOptions):
         self._require_whole(1, _MOST_DEEP, "blocks")
         self._require_whole(1, _MOST_BATCH, "batch")
         self._require_whole(0, _MOST_STEPS, "epochs", "autoencoder_epochs")
-        self._require_whole(0, _MOST_WIDE, "hidden", "location", "folds", "coupled")
+        self._require_whole(0, _MOST_WIDE, "hidden", "location", "folds", "coupled", "seasonal")
         self._require_whole(0, _MOST_LAGS, "lags", "mean_order", "std_order")
         require(self.smoothing % 2 == 1, "smoothing", self.smoothing, "an odd number of modes")
         require(self.folds != 1, "folds", self.folds, "0 or at least 2, as other parts give the modes of each")
@@ -370,7 +377,7 @@ class TrainingOptions(_TrainingOptions):
             self._require_positive("localization")
         self._require_positive("inflation", "aux_weight", "learning_rate", "sigma_median", "trust", "memory")
         self._require_fraction("dropout", "ema", "holdout")
-        for name in ("shrinkage", "coupling"):
+        for name in ("shrinkage", "coupling", "seasonality"):
             value = getattr(self, name)
             require(is_number(value, 0) and value <= 1, name, value, "a number from 0 to 1")
         for name in ("weight_decay", "sigma_spread"):

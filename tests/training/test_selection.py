@@ -1,6 +1,8 @@
 """Settings that are chosen by what held-out frames say."""
 
+import dataclasses
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +13,13 @@ from xslams.model import Model
 from xslams.options import TrainingOptions
 from xslams.priors.latent import LatentPrior
 from xslams.spec import Spec, VariableSpec
-from xslams.training import fit_chosen
+from xslams.training import automatic, fit_chosen
+from xslams.training.auxiliary import Benefit
 from xslams.training.blocks import deal, starts
 from xslams.training.evidence import Examination
-from xslams.training.selection import Trial
-from xslams.training.stages import fit_gaussian_stages, with_architecture
+from xslams.training.gaussians import Candidates, Latents
+from xslams.training.selection import Choice, Trial, choose
+from xslams.training.stages import fit_gaussian_stages, fit_latents, with_architecture
 from xslams.training.trial import try_network
 
 # Some of the data cover a part of the year.
@@ -48,7 +52,8 @@ FEW = {"localization": None, "smoothing": 1, "inflation": 1.0, "std_order": 0, "
 
 
 def chosen(runs: list[tuple[np.ndarray, np.ndarray]], **given: object) -> Model:
-    return fit_chosen(SPEC, runs, FEW | given, budget=120.0, seed=0, progress=False, device="cpu")
+    budget = float(given.pop("budget", 120.0))  # type: ignore[arg-type]
+    return fit_chosen(SPEC, runs, FEW | given, budget=budget, seed=0, progress=False, device="cpu")
 
 
 def test_coupling_is_found_where_patterns_move_and_the_table_says_so() -> None:
@@ -165,8 +170,9 @@ def _dense(prior: LatentPrior, examination: Examination) -> tuple[torch.Tensor, 
         mean, std = prior.normalization.climatology(season)
         seen = examination._seen[i].expand(4, -1, -1, -1).flatten()
         truth = examination._truth[i]
-        y = ((truth - mean) / std + 0.3 / std * examination._noise[i]).flatten()[seen].double()
-        r = (0.3 / std).square().flatten()[seen].double()
+        error = examination._error[i, 0, 0, 0, 0]
+        y = ((truth - mean) / std + error / std * examination._noise[i]).flatten()[seen].double()
+        r = (error / std).square().flatten()[seen].double()
         gain = torch.linalg.solve(cov[seen][:, seen] + torch.diag(r), cov[seen]).T
         post = (cov - gain @ cov[seen]).diagonal().reshape(truth.shape).float()
         found = mean + std * (gain @ y).reshape(truth.shape).float()
@@ -184,3 +190,63 @@ def test_auxiliary_gaps_are_no_observations() -> None:
     model = chosen([(gaps, season)], epochs=0, mean_order=1, coupled=0)
     assert all(bool(torch.isfinite(w.float()).all()) for w in model.prior().storage_state().values())
     assert model.spec.scores["held_out"]["t"]["relative_crps"][0] < 0.95
+
+
+def test_candidates_that_share_work_have_the_bits_of_those_that_do_not() -> None:
+    runs = [run(400)]
+    made: list[TrainingOptions] = []
+
+    def latents(spec: Spec, options: TrainingOptions) -> Latents:
+        made.append(options)
+        torch.manual_seed(0)
+        return fit_latents(spec, runs, options, torch.device("cpu"), progress=False)
+
+    candidates = Candidates(latents)
+    options = TrainingOptions(modes=6, patch=1)
+    for change in (
+        {}, {"modes": 4}, {"modes": 100}, {"coupled": 5}, {"coupling": 0.9}, {"smoothing": 3}, {"inflation": 1.2},
+        {"seasonal": 6}, {"seasonality": 0.8}, {"localization": 800.0}, {"folds": 0}, {"shrinkage": 0.1}, {"lags": 2},
+        {"mean_order": 2}, {"patch": 2, "hidden": 4, "autoencoder_epochs": 1},
+    ):  # fmt: skip
+        options = dataclasses.replace(options, **change)
+        spec = with_architecture(SPEC, options)
+        torch.manual_seed(0)
+        expected, _, _ = fit_gaussian_stages(spec, runs, options, torch.device("cpu"), progress=False)
+        found = candidates.prior(spec, options).state_dict()
+        for name, weights in expected.state_dict().items():
+            torch.testing.assert_close(found[name], weights, rtol=0, atol=0)
+    assert len(made) == 3
+
+
+def test_a_covariance_that_varies_with_the_season_is_found() -> None:
+    rng = np.random.default_rng(0)
+    season = np.arange(1095) % 365 / 365.25
+    x = rng.standard_normal((1095, 2, 2, 8))
+    # What the auxiliary variable tells of the state is of opposite sign in winter and in summer.
+    x[:, 1] = np.cos(2 * np.pi * season)[:, None, None] * x[:, 0] + 0.3 * x[:, 1]
+    few = FEW | {"mean_order": 0, "coupled": 0, "seasonality": 0.5, "epochs": 0}
+    model = chosen([(x, season)], **few)
+    assert model.spec.training["settings"]["seasonal"] > 0
+    assert model.spec.scores["held_out"]["t"]["relative_crps"][0] < 0.97
+
+
+def test_what_observing_a_variable_is_worth_is_recorded() -> None:
+    model = chosen([run(240)], epochs=0, coupled=0, mean_order=1, seasonal=0)
+    worth = model.spec.scores["auxiliary"]
+    assert set(worth) == {"pr"}
+    assert worth["pr"]["gain"] > worth["pr"]["error"] > 0
+
+
+def test_an_auxiliary_variable_that_raises_the_error_is_left_out_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def choose_badly(*args: Any, **given: Any) -> Choice:
+        return dataclasses.replace(choose(*args, **given), benefits={"pr": Benefit(-0.1, 0.01)})
+
+    monkeypatch.setattr(automatic, "choose", choose_badly)
+    with pytest.warns(match="left out of the model: pr"):
+        model = chosen([run(100)], epochs=0, budget=0)
+    assert [v.name for v in model.spec.variables] == ["t"]
+    assert model.prior().shape == (1, 2, 8)
+    assert model.spec.training["left_out"] == ["pr"]
+    assert model.spec.scores["auxiliary"]["pr"]["gain"] == -0.1

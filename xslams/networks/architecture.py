@@ -101,6 +101,8 @@ class LatentArchitecture(_Architecture):
         Modes, largest lag and coupled modes of the Gaussian prior, see `xslams.priors.gaussian.StationaryGaussian`.
     mean_order, std_order
         Annual harmonics, see `xslams.networks.normalization.Normalization`.
+    seasonal
+        Modes whose covariances vary with the season, see `xslams.priors.seasonal.SeasonalMixing`.
     width, blocks, location, dropout
         See `xslams.networks.unet.ScoreNetwork`; without any width there is no score network.
     """
@@ -124,6 +126,8 @@ class LatentArchitecture(_Architecture):
     dropout: float = 0.0
     # Files of models without coupled modes may lack it.
     coupled: int = 0
+    # Files of models with one covariance for the whole year may lack it.
+    seasonal: int = 0
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["harmonics", "nearest_covered"]
+__all__ = ["Gaps", "harmonics", "nearest_covered"]
 
 #: Gaps in the year that training data leave, as pairs of the last and the next covered fraction of the year.
 Gaps = Sequence[tuple[float, float]]

@@ -21,6 +21,7 @@ from xslams.linalg.autodiff import jvp
 if TYPE_CHECKING:
     from xslams.networks.autoencoder import Autoencoder
     from xslams.networks.normalization import Normalization
+    from xslams.priors.seasonal import SeasonalMap
 
 __all__ = ["AffineFields", "DecodedFields", "FieldMap", "LinearMaps"]
 
@@ -98,6 +99,8 @@ class AffineFields:
         Fraction of the year of every frame, shape ``(L,)``.
     channels
         Channels to decode; all by default.
+    mixing
+        Makes latents of the frames of the prior whose covariance varies with the season.
     """
 
     def __init__(
@@ -106,7 +109,9 @@ class AffineFields:
         normalization: Normalization,
         season: Tensor,
         channels: Sequence[int] | None = None,
+        mixing: SeasonalMap | None = None,
     ) -> None:
+        self._mixing = mixing
         self.autoencoder, self.normalization, self.season = autoencoder, normalization, season
         self.channels = None if channels is None else list(channels)
         self._decoder = autoencoder.decoder(self.channels)
@@ -133,7 +138,7 @@ class AffineFields:
 
     def only(self, channels: Sequence[int]) -> AffineFields:
         """Return the map to some of the channels; the others are neither decoded nor linearised."""
-        return AffineFields(self.autoencoder, self.normalization, self.season, channels)
+        return AffineFields(self.autoencoder, self.normalization, self.season, channels, self._mixing)
 
     def __call__(self, z: Tensor) -> Tensor:
         """Return physical fields ``(B, L, channel, lat, lon)``."""
@@ -166,17 +171,21 @@ class AffineFields:
         return torch.where(observed.isnan(), self._mean, self.normalization.transform(observed, self.channels))
 
     def _decode(self, z: Tensor) -> Tensor:
-        return self._decoder(z) + self._decoder.offset
+        return self._linear(z) + self._decoder.offset
+
+    def _linear(self, v: Tensor) -> Tensor:
+        return self._decoder(v if self._mixing is None else self._mixing(v))
 
     def _transformed(self, z: Tensor) -> Tensor:
         return self._mean + self._std * self._decode(z)
 
     def _maps(self, slope: Tensor) -> LinearMaps:
         def forward(v: Tensor) -> Tensor:
-            return slope * self._decoder(v)
+            return slope * self._linear(v)
 
         def adjoint(w: Tensor) -> Tensor:
-            return self._decoder.adjoint(slope * w)
+            v = self._decoder.adjoint(slope * w)
+            return v if self._mixing is None else self._mixing.adjoint(v)
 
         return forward, adjoint
 

@@ -27,6 +27,8 @@ import torch
 from torch import Tensor, nn
 
 from xslams.linalg.eigen import eigh
+from xslams.priors.blocks import Blocks
+from xslams.priors.estimation import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,12 +62,11 @@ class StationaryGaussian(nn.Module):
         self, latent_shape: tuple[int, int, int], *, periodic: bool, modes: int, lags: int, coupled: int = 0
     ) -> None:
         super().__init__()
-        channels, lat, lon = latent_shape
+        self.layout = Blocks(latent_shape, periodic)
         self.latent_shape = latent_shape
         self.periodic = periodic
         self.lags = lags
-        self.blocks = lon // 2 + 1 if periodic else 1
-        self.size = channels * lat * (1 if periodic else lon)
+        self.blocks, self.size = self.layout.count, self.layout.size
         modes = min(modes, self.size)
         pair = 2 if periodic else 1  # real and imaginary parts
         self.register_buffer("modes", torch.zeros(self.blocks, self.size, modes, pair))
@@ -94,17 +95,11 @@ class StationaryGaussian(nn.Module):
 
     def to_blocks(self, z: Tensor) -> Tensor:
         """From ``(B, L, z, z_lat, z_lon)`` to ``(blocks, B, L, size)``, complex on a periodic grid."""
-        if not self.periodic:
-            return z.flatten(2)[None]
-        f = torch.fft.rfft(z, dim=-1, norm="ortho")
-        return f.flatten(2, 3).permute(3, 0, 1, 2)
+        return self.layout.split(z)
 
     def from_blocks(self, f: Tensor) -> Tensor:
         """Invert `to_blocks`."""
-        if not self.periodic:
-            return f[0].unflatten(2, self.latent_shape)
-        f = f.permute(1, 2, 3, 0).unflatten(2, self.latent_shape[:2])
-        return torch.fft.irfft(f, n=self.latent_shape[2], dim=-1, norm="ortho")
+        return self.layout.join(f)
 
     @torch.no_grad()
     def fit(
@@ -123,52 +118,53 @@ class StationaryGaussian(nn.Module):
         ----------
         runs
             Contiguous stretches of frames.
+        shrinkage, smoothing, coupling
+            As for `estimate`.
+        taper, folds
+            As for `xslams.priors.estimation.Sample`.
+        """
+        sample = Sample(self.layout, runs, folds=folds, taper=taper)
+        self.estimate(sample, shrinkage=shrinkage, smoothing=smoothing, coupling=coupling)
+
+    @torch.no_grad()
+    def estimate(self, sample: Sample, *, shrinkage: float = 0.0, smoothing: int = 1, coupling: float = 1.0) -> None:
+        """Estimate modes and autocovariances from a sample, which keeps what other estimates need as well.
+
+        Parameters
+        ----------
+        sample
+            Runs of frames.
         shrinkage
             Weight of the mean variance of a block against its sample eigenvalues.
-        taper
-            Localisation of the covariance of a whole frame, shape ``(size, size)``; only without periodicity.
         smoothing
             Number of modes of like variance over which lag correlations are averaged (odd); with few frames, those of a
             single mode are noise. Means of positive definite functions are positive definite.
-        folds
-            Number of contiguous parts, each of which in turn measures variance and autocovariance, rank by rank, along
-            modes found without it; 0 takes them from the frames that the modes were found with. Modes fit the noise of
-            their own sample: the variance along the first is overrated by a third or more, along the last underrated.
         coupling
             Weight, 0 to 1, of the lag correlations between coupled modes against none: those of a sample are noisy.
         """
-        runs = [self.to_blocks(run[None])[:, 0] for run in runs]
         modes, complete = self.modes.shape[2], self.modes.shape[2] == self.size
-        groups = _groups(runs, folds) if folds else []
         for m in range(self.blocks):
-            values, vectors = self._decompose([run[m] for run in runs], m, taper)
+            values, vectors = sample.decomposed(m, modes)
             self.modes[m] = torch.view_as_real(vectors) if self.periodic else vectors[..., None]
-            if folds:
-                parts = [
-                    (self._decompose([p[m] for g in groups if g is not group for p in g], m, taper)[1],
-                     [p[m] for p in group])
-                    for group in groups
-                ]  # fmt: skip
-            else:
-                parts = [(vectors, [run[m] for run in runs])]
-            lagged, power, residual = self._autocovariances(parts)
+            lagged, power, residual = sample.autocovariances(m, modes, self.lags)
             left = residual[0]
-            if not folds:
+            if not sample.folds:
                 # Variances are those of the (tapered, shrunk) covariance.
                 variance = (1 - shrinkage) * values[:modes] + shrinkage * values.mean()
-            elif taper is not None:
+            elif sample.taper is not None:
                 # What distant cells have in common is in the amplitudes, and not in the tapered covariance.
-                variance = self._tapered(parts, m, taper)
+                variance = sample.tapered(m, modes)
                 left = power.sum() + residual[0] - variance.sum()
             else:
                 variance = power
             c = _smooth((lagged / power.clamp(min=1e-12)).mT, smoothing).mT * variance
             self.autocov[:, m] = torch.view_as_real(c) if self.periodic else c[..., None]
             if self.coupled:
-                cross = self._crosscovariances([run[m] for run in runs], vectors, c, coupling)
+                cross = self._crosscovariances(sample.lagged(m, self.coupled, self.lags), c, coupling)
                 self.crosscov[:, m] = torch.view_as_real(cross) if self.periodic else cross[..., None]
             if not complete:
-                self.rest[0, m] = left.clamp(min=0) / (self.size - modes) if folds else values[modes:].mean()
+                rest = left.clamp(min=0) / (self.size - modes) if sample.folds else values[modes:].mean()
+                self.rest[0, m] = rest
                 self.rest[1, m] = (residual[1] / residual[0].clamp(min=1e-12)).clamp(0, 0.99)
 
     @torch.no_grad()
@@ -179,53 +175,9 @@ class StationaryGaussian(nn.Module):
         if self.coupled:
             self.crosscov.mul_(factor)
 
-    def _decompose(self, runs: list[Tensor], m: int, taper: Tensor | None) -> tuple[Tensor, Tensor]:
-        """All eigenvalues of the covariance of a block, largest first, and the leading modes."""
-        values, vectors = eigh(self._covariance(runs, m, taper))
-        return values.flip(0).real.clamp(min=0), vectors.flip(1)[:, : self.modes.shape[2]]
-
-    def _tapered(self, parts: list[tuple[Tensor, list[Tensor]]], m: int, taper: Tensor) -> Tensor:
-        """Variances along modes by the tapered covariances of other frames than they were found with."""
-        count = sum(len(run) for _, runs in parts for run in runs)
-        return torch.stack(
-            [
-                (vectors * (self._covariance(runs, m, taper) @ vectors)).sum(0) * (sum(map(len, runs)) / count)
-                for vectors, runs in parts
-            ]
-        ).sum(0)
-
-    def _covariance(self, runs: list[Tensor], m: int, taper: Tensor | None) -> Tensor:
-        """Covariance of a block."""
-        cov = runs[0].new_zeros(self.size, self.size)
-        for run in runs:
-            cov.addmm_(run.T, run.conj().resolve_conj())
-        cov /= sum(map(len, runs))
-        if self.periodic and (m == 0 or 2 * m == self.latent_shape[2]):
-            # The mean and the Nyquist wave of a real field are real.
-            cov = cov.real.to(cov.dtype)
-        return cov if taper is None else cov * taper
-
-    def _autocovariances(self, parts: list[tuple[Tensor, list[Tensor]]]) -> tuple[Tensor, Tensor, Tensor]:
-        """Autocovariances ``(lags + 1, modes)``, variances along modes; variance and lag-1 covariance of the rest."""
-        amplitudes = [run @ vectors.conj() for vectors, runs in parts for run in runs]
-        rests = [run - run @ vectors.conj() @ vectors.mT for vectors, runs in parts for run in runs]
-        frames = sum(map(len, rests))
-        lagged = []
-        for lag in range(self.lags + 1):
-            total = torch.stack([(later * earlier.conj()).sum(0) for later, earlier in _pairs(amplitudes, lag)]).sum(0)
-            # Divided by the number of frames, not of pairs: only then are autocovariances positive definite.
-            lagged.append(total / frames)
-        variance = torch.stack([r.abs().square().sum() for r in rests]).sum() / frames
-        covariance = torch.stack([(r[1:] * r[:-1].conj()).real.sum() for r in rests]).sum() / frames
-        return torch.stack(lagged), lagged[0].real, torch.stack([variance, covariance])
-
-    def _crosscovariances(self, runs: list[Tensor], vectors: Tensor, own: Tensor, coupling: float) -> Tensor:
+    def _crosscovariances(self, lagged: Tensor, own: Tensor, coupling: float) -> Tensor:
         """Lag covariances ``(lags + 1, coupled, coupled)`` of the leading modes, whose own are `own`."""
         own = own[:, : self.coupled]
-        amplitudes = [run @ vectors[:, : self.coupled].conj() for run in runs]
-        lagged = torch.stack(
-            [torch.stack([x.mT @ y.conj() for x, y in _pairs(amplitudes, lag)]).sum(0) for lag in range(len(own))]
-        )
         root = lagged[0].diagonal().real.clamp(min=1e-12).rsqrt() * own[0].real.clamp(min=0).sqrt()
         return coupling * root[:, None] * lagged * root + (1 - coupling) * torch.diag_embed(own)
 
@@ -364,25 +316,6 @@ class TrajectoryGaussian:
         total = total + (process.size - modes) * (weight[:, None] * rest).sum((-1, -2))
         channels, lat, lon = process.latent_shape
         return total / (channels * lat * lon * self.length)
-
-
-def _pairs(runs: list[Tensor], lag: int) -> list[tuple[Tensor, Tensor]]:
-    """Frames of each run that are `lag` apart, the later ones first; none of a run that is shorter."""
-    return [(run[lag:], run[: max(len(run) - lag, 0)]) for run in runs]
-
-
-def _groups(runs: list[Tensor], folds: int) -> list[list[Tensor]]:
-    """Deal runs ``(blocks, T, size)`` out to contiguous groups of about a share each; long runs are split."""
-    count = sum(run.shape[1] for run in runs)
-    pieces = [p for run in runs for p in run.tensor_split(max(round(run.shape[1] * folds / count), 1), dim=1)]
-    groups: list[list[Tensor]] = [[]]
-    before = 0
-    for piece in pieces:
-        if groups[-1] and before >= len(groups) * count / folds - piece.shape[1] / 2:
-            groups.append([])
-        groups[-1].append(piece)
-        before += piece.shape[1]
-    return groups
 
 
 def _numbers(stored: Tensor, process: StationaryGaussian) -> Tensor:

@@ -19,8 +19,11 @@ from xslams.priors.base import PRIORS, Prior
 from xslams.priors.fields import AffineFields
 from xslams.priors.gaussian import StationaryGaussian
 from xslams.priors.latent_denoiser import TrajectoryDenoiser
+from xslams.priors.seasonal import SeasonalMixing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from xslams.spec import Spec
 
 __all__ = ["CALIBRATION_LEVELS", "LatentPrior"]
@@ -54,6 +57,10 @@ class LatentPrior(nn.Module, Prior):
         self.gaussian = StationaryGaussian(
             latent_shape, periodic=spec.periodic, modes=sizes.modes, lags=sizes.lags, coupled=sizes.coupled
         )
+        # The process of the Gaussian is mixed into latents whose covariance varies with the season.
+        self.seasonal: SeasonalMixing | None = None
+        if sizes.seasonal:
+            self.seasonal = SeasonalMixing(self.gaussian.layout, sizes.seasonal, self.normalization.gaps)
         # Posterior variance of the corrected denoiser over that of the Gaussian prior, at these logarithms of noise.
         self.register_buffer("calibration", torch.ones(len(CALIBRATION_LEVELS)))
         self.score: ScoreNetwork | None = None
@@ -79,11 +86,19 @@ class LatentPrior(nn.Module, Prior):
 
     def encode(self, x: Tensor, season: Tensor) -> Tensor:
         """From physical fields, NaN where missing, to latents."""
-        return self.autoencoder.encode(self.normalization.normalize(x, season))
+        z = self.autoencoder.encode(self.normalization.normalize(x, season))
+        return z if self.seasonal is None else self._mixed(self.seasonal.at(season).inverse, z)
 
     def decode(self, z: Tensor, season: Tensor) -> Tensor:
         """From latents to physical fields; differentiable."""
+        if self.seasonal is not None:
+            z = self._mixed(self.seasonal.at(season), z)
         return self.normalization.denormalize(self.autoencoder.decode(z), season)
+
+    @staticmethod
+    def _mixed(mixing: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+        """Mix frames with any leading dimensions or none but that of time."""
+        return mixing(z.reshape(-1, *z.shape[-4:])).reshape(z.shape)
 
     def climatology(self, season: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of physical fields; transforms are linearised at the mean."""
@@ -92,7 +107,8 @@ class LatentPrior(nn.Module, Prior):
 
     def fields(self, season: Tensor) -> AffineFields:
         """Return the map from latents to physical fields."""
-        return AffineFields(self.autoencoder, self.normalization, season)
+        mixing = None if self.seasonal is None else self.seasonal.at(season)
+        return AffineFields(self.autoencoder, self.normalization, season, mixing=mixing)
 
     def accelerated(self, precision: str, *, compiled: bool) -> LatentPrior:
         """Return the prior with a faster score network, at the price of other rounding."""
@@ -139,7 +155,7 @@ class LatentPrior(nn.Module, Prior):
 
         In half precision, but for what spans many orders of magnitude or holds kelvins; modes in eight bits.
         """
-        exact = ("normalization.mean", "gaussian.autocov", "gaussian.crosscov", "gaussian.rest")
+        exact = ("normalization.mean", "gaussian.autocov", "gaussian.crosscov", "gaussian.rest", "seasonal.changes")
         state = {k: v.detach().cpu() if k in exact else v.detach().cpu().half() for k, v in self.state_dict().items()}
         return state | {"gaussian.modes": self.gaussian.quantized().cpu()}
 

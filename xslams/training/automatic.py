@@ -7,8 +7,11 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from xslams.networks.acceleration import device_of
 from xslams.options import TrainingOptions
+from xslams.training.auxiliary import harmful, without
 from xslams.training.frames import sample
 from xslams.training.interrupts import stop_requested
 from xslams.training.score import require_precision
@@ -80,6 +83,7 @@ def fit_chosen(
             some = sample(runs, options.memory * 2**30)
             chosen = _chosen(spec, some, given, budget=budget, device=device, seed=seed, monitor=monitor)
         record = chosen["training"] | {"seed": seed}
+        spec, runs = without(spec, runs, record.get("left_out", []))
         spec = dataclasses.replace(spec, training=spec.training | record, scores=spec.scores | chosen["scores"])
         options = TrainingOptions.of(record["settings"])
         return fit_stages(spec, runs, options, device=device, seed=seed, monitor=monitor)
@@ -99,7 +103,10 @@ def _chosen(
     end = time.monotonic() + budget
     choice = choose(spec, runs, given, budget=budget, device=device, seed=seed, progress=monitor.progress)
     options, trials = choice.options, list(choice.trials)
-    record: dict[str, Any] = {}
+    left_out = harmful(choice.benefits)
+    spec, some = without(spec, runs, left_out)
+    runs = [(np.asarray(fields, np.float32), season) for fields, season in some]
+    record: dict[str, Any] = {"left_out": left_out} if left_out else {}
     if choice.scores is not None and "epochs" not in given and not stop_requested():
         trial = try_network(
             spec, runs, options, budget=end - time.monotonic(), device=device, seed=seed, progress=monitor.progress
@@ -116,6 +123,8 @@ def _chosen(
         "trials": [trial.to_record() for trial in trials],
     }
     scores = {} if choice.scores is None else _per_variable(spec, choice.scores)
+    if choice.benefits:
+        scores["auxiliary"] = {name: benefit.to_record() for name, benefit in choice.benefits.items()}
     # As a file gives it back, where sequences are lists.
     chosen: dict[str, dict[str, Any]] = json.loads(json.dumps({"training": record, "scores": scores}))
     if stop_requested():

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["Examination", "Scores"]
 
 # Share of the cells that are observed, of all channels and, in every other case of a model with auxiliary variables,
-# of these alone; error of an observation in climatological standard deviations; draws per case.
-_SHARE, _AUX_SHARE, _ERROR, _DRAWS = 0.05, 0.2, 0.3, 2
+# of these alone; errors of these observations in climatological standard deviations; draws per case.
+_SHARE, _AUX_SHARE, _ERROR, _AUX_ERROR, _DRAWS = 0.05, 0.2, 0.3, 0.1, 2
 # Iterations of a solve, and its tolerance in posterior standard deviations: far below what cases differ by.
 _ITERATIONS, _TOLERANCE = 40, 0.1
 
@@ -105,7 +105,12 @@ class Examination:
         frame = self._truth.shape[2:]
         draw = torch.rand(frame, generator=self._generator).to(self._truth.device)
         aux = (torch.arange(frame[0], device=draw.device) >= spec.state_channels)[:, None, None]
-        patterns = [draw < _SHARE] + ([aux & (draw < _AUX_SHARE)] if spec.aux else [])
+        # Auxiliary variables that are known in a few cells are observed in all of these.
+        known = torch.isfinite(self._truth).any(1).any(0).float().mean((1, 2), keepdim=True)
+        few = _AUX_SHARE / known.clamp(min=1e-6)
+        patterns = [draw < _SHARE] + ([aux & (draw < few)] if spec.aux else [])
+        error = torch.tensor([_ERROR, _AUX_ERROR][: len(patterns)], device=draw.device)
+        self._error = error[torch.arange(len(cases), device=draw.device) % len(patterns)][:, None, None, None, None]
         self._kinds = len(patterns)
         seen = torch.stack([patterns[i % self._kinds] for i in range(len(cases))])[:, None]
         self._seen = seen & torch.isfinite(self._truth)
@@ -118,23 +123,30 @@ class Examination:
         return torch.randn(shape, generator=self._generator).to(self._truth.device)
 
     @torch.no_grad()
-    def scores(self, prior: LatentPrior) -> Scores:
+    def scores(self, prior: LatentPrior, hidden: slice | None = None) -> Scores:
         """Examine a prior; its score network is left out.
 
         Parameters
         ----------
         prior
             Fitted to other frames.
+        hidden
+            Channels whose observations are withheld.
         """
+        seen = self._seen
+        if hidden is not None:
+            seen = seen.clone()
+            seen[:, :, hidden] = False
         cases, length = self._truth.shape[:2]
         mean, std = prior.normalization.climatology(self._season.flatten())
         mean, std = (a.unflatten(0, (cases, length)) for a in (mean, std))
-        decoder, residual = prior.autoencoder.decoder(), prior.autoencoder.residual_std
-        error = _ERROR * self._scale / std
-        precision = torch.where(self._seen, 1 / (error.square() + residual.square()), 0.0)
-        observed = torch.where(self._seen, (self._truth - mean) / std + error * self._noise, 0.0)
-        found, variance = self._posterior(prior, observed - decoder.offset, precision)
-        expected = mean + std * (decoder(found) + decoder.offset)
+        residual = prior.autoencoder.residual_std
+        decoder = _Decoder(prior, self._season, 1 + _DRAWS)
+        error = self._error * self._scale / std
+        precision = torch.where(seen, 1 / (error.square() + residual.square()), 0.0)
+        observed = torch.where(seen, (self._truth - mean) / std + error * self._noise, 0.0)
+        found, variance = self._posterior(prior, decoder, observed - decoder.offset, precision)
+        expected = mean + std * (found + decoder.offset)
         spread = std * (variance + residual.square()).sqrt()
         state = [(a / self._scale)[:, :, : self._state] for a in (self._truth, expected, spread, mean, std)]
         truth, expected, spread, mean, std = state
@@ -146,18 +158,22 @@ class Examination:
         )
         return Scores(*((self._weight * part).mean((1, 3, 4)) for part in parts))
 
-    def _posterior(self, prior: LatentPrior, innovation: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean of the latents, and variance of the anomalies that they decode to."""
+    def _posterior(
+        self, prior: LatentPrior, decoder: _Decoder, innovation: Tensor, precision: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and variance of the anomalies that the latents decode to."""
         self._generator.manual_seed(self._seed + 1)
         cases, length = innovation.shape[:2]
-        gaussian, decoder = prior.gaussian.trajectory(length), prior.autoencoder.decoder()
+        gaussian = prior.gaussian.trajectory(length)
         drawn = gaussian.apply(torch.sqrt, self._normal(_DRAWS * cases, length, *prior.shape))
         errors = precision.clamp(min=1e-12).rsqrt().repeat(_DRAWS, 1, 1, 1, 1)
         errors = errors * self._normal(*errors.shape)
+        # The first trajectories are those of the cases, the others are drawn.
+        fields = decoder(torch.cat([torch.zeros_like(drawn[:cases]), drawn]))[cases:]
         weights = precision.repeat(1 + _DRAWS, 1, 1, 1, 1).flatten(1)
         solution = solve(
             LinearObservations(
-                torch.cat([innovation, decoder(drawn) + errors]).flatten(1),
+                torch.cat([innovation, fields + errors]).flatten(1),
                 lambda v: gaussian.apply(lambda d: d, v),
                 lambda v: decoder(v).flatten(1),
                 lambda w: decoder.adjoint(w.unflatten(1, innovation.shape[1:])),
@@ -166,12 +182,29 @@ class Examination:
             tolerance=_TOLERANCE,
             iterations=_ITERATIONS,
         )
-        left = decoder(drawn - solution.increment[cases:]).square().unflatten(0, (_DRAWS, cases)).mean(0)
+        found = decoder(solution.increment)
+        left = (fields - found[cases:]).square().unflatten(0, (_DRAWS, cases)).mean(0)
         # Cases of the same kind have the same observed cells, and about the same variance of anomalies.
         variance = torch.empty_like(left)
         for kind in range(min(self._kinds, cases)):
             variance[kind :: self._kinds] = left[kind :: self._kinds].mean(0)
-        return solution.increment[:cases], variance
+        return found[:cases], variance
+
+
+class _Decoder:
+    """Linear part of the map from the process to anomalies, of repeated trajectories in different seasons."""
+
+    def __init__(self, prior: LatentPrior, season: Tensor, repeats: int) -> None:
+        self._decoder = prior.autoencoder.decoder()
+        self._mixing = None if prior.seasonal is None else prior.seasonal.at(season.repeat(repeats, 1))
+        self.offset = self._decoder.offset
+
+    def __call__(self, v: Tensor) -> Tensor:
+        return self._decoder(v if self._mixing is None else self._mixing(v))
+
+    def adjoint(self, w: Tensor) -> Tensor:
+        v = self._decoder.adjoint(w)
+        return v if self._mixing is None else self._mixing.adjoint(v)
 
 
 def _crps(error: Tensor, spread: Tensor) -> Tensor:

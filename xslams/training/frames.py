@@ -11,7 +11,7 @@ import os
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from xslams.typing import FloatArray
 
-__all__ = ["Blocks", "Frames", "Room", "Stretch", "sample", "size_of", "spread"]
+__all__ = ["Blocks", "Frames", "Room", "SomeChannels", "Stretch", "sample", "size_of", "spread"]
 
 # Bytes of a block of frames, and those of one stretch of a sample.
 _BLOCK = 64 * 2**20
@@ -53,6 +53,39 @@ class Frames(Protocol):
 
 Stretch = tuple["Frames | FloatArray", "FloatArray"]
 """Consecutive frames, and their fractions of the year ``(T,)``."""
+
+
+class SomeChannels:
+    """Some of the channels of frames; nothing is read before it is asked for.
+
+    Parameters
+    ----------
+    frames
+        Frames ``(T, channel, lat, lon)``.
+    channels
+        Numbers of the channels to keep.
+    """
+
+    def __init__(self, frames: Frames | FloatArray, channels: NDArray[np.int64]) -> None:
+        self._frames, self._channels = frames, channels
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape (T, channel, lat, lon)."""
+        length, _, *rest = self._frames.shape
+        return (length, len(self._channels), *rest)
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self._frames)
+
+    def __getitem__(self, part: slice, /) -> SomeChannels:
+        """Return some of the frames; nothing is read."""
+        return SomeChannels(self._frames[part], self._channels)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Read the values, in single precision unless another type is asked for."""
+        return np.asarray(self._frames)[:, self._channels].astype(np.float32 if dtype is None else dtype)
 
 
 class Blocks:

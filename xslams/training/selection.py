@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,9 +21,12 @@ from tqdm import tqdm
 from xslams.networks.acceleration import device_of
 from xslams.networks.architecture import LatentArchitecture
 from xslams.options import TrainingOptions
+from xslams.priors.blocks import Blocks
+from xslams.training.auxiliary import Benefit
 from xslams.training.blocks import deal, starts
 from xslams.training.evidence import Examination, Scores
-from xslams.training.stages import fit_gaussian_stages, supported, with_architecture
+from xslams.training.gaussians import Candidates, Latents
+from xslams.training.stages import fit_latents, supported, with_architecture
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,14 +43,21 @@ _CHANGES: tuple[dict[str, Any], ...] = (
     {"mean_order": 3},
     {"mean_order": 0},
     {"std_order": 1},
+    {"modes": 300},
+    {"modes": 1000},
+    {"modes": 30},
+    {"localization": 5000.0},
     {"localization": 3000.0},
     {"localization": 1500.0},
-    {"modes": 300},
-    {"modes": 30},
     {"coupled": 10},
     {"coupled": 30},
     {"coupling": 0.8},
     {"coupling": 0.9},
+    {"seasonal": 10},
+    {"seasonal": 30},
+    {"seasonal": 100},
+    {"seasonality": 0.7},
+    {"seasonality": 0.3},
     {"smoothing": 9},
     {"smoothing": 31},
     {"inflation": 1.1},
@@ -59,6 +70,8 @@ _LENGTH, _CASES, _LARGEST_SET = 6, 2, 4_000_000
 # Coupled modes, in all or for each of many wavenumbers, whose covariance over some forty frames is diagonalised in
 # seconds.
 _MOST_COUPLED, _MOST_COUPLED_WAVES = 30, 10
+# Modes of each of many wavenumbers whose covariances vary with the season.
+_MOST_SEASONAL_WAVES = 30
 # Coarsest latent grid; seconds that a fit may take if the grid can be coarser, and what a processor does in one.
 _COARSEST, _LONGEST_FIT, _OPERATIONS_PER_SECOND = 16, 60.0, 3e10
 
@@ -105,11 +118,14 @@ class Choice:
         What was tried, in order; none where data or time were too short.
     scores
         What the held-out cases said of the Gaussian that was chosen; None where nothing was tried.
+    benefits
+        What observations of each auxiliary variable were worth there.
     """
 
     options: TrainingOptions
     trials: list[Trial]
     scores: Scores | None
+    benefits: dict[str, Benefit] = field(default_factory=dict)
 
 
 def choose(
@@ -158,19 +174,20 @@ def choose(
         for change in _CHANGES:
             bar.update()
             bar.set_postfix_str(f"CRPS {float(scores.crps.mean()) / climatology:.4f} of climatology")
-            if time.monotonic() + seconds > end:
+            if time.monotonic() + seconds * (1 + len(spec.aux)) > end:
                 break
-            settings = TrainingOptions.of(best | change)
-            if given.keys() & change.keys() or settings == TrainingOptions.of(best):
+            before, settings = TrainingOptions.of(best), TrainingOptions.of(best | change)
+            if given.keys() & change.keys() or settings == before:
                 continue
-            if not _applies(spec, settings, change) or supported(spec, runs, settings) != settings:
+            if not _applies(spec, before, settings, change) or supported(spec, runs, settings) != settings:
                 continue
             tried, seconds = examine(best | change)
             trial = _compare(change, scores, tried, climatology)
             trials.append(trial)
             if trial.kept:
                 best, scores = best | change, tried
-    return Choice(TrainingOptions.of(best), trials, scores)
+        benefits = {v.name: Benefit.of(scores, examine(best, spec.channel_slice(v.name))[0]) for v in spec.aux}
+    return Choice(TrainingOptions.of(best), trials, scores, benefits)
 
 
 def _compare(change: dict[str, Any], scores: Scores, tried: Scores, climatology: float) -> Trial:
@@ -180,11 +197,17 @@ def _compare(change: dict[str, Any], scores: Scores, tried: Scores, climatology:
     return Trial(change, float(tried.crps.mean()) / climatology, mean, error, tried.spread_skill, mean > error)
 
 
-def _applies(spec: Spec, settings: TrainingOptions, change: Mapping[str, Any]) -> bool:
+def _applies(spec: Spec, before: TrainingOptions, settings: TrainingOptions, change: Mapping[str, Any]) -> bool:
     """Whether a change goes with the grid and with the settings that it leads to."""
     if "localization" in change and spec.periodic:
         return False
-    if "coupling" in change and not settings.coupled:
+    if ("coupling" in change and not settings.coupled) or ("seasonality" in change and not settings.seasonal):
+        return False
+    _, size = _blocks(with_architecture(spec, settings))
+    if settings.seasonal > min(_MOST_SEASONAL_WAVES if spec.periodic else size, size):
+        return False
+    if "modes" in change and min(settings.modes, before.modes) >= size:
+        # All of them, as before.
         return False
     return settings.coupled <= min(_MOST_COUPLED_WAVES if spec.periodic else _MOST_COUPLED, settings.modes)
 
@@ -203,14 +226,18 @@ def _patch(spec: Spec, runs: Sequence[Run], given: Mapping[str, Any]) -> int:
 
 def _seconds(spec: Spec, runs: Sequence[Run], options: TrainingOptions) -> float:
     """About how long it takes to fit the Gaussian, whose eigenvectors are most of it; the same on every machine."""
-    shape = LatentArchitecture.from_header(spec.architecture)
-    lat, lon = (-(-n // shape.patch) for n in spec.frame_shape[1:])
-    blocks, size = (
-        (lon // 2 + 1, shape.latent_channels * lat) if spec.periodic else (1, shape.latent_channels * lat * lon)
-    )
+    blocks, size = _blocks(spec)
     frames = sum(len(season) for _, season in runs)
     operations = (1 + options.folds) * blocks * (25 * size**3 + 2 * frames * size**2) * (4 if spec.periodic else 1)
     return operations / _OPERATIONS_PER_SECOND
+
+
+def _blocks(spec: Spec) -> tuple[int, int]:
+    """Return the number of blocks of the covariance of a latent frame, and their size."""
+    shape = LatentArchitecture.from_header(spec.architecture)
+    lat, lon = (-(-n // shape.patch) for n in spec.frame_shape[1:])
+    layout = Blocks((shape.latent_channels, lat, lon), spec.periodic)
+    return layout.count, layout.size
 
 
 class _Examined:
@@ -220,21 +247,24 @@ class _Examined:
         self._spec, self._folds, self._seed = spec, folds, seed
         self._device = device_of(device)
         self._examinations: list[Examination] = []
+        self._candidates = [Candidates(partial(self._fit, kept)) for kept, _ in folds]
 
-    def __call__(self, settings: Mapping[str, Any]) -> tuple[Scores, float]:
+    def __call__(self, settings: Mapping[str, Any], hidden: slice | None = None) -> tuple[Scores, float]:
         start = time.monotonic()
         options = TrainingOptions.of({**settings, "epochs": 0})
         spec = with_architecture(self._spec, options)
         parts = []
         with torch.random.fork_rng(devices=[]):
             for fold, (kept, left_out) in enumerate(self._folds):
-                torch.manual_seed(self._seed)
-                prior, _, _ = fit_gaussian_stages(spec, kept, options, self._device, progress=False)
-                prior = prior.eval().requires_grad_(requires_grad=False)
+                prior = self._candidates[fold].prior(spec, options)
                 if len(self._examinations) <= fold:
                     self._examinations.append(self._examine(prior, kept, left_out, self._seed + fold))
-                parts.append(self._examinations[fold].scores(prior))
+                parts.append(self._examinations[fold].scores(prior, hidden))
         return Scores.together(parts), time.monotonic() - start
+
+    def _fit(self, kept: Sequence[Run], spec: Spec, options: TrainingOptions) -> Latents:
+        torch.manual_seed(self._seed)
+        return fit_latents(spec, kept, options, self._device, progress=False)
 
     def _examine(self, prior: LatentPrior, kept: Sequence[Run], left_out: Sequence[Run], seed: int) -> Examination:
         """Make the cases, in units of the climatology of the first prior."""

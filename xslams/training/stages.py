@@ -22,11 +22,11 @@ from xslams.training.autoencoder import encode_into, fit_autoencoder
 from xslams.training.calibration import calibrate
 from xslams.training.checkpoints import Checkpoint, check_path, fingerprint
 from xslams.training.frames import Blocks, Room, size_of, spread
+from xslams.training.gaussians import Latents, estimate, make_stationary, sample_of
 from xslams.training.interrupts import interruptible, stop_requested
 from xslams.training.logs import check_log, open_log
 from xslams.training.monitor import Monitor, named, set_random_state
 from xslams.training.score import fit_score, require_precision
-from xslams.training.taper import taper_of
 from xslams.training.windows import Windows
 
 if TYPE_CHECKING:
@@ -39,7 +39,15 @@ if TYPE_CHECKING:
     from xslams.training.frames import Stretch
     from xslams.typing import FloatArray
 
-__all__ = ["fit_arrays", "fit_gaussian_stages", "fit_stages", "supported", "watched", "with_architecture"]
+__all__ = [
+    "fit_arrays",
+    "fit_gaussian_stages",
+    "fit_latents",
+    "fit_stages",
+    "supported",
+    "watched",
+    "with_architecture",
+]
 
 
 def fit_arrays(
@@ -230,7 +238,7 @@ def _require_window(runs: Sequence[Stretch], window: int) -> None:
 
 
 def supported(spec: Spec, runs: Sequence[Stretch], options: TrainingOptions) -> TrainingOptions:
-    """Return the options with no more annual harmonics than the data can support.
+    """Return the options with no more of the seasonal cycle than the data can support.
 
     Parameters
     ----------
@@ -238,12 +246,14 @@ def supported(spec: Spec, runs: Sequence[Stretch], options: TrainingOptions) -> 
         As for `fit_arrays`.
     """
     if spec.flat:
-        return options
+        return dataclasses.replace(options, seasonal=0)
     season = _days(runs)
     return dataclasses.replace(
         options,
         mean_order=supported_order(season, spec.time_step, options.mean_order),
         std_order=supported_order(season, spec.time_step, options.std_order, everywhere=True),
+        # Like spreads, covariances are those of an annual harmonic.
+        seasonal=options.seasonal * supported_order(season, spec.time_step, 1, everywhere=True),
     )
 
 
@@ -256,11 +266,13 @@ def _with_season(spec: Spec, runs: Sequence[Stretch], options: TrainingOptions) 
         As for `fit_arrays`.
     """
     if spec.flat:
-        return spec, options
+        return spec, supported(spec, runs, options)
     season = _days(runs)
     covered = covered_days(season, spec.time_step)
     fewer = supported(spec, runs, options)
     orders = f"mean_order={fewer.mean_order}, std_order={fewer.std_order}"
+    if options.seasonal:
+        orders += f", seasonal={fewer.seasonal}"
     if covered:
         warn(
             f"The training data cover {periods_in_words(covered)} of the year. They support a seasonal cycle with "
@@ -303,7 +315,7 @@ def fit_gaussian_stages(
     progress: bool = False,
     monitor: Monitor | None = None,
     room: Room | None = None,
-) -> tuple[LatentPrior, list[Tensor], list[Tensor]]:
+) -> Latents:
     """Train all of a model but its score network.
 
     Parameters
@@ -322,7 +334,41 @@ def fit_gaussian_stages(
     Returns
     -------
     tuple
-        The prior, and latent frames and fractions of the year of each stretch.
+        The prior, and for each stretch the frames of its stationary process and fractions of the year.
+    """
+    monitor = monitor or Monitor(progress=progress)
+    networks, latents, seasons = fit_latents(spec, runs, options, device, monitor=monitor, room=room)
+    complete = monitor.saved_in("gaussian", "score")
+    if complete is None:
+        _fit_gaussian(networks, spec, latents, seasons, options)
+        monitor.keep("gaussian", lambda: named(networks, device))
+    elif complete.stage == "gaussian":
+        set_random_state(complete, device)
+    make_stationary(networks, latents, seasons)
+    return networks, latents, seasons
+
+
+def fit_latents(
+    spec: Spec,
+    runs: Sequence[Stretch],
+    options: TrainingOptions,
+    device: torch.device,
+    *,
+    progress: bool = False,
+    monitor: Monitor | None = None,
+    room: Room | None = None,
+) -> Latents:
+    """Train the normalisation and the autoencoder of a model.
+
+    Parameters
+    ----------
+    spec, runs, options, device, progress, monitor, room
+        As for `fit_gaussian_stages`.
+
+    Returns
+    -------
+    tuple
+        The prior, whose Gaussian is not yet estimated, and latent frames and fractions of the year of each stretch.
     """
     monitor = monitor or Monitor(progress=progress)
     networks = LatentPrior(spec).to(device)
@@ -333,17 +379,11 @@ def fit_gaussian_stages(
     if begun is None:
         networks.normalization.fit_blocks(blocks)
     frames = _anomalies(networks, blocks, room, spec)
-    complete = monitor.saved_in("gaussian", "score")
-    if complete is None:
+    if monitor.saved_in("gaussian", "score") is None:
         fit_autoencoder(networks, spec, frames, options, monitor)
     lengths = [len(season) for _, season in runs]
     latents = list(encode_into(networks.autoencoder, frames, room).split(lengths))
     seasons = [blocks.season(run) for run in range(len(blocks))]
-    if complete is None:
-        _fit_gaussian(networks, spec, latents, options)
-        monitor.keep("gaussian", lambda: named(networks, device))
-    elif complete.stage == "gaussian":
-        set_random_state(complete, device)
     return networks, latents, seasons
 
 
@@ -377,6 +417,7 @@ def _architecture(spec: Spec, options: TrainingOptions) -> LatentArchitecture:
         modes=options.modes,
         lags=options.lags,
         coupled=options.coupled,
+        seasonal=options.seasonal,
         mean_order=options.mean_order,
         std_order=options.std_order,
         width=options.width if options.epochs else (),
@@ -386,17 +427,11 @@ def _architecture(spec: Spec, options: TrainingOptions) -> LatentArchitecture:
     )
 
 
-def _fit_gaussian(networks: LatentPrior, spec: Spec, latents: list[Tensor], options: TrainingOptions) -> None:
-    taper = None
-    if options.localization is not None and not spec.periodic:
-        taper = taper_of(networks.autoencoder, spec, options.localization).to(networks.calibration.device)
+def _fit_gaussian(
+    networks: LatentPrior, spec: Spec, latents: list[Tensor], seasons: list[Tensor], options: TrainingOptions
+) -> None:
     most = options.memory * 2**30 / (4 * latents[0][0].numel())
-    networks.gaussian.fit(
-        [latents[run][part].to(networks.calibration.device) for run, part in spread(list(map(len, latents)), most)],
-        shrinkage=options.shrinkage,
-        taper=taper,
-        smoothing=options.smoothing,
-        folds=options.folds,
-        coupling=options.coupling,
-    )
-    networks.gaussian.inflate(options.inflation)
+    parts, device = spread(list(map(len, latents)), most), networks.calibration.device
+    chosen = [latents[run][part].to(device) for run, part in parts]
+    sample, _ = sample_of(networks, spec, chosen, [seasons[run][part] for run, part in parts], options)
+    estimate(networks, sample, options)

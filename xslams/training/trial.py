@@ -111,6 +111,8 @@ def _gain(networks: LatentPrior, spec: Spec, left_out: Sequence[Run]) -> tuple[T
     frames = [networks.normalization.normalize(fields, season) for fields, season in pairs]
     seasons = [season for _, season in pairs]
     latents = encode_runs(networks.autoencoder, frames)
+    if (mixing := networks.seasonal) is not None:
+        latents = [mixing.at(own).inverse(run[None])[0] for run, own in zip(latents, seasons, strict=True)]
     # The network is damped by what is best on one half, and judged on the other.
     halves = [Windows(latents[half::2], seasons[half::2], spec.window) for half in (0, 1)]
     calibrate(networks, halves[0], 1.0)
