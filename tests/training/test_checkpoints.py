@@ -125,7 +125,7 @@ def test_a_process_that_is_killed_leaves_a_checkpoint_to_go_on_from(tmp_path: Pa
 @pytest.mark.usefixtures("often")
 def test_chosen_settings_are_not_chosen_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = {**SMALL, "patch": 1, "latent_channels": None, "coupled": 0, "localization": None, "inflation": 1.0}
-    given |= {"smoothing": 1, "std_order": 0, "epochs": 1}
+    given |= {"seasonal": 0, "std_order": 0, "epochs": 1}
     del given["modes"]
 
     def choose(path: Path | None = None) -> Model:
