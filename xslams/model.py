@@ -159,8 +159,16 @@ class Model:
         where = f"'{self.path}'" if self.path is not None else "in memory"
         return (
             f"<xslams.Model {spec.name!r}: {names}; {len(spec.lat)} x {len(spec.lon)} grid; "
-            f"window of {spec.window} frames every {spec.time_step:g} h; {_skill(spec)}{where}>"
+            f"window of {spec.window} frames every {spec.time_step:g} h; {_data(spec)}{_skill(spec)}{where}>"
         )
+
+
+def _data(spec: Spec) -> str:
+    """Frames and period of the training data, where the header says them."""
+    data = spec.training.get("data")
+    if not isinstance(data, dict) or not all(isinstance(data.get(k), str) for k in ("start", "end")):
+        return ""
+    return f"trained on {data.get('frames')} frames, {data['start']:.10} to {data['end']:.10}; "
 
 
 def _skill(spec: Spec) -> str:

@@ -121,3 +121,41 @@ def test_a_forecast_of_one_reference_time_is_a_state(tiny_model) -> None:
     two = xr.concat([forecast, forecast.assign_coords(time=forecast["time"] + np.timedelta64(1, "D"))], "time")
     with pytest.raises(DimensionError, match="one reference time or one lead"):
         two.slams.assimilate(gauges(truth), tiny_model, **options)
+
+
+NOON, MIDNIGHT = DAYS + pd.Timedelta("12h"), DAYS
+
+
+def with_bounds(ds: xr.Dataset, begin: pd.DatetimeIndex, hours: float = 24.0) -> xr.Dataset:
+    ds = ds.assign(time_bnds=(("time", "nv"), np.stack([begin, begin + pd.Timedelta(hours=hours)], 1)))
+    ds["time"].attrs["bounds"] = "time_bnds"
+    return ds
+
+
+@pytest.mark.parametrize(("state", "aux"), [("12h", "0h"), ("0h", "12h"), ("12h", "23h"), ("6h", "0h")])
+def test_days_that_are_stamped_at_other_hours_are_brought_together(state: str, aux: str) -> None:
+    ds, other = fields("t", DAYS + pd.Timedelta(state)), fields("pr", DAYS[2:] + pd.Timedelta(aux))
+    with pytest.warns(SlamsWarning, match="frames of the same calendar day are brought together"):
+        both, _ = _join(ds, other)
+    np.testing.assert_array_equal(both["t"].isel(lat=0, lon=0), np.arange(2, 8))
+    np.testing.assert_array_equal(both["pr"].isel(lat=0, lon=0), np.arange(6))
+    np.testing.assert_array_equal(both["time"], ds["time"][2:])
+
+
+@pytest.mark.parametrize("end", [0, 12, 24])
+def test_bounds_say_which_day_a_stamp_is_for(end: int) -> None:
+    # Stamped at the begin, in the middle and at the end of the same days.
+    aux = with_bounds(fields("pr", DAYS + pd.Timedelta(hours=end + 1)), DAYS)
+    state = with_bounds(fields("t", DAYS + pd.Timedelta("12h")), DAYS)
+    both, _ = _join(state, aux)
+    np.testing.assert_array_equal(both["pr"], both["t"])
+    assert both.sizes["time"] == 8
+
+
+def test_instants_and_other_periods_are_not_brought_together() -> None:
+    state, aux = fields("t", NOON), fields("pr", MIDNIGHT)
+    state["t"].attrs["cell_methods"] = "time: point"
+    with pytest.raises(CoverageError, match="no time in common"):
+        _join(state, aux)
+    with pytest.raises(CoverageError, match="no time in common"):
+        _join(with_bounds(fields("t", NOON), DAYS), with_bounds(fields("pr", MIDNIGHT), DAYS - pd.Timedelta("12h")))

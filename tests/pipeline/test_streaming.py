@@ -63,6 +63,7 @@ def test_covariances_of_more_than_memory_holds_are_those_of_a_part() -> None:
     ds = data(400)
     model = ds.chunk({"time": 50}).slams.fit(budget=0, progress=False, modes=8, memory=2**-9 * 24 * 4 / 2**30)
     assert model.spec.training["data"]["frames"] == 400
+    assert "trained on 400 frames, 2001-01-01 to 2002-02-04" in repr(model)
     assert model.spec.training["data"]["periods"] == [["2001-01-01T00:00:00", "2002-02-04T00:00:00"]]
 
 

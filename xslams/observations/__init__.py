@@ -11,7 +11,7 @@ from xslams.observations.background_check import (
 )
 from xslams.observations.bound import BoundSource
 from xslams.observations.frame_labels import with_frames
-from xslams.observations.frames import Frames, learn
+from xslams.observations.frames import Frames, learn, periods_of_frames
 from xslams.observations.gross_errors import DEVIATIONS, GrossErrors, PlausibleRange, gross_error_check, plausible_range
 from xslams.observations.observation import Observation, ObservationsLike, as_observations
 from xslams.observations.operators import OPERATORS
@@ -42,6 +42,7 @@ __all__ = [
     "first_guess",
     "gross_error_check",
     "learn",
+    "periods_of_frames",
     "plausible_range",
     "reduced",
     "report",

@@ -32,7 +32,7 @@ from xslams.observations.periods import (
 from xslams.spec import FramePeriod, Spec, VariableSpec
 from xslams.typing import FloatArray
 
-__all__ = ["Frames", "Meaning", "learn", "meaning_of_stamps", "rounding"]
+__all__ = ["Frames", "Meaning", "learn", "meaning_of_stamps", "periods_of_frames", "rounding"]
 
 _DAY = 24.0
 # Lengths of months, and of periods that are the same but for leap days, differ by less than this part.
@@ -197,6 +197,25 @@ def learn(ds: xr.Dataset, names: Iterable[str]) -> tuple[FramePeriod | None, dic
     step = float(np.median(np.diff(hours(stamps))))
     period = _period(ds, stamps, methods.values(), step)
     return period, {name: method for name, method in methods.items() if method}
+
+
+def periods_of_frames(ds: xr.Dataset, names: Iterable[str]) -> Meaning:
+    """Return the periods that frames of training data stand for.
+
+    Parameters
+    ----------
+    ds
+        Training data.
+    names
+        Variables whose frames are meant.
+    """
+    stamps = ds[str(coordinate(ds, "time"))]
+    period, methods = learn(ds, names)
+    if period is not None:
+        return Meaning(_edges(stamps, period)[0], told=True)
+    if "point" in methods.values():
+        return Meaning(None, told=True)
+    return meaning_of_stamps(stamps, float(np.median(np.diff(hours(stamps)))))
 
 
 def meaning_of_stamps(time: xr.DataArray, step: float) -> Meaning:

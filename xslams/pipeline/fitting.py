@@ -32,7 +32,7 @@ from xslams.labels.recognise import inspect
 from xslams.labels.repeats import in_one_part, without_repeats
 from xslams.labels.units import convert_units
 from xslams.labels.valid_values import limits_in_words, with_valid_values
-from xslams.observations import learn
+from xslams.observations import learn, periods_of_frames
 from xslams.options import MOST_SEED, TrainingOptions
 from xslams.pipeline import workers
 from xslams.pipeline.frames import Survey, frames_of, survey, whole_frames
@@ -152,7 +152,7 @@ def _join(
         if time[0] is not None and time[1] is not None and time[0] != time[1]:
             aux = aux.rename({time[1]: time[0]})
         if time[0] is not None and time[1] is not None:
-            aux = _on_frames(aux, ds, time[0])
+            aux = _on_periods(_on_frames(aux, ds, time[0]), ds, time[0], extra)
         ds = ds.drop_vars(extra, errors="ignore")
         ds, aux = xr.align(ds, aux[list(extra)], join="inner", exclude=(set(ds.dims) | set(aux.dims)) - {time[0]})
         if not ds.sizes.get(time[0], 1):
@@ -216,6 +216,33 @@ def _on_frames(aux: xr.Dataset, ds: xr.Dataset, time: str) -> xr.Dataset:
         return aux
     stamps = (time, ds[time].values[nearest[same]], aux[time].attrs)
     return aux.isel({time: np.flatnonzero(same)}).assign_coords({time: stamps})
+
+
+def _on_periods(aux: xr.Dataset, ds: xr.Dataset, time: str, names: Sequence[str]) -> xr.Dataset:
+    """Auxiliary variables with the stamps of the state where none is the same and their periods are."""
+    stamps = aux[time], ds[time]
+    apart = all(s.dims == (time,) and s.size > 1 for s in stamps) and calendar_of(stamps[0]) == calendar_of(stamps[1])
+    if not apart or np.isin(hours(stamps[0]), hours(stamps[1])).any():
+        return aux
+    own, other = periods_of_frames(aux, names), periods_of_frames(ds, inspect(ds).variables)
+    if own.edges is None or other.edges is None:
+        return aux
+    order = np.argsort(other.edges[:, 0])
+    begin, end = other.edges[order].T
+    nearest = np.searchsorted(0.5 * (begin[1:] + begin[:-1]), own.edges[:, 0])
+    # Periods as of a day or of a month: they may differ by what times were rounded by, and no more.
+    slack = 0.01 * (end - begin)[nearest]
+    same = np.abs(own.edges - np.stack([begin, end], 1)[nearest]).max(axis=1) <= slack
+    if not same.any() or np.unique(nearest[same]).size < same.sum():
+        return aux
+    if not (own.told and other.told):
+        warn(
+            f"The auxiliary variables are stamped at other hours than the state ({stamps[0].values[0]!s:.19} and "
+            f"{stamps[1].values[0]!s:.19}), and nothing says what for; frames of the same calendar day are brought "
+            "together. Give both bounds of time, or the same stamps, to say otherwise."
+        )
+    matched = (time, stamps[1].values[order[nearest[same]]], stamps[0].attrs)
+    return aux.isel({time: np.flatnonzero(same)}).assign_coords({time: matched})
 
 
 def _describe(ds: xr.Dataset, names: Mapping[str, Sequence[str]], **given: Any) -> Spec:

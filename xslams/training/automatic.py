@@ -14,9 +14,10 @@ from xslams.options import TrainingOptions
 from xslams.training.auxiliary import harmful, without
 from xslams.training.frames import sample
 from xslams.training.interrupts import stop_requested
+from xslams.training.monitor import watched
 from xslams.training.score import require_precision
 from xslams.training.selection import choose
-from xslams.training.stages import fit_stages, watched
+from xslams.training.stages import fit_stages
 from xslams.training.trial import try_network
 
 if TYPE_CHECKING:

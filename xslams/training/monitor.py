@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from xslams.errors import StoreError
-from xslams.training.interrupts import stop_requested
+from xslams.errors import StoreError, warn
+from xslams.networks.acceleration import device_of
+from xslams.training.checkpoints import Checkpoint, check_path, fingerprint
+from xslams.training.interrupts import interruptible, stop_requested
+from xslams.training.logs import check_log, open_log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    import os
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor, nn
 
-    from xslams.training.checkpoints import Checkpoint, Saved
+    from xslams.spec import Spec
+    from xslams.training.checkpoints import Saved
+    from xslams.training.frames import Stretch
     from xslams.training.logs import Log
 
-__all__ = ["Monitor", "named", "random_state", "set_random_state"]
+__all__ = ["Monitor", "named", "random_state", "set_random_state", "watched"]
 
 # Seconds from one checkpoint to the next within a stage, at least, and in units of what it takes to write one.
 _SECONDS, _WRITES = 60.0, 20.0
@@ -136,6 +145,57 @@ class Monitor:
         except RuntimeError as e:
             msg = f"The checkpoint does not fit the model ({str(e).splitlines()[0]}). Delete it to begin anew."
             raise StoreError(msg) from e
+
+
+@contextlib.contextmanager
+def watched(
+    spec: Spec,
+    runs: Sequence[Stretch],
+    settings: Mapping[str, Any],
+    *,
+    seed: int,
+    device: str | None,
+    progress: bool,
+    checkpoint: str | os.PathLike[str] | None,
+    log: str | os.PathLike[str] | None,
+) -> Iterator[Monitor]:
+    """Begin or go on with a training, and say how it ended where the user ended it.
+
+    Parameters
+    ----------
+    spec, runs, seed, device, progress, checkpoint, log
+        As for `fit_arrays`.
+    settings
+        What else the result depends on, as plain values.
+    """
+    if checkpoint is not None:
+        check_path(checkpoint)
+    if log is not None:
+        check_log(log)
+    kept = None
+    if checkpoint is not None:
+        identity = {
+            "data": fingerprint(runs),
+            "model": json.loads(dataclasses.replace(spec, training={}, scores={}).to_json()),
+            "period": spec.training.get("data", {}),
+            "settings": dict(settings),
+            "seed": seed,
+            "device": device_of(device).type,
+            "version": spec.training.get("version"),
+        }
+        kept = Checkpoint(checkpoint, identity)
+    written = None if log is None else open_log(log, resumed=kept is not None and kept.saved is not None)
+    monitor = Monitor(progress=progress, checkpoint=kept, log=written)
+    try:
+        with interruptible():
+            yield monitor
+            if stop_requested():
+                where = monitor.interrupted or "before its last stage"
+                more = "" if kept is None else f" The same call goes on from the checkpoint {kept.path}."
+                warn(f"Training was interrupted ({where}); the model is the best so far.{more}")
+    finally:
+        if written is not None:
+            written.close()
 
 
 def named(prior: nn.Module, device: torch.device) -> dict[str, Tensor]:

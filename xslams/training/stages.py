@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,18 +19,15 @@ from xslams.priors.stored import UNTRAINED, check_finite
 from xslams.seasons import covered_days, periods_in_words, supported_order
 from xslams.training.autoencoder import encode_into, fit_autoencoder
 from xslams.training.calibration import calibrate
-from xslams.training.checkpoints import Checkpoint, check_path, fingerprint
 from xslams.training.frames import Blocks, Room, size_of, spread
 from xslams.training.gaussians import Latents, estimate, make_stationary, sample_of
-from xslams.training.interrupts import interruptible, stop_requested
-from xslams.training.logs import check_log, open_log
-from xslams.training.monitor import Monitor, named, set_random_state
+from xslams.training.monitor import Monitor, named, set_random_state, watched
 from xslams.training.score import fit_score, require_precision
 from xslams.training.windows import Windows
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
@@ -45,7 +41,6 @@ __all__ = [
     "fit_latents",
     "fit_stages",
     "supported",
-    "watched",
     "with_architecture",
 ]
 
@@ -152,57 +147,6 @@ def fit_stages(
     if monitor.remarks:
         spec = dataclasses.replace(spec, training=spec.training | {"ended": list(monitor.remarks)})
     return Model(spec, prior=networks)
-
-
-@contextlib.contextmanager
-def watched(
-    spec: Spec,
-    runs: Sequence[Stretch],
-    settings: Mapping[str, Any],
-    *,
-    seed: int,
-    device: str | None,
-    progress: bool,
-    checkpoint: str | os.PathLike[str] | None,
-    log: str | os.PathLike[str] | None,
-) -> Iterator[Monitor]:
-    """Begin or go on with a training, and say how it ended where the user ended it.
-
-    Parameters
-    ----------
-    spec, runs, seed, device, progress, checkpoint, log
-        As for `fit_arrays`.
-    settings
-        What else the result depends on, as plain values.
-    """
-    if checkpoint is not None:
-        check_path(checkpoint)
-    if log is not None:
-        check_log(log)
-    kept = None
-    if checkpoint is not None:
-        identity = {
-            "data": fingerprint(runs),
-            "model": json.loads(dataclasses.replace(spec, training={}, scores={}).to_json()),
-            "period": spec.training.get("data", {}),
-            "settings": dict(settings),
-            "seed": seed,
-            "device": device_of(device).type,
-            "version": spec.training.get("version"),
-        }
-        kept = Checkpoint(checkpoint, identity)
-    written = None if log is None else open_log(log, resumed=kept is not None and kept.saved is not None)
-    monitor = Monitor(progress=progress, checkpoint=kept, log=written)
-    try:
-        with interruptible():
-            yield monitor
-            if stop_requested():
-                where = monitor.interrupted or "before its last stage"
-                more = "" if kept is None else f" The same call goes on from the checkpoint {kept.path}."
-                warn(f"Training was interrupted ({where}); the model is the best so far.{more}")
-    finally:
-        if written is not None:
-            written.close()
 
 
 @contextlib.contextmanager
