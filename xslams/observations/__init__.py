@@ -10,6 +10,7 @@ from xslams.observations.background_check import (
     with_variability,
 )
 from xslams.observations.bound import BoundSource
+from xslams.observations.error_covariance import ErrorCovariance
 from xslams.observations.frames import Frames, learn
 from xslams.observations.gross_errors import DEVIATIONS, GrossErrors, PlausibleRange, gross_error_check, plausible_range
 from xslams.observations.observation import Observation, ObservationsLike, as_observations
@@ -27,6 +28,7 @@ __all__ = [
     "Audit",
     "AuditedLikelihood",
     "BoundSource",
+    "ErrorCovariance",
     "Expectation",
     "Frames",
     "GrossErrors",
