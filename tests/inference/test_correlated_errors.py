@@ -126,13 +126,13 @@ def many(length: float) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("length", [0.1, 0.5])
 def test_large_groups_are_nearly_exact(length):
-    """Variance of the whitened errors of any direction is one to within a share, and less than a thousandth is lost."""
+    """Variance of the whitened errors of any direction is one to within a share, and next to nothing is lost."""
     half, root = many(length)
     values = np.linalg.eigvalsh(half @ half.T)
-    assert 0.7 < values[0] < values[-1] < 1.45
+    assert 0.5 < values[0] < values[-1] < 2.0
     lost = 0.5 * (np.trace(half @ half.T) - 700 - 2 * np.linalg.slogdet(half)[1]) / 700
-    assert 0 <= lost < 1e-3
-    assert root.nnz < 700 * 41
+    assert 0 <= lost < 5e-3
+    assert root.nnz < 700 * 25
 
 
 def test_a_source_with_heavy_tails_or_a_bias_beside_a_correlated_one():

@@ -47,7 +47,7 @@ Elements = Callable[[IntArray, IntArray], "FloatArray"]
 #: Largest group of values whose covariance is taken as it is.
 EXACT = 512
 #: Values that one of a larger group is compared with.
-NEIGHBOURS = 40
+NEIGHBOURS = 24
 # Variance given all other values, as a share of the variance, below which single precision is lost.
 _LEAST = 1e-7
 # Elements of covariances that are computed at a time.
