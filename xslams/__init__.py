@@ -22,7 +22,7 @@ if _TYPE_CHECKING:
     from xslams import datasets, errors, inference, plot, regrid, scores, systems, testing, training
     from xslams.functions import assimilate, check, decode, encode, fit, report, score, to_zarr
     from xslams.model import Model
-    from xslams.observations import Observation, QualityControl, simulate_observations
+    from xslams.observations import ErrorCovariance, Observation, QualityControl, simulate_observations
     from xslams.pipeline.opening import open_analysis
     from xslams.spec import Spec, VariableSpec
     from xslams.zoo.pretrained import list_models, open_model, open_tutorial
@@ -30,6 +30,7 @@ if _TYPE_CHECKING:
     __version__: str
 
 _NAMES = {
+    "ErrorCovariance": "xslams.observations",
     "Model": "xslams.model",
     "Observation": "xslams.observations",
     "QualityControl": "xslams.observations",
@@ -52,6 +53,7 @@ _NAMES = {
 _MODULES = ("datasets", "errors", "inference", "plot", "regrid", "scores", "systems", "testing", "training")
 
 __all__ = [
+    "ErrorCovariance",
     "Model",
     "Observation",
     "QualityControl",

@@ -1,4 +1,7 @@
-r"""Errors of observations beyond independent Gaussian ones: biases that values share, and heavy tails.
+r"""Errors of observations beyond independent Gaussian ones: correlations, biases that values share, and heavy tails.
+
+**Correlation.** Errors that are correlated between the values of a source have a sparse root of their inverse
+covariance, see `xslams.linalg.precision`.
 
 **Bias.** Values of a group :math:`g` share an unknown bias of standard deviation :math:`u`. Estimated together with the
 state and integrated out, it makes the error covariance
@@ -23,6 +26,7 @@ References
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,14 +34,19 @@ import torch
 from azula.linalg.covariance import Covariance, DiagonalCovariance
 from torch import Tensor
 
-from xslams.linalg.covariances import GroupCovariance
+from xslams.errors import ObservationOptionError, OptionError
+from xslams.likelihood.correlation import ErrorCorrelation
+from xslams.linalg.covariances import BlockCovariance, GroupCovariance
+from xslams.linalg.precision import RootCovariance, inverse_root
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from xslams.likelihood import RobustLikelihood, SourceLikelihood
+    from xslams.likelihood.errors import IntArray
+    from xslams.typing import FloatArray
 
-__all__ = ["RobustErrors", "observation_errors"]
+__all__ = ["BlockErrors", "RobustErrors", "observation_errors"]
 
 _BIAS_ITERATIONS = 8
 
@@ -97,9 +106,33 @@ class RobustErrors:
         return DiagonalCovariance(variance)
 
 
+class BlockErrors:
+    """Errors that depend on residuals in some blocks of a covariance, and not in others.
+
+    Parameters
+    ----------
+    covariance
+        Without heavy tails.
+    robust
+        How the covariance of each block depends on residuals; None where it does not.
+    """
+
+    def __init__(self, covariance: BlockCovariance, robust: Sequence[RobustErrors | None]) -> None:
+        self.covariance, self.robust = covariance, list(robust)
+
+    def __call__(self, residual: Tensor) -> Covariance:
+        """Error covariance given residuals ``(B, n)``."""
+        parts = residual.split(self.covariance.sizes, dim=-1)
+        blocks = [
+            block if robust is None else robust(part)
+            for block, robust, part in zip(self.covariance.blocks, self.robust, parts, strict=True)
+        ]
+        return BlockCovariance(blocks, self.covariance.sizes)
+
+
 def observation_errors(
     likelihoods: Sequence[SourceLikelihood], variance: Tensor
-) -> tuple[DiagonalCovariance | GroupCovariance, RobustErrors | None]:
+) -> tuple[Covariance, Callable[[Tensor], Covariance] | None]:
     """Error covariance of sources, and how it depends on residuals.
 
     Parameters
@@ -107,13 +140,62 @@ def observation_errors(
     likelihoods
         Observations.
     variance
-        Variances of independent errors of all of them, shape ``(n,)``.
+        Variances of all of them, biases apart, shape ``(n,)``.
 
     Returns
     -------
     tuple
         Covariance, and robust errors; None where every likelihood is Gaussian.
+
+    Raises
+    ------
+    ObservationError
+        If the covariance of correlated errors is singular.
     """
+    runs = [list(run) for _, run in itertools.groupby(likelihoods, _correlated_with)]
+    sizes = [sum(each.size for each in run) for run in runs]
+    parts = [
+        _independent_errors(run, part) if run[0].errors.correlation is None else (_correlated_errors(run, part), None)
+        for run, part in zip(runs, variance.split(sizes), strict=True)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    covariance, robust = BlockCovariance([c for c, _ in parts], sizes), [r for _, r in parts]
+    return covariance, None if all(r is None for r in robust) else BlockErrors(covariance, robust)
+
+
+def _correlated_with(source: SourceLikelihood) -> object:
+    """Key of those that are correlated with a source, which follow it; the same for all that are independent."""
+    correlation = source.errors.correlation
+    return None if correlation is None else correlation.link or id(source)
+
+
+def _correlated_errors(likelihoods: Sequence[SourceLikelihood], variance: Tensor) -> RootCovariance:
+    """Covariance of errors that are correlated between values."""
+    errors, names = [each.errors for each in likelihoods], ", ".join(repr(each.name) for each in likelihoods)
+    correlation = ErrorCorrelation.joined([e.correlation for e in errors if e.correlation is not None])
+    std = np.concatenate([e.correlated for e in errors])
+
+    def covariance(i: IntArray, j: IntArray) -> FloatArray:
+        return std[i] * correlation.elements(i, j) * std[j]
+
+    try:
+        root = inverse_root(
+            covariance,
+            variance.double().cpu().numpy(),
+            correlation.group,
+            correlation.places,
+            f"Source {names}: the error covariance",
+        )
+    except OptionError as e:
+        raise ObservationOptionError(*e.args) from e
+    return RootCovariance(root, variance.device)
+
+
+def _independent_errors(
+    likelihoods: Sequence[SourceLikelihood], variance: Tensor
+) -> tuple[DiagonalCovariance | GroupCovariance, RobustErrors | None]:
+    """Covariance of errors that are independent but for biases, and how it depends on residuals."""
     covariance: DiagonalCovariance | GroupCovariance = DiagonalCovariance(variance)
     if any(each.errors.bias is not None for each in likelihoods):
         # Values that share nothing go into a group with a bias of zero.

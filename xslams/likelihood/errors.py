@@ -17,11 +17,14 @@ likelihood takes what is independent between values,
 .. math:: D = \iota \, (\sigma^2 + \rho^2 + \delta^2),
 
 the variances of instrument, representativeness and decoder, times an inflation :math:`\iota` where an observation
-operator is linearised by a secant; biases and heavy tails come on top of it (`xslams.inference.robust`).
+operator is linearised by a secant; biases and heavy tails come on top of it (`xslams.inference.robust`). Where errors
+of instruments are correlated (`xslams.likelihood.correlation`), :math:`D` is the diagonal of the error covariance, and
+what is off it is :math:`\sqrt{\iota_i \iota_j} \, \sigma_i c_{ij} \sigma_j`.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,6 +33,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from xslams.likelihood.correlation import ErrorCorrelation
 from xslams.likelihood.robust import RobustLikelihood
 from xslams.typing import FloatArray
 
@@ -92,6 +96,8 @@ class ErrorModel:
         asked yet.
     inflation
         Factor of all variances, shape ``(n,)``, float32.
+    correlation
+        Correlation of what `instrument` is the variance of; None where values are independent.
 
     Examples
     --------
@@ -109,6 +115,7 @@ class ErrorModel:
     robust: RobustLikelihood | None = None
     decoder: FloatArray | None = None
     inflation: FloatArray | None = None
+    correlation: ErrorCorrelation | None = None
 
     @property
     def independent(self) -> FloatArray:
@@ -122,12 +129,18 @@ class ErrorModel:
 
     @property
     def variance(self) -> FloatArray:
-        """Variance that the likelihood takes for independent, with the parts that come from the model, ``(n,)``."""
+        """Variance of the likelihood but for biases, with the parts that come from the model, ``(n,)``."""
         if self.decoder is None or self.inflation is None:
             return self.independent
         # In single precision, as the networks compute.
         variance: FloatArray = self.inflation * (self.independent.astype(np.float32) + self.decoder)
         return variance
+
+    @property
+    def correlated(self) -> FloatArray:
+        """Standard deviation of what is correlated between values, as the likelihood takes it, ``(n,)``."""
+        variance = self.instrument.astype(float)
+        return np.asarray(np.sqrt(variance if self.inflation is None else self.inflation * variance))
 
     @property
     def complete(self) -> bool:
@@ -164,7 +177,9 @@ class ErrorModel:
 
     def keep(self, chosen: npt.NDArray[Any]) -> ErrorModel:
         """Errors of some of the values, given as a mask or as positions."""
-        return self._each(lambda v: v[chosen], None if self.bias is None else self.bias.keep(chosen))
+        bias = None if self.bias is None else self.bias.keep(chosen)
+        correlation = None if self.correlation is None else self.correlation.keep(chosen)
+        return replace(self._each(lambda v: v[chosen], bias), correlation=correlation)
 
     def averaged(self, mean: sp.csr_array, member: IntArray, place: IntArray) -> ErrorModel:
         r"""Return errors of means of values.
@@ -188,12 +203,14 @@ class ErrorModel:
         first = np.unique(member, return_index=True)[1]
         # Values that are averaged are of the same frames, and hence of one group.
         bias = None if self.bias is None else SharedBias(mean @ self.bias.std, self.bias.group[first])
+        correlation = self.correlation
         return ErrorModel(
-            mean.power(2) @ self.instrument,
+            mean.power(2) @ self.instrument if correlation is None else correlated(mean, self.instrument, correlation),
             None if self.local is None else shared(mean, member, place, np.sqrt(self.local)),
             None if self.subgrid is None else shared(mean, member, place, np.sqrt(self.subgrid)),
             bias,
             self.robust,
+            correlation=None if correlation is None else correlation.averaged(mean, first),
         )
 
     def _each(self, function: Callable[[FloatArray], FloatArray], bias: SharedBias | None) -> ErrorModel:
@@ -212,11 +229,36 @@ class ErrorModel:
             return None if arrays[0] is None else np.concatenate(arrays)
 
         instrument, biases = each("instrument"), [p.bias for p in parts if p.bias is not None]
+        correlations = [p.correlation for p in parts if p.correlation is not None]
         assert instrument is not None
         return ErrorModel(
             instrument, each("local"), each("subgrid"), SharedBias.joined(biases) if biases else None, parts[0].robust,
-            each("decoder"), each("inflation"),
+            each("decoder"), each("inflation"), ErrorCorrelation.joined(correlations) if correlations else None,
         )  # fmt: skip
+
+
+def correlated(mean: sp.csr_array, variance: FloatArray, correlation: ErrorCorrelation) -> FloatArray:
+    """Variance of means of values with correlated errors.
+
+    Parameters
+    ----------
+    mean
+        Weights, shape ``(m, n)``; each value is in one mean.
+    variance
+        Variance of each value, shape ``(n,)``.
+    correlation
+        Correlation between values.
+
+    Returns
+    -------
+    ndarray
+        Shape ``(m,)``.
+    """
+    out, std = np.zeros(mean.shape[0]), np.sqrt(variance)
+    for row, (a, b) in enumerate(itertools.pairwise(mean.indptr)):
+        of, weight = mean.indices[a:b].astype(np.intp), mean.data[a:b] * std[mean.indices[a:b]]
+        out[row] = weight @ correlation.keep(of).matrix() @ weight
+    return out
 
 
 def shared(mean: sp.csr_array, member: IntArray, place: IntArray, local: FloatArray) -> FloatArray:

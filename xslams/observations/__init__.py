@@ -10,6 +10,7 @@ from xslams.observations.background_check import (
     with_variability,
 )
 from xslams.observations.bound import BoundSource
+from xslams.observations.error_covariance import ErrorCovariance
 from xslams.observations.frame_labels import with_frames
 from xslams.observations.frames import Frames, learn, periods_of_frames
 from xslams.observations.gross_errors import DEVIATIONS, GrossErrors, PlausibleRange, gross_error_check, plausible_range
@@ -28,6 +29,7 @@ __all__ = [
     "Audit",
     "AuditedLikelihood",
     "BoundSource",
+    "ErrorCovariance",
     "Expectation",
     "Frames",
     "GrossErrors",

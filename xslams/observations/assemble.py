@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,7 @@ from xslams.labels.valid_values import limits_in_words
 from xslams.likelihood import Boxes, ErrorModel, SharedBias, SourceLikelihood
 from xslams.likelihood.errors import IntArray
 from xslams.observations.audit import AuditedLikelihood, NothingLeft, Tally
+from xslams.observations.correlations import correlation_of
 from xslams.observations.flags import Flag, ancillary, flags_of
 from xslams.observations.places import Places
 from xslams.observations.stated_errors import Error, require_representable, spread_over, standard_error
@@ -104,7 +106,7 @@ def _assemble(variable: BoundVariable, tally: Tally, *, strict: bool, read: bool
     y = factor * values[valid] + variable.offset
     scale = np.abs(factor)
     sigma = _without_zeros(scale * error[valid], y)
-    errors = _errors(variable, sigma, scale, valid, frame)
+    errors = replace(_errors(variable, sigma, scale, valid, frame), correlation=correlation_of(variable, places, valid))
     boxes = _boxes(variable, places, frame, level, place)
     if not rows:
         raise NothingLeft

@@ -26,6 +26,7 @@ from xslams.likelihood import SourceLikelihood
 from xslams.observations.assemble import assemble
 from xslams.observations.audit import AuditedLikelihood
 from xslams.observations.cuts import Cuts
+from xslams.observations.error_covariance import ErrorCovariance, without_covariance
 from xslams.observations.footprints import Footprints
 from xslams.observations.frames import Frames
 from xslams.observations.periods import SECOND
@@ -97,7 +98,9 @@ class BoundVariable:
     factor, offset
         To the units of the model; a factor for each time where sums become rates.
     error, qc
-        As the user gave them, cut like the data.
+        As the user gave them, cut like the data; of correlated errors the standard deviation.
+    covariance
+        How errors are correlated; None where they are independent.
     method, engine, function, footprints
         As the user gave them.
     given
@@ -129,6 +132,7 @@ class BoundVariable:
     given: int
     rejected: Mapping[str, int]
     owned: npt.NDArray[np.bool_]
+    covariance: ErrorCovariance | None = None
 
     @property
     def values(self) -> xr.DataArray:
@@ -419,6 +423,7 @@ def _bound(
         factor, offset = 1.0, 0.0
         match = TimeMatch(sp.csr_array((times, frames.time.size)), averages=False, missed=0)
     missed = int((~match.matched).sum()) * (da.size // max(times, 1))
+    error, covariance = without_covariance(source.error)
     variable = BoundVariable(
         source=source.name,
         label=label,
@@ -433,7 +438,7 @@ def _bound(
         match=match,
         factor=factor,
         offset=offset,
-        error=_adopted(source.error, spec),
+        error=_adopted(error, spec),
         qc=source.qc,
         method=source.method,
         engine=engine_of(source.engine),
@@ -442,6 +447,7 @@ def _bound(
         given=da.size + padding,
         rejected={"time": missed, "missing": padding},
         owned=np.ones(times, bool),
+        covariance=covariance,
     )
     return variable._seen(cut) if match.matched.any() else variable
 

@@ -15,6 +15,7 @@ from xslams.errors import ObservationError, ObservationOptionError
 from xslams.labels.coordinates import listed
 from xslams.likelihood import SourceLikelihood
 from xslams.observations.bound import BoundSource
+from xslams.observations.error_covariance import ErrorCovariance, require_compatible, without_covariance
 from xslams.observations.footprints import Footprints
 from xslams.observations.frames import Frames
 from xslams.observations.operators import OPERATORS
@@ -47,7 +48,8 @@ class Observation:
         mapping per variable, or a DataArray with some of the dimensions of the data, and ``month`` or another part of
         the date where it varies with it. A value whose error is NaN is not used. Zero stands for a thousandth of the
         spread of the values. By default the variable with standard name ``... standard_error`` that
-        ``ancillary_variables`` names.
+        ``ancillary_variables`` names. Errors are independent from value to value, unless an `ErrorCovariance` says how
+        they are correlated.
     operator
         What the instrument sees of the state, where that is no variable of the model: a function of physical fields (or
         the name of one that is registered in `xslams.observations.OPERATORS`),
@@ -99,7 +101,7 @@ class Observation:
         self,
         data: xr.DataArray | xr.Dataset,
         variable: str | Sequence[str] | Mapping[str, str] | None = None,
-        error: Error | None = None,
+        error: Error | ErrorCovariance | None = None,
         operator: FieldFunction | str | None = None,
         method: Method = "bilinear",
         tolerance: float | str | pd.Timedelta | np.timedelta64 | None = None,
@@ -124,6 +126,7 @@ class Observation:
         self.engine: Engine = engine
         self.tolerance = _as_hours(tolerance)
         self.qc = QualityControl.of(qc)
+        require_compatible(error, self.qc)
         self.name = name if name is not None else _default_name(data, variable)
         # Where data were made of cells of a known grid, see `simulate_observations`.
         self.footprints: Footprints | None = None
@@ -152,6 +155,7 @@ class Observation:
         other.operator = _function(other.operator)
         other.tolerance = _as_hours(other.tolerance)
         other.qc = QualityControl.of(other.qc)
+        require_compatible(other.error, other.qc)
         return other
 
     def __repr__(self) -> str:
@@ -228,7 +232,7 @@ def check_settings(
         expected = "a name, a list of names, or a mapping of names in the data to names in the model"
         msg = f"variable={shown(variable)}; expected {expected}.{hint}"
         raise ObservationOptionError(msg)
-    check_stated(error, "error")
+    check_stated(without_covariance(error)[0], "error")
     if not isinstance(method, str) or method not in _METHODS:
         msg = f"method={shown(method)} is unknown; expected one of {listed(_METHODS)}."
         raise ObservationOptionError(msg)

@@ -25,7 +25,7 @@ from xslams.spec import Spec, VariableSpec
 from xslams.typing import FloatArray, Method
 from xslams.weights import bracket
 
-__all__ = ["channels", "listed_levels"]
+__all__ = ["channels", "height", "listed_levels"]
 
 Kind = Literal["pressure", "sigma"]
 _PRESSURE_UNITS = ("Pa", "hPa", "kPa", "mb", "mbar", "bar", "millibar", "millibars")
@@ -89,6 +89,24 @@ def channels(
     )
     weights.eliminate_zeros()
     return weights, xr.DataArray(rows.reshape(level.shape), dims=level.dims)
+
+
+def height(da: xr.DataArray) -> FloatArray:
+    """Height of each element of data, of their shape: the logarithm of pressure or sigma, other levels as they are.
+
+    Examples
+    --------
+    >>> levels = {"level": ("level", [1000.0, 500.0], {"units": "hPa", "axis": "Z"})}
+    >>> height(xr.DataArray(np.zeros(2), dims="level", coords=levels)).round(3)
+    array([6.908, 6.215])
+    """
+    name = coordinate(da, "level")
+    if name is None:
+        return np.zeros(da.shape)
+    level = da[name].reset_coords(drop=True)
+    values = np.asarray(level.values, float)
+    whole = level.copy(data=values if _kind(level.attrs, name) is None else _logarithm(values))
+    return np.asarray(whole.broadcast_like(da.reset_coords(drop=True)).transpose(*da.dims).values, float)
 
 
 def _level_of(da: xr.DataArray, variable: VariableSpec) -> str | None:
