@@ -22,6 +22,7 @@ if _TYPE_CHECKING:
     from xslams import datasets, errors, inference, plot, regrid, scores, systems, testing, training
     from xslams.model import Model
     from xslams.observations import ErrorCovariance, Observation, QualityControl, simulate_observations
+    from xslams.pipeline.learning import learn_operator
     from xslams.pipeline.opening import open_analysis
     from xslams.spec import Spec, VariableSpec
     from xslams.zoo.pretrained import list_models, open_model, open_tutorial
@@ -35,6 +36,7 @@ _NAMES = {
     "QualityControl": "xslams.observations",
     "Spec": "xslams.spec",
     "VariableSpec": "xslams.spec",
+    "learn_operator": "xslams.pipeline.learning",
     "list_models": "xslams.zoo.pretrained",
     "open_analysis": "xslams.pipeline.opening",
     "open_model": "xslams.zoo.pretrained",
@@ -54,6 +56,7 @@ __all__ = [
     "datasets",
     "errors",
     "inference",
+    "learn_operator",
     "list_models",
     "open_analysis",
     "open_model",

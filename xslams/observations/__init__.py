@@ -13,6 +13,7 @@ from xslams.observations.bound import BoundSource
 from xslams.observations.error_covariance import ErrorCovariance
 from xslams.observations.frames import Frames, learn
 from xslams.observations.gross_errors import DEVIATIONS, GrossErrors, PlausibleRange, gross_error_check, plausible_range
+from xslams.observations.learned import learn_from, learn_sources, with_learned
 from xslams.observations.observation import Observation, ObservationsLike, as_observations
 from xslams.observations.operators import OPERATORS
 from xslams.observations.quality import QualityControl
@@ -43,11 +44,14 @@ __all__ = [
     "first_guess",
     "gross_error_check",
     "learn",
+    "learn_from",
+    "learn_sources",
     "plausible_range",
     "reduced",
     "report",
     "simulate_observations",
     "statistics",
     "total",
+    "with_learned",
     "with_variability",
 ]

@@ -60,7 +60,7 @@ class Inputs:
         template = domain.template(ds)
         time = domain.label(domain.adopt(template))
         warn_of_season(spec.covered_days, domain.season(time), spec.name, spec.time_step)
-        given = observations.as_observations(obs)
+        given = observations.with_learned(observations.as_observations(obs), model.operators)
         _check_operators(model, given, time)
         frames = observations.Frames.of(time, spec, ds)
         sources = [source.bind(spec, frames) for source in given]
