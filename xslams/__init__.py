@@ -23,6 +23,7 @@ if _TYPE_CHECKING:
     from xslams.functions import assimilate, check, decode, encode, fit, report, score, to_zarr
     from xslams.model import Model
     from xslams.observations import ErrorCovariance, Observation, QualityControl, simulate_observations
+    from xslams.pipeline.learning import learn_operator
     from xslams.pipeline.opening import open_analysis
     from xslams.spec import Spec, VariableSpec
     from xslams.zoo.pretrained import list_models, open_model, open_tutorial
@@ -41,6 +42,7 @@ _NAMES = {
     "decode": "xslams.functions",
     "encode": "xslams.functions",
     "fit": "xslams.functions",
+    "learn_operator": "xslams.pipeline.learning",
     "list_models": "xslams.zoo.pretrained",
     "open_analysis": "xslams.pipeline.opening",
     "open_model": "xslams.zoo.pretrained",
@@ -68,6 +70,7 @@ __all__ = [
     "errors",
     "fit",
     "inference",
+    "learn_operator",
     "list_models",
     "open_analysis",
     "open_model",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from xslams.inference.samplers import Sampler
     from xslams.model import Model
     from xslams.observations.observation import ObservationsLike
+    from xslams.pipeline.fitting import Aux
     from xslams.plot.plotter import Plotter
     from xslams.regrid import Target
     from xslams.typing import Edges, Engine, GuidanceName, Method, Precision, SamplerName
@@ -136,7 +137,7 @@ class SlamsAccessor:
     def fit(
         self,
         /,
-        aux: xr.Dataset | xr.DataArray | str | Sequence[str] | None = None,
+        aux: Aux = None,
         *,
         window: int = 5,
         latent_channels: int | None = None,
@@ -159,7 +160,8 @@ class SlamsAccessor:
         ----------
         aux
             Auxiliary variables, which are observed but not analysed: a Dataset or DataArray on the same grid, or names
-            of variables of this Dataset. Precipitation is transformed to be closer to a Gaussian.
+            of variables of this Dataset. Precipitation is transformed to be closer to a Gaussian. Or Observations at
+            their own places, of which operators are learned, see `xslams.learn_operator`.
         window
             Number of frames that the prior sees at once; odd.
         latent_channels

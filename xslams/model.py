@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
 import struct
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xslams.addresses import cleaned
 from xslams.errors import ModelError
+from xslams.learned import LearnedOperator, from_storage, to_storage
 from xslams.spec import Spec
 
 if TYPE_CHECKING:
@@ -37,6 +40,8 @@ class Model:
         The prior with its weights; None where they are still in the file.
     path
         File that holds the model; None for a model that was trained in this process and not saved.
+    operators
+        Learned observation operators; None where they are still in the file, or there are none.
 
     Examples
     --------
@@ -46,13 +51,21 @@ class Model:
     ['t', 'pr', 'olr']
     """
 
-    def __init__(self, spec: Spec, *, prior: Prior | None = None, path: Path | None = None) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        prior: Prior | None = None,
+        path: Path | None = None,
+        operators: Sequence[LearnedOperator] | None = None,
+    ) -> None:
         if prior is None and path is None:
             msg = "A Model needs either its prior or the path of its file; got neither. Use Model.load(path)."
             raise ModelError(msg)
         self.spec = spec
         self.path = path
         self._prior = prior
+        self._operators = None if operators is None else tuple(operators)
         self._sha256: str | None = None
 
     @classmethod
@@ -86,13 +99,14 @@ class Model:
         """
         from safetensors.torch import save_file
 
-        from xslams.priors.stored import check_finite, digest
+        from xslams.priors.stored import check_finite, digest, operator_tensors
 
         path = Path(path)
         if path.suffix != ".safetensors":
             msg = f"A model is saved as .safetensors; got {path.name!r}. Use {path.with_suffix('.safetensors').name!r}."
             raise ModelError(msg)
-        tensors = {k: v.contiguous() for k, v in self.prior().storage_state().items()}
+        operators = self.operators
+        tensors = {k: v.contiguous() for k, v in self.prior().storage_state().items()} | operator_tensors(operators)
         check_finite(tensors, f"The model {self.spec.name!r} is not saved", "Train it again, with checked data")
         spec = self.spec.to_json()
         Spec.from_json(spec)  # a file that cannot be opened is of no use
@@ -132,6 +146,36 @@ class Model:
         return self._prior
 
     @property
+    def operators(self) -> tuple[LearnedOperator, ...]:
+        """Learned observation operators, see `xslams.learn_operator`; read on first use.
+
+        Raises
+        ------
+        ModelError
+            If those in the file are damaged.
+        """
+        if self._operators is None:
+            self._operators = ()
+            if self.spec.operators and self.path is not None:
+                from xslams.priors.loading import load_operators
+
+                self._operators = load_operators(self.spec, self.path)
+        return self._operators
+
+    def with_operators(self, operators: Sequence[LearnedOperator]) -> Model:
+        """Return the model with learned observation operators, in memory.
+
+        Parameters
+        ----------
+        operators
+            They take the place of those that it has.
+        """
+        records, arrays = to_storage(operators)
+        spec = dataclasses.replace(self.spec, operators=tuple(records))
+        # Rounded to what a file holds, so that a saved model is the model in memory.
+        return Model(spec, prior=self.prior(), operators=from_storage(records, arrays, spec.frame_shape))
+
+    @property
     def loaded(self) -> bool:
         """Whether the weights are in memory."""
         return self._prior is not None
@@ -148,7 +192,10 @@ class Model:
 
     def __getstate__(self) -> dict[str, Any]:
         prior = None if self.path is not None else self._prior
-        return {"spec": self.spec, "path": self.path, "_prior": prior, "_sha256": self._sha256}
+        operators = None if self.path is not None else self._operators
+        return {
+            "spec": self.spec, "path": self.path, "_prior": prior, "_operators": operators, "_sha256": self._sha256,
+        }  # fmt: skip
 
     def __dask_tokenize__(self) -> tuple[str, str, str]:
         return ("xslams.Model", str(self.path), self.sha256 or str(id(self)))

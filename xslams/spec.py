@@ -152,6 +152,8 @@ class Spec:
         whole year, as in files that do not say it. See `xslams.seasons`.
     system
         For a model of one of `xslams.systems`: its name and parameters.
+    operators
+        Records of the learned observation operators, whose arrays are among the weights; see `xslams.learned.storage`.
     """
 
     variables: tuple[VariableSpec, ...]
@@ -171,6 +173,7 @@ class Spec:
     system: dict[str, Any] = field(default_factory=dict)
     covered_days: tuple[tuple[float, float], ...] = ()
     frame: FramePeriod | None = None
+    operators: tuple[dict[str, Any], ...] = ()
     format_version: int = FORMAT_VERSION
 
     @property
@@ -243,7 +246,11 @@ class Spec:
 
     def to_json(self) -> str:
         """Serialise in today's format, for the header of a model file."""
-        return json.dumps(dataclasses.asdict(self) | {"format_version": FORMAT_VERSION}, sort_keys=True)
+        record = dataclasses.asdict(self) | {"format_version": FORMAT_VERSION}
+        if not self.operators:
+            # Models without are read by versions that know of none.
+            del record["operators"]
+        return json.dumps(record, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Spec:
@@ -272,6 +279,7 @@ class Spec:
                 dims=tuple(data.pop("dims", ("lat", "lon"))),
                 covered_days=tuple((float(start), float(end)) for start, end in data.pop("covered_days", ())),
                 frame=None if frame is None else FramePeriod(**frame),
+                operators=tuple(dict(each) for each in data.pop("operators", ())),
                 **data,
             )
             check_spec(spec)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-__all__ = ["TESTING", "TRAINING", "open_cells", "open_state"]
+import xslams
+
+__all__ = ["TESTING", "TRAINING", "open_cells", "open_sources", "open_state"]
 
 #: Training and test periods of the comparison.
 TRAINING, TESTING = slice("2000", "2006"), slice("2007-07-01", "2008-06-30")
@@ -18,6 +21,10 @@ _CELLS = {
     "tas": (("germany53_ecad", "knmi34_temperature"), "K", "air_temperature"),
     "pr": (("germany53_ecad", "balearic_precip_cells"), "mm day-1", "precipitation_flux"),
 }
+
+
+# Files of each variable at its own places.
+_SOURCES = {**{name: stems for name, (stems, _, _) in _CELLS.items()}, "cloud": ("germany12_ecad_multivar",)}
 
 
 def open_state(folder: Path) -> xr.Dataset:
@@ -48,6 +55,17 @@ def open_cells(folder: Path, state: xr.Dataset) -> xr.Dataset:
         attrs = {"units": units, "standard_name": standard_name}
         out[name] = (("time", "latitude", "longitude"), mean, attrs)
     return xr.Dataset(out, coords=state.coords)
+
+
+def open_sources(folder: Path, names: Sequence[str]) -> list[xslams.Observation]:
+    """Stations and gauges that have some variables, at their own places; days are stamped at noon, as the state is."""
+    out = []
+    for name in names:
+        for stem in _SOURCES[name]:
+            da = xr.open_dataset(folder / "europe" / f"{stem}.nc")[name].load()
+            da = da.assign_coords(time=da["time"] + np.timedelta64(12, "h"))
+            out.append(xslams.Observation(da, name=f"{stem}:{name}"))
+    return out
 
 
 def _placed(

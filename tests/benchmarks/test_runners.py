@@ -22,6 +22,7 @@ EXPECTED = {
     "bits": r"grids  ",
     "classical": "EnKF",
     "enoi": "EnOI pr, 1 d",
+    "europe": "| assimilate | msl |",
     "exactness": "| red-8 |",
     "fit": "| fit, soundings |",
     "fullsize": "| peak of memory, GB |",
@@ -43,7 +44,7 @@ EXPECTED = {
 }
 #: Quick runs that are tested elsewhere, as they fork the process: tests/pipeline/test_cluster.py.
 ELSEWHERE = {"faults"}
-NEEDS_DATA = {"enoi", "fit", "ncep", "seasonal", "speedy"}
+NEEDS_DATA = {"enoi", "europe", "fit", "ncep", "seasonal", "speedy"}
 NEEDS_DAPPER = {"classical", "testbeds"}
 
 

@@ -14,6 +14,7 @@ from xslams.observations.error_covariance import ErrorCovariance
 from xslams.observations.frame_labels import with_frames
 from xslams.observations.frames import Frames, learn, periods_of_frames
 from xslams.observations.gross_errors import DEVIATIONS, GrossErrors, PlausibleRange, gross_error_check, plausible_range
+from xslams.observations.learned import learn_from, learn_sources, with_learned
 from xslams.observations.observation import Observation, ObservationsLike, as_observations
 from xslams.observations.operators import OPERATORS
 from xslams.observations.quality import QualityControl
@@ -44,6 +45,8 @@ __all__ = [
     "first_guess",
     "gross_error_check",
     "learn",
+    "learn_from",
+    "learn_sources",
     "periods_of_frames",
     "plausible_range",
     "reduced",
@@ -52,5 +55,6 @@ __all__ = [
     "statistics",
     "total",
     "with_frames",
+    "with_learned",
     "with_variability",
 ]

@@ -26,6 +26,7 @@ from xslams.likelihood.errors import IntArray
 from xslams.observations.audit import AuditedLikelihood, NothingLeft, Tally
 from xslams.observations.correlations import correlation_of
 from xslams.observations.flags import Flag, ancillary, flags_of
+from xslams.observations.learned_rows import learned_likelihood
 from xslams.observations.places import Places
 from xslams.observations.stated_errors import Error, require_representable, spread_over, standard_error
 from xslams.observations.superob import boxes as boxes_of
@@ -75,6 +76,9 @@ def assemble(
     """
     tally = Tally(variable.given, variable.rejected, variable.owned)
     try:
+        if variable.learned is not None:
+            _require_a_time(variable, strict=strict)
+            return learned_likelihood(variable, variable.learned, tally, strict=strict, read=read, rows=rows), ""
         return _assemble(variable, tally, strict=strict, read=read, rows=rows), ""
     except NothingLeft as e:
         none = np.zeros(0)

@@ -22,6 +22,7 @@ from xslams.geometry import Geometry
 from xslams.labels.calendar import check_order, hours
 from xslams.labels.domain import domain_of
 from xslams.labels.grid import geometry_of_spec
+from xslams.learned import LearnedOperator
 from xslams.likelihood import SourceLikelihood
 from xslams.observations.assemble import assemble
 from xslams.observations.audit import AuditedLikelihood
@@ -35,7 +36,7 @@ from xslams.observations.reading import drop_padding, read
 from xslams.observations.stated_errors import Error
 from xslams.observations.superob import reduced
 from xslams.observations.temporal import TimeMatch, matched, time_of
-from xslams.observations.variables import choose, conversion, made_by
+from xslams.observations.variables import choose, conversion, learned_by, made_by
 from xslams.spec import Spec, VariableSpec
 from xslams.typing import FieldFunction, FloatArray, Method
 from xslams.weights.engines import engine_of
@@ -43,7 +44,7 @@ from xslams.weights.engines import engine_of
 if TYPE_CHECKING:
     from xslams.observations.observation import Observation
 
-__all__ = ["BoundSource", "BoundVariable", "Window"]
+__all__ = ["BoundSource", "BoundVariable", "Window", "bind_variable"]
 
 # Quality control that may be given per value.
 _PER_VALUE = ("bias", "bias_error", "representativeness")
@@ -103,6 +104,8 @@ class BoundVariable:
         How errors are correlated; None where they are independent.
     method, engine, function, footprints
         As the user gave them.
+    learned
+        Operator that was learned for the places of the source; None where there is none.
     given
         Number of elements of the data that are counted.
     rejected
@@ -133,6 +136,7 @@ class BoundVariable:
     rejected: Mapping[str, int]
     owned: npt.NDArray[np.bool_]
     covariance: ErrorCovariance | None = None
+    learned: LearnedOperator | None = None
 
     @property
     def values(self) -> xr.DataArray:
@@ -205,6 +209,22 @@ class BoundVariable:
         )
 
 
+def bind_variable(source: Observation, name: str, observed: VariableSpec, spec: Spec, frames: Frames) -> BoundVariable:
+    """Bind one variable of a source that observes what is no variable of the model.
+
+    Parameters
+    ----------
+    source
+        Observations.
+    name, observed
+        Variable of the data, and what it is to be understood as.
+    spec, frames
+        The model's, and the frames.
+    """
+    ds = domain_of(spec).adopt(read(source.data, source.name))
+    return _bound(source, ds, name, observed, source.name, spec, frames, Cuts())
+
+
 @dataclass(frozen=True)
 class BoundSource:
     """A source of observations bound to a model and to frames.
@@ -247,7 +267,9 @@ class BoundSource:
         frames = frames if isinstance(frames, Frames) else Frames.of(frames, spec)
         check_order(frames.time)
         ds = domain_of(spec).adopt(read(source.data, source.name))
-        if source.operator is None:
+        if source.learned is not None:
+            chosen = learned_by(source.learned, ds, source.variable, source.name)
+        elif source.operator is None:
             chosen = choose(ds, source.variable, spec, source.name)
         else:
             chosen = made_by(source.operator, ds, source.variable, source.name)
@@ -271,7 +293,8 @@ class BoundSource:
     @property
     def units(self) -> list[str]:
         """Units of the values of each variable in the likelihood."""
-        return [v.observed.units for v in self.variables]
+        # Of a learned operator they are standard deviations of the transformed values.
+        return [v.observed.units if v.learned is None else "1" for v in self.variables]
 
     def within(self, window: Window) -> BoundSource:
         """Return what a window of the time axis sees of the source.
@@ -448,6 +471,7 @@ def _bound(
         rejected={"time": missed, "missing": padding},
         owned=np.ones(times, bool),
         covariance=covariance,
+        learned=source.learned,
     )
     return variable._seen(cut) if match.matched.any() else variable
 

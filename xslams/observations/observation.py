@@ -13,6 +13,7 @@ import xarray as xr
 from xslams.arguments import is_names, is_number, require_text, shown
 from xslams.errors import ObservationError, ObservationOptionError
 from xslams.labels.coordinates import listed
+from xslams.learned import LearnedOperator
 from xslams.likelihood import SourceLikelihood
 from xslams.observations.bound import BoundSource
 from xslams.observations.error_covariance import ErrorCovariance, require_compatible, without_covariance
@@ -55,7 +56,8 @@ class Observation:
         the name of one that is registered in `xslams.observations.OPERATORS`),
         a mapping from the name of every variable of the model to a torch tensor of shape (batch, time, [level,] lat,
         lon) in the model's units, that returns a tensor of shape (batch, time, lat, lon) in the units of the data, or
-        in those that its attribute ``units`` names. It has to be differentiable; see `xslams.testing.check_adjoint`.
+        in those that its attribute ``units`` names. It has to be differentiable; see `xslams.testing.check_adjoint`. Or
+        what `xslams.learn_operator` returns, which brings bias and errors of its own.
     method
         How a value relates to the model's grid: ``"bilinear"`` interpolates to its place, ``"nearest"`` takes the cell
         that holds it, ``"conservative"`` averages over the cells of a gridded source (their bounds, or half way
@@ -102,7 +104,7 @@ class Observation:
         data: xr.DataArray | xr.Dataset,
         variable: str | Sequence[str] | Mapping[str, str] | None = None,
         error: Error | ErrorCovariance | None = None,
-        operator: FieldFunction | str | None = None,
+        operator: FieldFunction | LearnedOperator | str | None = None,
         method: Method = "bilinear",
         tolerance: float | str | pd.Timedelta | np.timedelta64 | None = None,
         qc: QualityControl | Mapping[str, Any] | None = None,
@@ -121,7 +123,7 @@ class Observation:
         self.data = data
         self.variable = variable
         self.error = error
-        self.operator = _function(operator)
+        self.operator, self.learned = _operator(operator)
         self.method: Method = method
         self.engine: Engine = engine
         self.tolerance = _as_hours(tolerance)
@@ -152,7 +154,8 @@ class Observation:
         check_settings(*(changes.get(name, getattr(self, name)) for name in names))
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__, **changes)
-        other.operator = _function(other.operator)
+        if "operator" in changes:
+            other.operator, other.learned = _operator(changes["operator"])
         other.tolerance = _as_hours(other.tolerance)
         other.qc = QualityControl.of(other.qc)
         require_compatible(other.error, other.qc)
@@ -172,7 +175,8 @@ class Observation:
         error = (
             f"{self.error:g}" if isinstance(self.error, float | int) else "missing" if self.error is None else "given"
         )
-        operator = "" if self.operator is None else f", operator {getattr(self.operator, '__name__', 'given')}"
+        operator = "" if self.learned is None else ", learned operator"
+        operator = operator if self.operator is None else f", operator {getattr(self.operator, '__name__', 'given')}"
         return f"<xslams.Observation {self.name!r}: {fields} ({sizes}), method {self.method}, error {error}{operator}>"
 
     def bind(self, spec: Spec, time: xr.DataArray | Frames) -> BoundSource:
@@ -242,6 +246,13 @@ def check_settings(
     _as_hours(tolerance)
     if name is not None:
         require_text(ObservationOptionError, name=name)
+
+
+def _operator(operator: object) -> tuple[FieldFunction | None, LearnedOperator | None]:
+    """Return the function of a user, and the learned operator, of which one is given at most."""
+    if isinstance(operator, LearnedOperator):
+        return None, operator
+    return _function(operator), None
 
 
 def _function(operator: object) -> FieldFunction | None:

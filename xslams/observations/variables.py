@@ -11,11 +11,12 @@ from xslams.errors import ObservationError, UnitError, VariableError
 from xslams.labels.coordinates import listed
 from xslams.labels.units import unit_factors
 from xslams.labels.variables import match_variables, same_quantity
+from xslams.learned import LearnedOperator
 from xslams.observations.periods import bounds_of, is_sum, length_of_each
 from xslams.spec import Spec, VariableSpec
 from xslams.typing import FieldFunction, FloatArray
 
-__all__ = ["choose", "conversion", "factors", "made_by"]
+__all__ = ["choose", "conversion", "factors", "learned_by", "made_by"]
 
 
 def choose(
@@ -86,6 +87,21 @@ def made_by(
             msg = f"Source {source!r}: operator= makes {units!r}, as its attribute units says. {e}"
             raise UnitError(msg) from e
     return {name: VariableSpec(name, units)}
+
+
+def learned_by(
+    operator: LearnedOperator, ds: xr.Dataset, variable: str | Sequence[str] | Mapping[str, str] | None, source: str
+) -> dict[str, VariableSpec]:
+    """Variable of the data for which an operator was learned."""
+    asked = [variable] if isinstance(variable, str) else list(variable or ds.data_vars)
+    name = operator.variable if operator.variable in asked else asked[0] if len(asked) == 1 else None
+    if name is None or name not in ds.data_vars:
+        msg = (
+            f"Source {source!r}: its operator was learned for {operator.variable!r}; the data have "
+            f"{listed(ds.data_vars)}. Name the variable that it is: variable='name'."
+        )
+        raise ObservationError(msg)
+    return {str(name): VariableSpec(operator.variable, operator.units, standard_name=operator.standard_name)}
 
 
 def _observed(da: xr.DataArray, models: Mapping[str, VariableSpec], source: str) -> VariableSpec:

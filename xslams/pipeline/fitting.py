@@ -32,7 +32,7 @@ from xslams.labels.recognise import inspect
 from xslams.labels.repeats import in_one_part, without_repeats
 from xslams.labels.units import convert_units
 from xslams.labels.valid_values import limits_in_words, with_valid_values
-from xslams.observations import learn, periods_of_frames
+from xslams.observations import Observation, learn, learn_sources, periods_of_frames
 from xslams.options import MOST_SEED, TrainingOptions
 from xslams.pipeline import workers
 from xslams.pipeline.frames import Survey, frames_of, survey, whole_frames
@@ -42,7 +42,9 @@ from xslams.spec import Spec, VariableSpec
 if TYPE_CHECKING:
     from xslams.model import Model
 
-__all__ = ["fit"]
+__all__ = ["Aux", "fit"]
+
+Aux = xr.Dataset | xr.DataArray | str | Observation | Sequence[str | Observation] | None
 
 # Precipitation is transformed; every other variable is close enough to Gaussian once its seasonal cycle is removed.
 _RAIN = ("precipitation", "rainfall", "snowfall")
@@ -52,7 +54,7 @@ _MOST_PERIODS = 20
 
 def fit(
     ds: xr.Dataset,
-    aux: xr.Dataset | xr.DataArray | str | Sequence[str] | None = None,
+    aux: Aux = None,
     *,
     window: int = 5,
     latent_channels: int | None = None,
@@ -101,6 +103,8 @@ def fit(
     require_text(name=name, summary=summary, license=license)
     workers.check_device(device)
     require_not_empty(ds)
+    aux, sources = _split(aux)
+    state = ds
     ds, names = _join(on_time_axis(without_zones(with_valid_values(ds))), aux)
     ds = in_one_part(without_repeats(ds))
     spec = _describe(ds, names, window=window, name=name, summary=summary, license=license)
@@ -114,10 +118,36 @@ def fit(
     record = {"data": _provenance(ds, spec, parts), "version": __version__}
     variables = tuple(_bounded(v, [s[v.name] for s in surveys]) for v in spec.variables)
     spec = replace(spec, variables=variables, training=record)
-    return fit_chosen(
+    model = fit_chosen(
         spec, list(zip(runs, seasons, strict=True)), given, budget=seconds, device=device, seed=seed,
         progress=progress, checkpoint=checkpoint, log=log,
     )  # fmt: skip
+    if not sources:
+        return model
+    return model.with_operators(learn_sources(sources, state[list(names["state"])], model.spec))
+
+
+def _split(
+    aux: Aux,
+) -> tuple[xr.Dataset | xr.DataArray | str | Sequence[str] | None, list[Observation]]:
+    """Auxiliary variables on the grid of the state, and sources for which operators are learned."""
+    items: list[Any] = (
+        [aux] if isinstance(aux, Observation | str) else list(aux) if isinstance(aux, list | tuple) else []
+    )
+    sources = [item for item in items if isinstance(item, Observation)]
+    if not sources:
+        return aux, []  # type: ignore[return-value]  # no Observation is among them
+    names = [item for item in items if not isinstance(item, Observation)]
+    if wrong := [type(name).__name__ for name in names if not isinstance(name, str)]:
+        msg = (
+            f"aux= holds {wrong[0]} beside an Observation; expected names of variables of the Dataset or Observations."
+        )
+        raise VariableError(msg)
+    labels = [source.name for source in sources]
+    if len(set(labels)) < len(labels):
+        msg = f"aux= holds several sources of one name, {labels}. Name them: Observation(..., name=...)."
+        raise VariableError(msg)
+    return names or None, sources
 
 
 def _seconds(budget: str | float | None) -> float:

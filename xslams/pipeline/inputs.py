@@ -69,7 +69,8 @@ class Inputs:
         template = domain.template(ds)
         time = domain.label(domain.adopt(template))
         warn_of_season(spec.covered_days, domain.season(time), spec.name, spec.time_step)
-        given = [_with_engine(source, engine) for source in observations.as_observations(obs)]
+        known = observations.with_learned(observations.as_observations(obs), model.operators)
+        given = [_with_engine(source, engine) for source in known]
         _check_operators(model, given, time)
         frames = observations.Frames.of(time, spec, ds)
         sources = [source.bind(spec, frames) for source in given]

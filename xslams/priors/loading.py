@@ -12,6 +12,8 @@ from torch import nn
 import xslams.priors.latent
 import xslams.priors.markov  # noqa: F401  both register their kinds
 from xslams.errors import ModelError
+from xslams.learned import LearnedOperator, from_storage
+from xslams.learned.storage import PREFIX
 from xslams.priors.base import build_prior
 from xslams.priors.stored import check_finite, check_types, digest
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from xslams.priors.base import Prior
     from xslams.spec import Spec
 
-__all__ = ["load_prior"]
+__all__ = ["load_operators", "load_prior"]
 
 # What reading, building and loading raise about sizes and names that belong to no model.
 _MISFITS = (
@@ -53,7 +55,7 @@ def load_prior(spec: Spec, path: Path) -> Prior:
         after it was saved, or a weight is not finite.
     """
     try:
-        state = _read(path)
+        state = {name: values for name, values in _read(path).items() if not name.startswith(PREFIX)}
         _compare_sizes(spec, state)
         prior = build_prior(spec)
         assert isinstance(prior, nn.Module)
@@ -74,6 +76,29 @@ def load_prior(spec: Spec, path: Path) -> Prior:
         raise ModelError(msg) from e
     prior.eval().requires_grad_(requires_grad=False)
     return prior
+
+
+def load_operators(spec: Spec, path: Path) -> tuple[LearnedOperator, ...]:
+    """Load the learned observation operators of a model.
+
+    Parameters
+    ----------
+    spec
+        As in the header of the file.
+    path
+        File of the model.
+
+    Raises
+    ------
+    ModelError
+        If they are not those that the spec describes, the file was changed, or a number is not finite.
+    """
+    try:
+        arrays = {name: values.numpy() for name, values in _read(path).items() if name.startswith(PREFIX)}
+        return from_storage(spec.operators, arrays, spec.frame_shape)
+    except (ModelError, *_MISFITS) as e:
+        msg = f"{path}: {e}"
+        raise ModelError(msg) from e
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from xslams.errors import ModelError
+from xslams.learned import LearnedOperator, to_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor, nn
 
-__all__ = ["UNTRAINED", "check_finite", "check_types", "digest"]
+__all__ = ["UNTRAINED", "check_finite", "check_types", "digest", "operator_tensors"]
 
 #: Begin and end of the message where training itself gives weights that are not finite.
 UNTRAINED = (
@@ -44,6 +45,11 @@ def check_finite(tensors: Mapping[str, Tensor], what: str, remedy: str) -> None:
         if count := int((~torch.isfinite(wide)).sum()):
             msg = f"{what}: {count} of {values.numel()} weights of {name} are not finite. {remedy}."
             raise ModelError(msg)
+
+
+def operator_tensors(operators: Sequence[LearnedOperator]) -> dict[str, Tensor]:
+    """Return what a model file holds of learned observation operators."""
+    return {name: torch.from_numpy(values) for name, values in to_storage(operators)[1].items()}
 
 
 def digest(spec: str, tensors: Mapping[str, Tensor]) -> str:

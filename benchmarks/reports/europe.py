@@ -1,0 +1,77 @@
+"""Europe from stations, gauges and cloud at their own places, by the defaults of `fit` and `assimilate`.
+
+    python -m benchmarks europe                        # all rows, and the linear regression beside them
+    python -m benchmarks europe --rows tas --days 30   # temperature, thirty days
+    python -m benchmarks europe --quick                # a small sample, to see that it works
+
+``fit`` gets the reanalysis and the sources of 2000 to 2006 as Observations, and no setting: operators are learned for
+every station. The days from July 2007 to June 2008 are analysed from the sources alone, without a background. The
+reference, a linear regression whose settings are tuned within the training period, gets the means of the stations of
+each cell, for the rows without cloud.
+
+Columns: RMSE of the mean and CRPS, weighted by area; spread over error.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import xarray as xr
+
+import xslams
+from benchmarks.cases import shared_data
+from benchmarks.cases.europe import TESTING, TRAINING, open_cells, open_sources, open_state
+from benchmarks.command import Command
+from benchmarks.references.seasonal import COLUMNS, scores
+from benchmarks.reports.fit import judge
+from benchmarks.tables import head
+
+ROWS = ("pr", "tas", "tas+pr", "tas+pr+cloud")
+
+
+def europe(folder: Path, rows: Sequence[str], days: int | None, years: int, members: int, budget: str) -> None:
+    """Print the table of each row."""
+    state = open_state(folder)
+    past = state.sel(time=TRAINING).isel(time=slice(-365 * years, None) if years else slice(None))
+    truth = state.sel(time=TESTING).isel(time=slice(days))
+    for names in rows:
+        used = names.split("+")
+        sources = open_sources(folder, used)
+        start = time.perf_counter()
+        model = past.slams.fit([_during(source, past) for source in sources], progress=False, budget=budget)
+        skills = ", ".join(f"{o.name} {o.held_out_skill:.2f}" for o in model.operators)
+        print(f"\nfit: {time.perf_counter() - start:.0f} s; held-out skill of sources: {skills}")
+        start = time.perf_counter()
+        obs = [_during(source, truth) for source in sources]
+        analysis = truth.slams.assimilate(obs, model=model, members=members).compute()
+        print(f"assimilate: {time.perf_counter() - start:.0f} s")
+        head(COLUMNS, f"Europe from {names}, {truth.sizes['time']} days")
+        judge(analysis, truth, "assimilate")
+        if days is None and "cloud" not in used:
+            scores(state, open_cells(folder, state)[used], "seasonal regression")
+
+
+def _during(source: xslams.Observation, ds: xr.Dataset) -> xslams.Observation:
+    """Part of a source in the period of a Dataset."""
+    first, last = ds["time"].values[[0, -1]]
+    return source.replace(data=source.data.sel(time=slice(first, last)))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the tables."""
+    command = Command(__name__, __doc__)
+    command.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS)
+    command.add_argument("--days", type=int, help="days that are analysed; by default the year")
+    command.add_argument("--years", type=int, default=0, help="last years of training that are used; by default all")
+    command.add_argument("--members", type=int, default=16)
+    command.add_argument("--budget", default="5min", help="time for the trials of fit, a budget of its own")
+    command.quick(rows=["tas"], days=3, years=1, members=2, budget="0")
+    command.shared()
+    options = command.read(arguments)
+    europe(shared_data(options.shared), options.rows, options.days, options.years, options.members, options.budget)
+
+
+if __name__ == "__main__":
+    main()

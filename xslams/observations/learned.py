@@ -1,0 +1,257 @@
+"""Learn what an instrument reports from a past of state and observations, and find the operator of a source.
+
+What is learned is the forward model: the distribution of a value given the state near it, of neighbouring frames, with
+the errors that this leaves of values that were not seen. See `xslams.learned`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from xslams.errors import CoverageError, ObservationError, ObservationOptionError, UnitError, warn
+from xslams.labels.calendar import frame_numbers
+from xslams.labels.coordinates import listed
+from xslams.labels.domain import domain_of
+from xslams.learned import FEWEST, Learned, LearnedOperator, States, Values, joint_errors, learn
+from xslams.observations.bound import bind_variable
+from xslams.observations.frames import Frames
+from xslams.observations.learned_rows import elements
+from xslams.observations.observation import Observation
+from xslams.observations.reading import as_dataset
+from xslams.quantities import bounds_of_quantity
+from xslams.spec import VariableSpec
+
+if TYPE_CHECKING:
+    from xslams.observations.learned_rows import Elements
+    from xslams.spec import Spec
+    from xslams.typing import FloatArray
+
+__all__ = ["learn_from", "learn_sources", "with_learned"]
+
+#: Values of one variable whose errors can be correlated with each other.
+_MOST = 4000
+
+
+def learn_from(source: Observation, state: xr.Dataset, spec: Spec) -> LearnedOperator:
+    """Learn the operator of one variable of a source.
+
+    Parameters
+    ----------
+    source
+        Observations of a period in which the state is known, of one variable.
+    state
+        The state variables of the model in that period.
+    spec
+        The model's.
+
+    Raises
+    ------
+    CoverageError
+        If the observations share no period with the state, or have too few values.
+    ObservationError, UnitError, DimensionError
+        If the data cannot be understood.
+    """
+    names = _variables(source)
+    if len(names) != 1:
+        msg = f"Source {source.name!r} has {listed(names)}; an operator is learned for one. Choose: variable='name'."
+        raise ObservationOptionError(msg)
+    states, frames = _states(state, spec)
+    return _learned(source, names[0], source.name, spec, states, frames).operator
+
+
+def learn_sources(sources: Sequence[Observation], state: xr.Dataset, spec: Spec) -> tuple[LearnedOperator, ...]:
+    """Learn the operators of all variables of some sources, whose errors are correlated where variables are the same.
+
+    Parameters
+    ----------
+    sources
+        Observations of the period of the state.
+    state, spec
+        As for `learn_from`.
+
+    Returns
+    -------
+    tuple of LearnedOperator
+        One for each variable of each source. A warning names those that tell nothing of the state.
+    """
+    states, frames = _states(state, spec)
+    found: dict[str, list[Learned]] = {}
+    for source in sources:
+        names = _variables(source)
+        for name in names:
+            label = source.name if len(names) == 1 else f"{source.name}:{name}"
+            one = _learned(source, name, label, spec, states, frames)
+            found.setdefault(name, []).append(one)
+            if not one.operator.informative.any():
+                warn(
+                    f"Source {label!r}: {name!r} tells nothing of the state in blocks of time that were held out "
+                    f"(skill {one.operator.held_out_skill:.3f}); it gets no weight."
+                )
+    out: list[LearnedOperator] = []
+    for name, parts in found.items():
+        if len(parts) > 1:
+            parts = _together(name, parts, states)
+        out += [part.operator for part in parts]
+    return tuple(out)
+
+
+def with_learned(sources: Sequence[Observation], operators: Sequence[LearnedOperator]) -> list[Observation]:
+    """Give the sources that a model has learned their operators.
+
+    Parameters
+    ----------
+    sources
+        Observations. Those with an error or an operator of their own stay as they are.
+    operators
+        Of the model.
+
+    Returns
+    -------
+    list of Observation
+        One for each variable that has an operator; those whose errors are correlated follow each other.
+    """
+    out: list[Observation] = []
+    for source in sources:
+        if source.error is not None or source.operator is not None or source.learned is not None:
+            out.append(source)
+            continue
+        names = _variables(source)
+        known = {n: one for n in names if (one := _operator_of(source, n, len(names), operators)) is not None}
+        rest = [n for n in names if n not in known]
+        for name, operator in known.items():
+            label = source.name if len(names) == 1 else f"{source.name}:{name}"
+            out.append(source.replace(variable=name, operator=operator, name=label))
+        if not known:
+            out.append(source)
+        elif rest and source.variable is not None:
+            kept = {n: source.variable[n] for n in rest} if isinstance(source.variable, Mapping) else rest
+            out.append(source.replace(variable=kept))
+    links = [None if s.learned is None else s.learned.errors.link for s in out]
+    order = sorted(range(len(out)), key=lambda i: (i if links[i] is None else links.index(links[i]), i))
+    return [out[i] for i in order]
+
+
+def _operator_of(
+    source: Observation, name: str, count: int, operators: Sequence[LearnedOperator]
+) -> LearnedOperator | None:
+    """Operator that was learned for a variable: by the name of the source, else the one that knows most places."""
+    same = [one for one in operators if one.variable == name]
+    if len(same) < 2:
+        return same[0] if same else None
+    label = source.name if count == 1 else f"{source.name}:{name}"
+    named = [one for one in same if one.name in (label, source.name)]
+    if named:
+        return named[0]
+    ds = as_dataset(source.data)
+    lat, lon = (next((ds[n] for n in names if n in ds), None) for names in (("lat", "latitude"), ("lon", "longitude")))
+    if lat is None or lon is None or lat.dims != lon.dims:
+        return same[0]
+    places = np.asarray(lat.values, float).ravel(), np.asarray(lon.values, float).ravel()
+    return max(same, key=lambda one: int((one.places(*places) >= 0).sum()))
+
+
+def _variables(source: Observation) -> list[str]:
+    """Names of the variables of the data that a source is about."""
+    if source.variable is None:
+        return [str(n) for n in as_dataset(source.data).data_vars]
+    return [source.variable] if isinstance(source.variable, str) else [str(n) for n in source.variable]
+
+
+def _states(state: xr.Dataset, spec: Spec) -> tuple[States, Frames]:
+    """Frames of the state as arrays, and what they stand for."""
+    domain = domain_of(spec)
+    fields = domain.to_channels(state, allow_missing=True)
+    fields = fields.isel(channel=slice(spec.state_channels))
+    time = domain.label(domain.adopt(domain.template(state)))
+    values = np.asarray(fields.transpose("time", "channel", "lat", "lon").values, np.float32)
+    if not np.isfinite(values).all():
+        msg = "The state has missing values; an operator is learned from whole states. Drop the frames that lack some."
+        raise CoverageError(msg)
+    states = States(
+        values, np.asarray(domain.season(time), float), frame_numbers(time, spec), np.asarray(spec.lat, float),
+        np.asarray(spec.lon, float), spec.time_step, spec.frame_shape,
+    )  # fmt: skip
+    return states, Frames.of(time, spec, state)
+
+
+def _learned(source: Observation, name: str, label: str, spec: Spec, states: States, frames: Frames) -> Learned:
+    """Learn one variable of a source."""
+    ds = as_dataset(source.data)
+    if name not in ds.data_vars:
+        msg = f"Source {source.name!r}: there is no variable {name!r}; the data have {listed(ds.data_vars)}."
+        raise ObservationError(msg)
+    attrs = ds[name].attrs
+    if "units" not in attrs:
+        msg = (
+            f"Source {label!r}: {name!r} has no units, without which it cannot be observed. Add them: .assign_attrs()."
+        )
+        raise UnitError(msg)
+    units, standard = str(attrs["units"]), attrs.get("standard_name")
+    observed = VariableSpec(name, units, standard_name=standard)
+    variable = bind_variable(source, name, observed, spec, frames)
+    if not variable.match.matched.any():
+        msg = (
+            f"Source {label!r}: no value lies in the period of the state, {frames.time.values[0]} to "
+            f"{frames.time.values[-1]}. An operator is learned from a period in which both are known; take the past of "
+            "the source from that period, or check years and calendar."
+        )
+        raise CoverageError(msg)
+    at = elements(variable)
+    if at.lat.size > _MOST:
+        msg = (
+            f"Source {label!r}: {at.lat.size} places; operators are learned for at most {_MOST}. Average the data over "
+            "boxes first, or bring gridded data to the grid of the model, .slams.regrid()."
+        )
+        raise ObservationOptionError(msg)
+    values = _on_frames(np.asarray(variable.values.values, float), at, len(states.season))
+    count = np.isfinite(values).sum(axis=0)
+    if int(count.max(initial=0)) < FEWEST:
+        msg = (
+            f"Source {label!r}: at most {int(count.max(initial=0))} values at a place in the period of the state; an "
+            f"operator needs {FEWEST} at least, and a year or more to know the season. Give a longer past of state and "
+            "source; for a platform that moves, give error= in place of an operator."
+        )
+        raise CoverageError(msg)
+    if lacking := int((count < FEWEST).sum()):
+        warn(f"Source {label!r}: {lacking} of {count.size} places have fewer than {FEWEST} values and are left out.")
+    bounds = _bounds(values, bounds_of_quantity(name, units, standard, attrs.get("long_name")))
+    return learn(states, Values(values, at.lat, at.lon, label, name, units, standard, bounds))
+
+
+def _bounds(values: FloatArray, bounds: tuple[float | None, float | None]) -> tuple[float | None, float | None]:
+    """Bounds of the quantity where the values keep to them: those of anomalies do not."""
+    low, high = bounds
+    slack = 0.05 * float(np.nanstd(values))
+    return (
+        None if low is None or np.nanmin(values) < low - slack else low,
+        None if high is None or np.nanmax(values) > high + slack else high,
+    )
+
+
+def _on_frames(values: FloatArray, at: Elements, frames: int) -> FloatArray:
+    """Bring values to frames and places ``(T, n)``; the mean of several of one frame."""
+    total, count = np.zeros((frames, at.lat.size)), np.zeros((frames, at.lat.size))
+    good = np.isfinite(values) & at.matched[at.stamp] & at.inside[at.place]
+    where = at.frame[at.stamp[good]], at.place[good]
+    np.add.at(total, where, values[good])
+    np.add.at(count, where, 1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _together(name: str, parts: Sequence[Learned], states: States) -> list[Learned]:
+    """Correlate the errors of several sources of one variable with each other."""
+    sizes = np.cumsum([0, *(p.operator.lat.size for p in parts)])
+    if sizes[-1] > _MOST:
+        return list(parts)
+    residual = np.concatenate([p.residual for p in parts], axis=1)
+    breaks = np.flatnonzero(np.diff(states.number) > 1.001) + 1
+    errors = joint_errors(np.insert(residual, breaks, np.nan, axis=0), link=f"learned {name}")
+    return [
+        replace(p, operator=p.operator.with_errors(errors, first + np.arange(p.operator.lat.size)))
+        for p, first in zip(parts, sizes[:-1], strict=True)
+    ]
