@@ -61,13 +61,13 @@ class SlamsAccessor:
             return without_zones(self._obj)
         return without_zones(self._obj.to_dataset(name="values" if self._obj.name is None else None))
 
-    def encode(self, model: Model | str | os.PathLike[str], *, device: str | None = None) -> xr.Dataset:
+    def encode(self, model: Model | str | os.PathLike[str] | None = None, *, device: str | None = None) -> xr.Dataset:
         """Encode every frame into the latent space of a model.
 
         Parameters
         ----------
         model
-            Model, name or path.
+            Model, name or path; by default the one known model that fits variables and grid, as for `assimilate`.
         device
             Where torch computes, "cpu" or "cuda"; by default wherever it is fastest.
 
@@ -191,7 +191,7 @@ class SlamsAccessor:
     def assimilate(
         self,
         obs: ObservationsLike,
-        model: Model | str | os.PathLike[str],
+        model: Model | str | os.PathLike[str] | None = None,
         *,
         members: int = 16,
         background_error: float | Mapping[str, Any] | xr.DataArray | None = None,
@@ -217,7 +217,8 @@ class SlamsAccessor:
         obs
             An Observation, DataArray or Dataset, or a list of them, each on its own grid or points.
         model
-            Model, name or path.
+            Model, name or path. By default the one of `xslams.list_models` whose state is in this Dataset, on its grid
+            and with its time step; where none fits, or several do, the error lists them and says why.
         members
             Size of the ensemble.
         background_error
@@ -324,7 +325,7 @@ class SlamsAccessor:
     def check(
         self,
         obs: ObservationsLike,
-        model: Model | str | os.PathLike[str],
+        model: Model | str | os.PathLike[str] | None = None,
         *,
         background_error: float | Mapping[str, Any] | xr.DataArray | None = None,
     ) -> xr.Dataset:

@@ -89,7 +89,7 @@ def _command(function: Callable[..., None]) -> click.Command:
          help="A source of observations; may be repeated. Settings: error (a number, or a variable of the file), "
          "variable, method, tolerance, name; error.pr=0.5 sets the error of one variable, and variable.precip=pr maps "
          "the variable precip of the file to pr of the model.")  # fmt: skip
-@_option("--model", required=True, help="Name of a pretrained model, or path of a .safetensors file.")
+@_option("--model", help="Name of a pretrained model, or path of a .safetensors file; by default the one that fits.")
 @_option("--out", metavar="STORE", required=True, help="Zarr store to write, path or URL; or a netCDF file (.nc).")
 @_option("--members", type=click.IntRange(min=1), default=16, help="Size of the ensemble.")
 @_option("--background-error", type=sources.Pairs("[NAME=]NUMBER", number=True, bare=True), multiple=True,
@@ -134,7 +134,7 @@ def _command(function: Callable[..., None]) -> click.Command:
 @_OVERWRITE
 @_PROGRESS
 def assimilate(
-    *, background: str, obs: tuple[dict[str, Any], ...], model: str, out: str, background_error: tuple[str, ...],
+    *, background: str, obs: tuple[dict[str, Any], ...], model: str | None, out: str, background_error: tuple[str, ...],
     variables: tuple[str, ...], start: str | None, end: str | None, scheduler: str | None, resume: bool,
     overwrite: bool, progress: bool, **settings: Any,
 ) -> None:  # fmt: skip
@@ -151,7 +151,7 @@ def assimilate(
     error = sources.error_of(background_error)
     inputs = [background, model, *(source["path"] for source in obs)]
     targets.check_target(out, overwrite=overwrite, inputs=inputs, resume=resume)
-    opened = _model(model)
+    opened = None if model is None else _model(model)
     ds = files.select(files.open_data(background), start, end)
     observations = [sources.observation(source) for source in obs]
     with _cluster(scheduler):

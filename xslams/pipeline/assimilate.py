@@ -18,10 +18,10 @@ from xslams.observations import GrossErrors
 from xslams.options import ComputeOptions, EnsembleOptions, SamplerOptions
 from xslams.pipeline import graph, provenance, segment, windows, workers
 from xslams.pipeline import report as reports
+from xslams.pipeline.finding import model_for
 from xslams.pipeline.inputs import Inputs
 from xslams.spec import Spec
 from xslams.typing import Precision
-from xslams.zoo.pretrained import open_model
 
 if TYPE_CHECKING:
     from xslams.inference.guidance import Guidance
@@ -35,7 +35,7 @@ __all__ = ["assimilate"]
 def assimilate(
     ds: xr.Dataset,
     obs: ObservationsLike,
-    model: Model | str | os.PathLike[str],
+    model: Model | str | os.PathLike[str] | None = None,
     *,
     members: int = 16,
     background_error: float | Mapping[str, Any] | xr.DataArray | None = None,
@@ -73,7 +73,7 @@ def assimilate(
     ensemble = EnsembleOptions(members, overlap, seed, progress, report)
     sampling = SamplerOptions(guidance, sampler, steps, corrections, antithetic)
     compute_options = ComputeOptions(device, batch_size, precision, compile)
-    model = open_model(model)
+    model = model_for(ds, model)
     spec, domain = model.spec, domain_of(model.spec)
     workers.check_device(device)
     chosen = _choose(spec, variables)

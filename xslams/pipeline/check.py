@@ -11,10 +11,10 @@ import xarray as xr
 from xslams import observations
 from xslams.labels.domain import domain_of
 from xslams.pipeline import windows
+from xslams.pipeline.finding import model_for
 from xslams.pipeline.inputs import Inputs
 from xslams.pipeline.report import labels
 from xslams.pipeline.segment import prepare
-from xslams.zoo.pretrained import open_model
 
 if TYPE_CHECKING:
     import os
@@ -28,7 +28,7 @@ __all__ = ["check"]
 def check(
     ds: xr.Dataset,
     obs: ObservationsLike,
-    model: Model | str | os.PathLike[str],
+    model: Model | str | os.PathLike[str] | None = None,
     *,
     background_error: float | Mapping[str, Any] | xr.DataArray | None = None,
 ) -> xr.Dataset:
@@ -46,7 +46,7 @@ def check(
     """
     from xslams.inference.arrays import climatology_arrays
 
-    model = open_model(model)
+    model = model_for(ds, model)
     inputs = Inputs.of(ds, obs, model, background_error)
     cut = windows.cut(inputs.time, model.spec)
     sums, gross = np.zeros((1, 1)), observations.GrossErrors()

@@ -13,6 +13,7 @@ from xslams.labels.calendar import on_time_axis
 from xslams.labels.domain import domain_of
 from xslams.pipeline.windows import AnalysisWindow
 from xslams.seasons import warn_of_season
+from xslams.zoo.pretrained import opening
 
 if TYPE_CHECKING:
     from xslams.model import Model
@@ -56,7 +57,7 @@ class Inputs:
         """Check and bind what a user gives; see ``ds.slams.assimilate`` for the parameters and errors."""
         spec, domain = model.spec, domain_of(model.spec)
         ds = on_time_axis(ds)
-        domain.check(ds)
+        domain.check(ds, opening(model))
         template = domain.template(ds)
         time = domain.label(domain.adopt(template))
         warn_of_season(spec.covered_days, domain.season(time), spec.name, spec.time_step)
