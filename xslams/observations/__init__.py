@@ -12,7 +12,7 @@ from xslams.observations.background_check import (
 from xslams.observations.bound import BoundSource
 from xslams.observations.frames import Frames, learn
 from xslams.observations.gross_errors import DEVIATIONS, GrossErrors, PlausibleRange, gross_error_check, plausible_range
-from xslams.observations.observation import Observation, ObservationsLike, as_observations
+from xslams.observations.observation import Observation, ObservationsLike, as_observations, lacks_errors
 from xslams.observations.operators import OPERATORS
 from xslams.observations.quality import QualityControl
 from xslams.observations.report import COLUMNS, report, statistics, total
@@ -40,6 +40,7 @@ __all__ = [
     "expectation",
     "first_guess",
     "gross_error_check",
+    "lacks_errors",
     "learn",
     "plausible_range",
     "reduced",

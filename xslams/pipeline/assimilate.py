@@ -124,6 +124,8 @@ def assimilate(
         observations=", ".join(source.name for source in inputs.given),
         inputs=provenance.input_hashes(ds, inputs.given, background_error),
     )
+    if inputs.estimated:
+        analysis.attrs["xslams_estimated_errors"] = "; ".join(map(str, inputs.estimated))
     if report:
         names, units = reports.labels(spec, inputs.sources, background_error)
         analysis = reports.carry(analysis, tables, names, units, domain.label(inputs.template), cut)

@@ -11,6 +11,7 @@ import xarray as xr
 from xslams import observations
 from xslams.labels.calendar import on_time_axis
 from xslams.labels.domain import domain_of
+from xslams.pipeline.automatic_errors import Estimated, with_errors
 from xslams.pipeline.windows import AnalysisWindow
 from xslams.seasons import warn_of_season
 from xslams.zoo.pretrained import opening
@@ -38,6 +39,8 @@ class Inputs:
         The same, bound.
     background
         The background as one more source; None where it has no error.
+    estimated
+        Errors that were estimated, as nobody gave them.
     """
 
     template: xr.Dataset
@@ -45,6 +48,7 @@ class Inputs:
     given: Sequence[Observation]
     sources: Sequence[BoundSource]
     background: BoundSource | None
+    estimated: Sequence[Estimated] = ()
 
     @classmethod
     def of(
@@ -64,11 +68,12 @@ class Inputs:
         given = observations.as_observations(obs)
         _check_operators(model, given, time)
         frames = observations.Frames.of(time, spec, ds)
+        given, estimated = with_errors(given, model, frames, time)
         sources = [source.bind(spec, frames) for source in given]
         background = None
         if background_error is not None:
             background = observations.background_observation(ds, spec, background_error).bind(spec, frames.own)
-        return cls(template, time, given, sources, background)
+        return cls(template, time, given, sources, background, estimated)
 
     def within(self, window: AnalysisWindow) -> tuple[list[BoundSource], BoundSource | None]:
         """Return what a window sees of observations and background."""
