@@ -365,9 +365,10 @@ class SlamsAccessor:
             ``likelihood`` once averaged; how many of these a robust likelihood has ``downweighted``; root mean square
             of their ``error`` as stated; mean ``bias`` where one was estimated; and before and after the analysis
             (``stage``) mean and standard deviation of innovations, ``expected_std`` of the latter if all errors are
-            what they are said to be, and ``spread`` of what was predicted. Of the whole, ``solver_error``: the largest
-            error of the solver in standard deviations of the analysis. Lazy where the analysis is, and then to be
-            computed with it: ``dask.compute(analysis, report)``.
+            what they are said to be, and ``spread`` of what was predicted. ``estimated_error`` is what the innovations
+            tell of the errors, after Desroziers et al. (2005), and ``advice`` says what to change. Of the whole,
+            ``solver_error``: the largest error of the solver in standard deviations of the analysis. Lazy where the
+            analysis is, and then to be computed with it: ``dask.compute(analysis, report)``.
 
         Raises
         ------

@@ -103,12 +103,9 @@ def open_sst(data: Path, fields: xr.Dataset) -> xr.DataArray:
 
 
 def sst_observation(fields: xr.Dataset, sst: xr.DataArray) -> xslams.Observation:
-    """SST as an observation of monthly mean air temperature, calibrated on `fields`.
-
-    By season, as a year and a half has one or two values of each month.
-    """
+    """SST as an observation of monthly mean air temperature, calibrated on `fields`."""
     air = xslams.Observation(sst.rename("sst"), {"sst": "air"}, method="conservative", name="ERSST")
-    return air.calibrated(fields, by="season")
+    return air.calibrated(fields)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
