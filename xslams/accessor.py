@@ -62,13 +62,13 @@ class SlamsAccessor:
             return without_zones(self._obj)
         return without_zones(self._obj.to_dataset(name="values" if self._obj.name is None else None))
 
-    def encode(self, model: Model | str | os.PathLike[str], *, device: str | None = None) -> xr.Dataset:
+    def encode(self, model: Model | str | os.PathLike[str] | None = None, *, device: str | None = None) -> xr.Dataset:
         """Encode every frame into the latent space of a model.
 
         Parameters
         ----------
         model
-            Model, name or path.
+            Model, name or path; by default the one known model that fits variables and grid, as for `assimilate`.
         device
             Where torch computes, "cpu" or "cuda"; by default wherever it is fastest.
 
@@ -202,7 +202,7 @@ class SlamsAccessor:
     def assimilate(
         self,
         obs: ObservationsLike,
-        model: Model | str | os.PathLike[str],
+        model: Model | str | os.PathLike[str] | None = None,
         *,
         members: int = 16,
         background_error: float | Mapping[str, Any] | xr.DataArray | None = None,
@@ -229,7 +229,8 @@ class SlamsAccessor:
         obs
             An Observation, DataArray or Dataset, or a list of them, each on its own grid or points.
         model
-            Model, name or path.
+            Model, name or path. By default the one of `xslams.list_models` whose state is in this Dataset, on its grid
+            and with its time step; where none fits, or several do, the error lists them and says why.
         members
             Size of the ensemble.
         background_error
@@ -339,7 +340,7 @@ class SlamsAccessor:
     def check(
         self,
         obs: ObservationsLike,
-        model: Model | str | os.PathLike[str],
+        model: Model | str | os.PathLike[str] | None = None,
         *,
         background_error: float | Mapping[str, Any] | xr.DataArray | None = None,
         engine: Engine = "auto",
@@ -380,9 +381,10 @@ class SlamsAccessor:
             ``likelihood`` once averaged; how many of these a robust likelihood has ``downweighted``; root mean square
             of their ``error`` as stated; mean ``bias`` where one was estimated; and before and after the analysis
             (``stage``) mean and standard deviation of innovations, ``expected_std`` of the latter if all errors are
-            what they are said to be, and ``spread`` of what was predicted. Of the whole, ``solver_error``: the largest
-            error of the solver in standard deviations of the analysis. Lazy where the analysis is, and then to be
-            computed with it: ``dask.compute(analysis, report)``.
+            what they are said to be, and ``spread`` of what was predicted. ``estimated_error`` is what the innovations
+            tell of the errors, after Desroziers et al. (2005), and ``advice`` says what to change. Of the whole,
+            ``solver_error``: the largest error of the solver in standard deviations of the analysis. Lazy where the
+            analysis is, and then to be computed with it: ``dask.compute(analysis, report)``.
 
         Raises
         ------

@@ -21,7 +21,7 @@ import numpy as np
 import xarray as xr
 from scipy.linalg import cho_factor, cho_solve
 
-from benchmarks.cases.ncep import Array, Calibration, shares
+from benchmarks.cases.ncep import Array, shares
 from benchmarks.cases.seasons import annual_phase, harmonics
 from xslams.localization import gaspari_cohn
 
@@ -33,6 +33,42 @@ def distances(lat1: Array, lon1: Array, lat2: Array, lon2: Array) -> Array:
     a, b = np.deg2rad(lat1)[:, None], np.deg2rad(lat2)
     c = np.sin(a) * np.sin(b) + np.cos(a) * np.cos(b) * np.cos(np.deg2rad(lon1)[:, None] - np.deg2rad(lon2))
     return _RADIUS * np.arccos(np.clip(c, -1.0, 1.0))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Bias and error of every place of a source, from the time when the truth was known.
+
+    Attributes
+    ----------
+    coefficients
+        Of constant and annual harmonic of the bias, shape (3, place).
+    error
+        Standard deviation of the residual, shape (place,); NaN where too little was known.
+    """
+
+    coefficients: Array
+    error: Array
+
+    @classmethod
+    def estimate(cls, difference: Array, time: xr.DataArray, ridge: float, least: int) -> Calibration:
+        """From differences between source and truth, shape (time, place), NaN where one of them is missing."""
+        basis = harmonics(annual_phase(time), 1)
+        coefficients = np.zeros((3, difference.shape[1]))
+        error = np.full(difference.shape[1], np.nan)
+        for n, column in enumerate(difference.T):
+            known = np.isfinite(column)
+            if known.sum() < least:
+                continue
+            b = basis[known]
+            penalty = ridge * len(b) * np.diag([0.0, 1.0, 1.0])
+            coefficients[:, n] = np.linalg.solve(b.T @ b + penalty, b.T @ column[known])
+            error[n] = np.sqrt(np.mean((column[known] - b @ coefficients[:, n]) ** 2))
+        return cls(coefficients, error)
+
+    def bias(self, time: xr.DataArray) -> Array:
+        """Bias at some times, shape (time, place)."""
+        return harmonics(annual_phase(time), 1) @ self.coefficients
 
 
 @dataclass(frozen=True)

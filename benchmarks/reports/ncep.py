@@ -37,7 +37,6 @@ from benchmarks.cases.ncep import (
     TRAINING,
     Array,
     buoy_observation,
-    calibrate_stations,
     open_fields,
     open_sst,
     open_stations,
@@ -163,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for reference in REFERENCES:
             print(reference_line(reference.name, reference.analyse(training, testing, stations), testing), flush=True)
     model = xslams.open_model(options.model)
-    uscrn = station_observations(stations, calibrate_stations(training, stations))
+    uscrn = station_observations(stations, training)
     sources = {"stations": uscrn}
     if "stations+sst" in options.rows:
         sources["stations+sst"] = [*uscrn, sst_observation(training, open_sst(data, fields))]
@@ -172,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not options.no_may:
         past, may = without(training, _HIDDEN), fields.sel(time=MAY)
         prior = past.slams.fit(progress=False, name="ncep-na without May 2013", **_GAUSSIAN)
-        uscrn = station_observations(stations, calibrate_stations(past, stations))
+        uscrn = station_observations(stations, past)
         print(f"\n16 to 31 May 2013, a Gaussian prior that has not seen them\n{HEADER}")
         row("stations", prior, may, uscrn, options)
         buoys = buoy_observation(data, past)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import dask
@@ -38,7 +39,7 @@ from xslams.observations import (
     statistics,
     with_variability,
 )
-from xslams.observations.report import estimated_bias
+from xslams.observations.report import estimated_bias, report
 
 
 @pytest.fixture(scope="module")
@@ -487,3 +488,24 @@ def test_several_sources_and_variables_have_a_row_each(grid, normal, tiny_model)
 def test_no_report_without_asking(grid):
     with pytest.raises(VariableError, match=r"report=True.*slams\.check"):
         grid.slams.report()
+
+
+# --- Desroziers' estimates -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stated", "words"), [(1.0, "keep error="), (0.4, r"multiply error= by [12]\."), (3.0, r"multiply error= by 0\.")]
+)
+def test_the_report_tells_errors_and_what_to_change(stated, words):
+    """Of a scalar analysis with the gain of the stated error, products of innovations tell the true one."""
+    rng, n, spread = np.random.default_rng(0), 20000, 0.5
+    y = rng.normal(0, spread, n) + rng.normal(0, 1.0, n) + 0.5  # a bias is no part of it
+    gain = spread**2 / (spread**2 + stated**2)
+    source = SourceLikelihood("a", sp.csr_array((n, 1)), y, ErrorModel(np.full(n, stated**2)))
+    part = AuditedLikelihood(source, Audit(n, owned=np.ones(n, bool)))
+    sums = statistics(part, Expectation(np.zeros(n), np.full(n, spread)), np.stack([gain * y, gain * y]))
+    table = report(["a"], ["K"], sums[None], after=True)
+    # By theory stated^2 (spread^2 + 1) / (spread^2 + stated^2), which is right where the stated error is.
+    told = stated * np.sqrt((spread**2 + 1) / (spread**2 + stated**2))
+    np.testing.assert_allclose(table["estimated_error"], told, rtol=0.03)
+    assert re.match(words, table["advice"].item())

@@ -6,7 +6,7 @@ the user.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from xslams.labels.variables import align_levels, match_variables
 from xslams.spec import Spec, VariableSpec
 from xslams.typing import FloatArray
 
-__all__ = ["check_time", "from_channels", "grid_positions", "require_not_empty", "to_channels"]
+__all__ = ["check_time", "from_channels", "grid_positions", "regrid_line", "require_not_empty", "to_channels"]
 
 
 def check_time(ds: xr.Dataset, spec: Spec) -> None:
@@ -195,24 +195,62 @@ def _reordered(da: xr.DataArray, positions: Mapping[str, npt.NDArray[np.intp]]) 
     return da.isel(moved) if moved else da
 
 
-def grid_positions(ds: xr.Dataset | xr.DataArray, spec: Spec) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+def grid_positions(
+    ds: xr.Dataset | xr.DataArray, spec: Spec, model: str = "model"
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Positions of the model's latitudes and longitudes in the data.
+
+    Parameters
+    ----------
+    ds
+        The data.
+    spec
+        The model's.
+    model
+        Python expression of the model, for the line of the message that brings the data to its grid.
 
     Raises
     ------
     GridError
         If the grid is not the model's.
     """
-    grid, wanted = grid_of(ds), grid_of_spec(spec)
+    wanted = grid_of_spec(spec)
+    if (dims := _shared_dims(ds)) is not None:
+        msg = (
+            f"The data lie at {'points' if len(dims) == 1 else 'places of a curvilinear grid'} along {listed(dims)}; "
+            f"the model's grid is {wanted}. Regrid: {regrid_line(ds, model)}."
+        )
+        raise GridError(msg)
+    grid = grid_of(ds)
     positions = match_axis(grid.lat, wanted.lat), match_axis(grid.lon, wanted.lon, period=360.0)
     if positions[0] is None or positions[1] is None or grid.shape != wanted.shape:
         inside = positions[0] is not None and positions[1] is not None
-        how = (
-            "The model's grid is part of it: select it with ds.sel()." if inside else "Regrid: ds.slams.regrid(model)."
-        )
-        msg = f"The data's grid is {grid}; the model's is {wanted}. {how}"
+        how = "The model's grid is part of it; take that part" if inside else "Regrid"
+        msg = f"The data's grid is {grid}; the model's is {wanted}. {how}: {regrid_line(ds, model)}."
         raise GridError(msg)
     return positions[0], positions[1]
+
+
+def regrid_line(ds: xr.Dataset | xr.DataArray, model: str) -> str:
+    """Return the line of Python that brings data to the grid of a model, given as an expression.
+
+    Examples
+    --------
+    >>> regrid_line(xr.Dataset(coords={"lat": [0.0], "lon": [0.0]}), "model")
+    'ds.slams.regrid(model)'
+    """
+    dims = _shared_dims(ds)
+    # Nothing says which points are neighbours.
+    how = ", method='nearest'" if dims is not None and len(dims) == 1 else ""
+    return f"ds.slams.regrid({model}{how})"
+
+
+def _shared_dims(ds: xr.Dataset | xr.DataArray) -> tuple[Hashable, ...] | None:
+    """Dimensions of latitude and longitude where they share them, as those of points and curvilinear grids do."""
+    lat, lon = coordinate(ds, "lat"), coordinate(ds, "lon")
+    if lat is None or lon is None or not ds[lat].ndim or set(ds[lat].dims) != set(ds[lon].dims):
+        return None
+    return ds[lat].dims
 
 
 def _take_levels(da: xr.DataArray, variable: VariableSpec) -> xr.DataArray:

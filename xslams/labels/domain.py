@@ -42,8 +42,15 @@ class Domain(Protocol):
         """Return data with dates as times."""
         ...
 
-    def check(self, ds: xr.Dataset) -> None:
+    def check(self, ds: xr.Dataset, model: str = "model") -> None:
         """Raise unless a Dataset has the times and the grid of the model.
+
+        Parameters
+        ----------
+        ds
+            The Dataset.
+        model
+            Python expression of the model, for the line of the message that brings the data to its grid.
 
         Raises
         ------
@@ -115,10 +122,10 @@ class GlobeDomain:
         lon = np.asarray(self.spec.lon, float)
         return without_repeats(data) if once_around(lon) == slice(0, len(lon)) else data
 
-    def check(self, ds: xr.Dataset) -> None:
+    def check(self, ds: xr.Dataset, model: str = "model") -> None:
         """Raise unless a Dataset has the times and the grid of the model."""
         channels.check_time(ds, self.spec)
-        channels.grid_positions(self.adopt(ds), self.spec)
+        channels.grid_positions(self.adopt(ds), self.spec, model)
 
     def template(self, ds: xr.Dataset) -> xr.Dataset:
         """Return time, latitude and longitude."""
@@ -193,7 +200,7 @@ class FlatDomain:
         dates = _EPOCH + np.rint(np.asarray(time.values, float) * 3.6e12).astype("timedelta64[ns]")
         return data.assign_coords(time=(time.dims, dates))
 
-    def check(self, ds: xr.Dataset) -> None:
+    def check(self, ds: xr.Dataset, model: str = "model") -> None:
         """Raise unless a Dataset has the times and the sites of the system."""
         if "time" not in ds.coords:
             msg = f"Found no time among {listed(ds.coords)}; expected that of {self._name}. Assign it: {self._remedy}."

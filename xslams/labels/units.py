@@ -51,6 +51,9 @@ def unit_factors(source: str, target: str) -> tuple[float, float]:
     try:
         texts = [UnitText.read(u) for u in (source, target)]
     except ValueError as e:
+        # What nothing can read, as the numbers of a code table, is the same where the text is.
+        if _plain(source) == _plain(target):
+            return 1.0, 0.0
         shown = f"{source[:80]!r} where {target[:80]!r}"
         msg = f"Got units {shown} are needed, and cannot read them ({e}). Correct attrs['units']."
         raise UnitError(msg) from e
@@ -63,6 +66,8 @@ def unit_factors(source: str, target: str) -> tuple[float, float]:
     try:
         units = [_unit(text, registry) for text in texts]
     except Exception as e:  # pint raises its own errors, and tokenizer and value errors, for what it cannot parse
+        if _plain(source) == _plain(target):
+            return 1.0, 0.0
         msg = f"Got units {source!r} where {target!r} are needed, and cannot read them ({e}). Correct attrs['units']."
         raise UnitError(msg) from e
     water = registry.Unit(_WATER_DEPTH) / registry.Unit(_WATER_DENSITY)
@@ -81,6 +86,11 @@ def unit_factors(source: str, target: str) -> tuple[float, float]:
         f"Cannot convert units {source!r} to {target!r}. Convert the data, or correct attrs['units'] if they are wrong."
     )
     raise UnitError(msg)
+
+
+def _plain(text: str) -> str:
+    """Text without what spellings of the same words differ by."""
+    return " ".join(text.split()).casefold()
 
 
 def _unit(text: UnitText, registry: Any) -> Any:

@@ -15,7 +15,7 @@ from xslams.observations.frame_labels import with_frames
 from xslams.observations.frames import Frames, learn, periods_of_frames
 from xslams.observations.gross_errors import DEVIATIONS, GrossErrors, PlausibleRange, gross_error_check, plausible_range
 from xslams.observations.learned import learn_from, learn_sources, with_learned
-from xslams.observations.observation import Observation, ObservationsLike, as_observations
+from xslams.observations.observation import Observation, ObservationsLike, as_observations, lacks_errors
 from xslams.observations.operators import OPERATORS
 from xslams.observations.quality import QualityControl
 from xslams.observations.report import COLUMNS, report, statistics, total
@@ -44,6 +44,7 @@ __all__ = [
     "expectation",
     "first_guess",
     "gross_error_check",
+    "lacks_errors",
     "learn",
     "learn_from",
     "learn_sources",

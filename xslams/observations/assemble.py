@@ -119,7 +119,7 @@ def _assemble(variable: BoundVariable, tally: Tally, *, strict: bool, read: bool
     likelihood = SourceLikelihood(
         variable.label, matrix, y, errors, variable.function, variable.qc.background_check, boxes
     )
-    return AuditedLikelihood(likelihood, tally.audit(frame))
+    return AuditedLikelihood(likelihood, tally.audit(frame, np.flatnonzero(valid)))
 
 
 # --- times -----------------------------------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ def _stated_quality(variable: BoundVariable) -> tuple[FloatArray, list[Flag]]:
     """Return standard errors with the shape of the data, and flags with their rules."""
     values = variable.values
     deviation, flags = ancillary(variable.data, values)
-    error = variable.error
+    error = None if isinstance(variable.error, str) else variable.error
     if deviation is not None and not _names_any(error, variable.names):
         error = deviation
     spread = standard_error(error, values, variable.names, variable.source)

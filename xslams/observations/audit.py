@@ -35,12 +35,16 @@ class Audit:
         Which values of the likelihood are counted, shape (n,).
     merged
         Number of elements that were averaged into each value, shape (n,); None where nothing was.
+    elements
+        Position of each value in the data, counted in the order of their dimensions, shape (n,); None once values are
+        averaged.
     """
 
     given: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)
     owned: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
     merged: IntArray | None = None
+    elements: IntArray | None = None
 
     def keep(self, chosen: npt.NDArray[np.bool_], reason: str) -> Audit:
         """Return the audit once some values are left out.
@@ -61,7 +65,8 @@ class Audit:
         count = int(lost.sum() if self.merged is None else self.merged[lost].sum())
         rejected = {**self.rejected, reason: self.rejected.get(reason, 0) + count}
         merged = None if self.merged is None else self.merged[chosen]
-        return replace(self, rejected=rejected, owned=self.owned[chosen], merged=merged)
+        elements = None if self.elements is None else self.elements[chosen]
+        return replace(self, rejected=rejected, owned=self.owned[chosen], merged=merged, elements=elements)
 
     def averaged(self, member: IntArray) -> Audit:
         """Return the audit once values are averaged.
@@ -73,7 +78,7 @@ class Audit:
         """
         # Values of one mean are of the same frames, and hence of one window.
         first = np.unique(member, return_index=True)[1]
-        return replace(self, owned=self.owned[first], merged=np.bincount(member))
+        return replace(self, owned=self.owned[first], merged=np.bincount(member), elements=None)
 
     @property
     def used(self) -> int:
@@ -145,12 +150,14 @@ class Tally:
             self.valid &= good
         return self.valid
 
-    def audit(self, times: IntArray) -> Audit:
+    def audit(self, times: IntArray, elements: IntArray | None = None) -> Audit:
         """Return the audit of a likelihood.
 
         Parameters
         ----------
         times
             Position of the time of each of its values, shape (n,).
+        elements
+            Position of each value in the data, shape (n,).
         """
-        return Audit(self.given, dict(self.rejected), self.owned[times])
+        return Audit(self.given, dict(self.rejected), self.owned[times], elements=elements)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ from xslams.observations.stated_errors import Error, check_stated
 from xslams.spec import Spec
 
 __all__ = ["background_observation"]
+
+_Error = TypeVar("_Error")
 
 
 def background_observation(ds: xr.Dataset, spec: Spec, background_error: Error) -> Observation:
@@ -67,7 +69,7 @@ def background_observation(ds: xr.Dataset, spec: Spec, background_error: Error) 
     )
 
 
-def _positive(error: float | xr.DataArray) -> float | xr.DataArray:
+def _positive(error: _Error) -> _Error | xr.DataArray:
     """Return an error of which no value is zero or less; what is lazy is checked as it is computed."""
     if not isinstance(error, xr.DataArray):
         return error

@@ -439,7 +439,8 @@ def _bound(
         raise ObservationError(msg)
     times = da[at].size
     if da.size:
-        factor, offset = conversion(ds, da, at, observed, source.name)
+        hours = (spec.frame.hours if spec.frame is not None else 0.0) or spec.time_step
+        factor, offset = conversion(ds, da, at, observed, source.name, hours)
         meaning = frames.meaning(observed, spec)
         match = matched(ds, da, at, frames.time, spec.time_step, source.tolerance, source.name, meaning)
     else:

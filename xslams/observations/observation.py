@@ -17,6 +17,7 @@ from xslams.learned import LearnedOperator
 from xslams.likelihood import SourceLikelihood
 from xslams.observations.bound import BoundSource
 from xslams.observations.error_covariance import ErrorCovariance, require_compatible, without_covariance
+from xslams.observations.flags import ancillary
 from xslams.observations.footprints import Footprints
 from xslams.observations.frames import Frames
 from xslams.observations.operators import OPERATORS
@@ -27,7 +28,7 @@ from xslams.spec import Spec
 from xslams.typing import Engine, FieldFunction, Method
 from xslams.weights import ENGINES
 
-__all__ = ["Observation", "ObservationsLike", "as_observations", "check_settings"]
+__all__ = ["Observation", "ObservationsLike", "as_observations", "check_settings", "lacks_errors"]
 
 _METHODS = get_args(Method)
 _REPLACEABLE = {"data", "variable", "error", "operator", "method", "tolerance", "qc", "name", "engine", "footprints"}
@@ -49,8 +50,9 @@ class Observation:
         mapping per variable, or a DataArray with some of the dimensions of the data, and ``month`` or another part of
         the date where it varies with it. A value whose error is NaN is not used. Zero stands for a thousandth of the
         spread of the values. By default the variable with standard name ``... standard_error`` that
-        ``ancillary_variables`` names. Errors are independent from value to value, unless an `ErrorCovariance` says how
-        they are correlated.
+        ``ancillary_variables`` names. Where there is none, or with ``"auto"``, `assimilate` takes the one of largest
+        likelihood of the innovations under the prior. Errors are independent from value to value, unless an
+        `ErrorCovariance` says how they are correlated.
     operator
         What the instrument sees of the state, where that is no variable of the model: a function of physical fields (or
         the name of one that is registered in `xslams.observations.OPERATORS`),
@@ -172,12 +174,55 @@ class Observation:
             ", ..." if len(names) > 4 else ""
         )
         sizes = ", ".join(f"{d}: {n}" for d, n in (ds[names[0]].sizes if names else ds.sizes).items())
-        error = (
-            f"{self.error:g}" if isinstance(self.error, float | int) else "missing" if self.error is None else "given"
-        )
+        error = f"{self.error:g}" if isinstance(self.error, float | int) else "given"
+        error = "auto" if self.error is None or isinstance(self.error, str) else error
         operator = "" if self.learned is None else ", learned operator"
         operator = operator if self.operator is None else f", operator {getattr(self.operator, '__name__', 'given')}"
         return f"<xslams.Observation {self.name!r}: {fields} ({sizes}), method {self.method}, error {error}{operator}>"
+
+    def calibrated(self, reference: xr.Dataset | xr.DataArray, by: str | None = "month") -> Observation:
+        """Copy with bias and error from a period where the truth is known.
+
+        Values are compared with what the observation operator makes of the reference, at the times that both have. The
+        mean difference is the bias, and its scatter, of instrument and representativeness, the error. Both are those of
+        each place as far as it has values enough, and else those of the source; a place that the reference period does
+        not know has those of the source, with an error that includes how much places differ. They hold for the values
+        of other times, and for other data, ``obs.replace(data=later)``.
+
+        Parameters
+        ----------
+        reference
+            Fields on a grid that are taken for the truth, with times and units, such as the training data of a model.
+        by
+            ``"month"`` or ``"season"``: bias and error vary in the course of the year; None: they do not.
+
+        Returns
+        -------
+        Observation
+            With `error` and ``qc.bias``; the rest of the quality control is kept. Errors that persist from value to
+            value are inflated, as the likelihood takes them for independent.
+
+        Raises
+        ------
+        CoverageError
+            If source and reference have no time or place in common, or too few values.
+        ObservationError
+            If values are the reference itself but for a constant, or an operator makes them.
+        ObservationOptionError
+            If `by` is something else.
+
+        Examples
+        --------
+        >>> import xslams
+        >>> truth = xslams.open_tutorial()
+        >>> satellite = xslams.simulate_observations(truth["olr"], coarsen={"lat": 8, "lon": 8}, error=5.0)
+        >>> known = satellite.calibrated(truth.isel(time=slice(0, 40)), by=None)
+        >>> round(float(known.error["olr"].pooled[0]))
+        5
+        """
+        from xslams.observations.calibration import calibrated
+
+        return calibrated(self, reference, by)
 
     def bind(self, spec: Spec, time: xr.DataArray | Frames) -> BoundSource:
         """Read the data, and match them with the variables of a model and with frames.
@@ -213,6 +258,29 @@ class Observation:
             If no value lies in the period and domain of the model, or all are missing.
         """
         return self.bind(spec, time).likelihood(strict=True)
+
+
+def lacks_errors(source: Observation) -> bool:
+    """Whether the errors of a source are to be estimated: where ``"auto"`` is given, or nothing at all.
+
+    Parameters
+    ----------
+    source
+        Observations.
+
+    Examples
+    --------
+    >>> da = xr.DataArray([1.0], dims="time", name="pr")
+    >>> lacks_errors(Observation(da)), lacks_errors(Observation(da, error=1.0))
+    (True, False)
+    """
+    if source.learned is not None:
+        # What was learned with the operator.
+        return False
+    if source.error is not None:
+        return isinstance(source.error, str)
+    ds = as_dataset(source.data)
+    return not any(ancillary(ds, ds[name])[0] is not None for name in ds.data_vars)
 
 
 def check_settings(

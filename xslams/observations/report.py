@@ -20,9 +20,11 @@ __all__ = ["COLUMNS", "estimated_bias", "report", "statistics", "total"]
 # which the largest counts.
 _COUNTS = ("given", *REASONS, "likelihood", "downweighted", "variance", "biased", "bias")
 _SUMS = ("n", "sum", "square", "spread", "variance")
-COLUMNS = (*_COUNTS, *(f"{stage}_{s}" for stage in ("before", "after") for s in _SUMS), "solver_error")
+COLUMNS = (*_COUNTS, *(f"{stage}_{s}" for stage in ("before", "after") for s in _SUMS), "product", "solver_error")
 # Innovations are summed up as if they were no larger, so that their squares do not overflow.
 _LARGEST = 1e140
+# Share of the error that the likelihood takes within which an estimate of it is as good; values that it needs.
+_AGREES, _FEW = 1.25, 20
 _LONG_NAMES = {
     "given": "number of values in the data",
     "used": "number of values that take part in the analysis, by themselves or in a mean",
@@ -35,6 +37,8 @@ _LONG_NAMES = {
     "innovation_std": "standard deviation of observation minus prediction",
     "expected_std": "standard deviation of observation minus prediction where all errors are what they are said to be",
     "spread": "root mean square of the standard deviation of predictions",
+    "estimated_error": "standard deviation of errors by innovations before and after (Desroziers et al., 2005)",
+    "advice": "what to do with the errors that were stated",
     "solver_error": "largest root mean square error of the solver, in standard deviations of the analysis",
 }
 
@@ -75,6 +79,8 @@ def statistics(
     spread = members.var(axis=0, ddof=1) if len(members) > 1 else np.zeros(source.size)
     innovation = source.values - mean
     out |= _fit("after", innovation[own], spread[own], taken[own])
+    first = (source.values - expected.mean)[own]
+    out["product"] = float((first.clip(-_LARGEST, _LARGEST) * innovation[own].clip(-_LARGEST, _LARGEST)).sum())
     if source.errors.robust is not None:
         out["downweighted"] = float((source.errors.robust.weights(innovation / np.sqrt(taken))[own] < 0.5).sum())
     if source.errors.bias is not None:
@@ -155,6 +161,23 @@ def estimated_bias(source: SourceLikelihood, predicted: FloatArray) -> FloatArra
     return np.asarray((prior * total / (1.0 + prior * weight))[bias.group])
 
 
+def _advice(estimated: FloatArray, taken: FloatArray, count: FloatArray) -> npt.NDArray[np.object_]:
+    """Say for each source what to do with its stated error."""
+
+    def each(estimate: Any, error: Any, values: Any) -> str:
+        if values < _FEW or not np.isfinite([estimate, error]).all() or error <= 0:
+            return "too few values to tell"
+        ratio = estimate / error
+        if 1 / _AGREES <= ratio <= _AGREES:
+            return "keep error="
+        if ratio < 0.1:
+            return "the analysis follows the values as closely as it can: error= is too small, or they are no news"
+        return f"multiply error= by {ratio:.2g}"
+
+    told: npt.NDArray[np.object_] = np.vectorize(each, otypes=[object])(estimated, taken, count)
+    return told
+
+
 def report(labels: Sequence[str], units: Sequence[str], sums: npt.NDArray[Any], *, after: bool) -> xr.Dataset:
     """Dataset of what became of the values of every source, and of how they fit.
 
@@ -178,7 +201,13 @@ def report(labels: Sequence[str], units: Sequence[str], sums: npt.NDArray[Any], 
         predictions. Where errors are what they are said to be, ``innovation_std`` is ``expected_std``: before the
         analysis by the stated errors, since the first guess knows the spread of whole fields; after it by those of the
         likelihood, to which what the decoder leaves out and the inflation of variances belong. After an analysis also
-        ``solver_error``, the largest root mean square error of the solver in standard deviations of the analysis.
+        ``estimated_error``, the error that the products of innovations before and after it tell [1]_, which is what the
+        likelihood takes where all errors are right, with ``advice`` in words; and ``solver_error``, the largest root
+        mean square error of the solver in standard deviations of the analysis.
+
+    References
+    ----------
+    .. [1] Desroziers et al. (2005), Q. J. R. Meteorol. Soc. 131, 3385-3396, doi:10.1256/qj.05.108.
     """
     table = xr.DataArray(sums, dims=("source", "column"))
     column = {c: table.isel(column=i) for i, c in enumerate(COLUMNS)}
@@ -219,6 +248,13 @@ def report(labels: Sequence[str], units: Sequence[str], sums: npt.NDArray[Any], 
         ds[name] = ds[name].astype(np.int64).assign_attrs(units="1")
     ds = ds.merge(xr.concat(parts, "stage"))
     if after:
+        n = column["after_n"]
+        product = per(column["product"], n) - ds["innovation_mean"].prod("stage", skipna=False)
+        ds["estimated_error"] = np.sqrt(product.clip(min=0.0))
+        taken = np.sqrt(per(column["after_variance"], n))
+        ds["advice"] = xr.apply_ufunc(
+            _advice, ds["estimated_error"], taken, n, dask="parallelized", output_dtypes=[object]
+        ).drop_attrs()
         ds["solver_error"] = column["solver_error"].max("source") if len(labels) else xr.DataArray(0.0)
         ds["solver_error"].attrs["units"] = "1"
     for name, text in _LONG_NAMES.items():

@@ -12,12 +12,13 @@ from xslams.arguments import is_number, require, shown
 from xslams.errors import ObservationError, ObservationOptionError
 from xslams.labels.coordinates import coordinate, listed
 from xslams.labels.units import unit_factors
+from xslams.observations.place_values import PlaceValues
 from xslams.typing import FloatArray
 
 __all__ = ["Error", "check_stated", "require_representable", "spread_over", "standard_error"]
 
-Error = float | xr.DataArray | Mapping[str, float | xr.DataArray] | xr.Dataset
-"""What ``error=`` accepts."""
+Error = float | str | xr.DataArray | PlaceValues | Mapping[str, float | xr.DataArray | PlaceValues] | xr.Dataset
+"""What ``error=`` accepts; the only text is ``"auto"``."""
 
 # Parts of the date that an error may depend on, as in ``ds.groupby("time.month")``.
 _DATE_PARTS = ("year", "month", "season", "day", "dayofyear", "dayofweek", "hour")
@@ -50,13 +51,15 @@ def check_stated(value: object, what: str, *, signed: bool = False, positive: bo
     Traceback (most recent call last):
     xslams.errors.ObservationOptionError: error of 'pr'=-1.0 is negative; expected a number, ...
     """
-    if value is None or isinstance(value, xr.Dataset | xr.DataArray):
+    if value is None or isinstance(value, xr.Dataset | xr.DataArray | PlaceValues):
         return
     if isinstance(value, Mapping):
         for name, part in value.items():
             require(part is not None, f"{what} of {shown(name)}", part, "a number", ObservationOptionError)
             require(not isinstance(part, Mapping), f"{what} of {shown(name)}", part, "a number", ObservationOptionError)
             check_stated(part, f"{what} of {shown(name)}", signed=signed, positive=positive)
+        return
+    if what == "error" and isinstance(value, str) and value == "auto":
         return
     number = is_number(value)
     below = number and not signed and float(value) < 0  # type: ignore[arg-type]  # a number, as was found just before
@@ -175,6 +178,8 @@ def spread_over(
         value = {str(k): v for k, v in value.data_vars.items()}
     if isinstance(value, Mapping):
         value = next((value[n] for n in names if n in value), 0.0)
+    if isinstance(value, PlaceValues):
+        value = value.over(da)
     if isinstance(value, xr.DataArray):
         values = _spread(value, da, source, what)
     else:

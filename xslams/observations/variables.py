@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import xarray as xr
 
@@ -144,13 +146,22 @@ def factors(da: xr.DataArray, variable: VariableSpec, source: str) -> tuple[floa
 
 
 def conversion(
-    ds: xr.Dataset, da: xr.DataArray, at: str, observed: VariableSpec, source: str
+    ds: xr.Dataset, da: xr.DataArray, at: str, observed: VariableSpec, source: str, frame: float = 24.0
 ) -> tuple[float | FloatArray, float]:
-    """Factor and offset to the units of the model; a factor for each time where amounts become rates."""
+    """Factor and offset to the units of the model; a factor for each time where amounts become rates.
+
+    What the model counts per frame, of `frame` hours, may be observed as a rate; and precipitation that is an amount is
+    one of the period of each value, whether or not ``cell_methods`` say so.
+    """
+    rain = observed.transform == "sqrt"
     try:
         return factors(da, observed, source)
     except UnitError:
-        if not is_sum(da.attrs):
+        if (rain or observed.cell_method == "sum") and "units" in da.attrs:
+            with contextlib.suppress(UnitError):
+                daily, offset = factors(da, replace(observed, units=f"{observed.units} day-1"), source)
+                return daily * frame / 24.0, offset
+        if not (rain or is_sum(da.attrs)) or "units" not in da.attrs:
             raise
         lengths = length_of_each(da[at], da.attrs, bounds_of(ds, da[at]))
         if lengths is None:

@@ -18,10 +18,10 @@ from xslams.labels.domain import domain_of
 from xslams.options import ComputeOptions, EnsembleOptions, SamplerOptions
 from xslams.pipeline import graph, provenance, segment, windows, workers
 from xslams.pipeline import report as reports
+from xslams.pipeline.finding import model_for
 from xslams.pipeline.inputs import Inputs
 from xslams.spec import Spec
 from xslams.typing import Engine, Precision
-from xslams.zoo.pretrained import open_model
 
 if TYPE_CHECKING:
     from xslams.inference.guidance import Guidance
@@ -35,7 +35,7 @@ __all__ = ["assimilate"]
 def assimilate(
     ds: xr.Dataset,
     obs: ObservationsLike,
-    model: Model | str | os.PathLike[str],
+    model: Model | str | os.PathLike[str] | None = None,
     *,
     members: int = 16,
     background_error: float | Mapping[str, Any] | xr.DataArray | None = None,
@@ -74,7 +74,7 @@ def assimilate(
     ensemble = EnsembleOptions(members, overlap, seed, progress, report)
     sampling = SamplerOptions(guidance, sampler, steps, corrections, antithetic)
     compute_options = ComputeOptions(device, batch_size, precision, compile)
-    model = open_model(model)
+    model = model_for(ds, model)
     spec, domain = model.spec, domain_of(model.spec)
     workers.check_device(device)
     chosen = _choose(spec, variables)
@@ -127,6 +127,8 @@ def assimilate(
         observations=", ".join(source.name for source in inputs.given),
         inputs=provenance.input_hashes(ds, inputs.given, background_error),
     )
+    if inputs.estimated:
+        analysis.attrs["xslams_estimated_errors"] = "; ".join(map(str, inputs.estimated))
     if report:
         names, units = reports.labels(spec, inputs.sources, background_error)
         analysis = reports.carry(analysis, tables, names, units, domain.label(inputs.template), cut)

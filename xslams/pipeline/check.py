@@ -11,11 +11,11 @@ import xarray as xr
 from xslams import observations
 from xslams.labels.domain import domain_of
 from xslams.pipeline import windows
+from xslams.pipeline.finding import model_for
 from xslams.pipeline.inputs import Inputs
 from xslams.pipeline.report import labels
 from xslams.pipeline.segment import prepare
 from xslams.typing import Engine
-from xslams.zoo.pretrained import open_model
 
 if TYPE_CHECKING:
     import os
@@ -29,7 +29,7 @@ __all__ = ["check"]
 def check(
     ds: xr.Dataset,
     obs: ObservationsLike,
-    model: Model | str | os.PathLike[str],
+    model: Model | str | os.PathLike[str] | None = None,
     *,
     background_error: float | Mapping[str, Any] | xr.DataArray | None = None,
     engine: Engine = "auto",
@@ -48,7 +48,7 @@ def check(
     """
     from xslams.inference.arrays import climatology_arrays
 
-    model = open_model(model)
+    model = model_for(ds, model)
     inputs = Inputs.of(ds, obs, model, background_error, engine)
     cut = windows.cut(inputs.time, model.spec)
     sums, gross = np.zeros((1, 1)), observations.GrossErrors()

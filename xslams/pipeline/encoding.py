@@ -12,14 +12,16 @@ import xarray as xr
 
 from xslams import observations
 from xslams.errors import ModelError, VariableError
+from xslams.labels.calendar import on_time_axis
 from xslams.labels.channels import require_not_empty
 from xslams.labels.domain import domain_of
 from xslams.labels.valid_values import with_valid_values
 from xslams.labels.variables import match_variables
 from xslams.pipeline import provenance, workers
+from xslams.pipeline.finding import model_for
 from xslams.seasons import warn_of_season
 from xslams.typing import FloatArray
-from xslams.zoo.pretrained import open_model
+from xslams.zoo.pretrained import open_model, opening
 
 if TYPE_CHECKING:
     import os
@@ -35,7 +37,9 @@ LATENT_DIMS = ("latent_channel", "latent_lat", "latent_lon")
 _MODEL, _SHA256 = "latent_model", "latent_model_sha256"
 
 
-def encode(ds: xr.Dataset, model: Model | str | os.PathLike[str], *, device: str | None = None) -> xr.Dataset:
+def encode(
+    ds: xr.Dataset, model: Model | str | os.PathLike[str] | None = None, *, device: str | None = None
+) -> xr.Dataset:
     """Latent frames of a Dataset; see ``ds.slams.encode``.
 
     Parameters
@@ -43,7 +47,7 @@ def encode(ds: xr.Dataset, model: Model | str | os.PathLike[str], *, device: str
     ds
         The state variables of the model, and as many of its auxiliary ones as there are.
     model
-        Model, name or path.
+        Model, name or path; by default the one known model that fits.
     device
         Where torch computes; by default wherever it is fastest.
 
@@ -52,12 +56,13 @@ def encode(ds: xr.Dataset, model: Model | str | os.PathLike[str], *, device: str
     Dataset
         Variable ``latent`` with dimensions (time, latent_channel, latent_lat, latent_lon); lazy where `ds` is.
     """
-    model = open_model(model)
     workers.check_device(device)
     require_not_empty(ds)
     ds = with_valid_values(ds)
+    model = model_for(ds, model)
     domain = domain_of(model.spec)
     match_variables(ds, model.spec.state)
+    domain.check(on_time_axis(ds), opening(model))
     fields = domain.to_channels(ds, allow_missing=True)
     season = xr.DataArray(domain.season(fields["time"]), dims="time", coords={"time": fields["time"]})
     warn_of_season(model.spec.covered_days, season.values, model.spec.name, model.spec.time_step)

@@ -13,10 +13,12 @@ from xslams.errors import warn
 from xslams.labels.calendar import on_time_axis
 from xslams.labels.coordinates import listed
 from xslams.labels.domain import domain_of
+from xslams.pipeline.automatic_errors import Estimated, with_errors
 from xslams.pipeline.windows import AnalysisWindow
 from xslams.seasons import warn_of_season
 from xslams.typing import Engine
 from xslams.weights.engines import engine_of
+from xslams.zoo.pretrained import opening
 
 if TYPE_CHECKING:
     from xslams.model import Model
@@ -43,6 +45,8 @@ class Inputs:
         The same, bound.
     background
         The background as one more source; None where it has no error.
+    estimated
+        Errors that were estimated, as nobody gave them.
     """
 
     template: xr.Dataset
@@ -51,6 +55,7 @@ class Inputs:
     given: Sequence[Observation]
     sources: Sequence[BoundSource]
     background: BoundSource | None
+    estimated: Sequence[Estimated] = ()
 
     @classmethod
     def of(
@@ -65,7 +70,7 @@ class Inputs:
         engine_of(engine)
         spec, domain = model.spec, domain_of(model.spec)
         ds = on_time_axis(ds)
-        domain.check(ds)
+        domain.check(ds, opening(model))
         template = domain.template(ds)
         time = domain.label(domain.adopt(template))
         warn_of_season(spec.covered_days, domain.season(time), spec.name, spec.time_step)
@@ -73,6 +78,7 @@ class Inputs:
         given = [_with_engine(source, engine) for source in known]
         _check_operators(model, given, time)
         frames = observations.Frames.of(time, spec, ds)
+        given, estimated = with_errors(given, model, frames, time)
         sources = [source.bind(spec, frames) for source in given]
         background = None
         if background_error is not None:
@@ -80,7 +86,7 @@ class Inputs:
             background = own.bind(spec, frames.own)
         if frames.assumed(spec):
             _warn_of_days(sources)
-        return cls(template, time, frames, given, sources, background)
+        return cls(template, time, frames, given, sources, background, estimated)
 
     def within(self, window: AnalysisWindow) -> tuple[list[BoundSource], BoundSource | None]:
         """Return what a window sees of observations and background."""

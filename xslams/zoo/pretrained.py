@@ -22,7 +22,15 @@ from xslams.zoo.registry import SUFFIX, Entry
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["fetch_model", "list_models", "open_model", "open_tutorial", "verify_model"]
+__all__ = [
+    "fetch_model",
+    "known_models",
+    "list_models",
+    "open_model",
+    "open_tutorial",
+    "opening",
+    "verify_model",
+]
 
 _TUTORIALS = {"speedy": "tutorial_speedy.nc"}
 
@@ -46,9 +54,8 @@ def list_models() -> pd.DataFrame:
 
     rows = {path.stem: _describe(path, "embedded") for path in _embedded()}
     for name, entry in _remote().items():
-        cached = registry.cached(entry)
-        if cached.is_file() and cached.stat().st_size == entry.size:
-            rows[name] = _describe(cached, "cached")
+        if _is_cached(entry):
+            rows[name] = _describe(registry.cached(entry), "cached")
         else:
             shown = {key: getattr(entry, key) for key in ("summary", "variables", "grid", "license", "sha256")}
             rows[name] = shown | {"size": entry.size / 1e6, "where": public(registry.address(entry))}
@@ -96,6 +103,34 @@ def open_model(name_or_path: str | os.PathLike[str] | Model, *, mirror: str | No
     if text.endswith(SUFFIX) or Path(text).exists():
         return Model.load(Path(text).absolute())
     raise ModelError(_unknown(text))
+
+
+def known_models() -> dict[str, Model | None]:
+    """Models by name, of which only headers are read; None for those that have not been fetched.
+
+    Examples
+    --------
+    >>> known_models()["speedy-t30"].loaded
+    False
+    """
+    models: dict[str, Model | None] = {path.stem: Model.load(path) for path in _embedded()}
+    for name, entry in _remote().items():
+        models[name] = Model.load(registry.cached(entry)) if _is_cached(entry) else None
+    return models
+
+
+def opening(model: Model) -> str:
+    """Python expression that opens a model; the variable ``model`` for one that is only in memory.
+
+    Examples
+    --------
+    >>> opening(open_model("speedy-t30"))
+    "xslams.open_model('speedy-t30')"
+    """
+    if model.path is None:
+        return "model"
+    known = [*_embedded(), *(registry.cached(entry) for entry in _remote().values())]
+    return f"xslams.open_model({model.path.stem if model.path in known else str(model.path)!r})"
 
 
 def fetch_model(name: str, *, mirror: str | None = None, progress: bool = False) -> Path:
@@ -239,6 +274,11 @@ def _describe(path: Path, where: str) -> dict[str, Any]:
         "sha256": model.sha256,
         "where": where,
     }
+
+
+def _is_cached(entry: Entry) -> bool:
+    path = registry.cached(entry)
+    return path.is_file() and path.stat().st_size == entry.size
 
 
 def _embedded() -> list[Path]:

@@ -32,7 +32,7 @@ from xslams.typing import PRECISIONS, Engine
          help="A source of observations; may be repeated. Settings: error (a number, or a variable of the file), "
          "variable, method, tolerance, name; error.pr=0.5 sets the error of one variable, and variable.precip=pr maps "
          "the variable precip of the file to pr of the model.")  # fmt: skip
-@option("--model", required=True, help="Name of a pretrained model, or path of a .safetensors file.")
+@option("--model", help="Name of a pretrained model, or path of a .safetensors file; by default the one that fits.")
 @option("--out", metavar="STORE", required=True, help="Zarr store to write, path or URL; or a netCDF file (.nc).")
 @option("--members", type=click.IntRange(min=1), default=16, help="Size of the ensemble.")
 @option("--background-error", type=sources.Pairs("[NAME=]NUMBER", number=True, bare=True), multiple=True,
@@ -79,7 +79,7 @@ from xslams.typing import PRECISIONS, Engine
 @OVERWRITE
 @PROGRESS
 def assimilate(
-    *, background: str, obs: tuple[dict[str, Any], ...], model: str, out: str, background_error: tuple[str, ...],
+    *, background: str, obs: tuple[dict[str, Any], ...], model: str | None, out: str, background_error: tuple[str, ...],
     variables: tuple[str, ...], start: str | None, end: str | None, scheduler: str | None, resume: bool,
     overwrite: bool, progress: bool, **settings: Any,
 ) -> None:  # fmt: skip
@@ -96,7 +96,7 @@ def assimilate(
     error = sources.error_of(background_error)
     inputs = [background, model, *(source["path"] for source in obs)]
     targets.check_target(out, overwrite=overwrite, inputs=inputs, resume=resume)
-    opened = open_model_at(model)
+    opened = None if model is None else open_model_at(model)
     ds = files.select(files.open_data(background), start, end)
     observations = [sources.observation(source) for source in obs]
     with cluster(scheduler):
@@ -114,7 +114,7 @@ def assimilate(
 @argument("background", "Dataset with the grid and times of the analysis.")
 @option("--obs", type=sources.ObservationType(), multiple=True, required=True,
         help="A source of observations, as for assimilate; may be repeated.")  # fmt: skip
-@option("--model", required=True, help="Name of a pretrained model, or path of a .safetensors file.")
+@option("--model", help="Name of a pretrained model, or path of a .safetensors file; by default the one that fits.")
 @option("--background-error", type=sources.Pairs("[NAME=]NUMBER", number=True, bare=True), multiple=True,
         help="Standard deviation of the background error, as for assimilate.")  # fmt: skip
 @option("--out", metavar="FILE", help="Write the report: .nc, .zarr or .json.")
@@ -123,7 +123,7 @@ def assimilate(
 @SCHEDULER
 @OVERWRITE
 def check(
-    *, background: str, obs: tuple[dict[str, Any], ...], model: str, background_error: tuple[str, ...],
+    *, background: str, obs: tuple[dict[str, Any], ...], model: str | None, background_error: tuple[str, ...],
     out: str | None, start: str | None, end: str | None, scheduler: str | None, overwrite: bool,
 ) -> None:  # fmt: skip
     """Print what would become of observations, and how they fit the first guess, before any analysis."""
@@ -132,7 +132,7 @@ def check(
     error = sources.error_of(background_error)
     inputs = [background, model, *(source["path"] for source in obs)]
     tables.check_target(out, overwrite=overwrite, inputs=inputs)
-    opened = open_model_at(model)
+    opened = None if model is None else open_model_at(model)
     ds = files.select(files.open_data(background), start, end)
     observations = [sources.observation(source) for source in obs]
     with cluster(scheduler):

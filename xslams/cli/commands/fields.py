@@ -68,7 +68,7 @@ _MODEL_HELP = "Name of a pretrained model, or path of a .safetensors file"
 
 @command
 @argument("data", "Fields to encode.")
-@option("--model", required=True, help=f"{_MODEL_HELP}.")
+@option("--model", help=f"{_MODEL_HELP}; by default the one that fits.")
 @option("--out", metavar="FILE", required=True, help="Zarr store or netCDF file to write, path or URL.")
 @DEVICE
 @START
@@ -77,7 +77,7 @@ _MODEL_HELP = "Name of a pretrained model, or path of a .safetensors file"
 @OVERWRITE
 @PROGRESS
 def encode(
-    *, data: str, model: str, out: str, device: str | None, start: str | None, end: str | None,
+    *, data: str, model: str | None, out: str, device: str | None, start: str | None, end: str | None,
     scheduler: str | None, overwrite: bool, progress: bool,
 ) -> None:  # fmt: skip
     """Encode DATA into the latent space of a model."""
@@ -85,7 +85,7 @@ def encode(
 
     data_format(out)
     targets.check_target(out, overwrite=overwrite, inputs=[data, model])
-    opened = open_model_at(model)
+    opened = None if model is None else open_model_at(model)
     ds = files.select(files.open_data(data), start, end)
     with cluster(scheduler):
         files.write_data(ds.slams.encode(opened, device=device), out, progress=progress)

@@ -1,0 +1,122 @@
+"""Bias and error of a source from a period where the truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import xslams
+from xslams.errors import CoverageError, ObservationError, ObservationOptionError, SlamsError
+from xslams.spec import Spec, VariableSpec
+
+LAT, LON = [40.0, 45.0, 50.0], [0.0, 5.0, 10.0, 15.0]
+SPEC = Spec((VariableSpec("t", "K"),), tuple(LAT), tuple(LON), periodic=False)
+
+
+def truth(days=400, seed=0):
+    rng = np.random.default_rng(seed)
+    coords = {"time": pd.date_range("2001-01-01", periods=days), "lat": LAT, "lon": LON}
+    values = 280 + rng.normal(0, 5, (days, 3, 4))
+    return xr.DataArray(values, coords, ("time", "lat", "lon"), "t", {"units": "K"})
+
+
+def stations(fields, bias, error, seed=1):
+    """Stations at cells of the grid, in degC, with a bias each and independent errors."""
+    rng = np.random.default_rng(seed)
+    count = len(bias)
+    lat, lon = (xr.DataArray(np.resize(c, count), dims="station") for c in (LAT, LON))
+    at = fields.sel(lat=lat, lon=lon).transpose("time", "station")
+    noise = rng.normal(0, 1, at.shape) * error
+    return (at - 273.15 + np.asarray(bias) + noise).rename("tavg").assign_attrs(units="degC")
+
+
+@settings(max_examples=5)
+@given(
+    bias=st.lists(st.floats(-4, 4), min_size=1, max_size=5),
+    error=st.floats(0.3, 3.0),
+    by=st.sampled_from(["month", "season", None]),
+)
+def test_bias_and_error_are_recovered(bias, error, by):
+    fields = truth()
+    source = xslams.Observation(stations(fields, bias, error), {"tavg": "t"}).calibrated(fields, by)
+    # They apply to later data of the same places, in any order.
+    later = truth(60, seed=7).assign_coords(time=pd.date_range("2003-03-01", periods=60))
+    data = stations(later, bias, error, seed=8).isel(station=slice(None, None, -1))
+    seen = source.replace(data=data).to_arrays(SPEC, later["time"])
+    rest = seen.values - seen.matrix @ later.values.ravel()
+    assert abs(rest.reshape(60, -1).mean(axis=0)).max() < 1.1 * error
+    np.testing.assert_allclose(np.sqrt(seen.errors.variance).mean(), error, rtol=0.25)
+
+
+def test_a_place_with_few_values_and_a_new_one_have_those_of_the_source():
+    fields = truth()
+    data = stations(fields, [2.0, 2.2, 1.8, 2.0, 4.5], 1.0)
+    data[1:, 4] = np.nan
+    source = xslams.Observation(data, {"tavg": "t"}).calibrated(fields, None)
+    bias, error = source.qc.bias["tavg"], source.error["tavg"]
+    assert abs(bias.values[0, 4] - 2.0) < 1.0  # a single value is an error rather than a bias
+    new = xr.Dataset(coords={"lat": ("site", [41.0]), "lon": ("site", [1.0])})["lat"]
+    assert abs(float(bias.over(new)[0]) - 2.0) < 0.2
+    assert float(error.over(new)[0]) >= error.values.min()
+
+
+def test_places_that_differ_make_new_places_uncertain():
+    fields = truth()
+    source = xslams.Observation(stations(fields, [-3.0, 3.0, -2.0, 2.0, 0.0], 1.0), {"tavg": "t"}).calibrated(fields)
+    assert source.error["tavg"].pooled.min() > 1.8 > source.error["tavg"].values.max()
+
+
+def test_errors_that_persist_are_inflated_and_gross_ones_tell_nothing():
+    fields = truth(800)
+    rng = np.random.default_rng(0)
+    noise = np.zeros((800, 3))
+    for n in range(1, 800):
+        noise[n] = 0.6 * noise[n - 1] + rng.normal(0, 0.8, 3)
+    data = stations(fields, [0.0, 0.0, 0.0], 0.0) + noise
+    data[::97] += 500.0
+    error = xslams.Observation(data.assign_attrs(units="degC"), {"tavg": "t"}).calibrated(fields, None).error["tavg"]
+    # An AR(1) process of 0.6 has (1 + 0.6) / (1 - 0.6) = 4; its fourth root multiplies the standard deviation.
+    np.testing.assert_allclose(error.values, np.sqrt(2.0), rtol=0.12)
+
+
+def test_a_source_on_a_grid_is_calibrated_cell_by_cell():
+    fields = truth()
+    data = fields + xr.DataArray([1.0, -1.0, 0.0], dims="lat") + np.random.default_rng(2).normal(0, 0.5, fields.shape)
+    source = xslams.Observation(data.rename("t").assign_attrs(units="K"), method="conservative").calibrated(fields)
+    bias = source.qc.bias["t"].over(data)
+    np.testing.assert_allclose(bias.mean(["month", "lon"]), [1.0, -1.0, 0.0], atol=0.1)
+    seen = source.to_arrays(SPEC, fields["time"][:5])
+    np.testing.assert_allclose(np.sqrt(seen.errors.variance), 0.5, rtol=0.3)
+
+
+FAULTS = {
+    "no time in common": (lambda d, t: (d.assign_coords(time=d["time"] + np.timedelta64(4000, "D")), t), CoverageError),
+    "no place in common": (lambda d, t: (d.assign_coords(lat=d["lat"] - 80.0), t), CoverageError),
+    "too few values": (lambda d, t: (d.isel(time=slice(3), station=slice(1)), t), CoverageError),
+    "all missing": (lambda d, t: (d * np.nan, t), CoverageError),
+    "no variance": (lambda d, t: (stations(t, [1.0, 2.0], 0.0), t), ObservationError),
+    "no units": (lambda d, t: (d, t.drop_attrs()), SlamsError),
+    "no time": (lambda d, t: (d, t.isel(time=0, drop=True)), SlamsError),
+}
+
+
+@pytest.mark.filterwarnings("ignore::xslams.errors.SlamsWarning")
+@pytest.mark.parametrize("fault", FAULTS)
+def test_bad_input_is_an_error_that_names_it(fault):
+    fields = truth(120)
+    change, kind = FAULTS[fault]
+    data, reference = change(stations(fields, [1.0, -1.0], 0.5), fields)
+    with pytest.raises(kind) as caught:
+        xslams.Observation(data.assign_attrs(units="degC"), {"tavg": "t"}, name="sites").calibrated(reference)
+    assert isinstance(caught.value, SlamsError)
+
+
+@pytest.mark.parametrize("by", ["week", 3, "MONTH", ["month"]])
+def test_groups_are_months_seasons_or_none(by):
+    fields = truth(30)
+    with pytest.raises(ObservationOptionError, match="'month', 'season' or None"):
+        xslams.Observation(stations(fields, [0.0], 1.0), {"tavg": "t"}).calibrated(fields, by)

@@ -1,0 +1,89 @@
+"""Errors that are estimated where none are given."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import xslams
+from xslams.errors import ObservationError, SlamsWarning
+
+
+@pytest.fixture(scope="module")
+def state(tiny_model):
+    """What the tiny model was trained on, nearly: waves that travel."""
+    lat, lon = np.asarray(tiny_model.spec.lat), np.asarray(tiny_model.spec.lon)
+    days, rng = np.arange(24), np.random.default_rng(3)
+    wave = np.sin(np.deg2rad(lon) * 2 - 0.3 * days[:, None, None]) * np.cos(np.deg2rad(lat))[:, None]
+    t = np.stack([285 + 8 * wave, 250 + 5 * np.roll(wave, 1, axis=-1)], axis=1) + rng.normal(0, 0.5, (24, 2, 8, 16))
+    coords = {"time": pd.date_range("2001-01-01", periods=24), "level": ("level", [850.0, 500.0], {"axis": "Z"})}
+    attrs = {"units": "K", "standard_name": "air_temperature"}
+    coords |= {"lat": lat, "lon": lon}
+    return xr.DataArray(t, coords, ("time", "level", "lat", "lon"), "t", attrs).to_dataset()
+
+
+def noisy(state, error, seed):
+    noise = np.random.default_rng(seed).normal(0, error, state["t"].shape)
+    return state["t"] + noise.astype("f4")
+
+
+def test_bare_data_are_the_only_line(state, tiny_model):
+    obs = [noisy(state, 1.0, 1), noisy(state, 4.0, 2).to_dataset()]
+    with pytest.warns(SlamsWarning, match=r"No error= is given; .*t: t \d.* K; t 2: t \d"):
+        analysis = state.slams.assimilate(obs, tiny_model, members=1, steps=1)
+    first, second = (float(e.split()[-2]) for e in analysis.attrs["xslams_estimated_errors"].split(";"))
+    assert first == pytest.approx(1.0, rel=0.5)
+    assert second == pytest.approx(4.0, rel=0.3)
+    with pytest.warns(SlamsWarning, match="No error= is given"):
+        checked = state.slams.check(obs, tiny_model)
+    np.testing.assert_allclose(checked["error"], [first, second], rtol=1e-6)
+
+
+def test_the_same_whatever_the_chunks_and_without_a_warning_where_asked(state, tiny_model):
+    source = xslams.Observation(noisy(state, 2.0, 4), error="auto")
+    lazy = xslams.Observation(noisy(state, 2.0, 4).chunk(time=5), error="auto")
+    options = {"members": 1, "steps": 1}
+    one = state.slams.assimilate(source, tiny_model, **options)
+    two = state.chunk(time=7).slams.assimilate(lazy, tiny_model, **options)
+    assert one.attrs["xslams_estimated_errors"] == two.attrs["xslams_estimated_errors"]
+    xr.testing.assert_allclose(one, two.compute())
+
+
+def test_errors_that_are_given_stay(state, tiny_model):
+    given = xslams.Observation(noisy(state, 1.0, 1), error=1.5)
+    analysis = state.slams.assimilate(given, tiny_model, members=1, steps=1)
+    assert "xslams_estimated_errors" not in analysis.attrs
+
+
+@pytest.mark.parametrize("error", ["auto", None])
+def test_too_few_values_are_an_error(state, tiny_model, error):
+    few = noisy(state, 1.0, 1).isel(time=slice(1), level=slice(1), lat=slice(2), lon=slice(3))
+    with pytest.raises(ObservationError, match="6 values in a sample of the period are too few"):
+        state.slams.check(xslams.Observation(few, error=error), tiny_model)
+
+
+def test_what_an_operator_makes_needs_an_error(state, tiny_model):
+    def low(fields):
+        return fields["t"][:, :, 0]
+
+    source = xslams.Observation(noisy(state, 1.0, 1).isel(level=0, drop=True), operator=low)
+    with pytest.raises(ObservationError, match="operator= makes cannot be estimated"):
+        state.slams.check(source, tiny_model)
+
+
+@pytest.mark.parametrize("error", ["automatic", "", "Auto"])
+def test_other_texts_are_no_errors(state, error):
+    with pytest.raises(ObservationError, match="expected a number"):
+        xslams.Observation(state["t"], error=error)
+
+
+def test_a_prior_without_covariance_needs_errors():
+    system = xslams.open_model("lorenz63")
+    coords = {"time": system.spec.time_step * np.arange(40)}
+    ds = xr.Dataset({n: ("time", np.ones(40), {"units": "1"}) for n in "xyz"}, coords)
+    with pytest.raises(ObservationError, match="error='auto' needs the covariance"):
+        ds.slams.check(xslams.Observation(ds["x"], error="auto"), system)
+    with pytest.raises(ObservationError, match="missing"):
+        ds.slams.check(xslams.Observation(ds["x"]), system)

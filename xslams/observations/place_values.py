@@ -1,0 +1,122 @@
+"""Errors and biases by place and part of the year, which new data of the same places take up, and new places too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from xslams.errors import ObservationError
+from xslams.labels.coordinates import coordinate
+from xslams.typing import FloatArray
+
+__all__ = ["GROUPS", "PlaceValues", "places_of"]
+
+#: Labels of the groups of dates, as in ``ds.groupby("time.month")``.
+GROUPS: dict[str | None, tuple[Any, ...]] = {
+    None: (0,),
+    "month": tuple(range(1, 13)),
+    "season": ("DJF", "MAM", "JJA", "SON"),
+}
+# Places are the same within a thousandth of a degree, some hundred metres.
+_SAME = 1e3
+
+
+@dataclass(frozen=True, eq=False)
+class PlaceValues:
+    """A number for each group of dates and each place, and one of each group for places that are not among them.
+
+    Attributes
+    ----------
+    by
+        ``"month"``, ``"season"`` or None.
+    lat, lon
+        Places, shape (place,).
+    values
+        Numbers, shape (group, place).
+    pooled
+        Numbers of other places, shape (group,).
+    units
+        Units of the numbers.
+
+    Examples
+    --------
+    >>> bias = PlaceValues(None, np.array([50.0]), np.array([8.0]), np.array([[0.5]]), np.array([0.1]), "K")
+    >>> sites = xr.Dataset(coords={"lat": ("site", [50.0, 60.0]), "lon": ("site", [8.0, 8.0])})
+    >>> bias.over(sites["lat"]).values
+    array([0.5, 0.1])
+    """
+
+    by: str | None
+    lat: FloatArray
+    lon: FloatArray
+    values: FloatArray
+    pooled: FloatArray
+    units: str
+
+    def over(self, da: xr.DataArray) -> xr.DataArray:
+        """Return the numbers for the places of data: dimensions of the places, and the group where there are several.
+
+        Parameters
+        ----------
+        da
+            Data with latitudes and longitudes.
+        """
+        where = places_of(da)
+        known = {key: n for n, key in enumerate(_keys(self.lat, self.lon))}
+        index = np.array([known.get(key, -1) for key in _keys(where.lat, where.lon)], np.intp)
+        # The last column is that of places that are not known.
+        columns = np.concatenate([self.values, self.pooled[:, None]], axis=1)[:, index]
+        out = xr.DataArray(columns.reshape(-1, *where.shape), dims=("group", *where.dims), attrs={"units": self.units})
+        if self.by is None:
+            return out.isel(group=0)
+        return out.rename(group=self.by).assign_coords({self.by: list(GROUPS[self.by])})
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        arrays = self.lat, self.lon, self.values, self.pooled
+        return ("xslams.PlaceValues", self.by, self.units, *(a.tobytes() for a in arrays))
+
+    def __repr__(self) -> str:
+        low, high = (self.values.min(), self.values.max()) if self.values.size else (np.nan, np.nan)
+        groups = f" by {self.by}" if self.by else ""
+        return (
+            f"<{len(self.lat)} places{groups}: {low:.3g} to {high:.3g} {self.units}, others {self.pooled.mean():.3g}>"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Places:
+    lat: FloatArray
+    lon: FloatArray
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+
+
+def places_of(da: xr.DataArray) -> _Places:
+    """Places of data, flat, with the dimensions that they have there.
+
+    Raises
+    ------
+    ObservationError
+        If the data have no latitudes and longitudes.
+    """
+    names = [coordinate(da, "lat"), coordinate(da, "lon")]
+    if None in names:
+        msg = f"{da.name!r} has no latitudes and longitudes, by which a calibration knows its places."
+        raise ObservationError(msg)
+    lat, lon = xr.broadcast(*(da[n].reset_coords(drop=True) for n in names))
+    lon = lon.transpose(*lat.dims)
+    flat = [np.asarray(c.values, float).ravel() for c in (lat, lon)]
+    return _Places(flat[0], flat[1], tuple(str(d) for d in lat.dims), lat.shape)
+
+
+def _keys(lat: FloatArray, lon: FloatArray) -> list[tuple[int, int]]:
+    """Whole numbers that are equal for the same place."""
+
+    def whole(values: FloatArray) -> npt.NDArray[np.int64]:
+        return np.rint(np.where(np.isfinite(values), values, -999.0) * _SAME).astype(np.int64)
+
+    return list(zip(whole(lat).tolist(), (whole(lon) % round(360 * _SAME)).tolist(), strict=True))
