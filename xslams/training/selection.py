@@ -26,6 +26,7 @@ from xslams.training.auxiliary import Benefit
 from xslams.training.blocks import deal, starts
 from xslams.training.evidence import Examination, Scores
 from xslams.training.gaussians import Candidates, Latents
+from xslams.training.interrupts import stop_requested
 from xslams.training.stages import fit_latents, supported, with_architecture
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def choose(
         for change in _CHANGES:
             bar.update()
             bar.set_postfix_str(f"CRPS {float(scores.crps.mean()) / climatology:.4f} of climatology")
-            if time.monotonic() + seconds * (1 + len(spec.aux)) > end:
+            if stop_requested() or time.monotonic() + seconds * (1 + len(spec.aux)) > end:
                 break
             before, settings = TrainingOptions.of(best), TrainingOptions.of(best | change)
             if given.keys() & change.keys() or settings == before:
