@@ -108,7 +108,7 @@ def ncep() -> Arrays:
     fields = case.open_fields(data)
     stations = case.open_stations(data, fields)
     training = fields.sel(time=case.TRAINING)
-    obs = case.station_observations(stations, case.calibrate_stations(training, stations))
+    obs = case.station_observations(stations, training)
     obs = [*obs, case.sst_observation(training, case.open_sst(data, fields))]
     month = fields.sel(time=slice("2014-06-27", "2014-08-04"))
     analysis = month.slams.assimilate(obs, "ncep-na", members=4, steps=16, antithetic=True)
