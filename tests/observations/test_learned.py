@@ -107,7 +107,7 @@ def test_stations_come_and_go(state, stations, model):
     with pytest.warns(SlamsWarning, match="1 of 3 places were not seen in training"):
         some = truth.slams.assimilate(new.isel(station=[2, 1, 0]), model, members=2, steps=4)
     known = truth.slams.assimilate(stations.isel(station=[0, 1]), model, members=2, steps=4)
-    xr.testing.assert_allclose(some["t"], known["t"], atol=1e-2)
+    xr.testing.assert_allclose(some["t"], known["t"], atol=0.05)
     with pytest.raises(SlamsError, match="none of its 1 places"):
         truth.slams.assimilate(new.isel(station=[2]), model, members=2, steps=4)
 

@@ -7,7 +7,8 @@ independence by the share that minimises the expected squared error [1]_,
     \mathrm{Var}[r_{ij}] \approx \frac{(1 - r_{ij}^2)^2}{T_{ij}} \, \frac{1 + \rho^2}{1 - \rho^2},
 
 with :math:`T` samples whose correlation from one to the next is :math:`\rho`. Errors of one variable share one
-:math:`\rho`, that of an AR(1) process.
+:math:`\rho`, that of an AR(1) process, which is not shrunk: errors of places that have nothing to do with each other
+may persist all the same.
 
 References
 ----------
@@ -25,8 +26,8 @@ from xslams.typing import FloatArray
 
 __all__ = ["LearnedErrors", "joint_errors"]
 
-# Least share of the variance that is independent, and smallest eigenvalue of a correlation matrix: values are never
-# quite redundant, and single precision has to invert it.
+# Share of the variance that is independent from value to value, and smallest eigenvalue of a correlation matrix:
+# values are never quite redundant, and single precision has to invert it.
 _LEAST_SHARE, _LEAST_VALUE = 0.02, 1e-3
 # Correlation from frame to frame above which errors would never be forgotten, and below which they are independent.
 _MOST, _LITTLE = 0.98, 0.02
@@ -90,9 +91,9 @@ def joint_errors(residual: FloatArray, link: str | None = None) -> LearnedErrors
     memory = min(max(lagged, 0.0), _MOST)
     variance = (1 - correlation**2) ** 2 / np.maximum(count, 1) * (1 + memory**2) / (1 - memory**2)
     noise, signal = float(variance[away].sum()), float((correlation[away] ** 2).sum())
-    share = float(np.clip(noise / signal if signal > 0 else 1.0, _LEAST_SHARE, 1.0))
-    persistence = min(lagged / max(1 - share, 1e-3), _MOST) if lagged > _LITTLE else 0.0
-    return LearnedErrors(_positive(correlation), persistence, share, link)
+    share = min(noise / signal, 1.0) if signal > 0 else 1.0
+    persistence = min(lagged / (1 - _LEAST_SHARE), _MOST) if lagged > _LITTLE else 0.0
+    return LearnedErrors(_positive(np.where(away, 1 - share, 1.0) * correlation), persistence, _LEAST_SHARE, link)
 
 
 def _positive(correlation: FloatArray) -> FloatArray:

@@ -120,11 +120,7 @@ def _read(
         _require(values.dtype.kind == "f" and bool(np.isfinite(values).all()), f"{start}{name} is not finite")
         return values.astype(float)
 
-    for name in _TEXTS:
-        _require(isinstance(record[name], str), f"{name} is no text")
-    _require(record["transform"] in TRANSFORMS, f"transform is {record['transform']!r}")
-    scale = float(record["scale"])
-    _require(np.isfinite(scale) and scale > 0, f"scale is {scale}")
+    scale = _checked(record)
     n, size = array("lat", None).size, int(np.prod(frame_shape))
     tiles = []
     for k in range(int(record["tiles"])):
@@ -155,6 +151,16 @@ def _read(
         array("tile", n, whole=len(tiles)), tuple(tiles), array("cycle", None, n), spread, coefficients,
         array("skill", n), joint, array("kind", n, whole=len(joint.between)), dict(record["record"]),
     )  # fmt: skip
+
+
+def _checked(record: Mapping[str, Any]) -> float:
+    """Check the texts of a record, and return its scale."""
+    for name in _TEXTS:
+        _require(isinstance(record[name], str), f"{name} is no text")
+    _require(record["transform"] in TRANSFORMS, f"transform is {record['transform']!r}")
+    scale = float(record["scale"])
+    _require(np.isfinite(scale) and scale > 0, f"scale is {scale}")
+    return scale
 
 
 def _errors(
