@@ -91,7 +91,7 @@ def _command(function: Callable[..., None]) -> click.Command:
          "the variable precip of the file to pr of the model.")  # fmt: skip
 @_option("--model", required=True, help="Name of a pretrained model, or path of a .safetensors file.")
 @_option("--out", metavar="STORE", required=True, help="Zarr store to write, path or URL; or a netCDF file (.nc).")
-@_option("--members", type=click.IntRange(min=1), default=16, help="Size of the ensemble.")
+@_option("--members", type=sources.Whole(min=1), default=16, help="Size of the ensemble.")
 @_option("--background-error", type=sources.Pairs("[NAME=]NUMBER", number=True, bare=True), multiple=True,
          help="Standard deviation of the background error in the units of the background, for all variables or for "
          "each; without it the values of the background are not used.")  # fmt: skip
@@ -100,11 +100,11 @@ def _command(function: Callable[..., None]) -> click.Command:
 @_option("--sampler", type=click.Choice(SAMPLERS.names), default=SamplerOptions.sampler,
          help="Integrator of the reverse diffusion.")  # fmt: skip
 @_option(
-    "--steps", type=click.IntRange(min=1), default=SamplerOptions.steps, help="Number of steps from noise to state."
+    "--steps", type=sources.Whole(min=1), default=SamplerOptions.steps, help="Number of steps from noise to state."
 )
 @_option(
     "--corrections",
-    type=click.IntRange(min=0),
+    type=sources.Whole(min=0),
     default=SamplerOptions.corrections,
     help="Number of Langevin corrections after each step.",
 )
@@ -119,7 +119,7 @@ def _command(function: Callable[..., None]) -> click.Command:
     help="State variable to write, may be repeated; by default all.",
 )
 @_option(
-    "--seed", type=click.IntRange(min=0), default=0, help="Seed of the noise; the same seed gives the same ensemble."
+    "--seed", type=sources.Whole(min=0), default=0, help="Seed of the noise; the same seed gives the same ensemble."
 )
 @_DEVICE
 @_option("--batch-size", type=sources.AutoInt(1), default="auto", help="Number of members sampled at once.")
@@ -171,13 +171,13 @@ def assimilate(
 @_argument("data", "Training data; every field becomes a state variable, unless --aux names it.")
 @_option("--out", metavar="FILE", required=True, help="Model to write (.safetensors), path or URL.")
 @_option("--aux", multiple=True, help="Variable that is observed but not analysed; may be repeated.")
-@_option("--window", type=click.IntRange(min=1), default=5, help="Frames in a window of the score network; odd.")
+@_option("--window", type=sources.Whole(min=1), default=5, help="Frames in a window of the score network; odd.")
 @_option(
     "--latent-channels",
-    type=click.IntRange(min=1),
+    type=sources.Whole(min=1),
     help="Channels of the latent space; by default derived from the size of the data.",
 )
-@_option("--epochs", type=click.IntRange(min=0), help="Passes of the network; by default chosen on held-out data.")
+@_option("--epochs", type=sources.Whole(min=0), help="Passes of the network; by default chosen on held-out data.")
 @_option("--budget", default="5min", help="Time for choosing settings and training, such as 2h; 0 chooses nothing.")
 @_option("--name", help="Name of the model; by default that of the file.")
 @_option("--summary", default="", help="Description of the model in one line.", show_default=False)
@@ -186,7 +186,7 @@ def assimilate(
          help="Another setting of xslams.options.TrainingOptions, such as width=[32,64]; may be repeated.")  # fmt: skip
 @_option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=sources.Whole(min=0),
     default=0,
     help="Seed; the same seed gives the same model on the same machine.",
 )
@@ -300,7 +300,7 @@ def regrid(
 @_option("--level", type=float, help="Level to draw (the nearest one); by default the first.")
 @_option("--kind", default="auto",
          help='"maps", "hovmoeller", "series" or "rank_histogram"; "auto" suits the dimensions.')  # fmt: skip
-@_option("--dpi", type=click.IntRange(min=1, max=2400), default=110, help="Dots per inch.")
+@_option("--dpi", type=sources.Whole(min=1, max=2400), default=110, help="Dots per inch.")
 @_OVERWRITE
 def plot(
     *, analysis: str, out: str, truth: str | None, obs: tuple[dict[str, Any], ...], dpi: int, overwrite: bool,
