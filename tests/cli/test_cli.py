@@ -329,8 +329,8 @@ def test_print_config_without_anything_is_a_template(name):
         ("asimilate: {members: 3}", r"unknown section 'asimilate'.*Did you mean 'assimilate'\?"),
         ("members: 3", r"unknown section 'members'.*write it under 'assimilate:'"),
         ("plot: {dpy: 3}", r"plot.dpy: unknown key. Did you mean 'dpi'\?"),
-        ("assimilate: {members: many}", r"assimilate.members: 'many' is not a valid integer"),
-        ("assimilate: {members: 2.5}", r"assimilate.members: '2.5' is not a valid integer"),
+        ("assimilate: {members: many}", r"assimilate.members: 'many' is not a valid whole number"),
+        ("assimilate: {members: 2.5}", r"assimilate.members: '2.5' is not a valid whole number"),
         ("assimilate: {members: true}", r"assimilate.members: expected one value; got the truth value True"),
         ("assimilate: {members: [1, 2]}", r"assimilate.members: expected one value; got a list"),
         ("assimilate: {members: 0}", r"assimilate.members: 0 is not in the range"),
@@ -835,3 +835,22 @@ def test_the_shell_completes(words, expected):
     assert expected in done.stdout, done.stderr
     page = (ROOT / "docs" / "cli.md").read_text()
     assert all(f"_XSLAMS_COMPLETE={shell}_source xslams" in page for shell in ("bash", "zsh", "fish"))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("assimilate: {seed: 2001-01-01}", r"'2001-01-01' is not a valid whole number"),
+        ("assimilate: {members: .nan}", r"'nan' is not a valid whole number"),
+        ("3", r"expected sections .*; got the number 3\."),
+        ("assimilate: !!binary aGVsbG8=", r"got binary data b'hello'"),
+        ("assimilate: !!set {a, b}", r"got a set \{'"),
+    ],
+)
+def test_messages_of_configurations_say_what_was_got(tmp_path, given, said):
+    (tmp_path / "run.yaml").write_text(given)
+    assert re.search(said, run("assimilate", "--config", tmp_path / "run.yaml", code=2))
+
+
+def test_a_period_that_is_none_is_named_by_its_options(command, tmp_path):
+    assert "--start 2001-13 cannot be read" in run(*command, "--out", tmp_path / "a.zarr", "--start", "2001-13", code=1)

@@ -209,3 +209,14 @@ def test_a_single_row_without_corners_is_points() -> None:
         ds[name] = ds[name].assign_attrs(bounds=f"{name}_v")
         ds[f"{name}_v"] = (("y", "x", "nv"), values[..., None] + offsets)
     assert isinstance(geometry_of(ds), Curvilinear)
+
+
+@pytest.mark.parametrize("text", ["10N", "", "north", "None"])
+@pytest.mark.parametrize("name", ["lat", "lon"])
+def test_places_that_are_no_numbers_are_refused(name, text):
+    coords = {"lat": ("s", [10.0, 20.0]), "lon": ("s", [5.0, 6.0])}
+    with pytest.raises(GridError, match=f"'{name}' is of type .*expected degrees as numbers"):
+        geometry_of(xr.DataArray([1.0, 2.0], coords | {name: ("s", [text, "x"])}, ("s",)))
+    # Numbers that are kept as objects are numbers.
+    objects = {n: ("s", np.asarray(v, object)) for n, (_, v) in coords.items()}
+    assert geometry_of(xr.DataArray([1.0, 2.0], objects, ("s",))).size == 2

@@ -113,3 +113,15 @@ def test_days_that_nothing_tells_are_announced_once_where_observations_have_a_cl
             Inputs.of(said, of(hourly), tiny_model, None)
         Inputs.of(state, of(daily), tiny_model, None)
         Inputs.of(state, of(daily + pd.Timedelta("12h")), tiny_model, None)
+
+
+@pytest.mark.parametrize("taken", [("bnds",), ("bnds", "nv"), ("time_bnds_ends",)])
+def test_bounds_have_a_dimension_that_no_coordinate_has(tmp_path, taken):
+    days = axis("1D", 0.0, 3)
+    spec = spec_of(days)
+    shape = {"time": 3, **{name: 3 + i for i, name in enumerate(taken)}}
+    ds = xr.Dataset({"t": (tuple(shape), np.zeros(tuple(shape.values())))}, {"time": days.time.drop_attrs()})
+    ds = ds.assign_coords({name: np.arange(shape[name]) for name in taken})
+    labelled = with_frames(ds, Frames.of(days.time, spec), spec)
+    labelled.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    assert labelled.time_bnds.dims[1] not in taken and dict(labelled.t.sizes) == shape

@@ -127,7 +127,7 @@ def load(path: str, root: click.Group, ctx: click.Context) -> dict[str, dict[str
         content = {}
     sections = {name: c for name, c in root.commands.items() if not isinstance(c, click.Group)}
     if not isinstance(content, Mapping):
-        msg = f"{path}: expected sections ({', '.join(sections)}); got {_kind(content)}."
+        msg = f"{path}: expected sections ({', '.join(sections)}); got {_said(content)}."
         raise click.UsageError(msg)
     checked: dict[str, dict[str, Any]] = {}
     for section, given in content.items():
@@ -139,7 +139,7 @@ def load(path: str, root: click.Group, ctx: click.Context) -> dict[str, dict[str
         if given is None:
             given = {}
         if not isinstance(given, Mapping):
-            msg = f"{path}: {section}: expected options, 'key: value'; got {_kind(given)}."
+            msg = f"{path}: {section}: expected options, 'key: value'; got {_said(given)}."
             raise click.UsageError(msg)
         known = describe(sections[section])
         checked[section] = {}
@@ -333,7 +333,7 @@ def _scalar(value: Any, *, composite: bool) -> Any:
     if isinstance(value, str):
         return value
     if isinstance(value, bool) or not isinstance(value, int | float | datetime.date):
-        msg = f"expected one value; got {_kind(value)} {shown(value)}."
+        msg = f"expected one value; got {_said(value)}."
         raise click.BadParameter(msg)
     # As text, because click would truncate a number with decimals to an integer.
     return value.isoformat() if isinstance(value, datetime.date) else str(value)
@@ -344,8 +344,13 @@ def _key(name: Any) -> str:
 
 
 def _kind(value: Any) -> str:
-    kinds = {"dict": "a mapping", "list": "a list", "str": "text", "bool": "the truth value"}
+    kinds = {"dict": "a mapping", "list": "a list", "str": "text", "bool": "the truth value", "bytes": "binary data"}
+    kinds |= dict.fromkeys(("int", "float"), "the number") | dict.fromkeys(("date", "datetime"), "the date")
     return kinds.get(type(value).__name__, f"a {type(value).__name__}")
+
+
+def _said(value: Any) -> str:
+    return f"{_kind(value)} {shown(value)}"
 
 
 def _near(name: Any, known: Mapping[str, Any]) -> str:

@@ -143,7 +143,8 @@ def select(ds: xr.Dataset, start: str | None, end: str | None) -> xr.Dataset:
     try:
         chosen = ds.sel({time: slice(start, end)})
     except (KeyError, ValueError, TypeError) as e:
-        msg = f"The period {start} to {end} is not understood ({e}); expected dates such as 2004-01-05."
+        ends = " and ".join(f"{name} {end}" for name, end in (("--start", start), ("--end", end)) if end is not None)
+        msg = f"{ends} cannot be read as dates of the data ({e}); expected dates such as 2004-01-05."
         raise FileError(msg) from None
     if not chosen.sizes[time]:
         msg = f"No frame lies from {start} to {end}; the data have {ds[time].values[0]} to {ds[time].values[-1]}."

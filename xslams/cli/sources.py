@@ -16,7 +16,7 @@ from xslams.errors import OptionError
 if TYPE_CHECKING:
     from xslams.observations.observation import Observation
 
-__all__ = ["AutoInt", "ObservationType", "Pairs", "error_of", "observation", "pairs"]
+__all__ = ["AutoInt", "ObservationType", "Pairs", "Whole", "error_of", "observation", "pairs"]
 
 _TAIL = re.compile(r",([A-Za-z_]+)((?:\.[^,=]+)?)=([^,]*)$")
 
@@ -255,6 +255,12 @@ def error_of(values: tuple[str, ...]) -> float | dict[str, float] | None:
     return float(bare[0]) if bare else {k: float(v) for k, _, v in (text.rpartition("=") for text in values)}
 
 
+class Whole(click.IntRange):
+    """A whole number in a range, and called so where it is none."""
+
+    name = "whole number"
+
+
 class AutoInt(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
     """A whole number of at least `least`, or "auto".
 
@@ -273,4 +279,4 @@ class AutoInt(click.ParamType):  # type: ignore[type-arg]  # generic only in the
         """Return a number or "auto"."""
         if value == "auto":
             return "auto"
-        return click.IntRange(min=self._least).convert(value, param, ctx)
+        return Whole(min=self._least).convert(value, param, ctx)

@@ -181,8 +181,10 @@ def _field(ds: xr.Dataset, name: str, variable: VariableSpec) -> xr.DataArray:
         msg = (
             f"{name!r} has dimensions {ds[name].dims}; expected time, "
             f"{'level, ' if variable.levels else ''}lat and lon. "
-            + (f"Select along {listed(extra)} with .isel(). " if extra else "")
-            + (f"Add {listed(lacking)} with .expand_dims()." if lacking else "")
+            + " ".join(
+                [f"Select along {listed(extra)} with .isel()."] * bool(extra)
+                + [f"Add {listed(lacking)} with .expand_dims()."] * bool(lacking)
+            )
         )
         raise DimensionError(msg)
     da = da.transpose("time", "channel", "lat", "lon")
@@ -274,7 +276,8 @@ def _take_levels(da: xr.DataArray, variable: VariableSpec) -> xr.DataArray:
             return da.expand_dims("channel")
         msg = (
             f"{da.name!r} has no vertical dimension; the model's {variable.name!r} has {variable.channels} levels "
-            f"({variable.level_dim})."
+            f"({variable.level_dim}). Select these levels, or give a single one its dimension: "
+            f".expand_dims({variable.level_dim}=[...])."
         )
         raise DimensionError(msg)
     want = np.asarray(variable.levels)

@@ -271,7 +271,17 @@ def _check_range(lat: FloatArray) -> None:
 
 
 def _check_degrees(*coordinates: xr.DataArray) -> None:
-    """Raise where latitudes or longitudes are in radians, as those of icosahedral grids often are."""
+    """Raise where latitudes or longitudes are no numbers, or in radians, as those of icosahedral grids often are."""
+    for coord in coordinates:
+        try:
+            np.asarray(coord.values, float)
+        except (TypeError, ValueError) as e:
+            some = f", such as {str(coord.values.flat[0])!r}" if coord.size else ""
+            msg = (
+                f"{str(coord.name)!r} is of type {coord.dtype}{some}; expected degrees as numbers. "
+                f"Convert it: .assign_coords({coord.name}=...)."
+            )
+            raise GridError(msg) from e
     for coord in coordinates:
         units = str(coord.attrs.get("units", ""))
         if units.startswith("rad"):

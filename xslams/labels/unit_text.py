@@ -112,6 +112,9 @@ class UnitText:
 
     def times(self, other: UnitText, power: int = 1) -> None:
         """Multiply by a power of another."""
+        if other.scale == 0 and power < 0:
+            msg = "it divides by zero"
+            raise ValueError(msg)
         self.scale *= other.scale**power
         for name, n in other.powers.items():
             total = self.powers.pop(name, 0) + n * power
@@ -269,6 +272,9 @@ def _number(text: str) -> float:
 
 def _raise(base: float, power: int) -> float:
     """Return a power of a number: 10^-3, 10-3."""
+    if base == 0 and power < 0:
+        msg = "it divides by zero"
+        raise ValueError(msg)
     if abs(power) * abs(math.log10(base or 1.0)) > _HIGHEST_EXPONENT:
         msg = f"the power {power} of {base:g} is out of range"
         raise ValueError(msg)

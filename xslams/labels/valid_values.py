@@ -58,7 +58,9 @@ class _Limits(NamedTuple):
         return (values >= self.low - self.below) & (values <= self.high + self.above)
 
     def __str__(self) -> str:
-        return f"{self.low:g} to {self.high:g}"
+        if np.isinf(self.low):
+            return f"at most {self.high:g}"
+        return f"at least {self.low:g}" if np.isinf(self.high) else f"{self.low:g} to {self.high:g}"
 
     @property
     def attrs(self) -> dict[str, Any]:

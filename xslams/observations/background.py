@@ -53,6 +53,14 @@ def background_observation(ds: xr.Dataset, spec: Spec, background_error: Error) 
     else:
         background_error = _positive(background_error)
     names = match_variables(ds, spec.state)
+    if isinstance(background_error, Mapping):
+        lacking = [given for known, given in names.items() if not {known, given} & set(background_error)]
+        if lacking:
+            msg = (
+                f"background_error= names {listed(background_error)}, but not {listed(lacking)}. Give each variable of "
+                f"the state its standard deviation: background_error={{{', '.join(f'{n!r}: ...' for n in lacking)}}}."
+            )
+            raise ObservationError(msg)
     units = {str(ds[n].attrs.get("units", "")) for n in names.values()}
     if len(units) > 1 and not isinstance(background_error, Mapping):
         msg = (

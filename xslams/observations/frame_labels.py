@@ -61,7 +61,8 @@ def with_frames(ds: xr.Dataset, frames: Frames, spec: Spec) -> xr.Dataset:
     if frames.edges is None or (told and set(told.values()) == {"point"}):
         return ds
     bounds = own if isinstance(own, str) and own not in ds.variables else f"{name}_bnds"
-    pairs = xr.Variable((stamps.dims[0], "bnds"), times_at(frames.edges, frames.time))
+    two = next(d for d in ("bnds", "nv", f"{bounds}_ends") if d not in ds.variables and ds.sizes.get(d, 2) == 2)
+    pairs = xr.Variable((stamps.dims[0], two), times_at(frames.edges, frames.time))
     ds = ds.assign_coords({bounds: pairs})
     ds[name].attrs["bounds"] = bounds
     ds[name].encoding.setdefault("units", _UNITS)

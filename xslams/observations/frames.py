@@ -162,8 +162,8 @@ class Frames:
                     f"{period.length}, which they are taken for"
                 )
         # Averages often keep the attributes of what they are averages of: alone, these say too little for a warning.
-        if why := "; ".join(text for text in (contrary, why) if why):
-            warn(f"The state: {why}. Give it bounds of time, as CF has them, to say more.")
+        if why and (told := "; ".join(text for text in (contrary, why) if text)):
+            warn(f"The state: {told}. Give it bounds of time, as CF has them, to say more.")
         return cls(time, edges, methods, told=True)
 
 

@@ -69,10 +69,11 @@ class GrossErrors:
     def warn(self) -> None:
         """Warn of every source that had gross errors."""
         for source, (count, low, high) in self._dropped.items():
+            reach = f"from {low:g} to {high:g}" if low < high else f"{low:g}"
             text = (
-                f"Source {source!r}: {count} of {self._checked[source]} values, from {low:g} to {high:g} in units of "
-                f"the model, are more than {DEVIATIONS:g} standard deviations out of the climatology and are dropped "
-                "as gross errors. Check units and missing values; qc={'background_check': None} keeps them."
+                f"Source {source!r}: {count} of {self._checked[source]} values, {reach} in units of the model, are "
+                f"more than {DEVIATIONS:g} standard deviations out of the climatology and are dropped as gross errors. "
+                "Check units and missing values; qc={'background_check': None} keeps them."
             )
             if self.occasion is None:
                 warn(text)

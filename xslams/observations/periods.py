@@ -122,9 +122,9 @@ def doubts(ds: xr.Dataset, stamps: xr.DataArray) -> str:
     if bounds is None:
         return f"{called} are not among the data"
     if not is_time(bounds):
-        return f"{called} are of type {bounds.dtype}, which is no time,"
+        return f"{called} are of type {bounds.dtype}, which is no time"
     if bounds.shape != (stamps.size, 2):
-        return f"{called} have shape {bounds.shape}, not {(stamps.size, 2)},"
+        return f"{called} have shape {bounds.shape}, not {(stamps.size, 2)}"
     pairs, at = np.sort(hours(bounds), axis=1), hours(stamps).ravel()
     # Stamps of local days may lie beside their day in UTC.
     outside = int(((at < pairs[:, 0] - 24.0) | (at > pairs[:, 1] + 24.0)).sum())

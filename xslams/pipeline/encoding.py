@@ -119,9 +119,11 @@ def decode(
     workers.check_device(device)
     spec, domain = model.spec, domain_of(model.spec)
     if "latent" not in latent or not {"time", *LATENT_DIMS} <= set(latent["latent"].dims):
+        got = ", ".join(f"{name!r} {latent[name].dims}" for name in map(str, latent.data_vars)) or "no variables"
         msg = (
             f"decode needs a variable 'latent' with dimensions (time, {', '.join(LATENT_DIMS)}), as encode returns it; "
-            f"got {sorted(map(str, latent.data_vars))}. Call ds.slams.encode(model) first."
+            f"got {got}. Call ds.slams.encode(model) first, and give a mean over time a time again: "
+            ".expand_dims(time=[...])."
         )
         raise VariableError(msg)
     hashed = str(latent[_SHA256].values) if _SHA256 in latent.coords else ""

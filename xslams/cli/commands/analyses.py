@@ -34,7 +34,7 @@ from xslams.typing import PRECISIONS, Engine
          "the variable precip of the file to pr of the model.")  # fmt: skip
 @option("--model", help="Name of a pretrained model, or path of a .safetensors file; by default the one that fits.")
 @option("--out", metavar="STORE", required=True, help="Zarr store to write, path or URL; or a netCDF file (.nc).")
-@option("--members", type=click.IntRange(min=1), default=16, help="Size of the ensemble.")
+@option("--members", type=sources.Whole(min=1), default=16, help="Size of the ensemble.")
 @option("--background-error", type=sources.Pairs("[NAME=]NUMBER", number=True, bare=True), multiple=True,
          help="Standard deviation of the background error in the units of the background, for all variables or for "
          "each; without it the values of the background are not used.")  # fmt: skip
@@ -43,11 +43,11 @@ from xslams.typing import PRECISIONS, Engine
 @option("--sampler", type=click.Choice(SAMPLERS.names), default=SamplerOptions.sampler,
          help="Integrator of the reverse diffusion.")  # fmt: skip
 @option(
-    "--steps", type=click.IntRange(min=1), default=SamplerOptions.steps, help="Number of steps from noise to state."
+    "--steps", type=sources.Whole(min=1), default=SamplerOptions.steps, help="Number of steps from noise to state."
 )
 @option(
     "--corrections",
-    type=click.IntRange(min=0),
+    type=sources.Whole(min=0),
     default=SamplerOptions.corrections,
     help="Number of Langevin corrections after each step.",
 )
@@ -62,7 +62,7 @@ from xslams.typing import PRECISIONS, Engine
     help="State variable to write, may be repeated; by default all.",
 )
 @option(
-    "--seed", type=click.IntRange(min=0), default=0, help="Seed of the noise; the same seed gives the same ensemble."
+    "--seed", type=sources.Whole(min=0), default=0, help="Seed of the noise; the same seed gives the same ensemble."
 )
 @DEVICE
 @option("--batch-size", type=sources.AutoInt(1), default="auto", help="Number of members sampled at once.")
@@ -117,6 +117,8 @@ def assimilate(
 @option("--model", help="Name of a pretrained model, or path of a .safetensors file; by default the one that fits.")
 @option("--background-error", type=sources.Pairs("[NAME=]NUMBER", number=True, bare=True), multiple=True,
         help="Standard deviation of the background error, as for assimilate.")  # fmt: skip
+@option("--engine", type=click.Choice(get_args(Engine)), default="auto",
+        help="Library that computes weights, as for assimilate.")  # fmt: skip
 @option("--out", metavar="FILE", help="Write the report: .nc, .zarr or .json.")
 @START
 @END
@@ -124,7 +126,7 @@ def assimilate(
 @OVERWRITE
 def check(
     *, background: str, obs: tuple[dict[str, Any], ...], model: str | None, background_error: tuple[str, ...],
-    out: str | None, start: str | None, end: str | None, scheduler: str | None, overwrite: bool,
+    engine: Engine, out: str | None, start: str | None, end: str | None, scheduler: str | None, overwrite: bool,
 ) -> None:  # fmt: skip
     """Print what would become of observations, and how they fit the first guess, before any analysis."""
     from xslams.cli import files
@@ -136,7 +138,7 @@ def check(
     ds = files.select(files.open_data(background), start, end)
     observations = [sources.observation(source) for source in obs]
     with cluster(scheduler):
-        found = ds.slams.check(observations, opened, background_error=error).compute()
+        found = ds.slams.check(observations, opened, background_error=error, engine=engine).compute()
     click.echo(tables.report(found))
     tables.write(found, out)
 

@@ -18,7 +18,7 @@ from xslams.options import TrainingOptions
 @argument("data", "Training data; every field becomes a state variable, unless --aux names it.")
 @option("--out", metavar="FILE", required=True, help="Model to write (.safetensors), path or URL.")
 @option("--aux", multiple=True, help="Variable that is observed but not analysed; may be repeated.")
-@option("--window", type=click.IntRange(min=1), default=5, help="Frames in a window of the score network; odd.")
+@option("--window", type=sources.Whole(min=1), default=5, help="Frames in a window of the score network; odd.")
 @options_of(TrainingOptions)
 @option("--budget", default="5min", help="Time for choosing settings and training, such as 2h; 0 chooses nothing.")
 @option("--name", help="Name of the model; by default that of the file.")
@@ -30,7 +30,7 @@ from xslams.options import TrainingOptions
 @option("--log", metavar="FILE", help="Write losses and held-out scores: a .csv file, or a folder for TensorBoard.")
 @option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=sources.Whole(min=0),
     default=0,
     help="Seed; the same seed gives the same model on the same machine.",
 )

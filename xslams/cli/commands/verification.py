@@ -58,9 +58,9 @@ def score(
 @option("--at", type=(float, float), metavar="LAT LON", help="Place of a series; by default the mean over the area.")
 @option("--row", help="Dimension of which each label has a row of pictures.")
 @option("--col", help="Dimension of which each label has a column of pictures.")
-@option("--col-wrap", type=click.IntRange(min=1), help="Number of columns.")
+@option("--col-wrap", type=sources.Whole(min=1), help="Number of columns.")
 @option("--figsize", type=(float, float), metavar="WIDTH HEIGHT", help="Size of the figure in inches.")
-@option("--dpi", type=click.IntRange(min=1, max=2400), default=110, help="Dots per inch.")
+@option("--dpi", type=sources.Whole(min=1, max=2400), default=110, help="Dots per inch.")
 @OVERWRITE
 def plot(
     *, analysis: str, out: str, truth: str | None, obs: tuple[dict[str, Any], ...], background: str | None, dpi: int,
