@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path
 
 import pytest
 
 import xslams
+from xslams import errors
 from xslams.accessor import SlamsAccessor
 
 PAGE = Path(__file__).parents[1] / "docs" / "api.rst"
@@ -32,3 +34,21 @@ def test_every_name_of_the_package_is_listed(listed: set[str]) -> None:
 
 def test_no_internal_path_of_the_accessor_is_shown(listed: set[str]) -> None:
     assert not [line for line in listed if "SlamsAccessor" in line]
+
+
+def test_every_error_has_its_remedy(listed: set[str]) -> None:
+    page = (PAGE.parent / "howto" / "errors.md").read_text()
+    missing = [n for n in errors.__all__ if n[0].isupper() and f"{{class}}`~xslams.errors.{n}`" not in page]
+    assert not missing
+
+
+def test_every_page_is_reached_from_the_front_page(listed: set[str]) -> None:
+    def reached(page: Path) -> set[Path]:
+        trees = re.findall(r"```\{toctree\}\n(.*?)```", page.read_text(), re.DOTALL)
+        names = [line for tree in trees for line in tree.splitlines() if line and not line.startswith(":")]
+        found = {next(page.parent.glob(f"{name}.*")) for name in names}
+        return found.union(*(reached(p) for p in found if p.suffix == ".md"))
+
+    pages = {p for p in PAGE.parent.rglob("*") if p.suffix in (".md", ".rst")}
+    hidden = {p for p in pages if p.relative_to(PAGE.parent).parts[0] in ("auto", "_build", "_templates")}
+    assert reached(PAGE.parent / "index.md") | {PAGE.parent / "index.md"} == pages - hidden
