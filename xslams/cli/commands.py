@@ -215,6 +215,7 @@ def train(
 @_argument("analysis", "Ensemble or single field.")
 @_argument("truth", "Fields to score against, on the same grid; times are matched.")
 @_option("--dims", multiple=True, help="Dimension to average over; by default time, latitude and longitude.")
+@_option("--uncertainty", is_flag=True, help="Add the sampling error of every score, by a bootstrap over times.")
 @_option("--out", metavar="FILE", help="Write all scores, with rank histograms: .nc, .zarr or .json.")
 @_START
 @_END
@@ -222,8 +223,8 @@ def train(
 @_OVERWRITE
 @_PROGRESS
 def score(
-    *, analysis: str, truth: str, dims: tuple[str, ...], out: str | None, start: str | None, end: str | None,
-    scheduler: str | None, overwrite: bool, progress: bool,
+    *, analysis: str, truth: str, dims: tuple[str, ...], uncertainty: bool, out: str | None, start: str | None,
+    end: str | None, scheduler: str | None, overwrite: bool, progress: bool,
 ) -> None:  # fmt: skip
     """Score ANALYSIS against TRUTH, weighted by area, and print a table."""
     from xslams import __version__
@@ -239,7 +240,7 @@ def score(
     common = [n for n in ensemble.data_vars if n in known.data_vars]
     given = (ensemble[common], known[common]) if common else (ensemble, known)
     with _cluster(scheduler), files.progress_bar(progress):
-        scores = given[0].slams.score(given[1], dims=list(dims) or None).compute()
+        scores = given[0].slams.score(given[1], dims=list(dims) or None, uncertainty=uncertainty).compute()
     click.echo(_table(scores))
     if out is not None and kind is None:
         text = json.dumps(scores.assign_attrs({MARK: __version__}).to_dict(), indent=1, default=str)
