@@ -214,7 +214,11 @@ def test_diagnosis_of_an_analysis_in_words_and_numbers(tiny_model):
     ]
     analysis = truth.slams.assimilate(obs, tiny_model, members=4, steps=3)
     found = analysis.slams.diagnose(obs, truth[["t"]].isel(level=[0]), model=tiny_model, background=truth[["t"]])
-    assert [f.subject for f in found.find("chi-square")] == ["gauges", "stations"]
+    assert [f.subject for f in found.find("chi-square")] == ["stations", "gauges"]
+    # Rain is no part of the analysis: nothing is said of its gauges but that.
+    assert "does not hold" in found.find("chi-square", "gauges")[0].meaning
+    assert not found.find("error", "gauges")
+    assert "too few times" in found.find("error", "stations")[0].meaning
     assert [f.subject for f in found.find("rank test p")] == ["t at level 850"]
     assert "stations: degrees of freedom for signal" in str(found)
     assert "<table>" in found._repr_html_()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from xslams import observations
 from xslams.errors import ModelError, VariableError
 from xslams.labels.domain import domain_of
 from xslams.likelihood.consistency import Departures
-from xslams.pipeline.encoding import decode, encode
 from xslams.pipeline.inputs import Inputs
 from xslams.pipeline.report import labels
 from xslams.pipeline.segment import prepare
@@ -21,6 +21,7 @@ from xslams.zoo.pretrained import open_model
 if TYPE_CHECKING:
     import os
 
+    from xslams.likelihood import SourceLikelihood
     from xslams.model import Model
     from xslams.observations import ObservationsLike
     from xslams.typing import FloatArray
@@ -65,8 +66,8 @@ def departures(
     Returns
     -------
     tuple of dict, dict and list
-        Departures by the name of each variable of each source; units of each; and names of sources whose observation
-        operator is a function, which are left out.
+        Departures by the name of each variable of each source; units of each; and names of those that are left out,
+        because they observe what the analysis does not hold: auxiliary variables, and what functions make of them.
 
     Raises
     ------
@@ -84,7 +85,8 @@ def departures(
     parts, _ = prepare(model, inputs.sources, None, inputs.time, climatology, gross, strict=False, report=False)
     names, units = labels(model.spec, inputs.sources, None)
     likelihoods = complete_errors(model, [part.likelihood for part in parts], season)
-    seen = {n: likelihood for n, likelihood in zip(names, likelihoods, strict=True) if likelihood.function is None}
+    held, cells = _held(analysis, model), len(model.spec.lat) * len(model.spec.lon)
+    seen = {n: each for n, each in zip(names, likelihoods, strict=True) if _is_of(each, held, cells)}
     left = [n for n in names if n not in seen]
     predicted: dict[str, list[FloatArray]] = {n: [] for n in seen}
     for member in range(analysis.sizes[MEMBER]):
@@ -110,16 +112,24 @@ def departures(
     return found, dict(zip(names, units, strict=True)), left
 
 
+def _held(analysis: xr.Dataset, model: Model) -> npt.NDArray[np.bool_]:
+    """Which channels of the model an analysis holds: auxiliary variables are part of a draw, but not of the result."""
+    held = [v.name in analysis.data_vars for v in model.spec.variables for _ in range(v.channels)]
+    return np.array(held, bool)
+
+
+def _is_of(source: SourceLikelihood, held: npt.NDArray[np.bool_], cells: int) -> bool:
+    """Whether a source observes nothing but channels that are held."""
+    if source.function is not None:
+        return False
+    return bool(held[source.matrix.indices // cells % held.size].all())
+
+
 def _fields(state: xr.Dataset, model: Model) -> FloatArray:
-    """State and auxiliary variables, in the order in which observation operators want them."""
-    spec = model.spec
-    missing = [v.name for v in spec.variables if v.name not in state.data_vars]
-    if missing:
-        # What is not analysed is what the latent state says of it.
-        whole = decode(encode(state, model), model)
-        state = state.assign({n: whole[n] for n in missing})
-    channels = domain_of(spec).to_channels(state, allow_missing=True)
-    return np.asarray(channels.values, float).ravel()
+    """Variables that are there, in the order in which observation operators want them; zero for those that are not."""
+    missing = [v for v in model.spec.variables if v.name not in state.data_vars]
+    channels = domain_of(model.spec).to_channels(state, allow_missing=bool(missing))
+    return np.asarray(np.nan_to_num(channels.values.astype(float)).ravel())
 
 
 def _check(analysis: xr.Dataset, model: Model) -> None:

@@ -43,11 +43,10 @@ def consistency(label: str, part: Departures, frames: int, units: str = "") -> I
     estimate, off = stated * ratio**0.5, float(bootstrap(each, error_ratio).std())
     unit = f" {units}" if units and units != "1" else ""
     wrong = abs(ratio - 1.0) > max(2.0 * off, _MATTERS)
-    meaning = (
-        f"Stated is {stated:.3g}{unit}, and the departures fit {estimate:.3g}{unit} (Desroziers)."
-        if wrong
-        else f"Stated is {stated:.3g}{unit}, which the departures confirm."
-    )
+    fit = f"the departures fit {estimate:.3g}{unit} (Desroziers)"
+    meaning = f"Stated is {stated:.3g}{unit}, " + ("and " + fit if wrong else "which the departures confirm") + "."
+    if np.isnan(off):
+        meaning = f"Stated is {stated:.3g}{unit}, and {fit}, but there are too few times to judge it."
     advice = (
         f"Multiply it by {ratio**0.5:.2g} (error={estimate:.2g} where it is one number) and diagnose again: a wrong "
         "error of one source also shifts the estimates of others."
@@ -90,7 +89,7 @@ def signal(parts: Mapping[str, Departures], frames: int) -> Iterator[Finding]:
         advice = "Most of it is known already: thin it, or average it to save time." if dfs < 0.02 * count else ""
         yield Finding(label, "degrees of freedom for signal", dfs, sure, np.nan, "information", meaning, advice)
         share = dfs / whole
-        text = f"{share:.0%} of all that was learned from observations came from this source."
+        text = f"{share:.0%} of all that was learned from the sources judged here came from this one."
         yield Finding(label, "impact", share, np.nan, np.nan, "information", text)
 
 

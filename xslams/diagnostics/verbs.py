@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["diagnose", "impact"]
 
+_SEE_REPORT = "Look at analysis.slams.report(), from assimilate(..., report=True)."
+
 
 def diagnose(
     analysis: xr.Dataset,
@@ -83,8 +85,17 @@ def _calibration(analysis: xr.Dataset, truth: xr.Dataset | xr.DataArray) -> Iter
 
 
 def _unjudged(name: str) -> Finding:
-    meaning = "Its operator is a function, whose predictions an analysis does not hold."
-    return Finding(name, "chi-square", np.nan, np.nan, 1.0, "unsure", meaning, "See assimilate(..., report=True).")
+    meaning = "It observes what this analysis does not hold (auxiliary variables, or a function of them)."
+    return Finding(
+        name,
+        "chi-square",
+        np.nan,
+        np.nan,
+        1.0,
+        "unsure",
+        meaning,
+        _SEE_REPORT,
+    )
 
 
 def impact(
@@ -120,7 +131,7 @@ def impact(
             "values": ("source", values, {"long_name": "number of values in the likelihood", "units": "1"}),
             "signal": ("source", signal, {"long_name": "degrees of freedom for signal", "units": "1"}),
             "share": ("source", signal / signal.sum() if signal.sum() else signal,
-                      {"long_name": "share of all that was learned from observations", "units": "1"}),
+                      {"long_name": "share of what was learned from the sources judged", "units": "1"}),
         },
         {"source": np.array(names, object)},
     )  # fmt: skip
