@@ -20,7 +20,7 @@ from xslams import accessor as _accessor  # noqa: F401  registers .slams
 
 if _TYPE_CHECKING:
     from xslams import datasets, errors, inference, plot, regrid, scores, systems, testing, training
-    from xslams.functions import assimilate, check, decode, encode, fit, report, score, to_zarr
+    from xslams.functions import assimilate, check, decode, diagnose, encode, fit, impact, report, score, to_zarr
     from xslams.model import Model
     from xslams.observations import ErrorCovariance, Observation, QualityControl, simulate_observations
     from xslams.pipeline.learning import learn_operator
@@ -40,8 +40,10 @@ _NAMES = {
     "assimilate": "xslams.functions",
     "check": "xslams.functions",
     "decode": "xslams.functions",
+    "diagnose": "xslams.functions",
     "encode": "xslams.functions",
     "fit": "xslams.functions",
+    "impact": "xslams.functions",
     "learn_operator": "xslams.pipeline.learning",
     "list_models": "xslams.zoo.pretrained",
     "open_analysis": "xslams.pipeline.opening",
@@ -66,9 +68,11 @@ __all__ = [
     "check",
     "datasets",
     "decode",
+    "diagnose",
     "encode",
     "errors",
     "fit",
+    "impact",
     "inference",
     "learn_operator",
     "list_models",

@@ -16,6 +16,7 @@ from xslams.options import ComputeOptions, SamplerOptions
 if TYPE_CHECKING:
     import os
 
+    from xslams.diagnostics import Diagnosis
     from xslams.inference.guidance import Guidance
     from xslams.inference.samplers import Sampler
     from xslams.model import Model
@@ -395,7 +396,13 @@ class SlamsAccessor:
 
         return report(self._ds)
 
-    def score(self, truth: xr.Dataset | xr.DataArray, *, dims: Sequence[Hashable] | None = None) -> xr.Dataset:
+    def score(
+        self,
+        truth: xr.Dataset | xr.DataArray,
+        *,
+        dims: Sequence[Hashable] | None = None,
+        uncertainty: bool = False,
+    ) -> xr.Dataset:
         """Score an analysis against the truth, weighted by area.
 
         Parameters
@@ -404,6 +411,8 @@ class SlamsAccessor:
             Fields on the same grid; times are matched.
         dims
             Dimensions to average over; by default time and the horizontal ones, so that levels stay.
+        uncertainty
+            Also return the sampling error of scores (``rmse_uncertainty``), by a bootstrap of blocks of times.
 
         Returns
         -------
@@ -413,7 +422,77 @@ class SlamsAccessor:
         """
         from xslams import scores
 
-        return scores.score(self._obj, truth, dims=dims)
+        return scores.score(self._obj, truth, dims=dims, uncertainty=uncertainty)
+
+    def diagnose(
+        self,
+        obs: ObservationsLike | None = None,
+        truth: xr.Dataset | xr.DataArray | None = None,
+        *,
+        model: Model | str | os.PathLike[str] | None = None,
+        background: xr.Dataset | None = None,
+    ) -> Diagnosis:
+        """Say in words whether an ensemble is calibrated, its observations have the stated errors, and what to change.
+
+        Parameters
+        ----------
+        obs
+            What was assimilated, with its errors: chi-square, an estimate of the error (Desroziers) and the degrees of
+            freedom for signal of every source.
+        truth
+            Fields to compare with: a test of the rank histogram and the ratio of spread and error, by level.
+        model
+            Model of the analysis; by default the one that it names.
+        background
+            What the analysis started from, which makes estimates of errors better.
+
+        Returns
+        -------
+        Diagnosis
+            Print it; ``to_dataset()`` and ``to_dict()`` are for programs.
+
+        Raises
+        ------
+        VariableError
+            If there are fewer than two members, or variables of the state are missing.
+        ModelError
+            If the analysis does not name its model, and none is given.
+        """
+        from xslams.diagnostics import diagnose
+
+        return diagnose(self._ds, obs, truth, model=model, background=background)
+
+    def impact(
+        self,
+        obs: ObservationsLike,
+        truth: xr.Dataset | xr.DataArray | None = None,
+        *,
+        model: Model | str | os.PathLike[str] | None = None,
+        leave_one_out: bool = False,
+    ) -> xr.Dataset:
+        """Say what each source of observations is worth, from the spread of the analysis and without another run.
+
+        Parameters
+        ----------
+        obs
+            What was assimilated, with its errors.
+        truth
+            Fields to compare with, for `leave_one_out`.
+        model
+            Model of the analysis; by default the one that it names.
+        leave_one_out
+            Also run the analysis again without each source, with its members, steps and seed.
+
+        Returns
+        -------
+        Dataset
+            By source ``values``, ``signal`` (degrees of freedom for signal) and ``share`` of all that was learned; with
+            `leave_one_out` by ``left_out`` source how many times as large spread and error are without it
+            (``t_spread_ratio``, ``t_rmse_ratio``).
+        """
+        from xslams.diagnostics import impact
+
+        return impact(self._ds, obs, truth, model=model, leave_one_out=leave_one_out)
 
     @property
     def plot(self) -> Plotter:

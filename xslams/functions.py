@@ -23,7 +23,7 @@ import xarray as xr
 from xslams.accessor import SlamsAccessor
 from xslams.arguments import require
 
-__all__ = ["assimilate", "check", "decode", "encode", "fit", "report", "score", "to_zarr"]
+__all__ = ["assimilate", "check", "decode", "diagnose", "encode", "fit", "impact", "report", "score", "to_zarr"]
 
 _Rest = ParamSpec("_Rest")
 _Result = TypeVar("_Result")
@@ -68,8 +68,10 @@ def _documented(text: str, name: str) -> str:
 assimilate = _function(SlamsAccessor.assimilate)
 check = _function(SlamsAccessor.check)
 decode = _function(SlamsAccessor.decode)
+diagnose = _function(SlamsAccessor.diagnose)
 encode = _function(SlamsAccessor.encode)
 fit = _function(SlamsAccessor.fit)
+impact = _function(SlamsAccessor.impact)
 report = _function(SlamsAccessor.report)
 score = _function(SlamsAccessor.score)
 to_zarr = _function(SlamsAccessor.to_zarr)

@@ -6,10 +6,11 @@ from collections.abc import Hashable, Sequence
 
 import xarray as xr
 
-from xslams.arguments import require
+from xslams.arguments import require, require_flag
 from xslams.scores.base import SCORES
 from xslams.scores.dimensions import MEMBER
 from xslams.scores.matching import pairs
+from xslams.scores.uncertainty import uncertainties
 
 __all__ = ["score"]
 
@@ -19,6 +20,7 @@ def score(
     truth: xr.Dataset | xr.DataArray,
     *,
     dims: Sequence[Hashable] | None = None,
+    uncertainty: bool = False,
 ) -> xr.Dataset:
     """Score every variable that analysis and truth share.
 
@@ -31,6 +33,10 @@ def score(
         only one of the two has are left out, and the attribute ``matched`` of every score says how many are left.
     dims
         Dimensions to average over; by default time and the horizontal ones, so that levels stay.
+    uncertainty
+        Also return the sampling error of every score that is made of means over time, as ``rmse_uncertainty``: one
+        standard deviation by a bootstrap of blocks of times, see `xslams.scores.sampling`. NaN with fewer than four
+        times.
 
     Returns
     -------
@@ -59,7 +65,8 @@ def score(
     listed = isinstance(given, Sequence | set | frozenset) and not isinstance(given, str | bytes)
     known = given is None or (listed and all(d in list(names) for d in dims or ()))
     require(known, "dims", dims, f"a list of dimensions, of {', '.join(map(repr, sorted(names, key=str)))}")
-    scored = {name: _score_variable(a, t, dims) for name, (a, t) in pairs(analysis, truth).items()}
+    require_flag(uncertainty=uncertainty)
+    scored = {name: _score_variable(a, t, dims, uncertainty) for name, (a, t) in pairs(analysis, truth).items()}
     if len(scored) == 1:
         (result,) = scored.values()
     else:
@@ -74,8 +81,11 @@ def score(
     return result
 
 
-def _score_variable(analysis: xr.DataArray, truth: xr.DataArray, dims: Sequence[Hashable] | None) -> xr.Dataset:
+def _score_variable(
+    analysis: xr.DataArray, truth: xr.DataArray, dims: Sequence[Hashable] | None, uncertainty: bool
+) -> xr.Dataset:
     chosen = {name: s.function for name, s in SCORES.items() if s.suits(analysis, truth, dims)}
     if analysis.sizes.get(MEMBER) == 1:
         analysis = analysis.isel({MEMBER: 0}, drop=True)
-    return xr.Dataset({name: function(analysis, truth, dims) for name, function in chosen.items()})
+    found = {name: function(analysis, truth, dims) for name, function in chosen.items()}
+    return xr.Dataset(found | (uncertainties(analysis, truth, dims, chosen) if uncertainty else {}))

@@ -42,9 +42,7 @@ from xslams.typing import PRECISIONS, Engine
          help="Method by which observations guide the sampler.")  # fmt: skip
 @option("--sampler", type=click.Choice(SAMPLERS.names), default=SamplerOptions.sampler,
          help="Integrator of the reverse diffusion.")  # fmt: skip
-@option(
-    "--steps", type=sources.Whole(min=1), default=SamplerOptions.steps, help="Number of steps from noise to state."
-)
+@option("--steps", type=sources.Whole(min=1), default=SamplerOptions.steps, help="Number of steps from noise to state.")
 @option(
     "--corrections",
     type=sources.Whole(min=0),

@@ -1,4 +1,4 @@
-"""Commands that judge and show an analysis: ``score`` and ``plot``."""
+"""Commands that judge and show an analysis: ``score``, ``diagnose`` and ``plot``."""
 
 from __future__ import annotations
 
@@ -9,13 +9,25 @@ import click
 
 from xslams.addresses import public
 from xslams.cli import sources, tables
-from xslams.cli.root import END, OVERWRITE, PROGRESS, SCHEDULER, START, argument, cluster, command, option
+from xslams.cli.root import (
+    END,
+    OVERWRITE,
+    PROGRESS,
+    SCHEDULER,
+    START,
+    argument,
+    cluster,
+    command,
+    open_model_at,
+    option,
+)
 
 
 @command
 @argument("analysis", "Ensemble or single field.")
 @argument("truth", "Fields to score against, on the same grid; times are matched.")
 @option("--dims", multiple=True, help="Dimension to average over; by default time, latitude and longitude.")
+@option("--uncertainty", is_flag=True, help="Add the sampling error of every score, by a bootstrap over times.")
 @option("--out", metavar="FILE", help="Write all scores, with rank histograms: .nc, .zarr or .json.")
 @START
 @END
@@ -23,8 +35,8 @@ from xslams.cli.root import END, OVERWRITE, PROGRESS, SCHEDULER, START, argument
 @OVERWRITE
 @PROGRESS
 def score(
-    *, analysis: str, truth: str, dims: tuple[str, ...], out: str | None, start: str | None, end: str | None,
-    scheduler: str | None, overwrite: bool, progress: bool,
+    *, analysis: str, truth: str, dims: tuple[str, ...], uncertainty: bool, out: str | None, start: str | None,
+    end: str | None, scheduler: str | None, overwrite: bool, progress: bool,
 ) -> None:  # fmt: skip
     """Score ANALYSIS against TRUTH, weighted by area, and print a table."""
     from xslams.cli import files
@@ -36,9 +48,41 @@ def score(
     common = [n for n in ensemble.data_vars if n in known.data_vars]
     given = (ensemble[common], known[common]) if common else (ensemble, known)
     with cluster(scheduler), files.progress_bar(progress):
-        scores = given[0].slams.score(given[1], dims=list(dims) or None).compute()
+        scores = given[0].slams.score(given[1], dims=list(dims) or None, uncertainty=uncertainty).compute()
     click.echo(tables.scores(scores))
     tables.write(scores, out)
+
+
+@command
+@argument("analysis", "Ensemble, with the model that it names.")
+@option("--obs", type=sources.ObservationType(), multiple=True,
+        help="A source that was assimilated, as for assimilate; may be repeated.")  # fmt: skip
+@option("--truth", help="Fields to compare with.")
+@option("--model", help="Model of the analysis; by default the one that it names.")
+@option("--background", help="What the analysis started from, which makes estimates of errors better.")
+@option("--out", metavar="FILE", help="Write the findings: .nc, .zarr or .json.")
+@START
+@END
+@OVERWRITE
+def diagnose(
+    *, analysis: str, obs: tuple[dict[str, Any], ...], truth: str | None, model: str | None, background: str | None,
+    out: str | None, start: str | None, end: str | None, overwrite: bool,
+) -> None:  # fmt: skip
+    """Say whether the ensemble ANALYSIS is calibrated, its observations have the stated errors, and what to change."""
+    from xslams.cli import files
+
+    inputs = [analysis, truth, model, background, *(source["path"] for source in obs)]
+    tables.check_target(out, overwrite=overwrite, inputs=inputs)
+    ensemble = files.select(files.open_data(analysis), start, end)
+    known, started = (None if path is None else files.open_data(path) for path in (truth, background))
+    found = ensemble.slams.diagnose(
+        [sources.observation(source) for source in obs] or None,
+        known,
+        model=None if model is None else open_model_at(model),
+        background=started,
+    )
+    click.echo(str(found))
+    tables.write(found.to_dataset(), out)
 
 
 @command

@@ -1,0 +1,107 @@
+"""What a diagnosis says: findings as lines for people, and as data for programs."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import xarray as xr
+
+__all__ = ["Diagnosis", "Finding"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One number, what it means, and what to change.
+
+    Attributes
+    ----------
+    subject
+        What it is of: a variable with its level, or a source.
+    test
+        Name of the number.
+    value
+        The number.
+    uncertainty
+        Its sampling error, one standard deviation; NaN where there are too few times to know.
+    expected
+        What it is where all is well; NaN for what is no test.
+    verdict
+        "good", "bad", "unsure" or "information".
+    meaning, advice
+        In words; no advice where there is nothing to change.
+    """
+
+    subject: str
+    test: str
+    value: float
+    uncertainty: float
+    expected: float
+    verdict: str
+    meaning: str
+    advice: str = ""
+
+    def __str__(self) -> str:
+        sure = f" ± {self.uncertainty:.2g}" if np.isfinite(self.uncertainty) else ""
+        advice = f" {self.advice}" if self.advice else ""
+        return f"[{self.verdict}] {self.subject}: {self.test} {self.value:.3g}{sure}. {self.meaning}{advice}"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Findings on an analysis. Printed, they are a report; `to_dataset` and `to_dict` are for programs.
+
+    Attributes
+    ----------
+    findings
+        All findings, in the order in which they are to be read.
+    """
+
+    findings: tuple[Finding, ...]
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self.findings)
+
+    def find(self, test: str, subject: str | None = None) -> list[Finding]:
+        """Return the findings of a test, of one subject or of all."""
+        return [f for f in self.findings if f.test == test and subject in (None, f.subject)]
+
+    def to_dict(self) -> dict[str, dict[str, dict[str, object]]]:
+        """Return findings as ``{subject: {test: {"value": ..., "verdict": ...}}}``."""
+        found: dict[str, dict[str, dict[str, object]]] = {}
+        for finding in self.findings:
+            fields = asdict(finding)
+            found.setdefault(fields.pop("subject"), {})[fields.pop("test")] = fields
+        return found
+
+    def to_dataset(self) -> xr.Dataset:
+        """Return ``value``, ``uncertainty``, ``expected`` and ``verdict`` along dimensions (subject, test)."""
+        subjects = list(dict.fromkeys(f.subject for f in self.findings))
+        tests = list(dict.fromkeys(f.test for f in self.findings))
+        shape = len(subjects), len(tests)
+        numbers = {name: np.full(shape, np.nan) for name in ("value", "uncertainty", "expected")}
+        verdict = np.full(shape, "", object)
+        for f in self.findings:
+            place = subjects.index(f.subject), tests.index(f.test)
+            for name, array in numbers.items():
+                array[place] = getattr(f, name)
+            verdict[place] = f.verdict
+        dims = ("subject", "test")
+        variables = {**{n: (dims, a) for n, a in numbers.items()}, "verdict": (dims, verdict)}
+        return xr.Dataset(variables, {"subject": np.array(subjects, object), "test": np.array(tests, object)})
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.findings)) or "Nothing to diagnose: give truth= or obs=."
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        names = "verdict", "subject", "test", "value", "uncertainty", "meaning", "advice"
+        head = "".join(f"<th style='text-align:left'>{n}</th>" for n in names)
+        rows = ""
+        for f in self.findings:
+            texts = (f"{v:.3g}" if isinstance(v, float) else str(v) for v in (getattr(f, n) for n in names))
+            rows += "<tr>" + "".join(f"<td style='text-align:left'>{html.escape(t)}</td>" for t in texts) + "</tr>"
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
