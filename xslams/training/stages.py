@@ -70,10 +70,15 @@ def fit_arrays(
     ModelError
         If the data are too short for one window, or training ends with weights that are not finite.
     OptionError
-        If there are more latent channels than a patch has values.
+        If there are more latent channels than a patch has values, or other factors of spread than channels.
     """
     options = options or TrainingOptions()
     _require_window(runs, spec.window)
+    if len(options.spread) not in (0, spec.state_channels):
+        msg = (
+            f"spread has {len(options.spread)} factors; expected one for each of {spec.state_channels} channels, or ()."
+        )
+        raise OptionError(msg)
     spec, options = _with_season(spec, runs, options)
     spec = with_architecture(spec, options)
     where = device_of(device)
