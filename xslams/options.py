@@ -277,6 +277,9 @@ class TrainingOptions(_TrainingOptions):
         without it. 0 measures them on the frames of which the modes were made, which overrates the leading ones.
     inflation
         Factor on all variances of the Gaussian prior.
+    spread
+        Factors on the standard deviation of each channel of the state under the prior, which bring the spread of its
+        posterior to its error; none at all, ``()``, leaves it as it is.
     mean_order, std_order
         Number of annual harmonics of the mean of every cell, and of the logarithm of its standard deviation.
     width
@@ -344,6 +347,7 @@ class TrainingOptions(_TrainingOptions):
     smoothing: int = 1
     folds: int = 4
     inflation: float = 1.0
+    spread: tuple[float, ...] = ()
     mean_order: int = 1
     std_order: int = 0
     width: tuple[int, ...] = (96, 128)
@@ -390,6 +394,10 @@ class TrainingOptions(_TrainingOptions):
         precision: object = self.precision
         known = isinstance(precision, str) and precision in PRECISIONS
         require(known, "precision", precision, " or ".join(map(repr, PRECISIONS)))
+        spread: object = self.spread
+        factors = isinstance(spread, tuple | list) and all(is_number(f) and 0.1 <= f <= 10 for f in spread)
+        require(factors, "spread", spread, "factors from 0.1 to 10, one for each channel of the state, or ()")
+        object.__setattr__(self, "spread", tuple(float(f) for f in self.spread))
         width: object = self.width
         widths = isinstance(width, tuple | list) and all(is_whole(w, 8, _MOST_WIDE) and w % 8 == 0 for w in width)
         expected = f"multiples of 8 up to {_MOST_WIDE}, one for each resolution, such as (96, 128)"

@@ -13,7 +13,7 @@ from xslams.model import Model
 from xslams.options import TrainingOptions
 from xslams.priors.latent import LatentPrior
 from xslams.spec import Spec, VariableSpec
-from xslams.training import automatic, fit_chosen
+from xslams.training import automatic, fit_arrays, fit_chosen
 from xslams.training.auxiliary import Benefit
 from xslams.training.blocks import deal, starts
 from xslams.training.evidence import Examination
@@ -48,7 +48,7 @@ def run(days: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 # Not at issue here, and each takes time to try.
-FEW = {"localization": None, "smoothing": 1, "inflation": 1.0, "std_order": 0, "modes": 20}
+FEW = {"localization": None, "spread": (), "smoothing": 1, "inflation": 1.0, "std_order": 0, "modes": 20}
 
 
 def chosen(runs: list[tuple[np.ndarray, np.ndarray]], **given: object) -> Model:
@@ -250,3 +250,32 @@ def test_an_auxiliary_variable_that_raises_the_error_is_left_out_with_a_warning(
     assert model.prior().shape == (1, 2, 8)
     assert model.spec.training["left_out"] == ["pr"]
     assert model.spec.scores["auxiliary"]["pr"]["gain"] == -0.1
+
+
+def test_the_spread_of_each_channel_is_brought_to_its_error() -> None:
+    rng = np.random.default_rng(0)
+    fields, season = run(365)
+    lively = 280 + rng.standard_normal((365, 1, 2, 8))
+    spec = dataclasses.replace(SPEC, variables=(VariableSpec("t", "K"), VariableSpec("q", "K")))
+    few = FEW | {"epochs": 0, "coupled": 0, "mean_order": 1, "seasonal": 0, "inflation": 0.7}
+    del few["spread"]
+    choice = choose(
+        spec, [(np.concatenate([fields[:, :1], lively], 1), season)], few, budget=60, device="cpu", progress=False
+    )
+    assert choice.scores is not None
+    ratio = (choice.scores.variance.mean(0) / choice.scores.square_error.mean(0)).sqrt()
+    assert len(choice.options.spread) == 2
+    assert bool(((ratio > 0.9) & (ratio < 1.1)).all())
+
+
+def test_factors_of_spread_widen_the_prior() -> None:
+    plain, wide = (
+        fit_arrays(SPEC, [run(100)], TrainingOptions(spread=spread), progress=False, device="cpu").prior()
+        for spread in ((), (2.0,))
+    )
+    season = torch.tensor([0.1, 0.5])
+    ratio = wide.fields(season).spread / plain.fields(season).spread
+    torch.testing.assert_close(ratio[:, 0], torch.full((2, 2, 8), 2.0), rtol=2e-3, atol=0)
+    torch.testing.assert_close(ratio[:, 1], torch.ones(2, 2, 8))
+    with pytest.raises(OptionError, match="1 channels"):
+        fit_arrays(SPEC, [run(100)], TrainingOptions(spread=(1.0, 2.0)), progress=False)

@@ -102,6 +102,11 @@ class Normalization(nn.Module):
         mean, std = self.climatology(season)
         return self.inverse_transform(mean + std * u)
 
+    @torch.no_grad()
+    def widen(self, factors: Sequence[float]) -> None:
+        """Multiply the standard deviations of the leading channels, all the year."""
+        self.log_std[0, : len(factors)] += self.log_std.new_tensor(factors).log()[:, None, None]
+
     def fit(self, x: Tensor, season: Tensor, floor: float = 0.3) -> None:
         """Estimate the coefficients by least squares.
 

@@ -63,6 +63,16 @@ class Scores:
         """Spread over error."""
         return float((self.variance.mean() / self.square_error.mean()).sqrt())
 
+    def widening(self) -> tuple[float, ...]:
+        """Return error over spread of each channel."""
+        ratio = (self.square_error.mean(0) / self.variance.mean(0).clamp(min=1e-12)).sqrt()
+        return tuple(float(x) for x in ratio.clamp(min=1e-6))
+
+    @property
+    def worst_spread(self) -> float:
+        """By which factor the spread of a channel is off its error, as a logarithm, at most."""
+        return max(abs(math.log(x)) for x in self.widening())
+
     @classmethod
     def together(cls, parts: Sequence[Scores]) -> Scores:
         """Join the cases of several examinations."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from typing import TYPE_CHECKING
 
@@ -122,7 +123,7 @@ class Candidates:
         """
         # Of what is made of the sample alone, nothing matters to the sample, and of the sample nothing to the latents.
         own = dataclasses.replace(options, modes=1, lags=0, coupled=0, coupling=0.0, smoothing=1, inflation=1.0)
-        own = dataclasses.replace(own, shrinkage=0.0)
+        own = dataclasses.replace(own, shrinkage=0.0, spread=())
         plain = dataclasses.replace(own, folds=0, localization=None, seasonal=0, seasonality=0.0)
         if self._latents is None or self._latents[0] != plain:
             # No two latent spaces are kept at once, as each is as large as the data.
@@ -130,10 +131,12 @@ class Candidates:
             self._latents = plain, self._fit_latents(spec, options)
         fitted, latents, seasons = self._latents[1]
         prior = LatentPrior(spec).to(fitted.calibration.device)
-        prior.normalization, prior.autoencoder = fitted.normalization, fitted.autoencoder
+        # Their climatologies may be widened.
+        prior.normalization, prior.autoencoder = copy.deepcopy(fitted.normalization), fitted.autoencoder
         if self._sample is None or self._sample[0] != own:
             self._sample = None
             self._sample = own, prior, sample_of(prior, spec, latents, seasons, options)[0]
         prior.seasonal = self._sample[1].seasonal
         estimate(prior, self._sample[2], options)
+        prior.normalization.widen(options.spread)
         return prior.eval().requires_grad_(requires_grad=False)

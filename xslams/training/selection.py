@@ -8,6 +8,7 @@ it, and is judged by its error as a denoiser of held-out frames; see `xslams.tra
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from dataclasses import asdict, dataclass, field
@@ -73,6 +74,10 @@ _LENGTH, _CASES, _LARGEST_SET = 6, 2, 4_000_000
 _MOST_COUPLED, _MOST_COUPLED_WAVES = 30, 10
 # Modes of each of many wavenumbers whose covariances vary with the season.
 _MOST_SEASONAL_WAVES = 30
+# Times that the spread of each channel is corrected, and by which factor at most.
+_WIDENINGS, _WIDEST = 2, 2.0
+# A spread that is off by so little, as a logarithm, is right.
+_NEAR = 0.01
 # Coarsest latent grid; seconds that a fit may take if the grid can be coarser, and what a processor does in one.
 _COARSEST, _LONGEST_FIT, _OPERATIONS_PER_SECOND = 16, 60.0, 3e10
 
@@ -104,7 +109,9 @@ class Trial:
 
     def to_record(self) -> dict[str, Any]:
         """Return what the header of a model file holds, rounded to what it means."""
-        return {k: round(v, 5) if isinstance(v, float) else v for k, v in asdict(self).items()}
+        found = {k: round(v, 5) if isinstance(v, float) else v for k, v in asdict(self).items()}
+        # The header of a model file holds lists and no tuples.
+        return found | {"change": {k: list(v) if isinstance(v, tuple) else v for k, v in self.change.items()}}
 
 
 @dataclass(frozen=True)
@@ -175,7 +182,7 @@ def choose(
         for change in _CHANGES:
             bar.update()
             bar.set_postfix_str(f"CRPS {float(scores.crps.mean()) / climatology:.4f} of climatology")
-            if stop_requested() or time.monotonic() + seconds * (1 + len(spec.aux)) > end:
+            if stop_requested() or time.monotonic() + seconds * (1 + len(spec.aux) + _WIDENINGS) > end:
                 break
             before, settings = TrainingOptions.of(best), TrainingOptions.of(best | change)
             if given.keys() & change.keys() or settings == before:
@@ -187,6 +194,8 @@ def choose(
             trials.append(trial)
             if trial.kept:
                 best, scores = best | change, tried
+        if "spread" not in given:
+            best, scores = _widened(examine, best, scores, trials, climatology)
         benefits = {v.name: Benefit.of(scores, examine(best, spec.channel_slice(v.name))[0]) for v in spec.aux}
     return Choice(TrainingOptions.of(best), trials, scores, benefits)
 
@@ -196,6 +205,28 @@ def _compare(change: dict[str, Any], scores: Scores, tried: Scores, climatology:
     gain = ((scores.crps - tried.crps).mean(1) / climatology).double()
     mean, error = float(gain.mean()), float(gain.std() / len(gain) ** 0.5) if len(gain) > 1 else math.inf
     return Trial(change, float(tried.crps.mean()) / climatology, mean, error, tried.spread_skill, mean > error)
+
+
+def _widened(
+    examine: _Examined, best: dict[str, Any], scores: Scores, trials: list[Trial], climatology: float
+) -> tuple[dict[str, Any], Scores]:
+    """Bring the spread of each channel of the state to its error; return settings and scores, and add to the trials."""
+    for _ in range(_WIDENINGS):
+        if scores.worst_spread < _NEAR:
+            break
+        wanted = [min(max(x, 1 / _WIDEST), _WIDEST) for x in scores.widening()]
+        factors = TrainingOptions.of(best).spread or (1.0,) * len(wanted)
+        change = {"spread": tuple(round(a * b, 4) for a, b in zip(factors, wanted, strict=True))}
+        # The climatology is that without the factors.
+        tried = dataclasses.replace(examine(best | change)[0], climatology=scores.climatology)
+        trial = _compare(change, scores, tried, climatology)
+        # It is for the spread: the CRPS has no more to do than not to rise by more than its standard error.
+        kept = tried.worst_spread < scores.worst_spread and (trial.gain or 0.0) > -(trial.error or 0.0)
+        trials.append(dataclasses.replace(trial, kept=kept))
+        if not kept:
+            break
+        best, scores = best | change, tried
+    return best, scores
 
 
 def _applies(spec: Spec, before: TrainingOptions, settings: TrainingOptions, change: Mapping[str, Any]) -> bool:

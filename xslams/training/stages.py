@@ -89,7 +89,8 @@ def fit_arrays(
     ModelError
         If the data are too short for one window, or training ends with weights that are not finite.
     OptionError
-        If there are more latent channels than a patch has values, or the device does not know the precision.
+        If there are more latent channels than a patch has values, other factors of spread than channels, or the device
+        does not know the precision.
     StoreError
         If the checkpoint is of another training or damaged, or the disk is full.
     FileError
@@ -122,6 +123,11 @@ def fit_stages(
         Who watches, and knows from where to go on.
     """
     _require_window(runs, spec.window)
+    if len(options.spread) not in (0, spec.state_channels):
+        msg = (
+            f"spread has {len(options.spread)} factors; expected one for each of {spec.state_channels} channels, or ()."
+        )
+        raise OptionError(msg)
     spec, options = _with_season(spec, runs, options)
     spec = with_architecture(spec, options)
     where = device_of(device)
@@ -140,6 +146,8 @@ def fit_stages(
                 _require_unseen(unseen, options)
                 fit_score(networks, training, options, unseen=unseen, monitor=monitor)
                 calibrate(networks, unseen if len(unseen) else windows, options.trust)
+            # At the end, as the frames of a training that goes on are encoded anew by the climatology of a checkpoint.
+            networks.normalization.widen(options.spread)
     networks = networks.eval().requires_grad_(requires_grad=False)
     networks.round_to_storage()
     check_finite(networks.state_dict(), *UNTRAINED)

@@ -64,7 +64,7 @@ def try_network(
     Trial or str
         The trial of a number of epochs, or why there was none.
     """
-    options = dataclasses.replace(options, epochs=_EPOCHS)
+    options = dataclasses.replace(options, epochs=_EPOCHS, spread=())
     folds = deal(spec, runs, 1)
     if not folds or sum(len(season) for _, season in runs) < _LEAST_WINDOWS:
         return f"no network was tried: fewer than {_LEAST_WINDOWS} frames determine no more than a Gaussian"
