@@ -21,7 +21,7 @@ from xslams import accessor as _accessor  # noqa: F401  registers .slams
 if _TYPE_CHECKING:
     from xslams import datasets, errors, inference, plot, regrid, scores, systems, testing, training
     from xslams.model import Model
-    from xslams.observations import ErrorCovariance, Observation, QualityControl, simulate_observations
+    from xslams.observations import BackgroundError, ErrorCovariance, Observation, QualityControl, simulate_observations
     from xslams.pipeline.opening import open_analysis
     from xslams.spec import Spec, VariableSpec
     from xslams.zoo.pretrained import list_models, open_model, open_tutorial
@@ -29,6 +29,7 @@ if _TYPE_CHECKING:
     __version__: str
 
 _NAMES = {
+    "BackgroundError": "xslams.observations",
     "ErrorCovariance": "xslams.observations",
     "Model": "xslams.model",
     "Observation": "xslams.observations",
@@ -44,6 +45,7 @@ _NAMES = {
 _MODULES = ("datasets", "errors", "inference", "plot", "regrid", "scores", "systems", "testing", "training")
 
 __all__ = [
+    "BackgroundError",
     "ErrorCovariance",
     "Model",
     "Observation",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from xslams.inference.guidance import Guidance
     from xslams.inference.samplers import Sampler
     from xslams.model import Model
+    from xslams.observations import BackgroundError
     from xslams.observations.observation import ObservationsLike
     from xslams.regrid import Target
     from xslams.typing import Edges, GuidanceName, Method, Precision, SamplerName
@@ -194,7 +195,7 @@ class SlamsAccessor:
         model: Model | str | os.PathLike[str],
         *,
         members: int = 16,
-        background_error: float | Mapping[str, Any] | xr.DataArray | None = None,
+        background_error: float | Mapping[str, Any] | xr.DataArray | BackgroundError | None = None,
         guidance: GuidanceName | str | Guidance = SamplerOptions.guidance,
         sampler: SamplerName | str | Sampler = SamplerOptions.sampler,
         steps: int = SamplerOptions.steps,
@@ -222,7 +223,8 @@ class SlamsAccessor:
             Size of the ensemble.
         background_error
             None: this Dataset gives grid and times only, and its values are not used. A number, a mapping from variable
-            to number, or a DataArray, as standard deviation in physical units: its values are one more source.
+            to number, or a DataArray, as standard deviation in physical units: its values are one more source, with
+            errors that are correlated as states of the model are; or a `BackgroundError`, which says how.
         guidance
             "mmps", "sda" or "dps": how observations steer the sampler; or a guidance with its settings.
         sampler
@@ -326,7 +328,7 @@ class SlamsAccessor:
         obs: ObservationsLike,
         model: Model | str | os.PathLike[str],
         *,
-        background_error: float | Mapping[str, Any] | xr.DataArray | None = None,
+        background_error: float | Mapping[str, Any] | xr.DataArray | BackgroundError | None = None,
     ) -> xr.Dataset:
         """Report what would become of observations, and how they fit the first guess, before any analysis.
 

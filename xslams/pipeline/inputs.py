@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
@@ -16,7 +16,7 @@ from xslams.seasons import warn_of_season
 
 if TYPE_CHECKING:
     from xslams.model import Model
-    from xslams.observations import BoundSource, Observation, ObservationsLike
+    from xslams.observations import BackgroundError, BoundSource, Observation, ObservationsLike
 
 __all__ = ["Inputs"]
 
@@ -51,7 +51,7 @@ class Inputs:
         ds: xr.Dataset,
         obs: ObservationsLike,
         model: Model,
-        background_error: float | Mapping[str, Any] | xr.DataArray | None,
+        background_error: float | Mapping[str, Any] | xr.DataArray | BackgroundError | None,
     ) -> Inputs:
         """Check and bind what a user gives; see ``ds.slams.assimilate`` for the parameters and errors."""
         spec, domain = model.spec, domain_of(model.spec)
@@ -66,7 +66,8 @@ class Inputs:
         sources = [source.bind(spec, frames) for source in given]
         background = None
         if background_error is not None:
-            background = observations.background_observation(ds, spec, background_error).bind(spec, frames.own)
+            bound = observations.background_observation(ds, spec, background_error).bind(spec, frames.own)
+            background = replace(bound, background=observations.stated_background(background_error)[1])
         return cls(template, time, given, sources, background)
 
     def within(self, window: AnalysisWindow) -> tuple[list[BoundSource], BoundSource | None]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
     from azula.denoise import Denoiser
 
+    from xslams.priors.gaussian import StationaryGaussian
     from xslams.spec import Spec
 
 __all__ = ["PRIORS", "Prior", "Step", "build_prior"]
@@ -59,6 +60,11 @@ class Prior(Protocol):
     @property
     def step(self) -> Step | None:
         """Step of the process from frame to frame; None where none was learned."""
+        return None
+
+    @property
+    def stationary(self) -> StationaryGaussian | None:
+        """Gaussian process of the latents; None where the prior has none."""
         return None
 
     def to(self, device: torch.device) -> Self:

@@ -73,6 +73,11 @@ class LatentPrior(nn.Module, Prior):
         """Shape (channel, lat, lon) of a latent frame."""
         return self.autoencoder.latent_shape
 
+    @property
+    def stationary(self) -> StationaryGaussian:
+        """Gaussian process of the latents."""
+        return self.gaussian
+
     def denoiser(self, length: int, season: Tensor) -> TrajectoryDenoiser:
         """Return a denoiser of trajectories ``(B, length, *shape)``; see `Prior.denoiser`."""
         return TrajectoryDenoiser(self, nearest_covered(season, self.normalization.gaps))
