@@ -22,7 +22,7 @@ if _TYPE_CHECKING:
     from xslams import datasets, errors, inference, plot, regrid, scores, systems, testing, training
     from xslams.functions import assimilate, check, decode, diagnose, encode, fit, impact, report, score, to_zarr
     from xslams.model import Model
-    from xslams.observations import ErrorCovariance, Observation, QualityControl, simulate_observations
+    from xslams.observations import BackgroundError, ErrorCovariance, Observation, QualityControl, simulate_observations
     from xslams.pipeline.learning import learn_operator
     from xslams.pipeline.opening import open_analysis
     from xslams.spec import Spec, VariableSpec
@@ -31,6 +31,7 @@ if _TYPE_CHECKING:
     __version__: str
 
 _NAMES = {
+    "BackgroundError": "xslams.observations",
     "ErrorCovariance": "xslams.observations",
     "Model": "xslams.model",
     "Observation": "xslams.observations",
@@ -57,6 +58,7 @@ _NAMES = {
 _MODULES = ("datasets", "errors", "inference", "plot", "regrid", "scores", "systems", "testing", "training")
 
 __all__ = [
+    "BackgroundError",
     "ErrorCovariance",
     "Model",
     "Observation",

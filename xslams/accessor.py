@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from xslams.inference.guidance import Guidance
     from xslams.inference.samplers import Sampler
     from xslams.model import Model
+    from xslams.observations import BackgroundError
     from xslams.observations.observation import ObservationsLike
     from xslams.pipeline.fitting import Aux
     from xslams.plot.plotter import Plotter
@@ -206,7 +207,7 @@ class SlamsAccessor:
         model: Model | str | os.PathLike[str] | None = None,
         *,
         members: int = 16,
-        background_error: float | Mapping[str, Any] | xr.DataArray | None = None,
+        background_error: float | Mapping[str, Any] | xr.DataArray | BackgroundError | None = None,
         guidance: GuidanceName | str | Guidance = SamplerOptions.guidance,
         sampler: SamplerName | str | Sampler = SamplerOptions.sampler,
         steps: int = SamplerOptions.steps,
@@ -236,7 +237,8 @@ class SlamsAccessor:
             Size of the ensemble.
         background_error
             None: this Dataset gives grid and times only, and its values are not used. A number, a mapping from variable
-            to number, or a DataArray, as standard deviation in physical units: its values are one more source.
+            to number, or a DataArray, as standard deviation in physical units: its values are one more source, with
+            errors that are correlated as states of the model are; or a `BackgroundError`, which says how.
         guidance
             "mmps", "sda" or "dps": how observations steer the sampler; or a guidance with its settings.
         sampler
@@ -343,7 +345,7 @@ class SlamsAccessor:
         obs: ObservationsLike,
         model: Model | str | os.PathLike[str] | None = None,
         *,
-        background_error: float | Mapping[str, Any] | xr.DataArray | None = None,
+        background_error: float | Mapping[str, Any] | xr.DataArray | BackgroundError | None = None,
         engine: Engine = "auto",
     ) -> xr.Dataset:
         """Report what would become of observations, and how they fit the first guess, before any analysis.

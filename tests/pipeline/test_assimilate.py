@@ -185,6 +185,17 @@ def test_lazy_observations_and_background_stay_lazy(tiny_model):
     xr.testing.assert_equal(lazy.compute(scheduler="threads"), expected)
 
 
+def test_correlated_errors_are_the_same_whatever_the_chunks(tiny_model):
+    truth = waves(41)
+    error = xslams.ErrorCovariance(0.5, length=3000.0, time=48.0)
+    obs = xslams.Observation(gauges(truth).data, error=error, method="nearest", name="gauges")
+    background = xslams.BackgroundError(2.0, time=36.0)
+    options = {"members": 1, "steps": 2, "seed": 3, "background_error": background}
+    expected = truth.slams.assimilate(obs, tiny_model, **options)
+    lazy = truth.chunk(time=11).slams.assimilate(obs, tiny_model, **options)
+    xr.testing.assert_equal(lazy.compute(scheduler="sync"), expected)
+
+
 def test_a_part_of_a_lazy_result_needs_its_segment_only(tiny_model, long, monkeypatch):
     truth, expected = long
     lazy = truth.chunk().slams.assimilate([gauges(truth)], tiny_model, **FAST)

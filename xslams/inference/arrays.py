@@ -14,19 +14,20 @@ from torch import Tensor
 from xslams.inference.batches import fitting, in_batches, one_thread
 from xslams.inference.decoder_errors import completed
 from xslams.inference.guidance import GUIDANCE, GuidanceState, GuidedDenoiser, Observed
+from xslams.inference.latent_background import LatentBackground
 from xslams.inference.magnitudes import require_solvable
 from xslams.inference.noise import KeyedNoise
 from xslams.inference.operator_checks import check_function
 from xslams.inference.operators import FieldOperator, FunctionOperator, channel_responses
 from xslams.inference.posterior import draw, initial_noise
-from xslams.inference.robust import observation_errors
+from xslams.inference.robust import BlockErrors, observation_errors
 from xslams.inference.stacked import StackedOperator
 from xslams.inference.user_function import UserFunction
 from xslams.networks.acceleration import device_of
 from xslams.options import ComputeOptions, SamplerOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
     from azula.denoise import Denoiser
@@ -119,7 +120,7 @@ def assimilate_arrays(
         prior = prior.accelerated(compute.precision, compiled=compute.compile)
         fields = prior.fields(season)
         rest = torch.zeros(1, len(season), *prior.shape, device=season.device)
-        problem = _Observed.of(fields, sources, model, rest) if any(len(s.values) for s in sources) else None
+        problem = _Observed.of(prior, fields, sources, model, rest) if any(len(s.values) for s in sources) else None
         denoiser = prior.denoiser(len(season), season)
         first = None if problem is None else _first_guess(denoiser, prior.shape, season, problem.all, options)
         report = _Report(predicted, solver_error)
@@ -160,13 +161,19 @@ class _Observed:
         All of them as guidance takes them.
     columns
         Positions of the values among those of all sources in the order in which they were given.
+    seen
+        What latents ``(B, L, *latent)`` say of all values, for reports: of a background as well whose errors are
+        correlated, which guidance sees as latents.
     """
 
     all: Observed
     columns: npt.NDArray[np.intp]
+    seen: Callable[[Tensor], Tensor]
 
     @classmethod
-    def of(cls, fields: FieldMap, sources: Sequence[SourceLikelihood], model: Model, rest: Tensor) -> _Observed:
+    def of(
+        cls, prior: Prior, fields: FieldMap, sources: Sequence[SourceLikelihood], model: Model, rest: Tensor
+    ) -> _Observed:
         """Put sources together; functions of users come last, since what is linear is one operator.
 
         At `rest`, a trajectory of latents that are zero, fields are the climatology.
@@ -178,9 +185,29 @@ class _Observed:
         operator = _operator(fields, present, model)
         with torch.no_grad():
             require_solvable(present, operator(rest)[0].cpu().numpy())
-        errors, robust = observation_errors(present, operator.variance)
         positions = _columns(sources)
-        return cls(Observed(operator.y, operator, errors, robust), np.concatenate([positions[i] for i in order]))
+        columns = np.concatenate([positions[i] for i in order])
+        latent = [s for s in present if s.background is not None]
+        if latent:
+            return cls(_with_background(prior, fields, present, model, rest), columns, operator)
+        errors, robust = observation_errors(present, operator.variance)
+        return cls(Observed(operator.y, operator, errors, robust), columns, operator)
+
+
+def _with_background(
+    prior: Prior, fields: FieldMap, present: Sequence[SourceLikelihood], model: Model, rest: Tensor
+) -> Observed:
+    """Observations, and a background as an observation of latents."""
+    others = [s for s in present if s.background is None]
+    with torch.no_grad():
+        background = LatentBackground(prior, model.spec, fields, [s for s in present if s.background is not None], rest)
+    if not others:
+        return Observed(background.y, background, background.errors)
+    operator = _operator(fields, others, model)
+    errors, robust = observation_errors(others, operator.variance)
+    both = StackedOperator([operator.y, background.y], [operator, background], [errors, background.errors])
+    reweight = None if robust is None else BlockErrors(both.cov_y, [robust, None])
+    return Observed(both.y, both, both.cov_y, reweight)
 
 
 @dataclass(frozen=True)
@@ -237,7 +264,7 @@ class _Draw:
         z = draw(denoiser, start, noise, observed, self.options, progress=alone, first=self.first, monitor=monitor)
         with torch.no_grad():
             if report.predicted is not None and self.observed is not None:
-                report.predicted[rows, self.observed.columns] = self.observed.all.operator(z).cpu().numpy()
+                report.predicted[rows, self.observed.columns] = self.observed.seen(z).cpu().numpy()
             residual = self._noise(batch, self.model.spec.frame_shape)(_RESIDUAL_DRAW)
             x = self.fields.disturbed(z, residual)
             self.out[rows] = x[:, :, : self.model.spec.state_channels].cpu().numpy()

@@ -117,7 +117,7 @@ class BlockErrors:
         How the covariance of each block depends on residuals; None where it does not.
     """
 
-    def __init__(self, covariance: BlockCovariance, robust: Sequence[RobustErrors | None]) -> None:
+    def __init__(self, covariance: BlockCovariance, robust: Sequence[Callable[[Tensor], Covariance] | None]) -> None:
         self.covariance, self.robust = covariance, list(robust)
 
     def __call__(self, residual: Tensor) -> Covariance:

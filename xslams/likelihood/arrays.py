@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from xslams.likelihood.background import BackgroundCorrelation
 from xslams.likelihood.errors import ErrorModel, IntArray
 from xslams.typing import FieldFunction, FloatArray
 
@@ -74,6 +75,8 @@ class SourceLikelihood:
         alone, None for no check.
     boxes
         Boxes in which values are to be thinned or averaged; None where they are not, or have been.
+    background
+        How errors are correlated in the latent space of the model, for a background; None where they are not.
     """
 
     name: str
@@ -83,6 +86,7 @@ class SourceLikelihood:
     function: FieldFunction | None = None
     background_check: float | Literal["gross"] | None = None
     boxes: Boxes | None = None
+    background: BackgroundCorrelation | None = None
 
     @property
     def size(self) -> int:

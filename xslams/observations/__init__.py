@@ -9,6 +9,7 @@ from xslams.observations.background_check import (
     first_guess,
     with_variability,
 )
+from xslams.observations.background_error import BackgroundError, stated_background
 from xslams.observations.bound import BoundSource
 from xslams.observations.error_covariance import ErrorCovariance
 from xslams.observations.frame_labels import with_frames
@@ -29,6 +30,7 @@ __all__ = [
     "REASONS",
     "Audit",
     "AuditedLikelihood",
+    "BackgroundError",
     "BoundSource",
     "ErrorCovariance",
     "Expectation",
@@ -53,6 +55,7 @@ __all__ = [
     "reduced",
     "report",
     "simulate_observations",
+    "stated_background",
     "statistics",
     "total",
     "with_frames",

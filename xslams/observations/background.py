@@ -12,8 +12,9 @@ import xarray as xr
 from xslams.errors import ObservationError, ObservationOptionError
 from xslams.labels.coordinates import listed
 from xslams.labels.variables import match_variables
+from xslams.observations.background_error import BackgroundError, stated_background
 from xslams.observations.observation import Observation
-from xslams.observations.stated_errors import Error, check_stated
+from xslams.observations.stated_errors import Error
 from xslams.spec import Spec
 
 __all__ = ["background_observation"]
@@ -21,7 +22,7 @@ __all__ = ["background_observation"]
 _Error = TypeVar("_Error")
 
 
-def background_observation(ds: xr.Dataset, spec: Spec, background_error: Error) -> Observation:
+def background_observation(ds: xr.Dataset, spec: Spec, background_error: Error | BackgroundError) -> Observation:
     """Make the background one more source: the state itself, cell by cell.
 
     Parameters
@@ -31,7 +32,8 @@ def background_observation(ds: xr.Dataset, spec: Spec, background_error: Error) 
     spec
         The model's.
     background_error
-        Standard deviation of its error in the units of the Dataset: a number, a mapping per variable, or a DataArray.
+        Standard deviation of its error in the units of the Dataset: a number, a mapping per variable, a DataArray, or a
+        `BackgroundError`.
 
     Returns
     -------
@@ -45,24 +47,24 @@ def background_observation(ds: xr.Dataset, spec: Spec, background_error: Error) 
     ObservationError
         If one number stands for variables of several units.
     """
-    check_stated(background_error, "background_error", positive=True)
-    if isinstance(background_error, xr.Dataset):
-        background_error = {str(name): part for name, part in background_error.data_vars.items()}
-    if isinstance(background_error, Mapping):
-        background_error = {str(name): _positive(part) for name, part in background_error.items()}
+    stated: Error = stated_background(background_error)[0]
+    if isinstance(stated, xr.Dataset):
+        stated = {str(name): part for name, part in stated.data_vars.items()}
+    if isinstance(stated, Mapping):
+        stated = {str(name): _positive(part) for name, part in stated.items()}
     else:
-        background_error = _positive(background_error)
+        stated = _positive(stated)
     names = match_variables(ds, spec.state)
-    if isinstance(background_error, Mapping):
-        lacking = [given for known, given in names.items() if not {known, given} & set(background_error)]
+    if isinstance(stated, Mapping):
+        lacking = [given for known, given in names.items() if not {known, given} & set(stated)]
         if lacking:
             msg = (
-                f"background_error= names {listed(background_error)}, but not {listed(lacking)}. Give each variable of "
+                f"background_error= names {listed(stated)}, but not {listed(lacking)}. Give each variable of "
                 f"the state its standard deviation: background_error={{{', '.join(f'{n!r}: ...' for n in lacking)}}}."
             )
             raise ObservationError(msg)
     units = {str(ds[n].attrs.get("units", "")) for n in names.values()}
-    if len(units) > 1 and not isinstance(background_error, Mapping):
+    if len(units) > 1 and not isinstance(stated, Mapping):
         msg = (
             f"background_error= is one number for variables in {listed(sorted(units))}. "
             f"Give one each: background_error={{{', '.join(f'{n!r}: ...' for n in names.values())}}}."
@@ -71,7 +73,7 @@ def background_observation(ds: xr.Dataset, spec: Spec, background_error: Error) 
     return Observation(
         ds[list(names.values())],
         variable={given: known for known, given in names.items()},
-        error=background_error,
+        error=stated,
         method="nearest",
         name="background",
     )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from xslams.inference.guidance import Guidance
     from xslams.inference.samplers import Sampler
     from xslams.model import Model
+    from xslams.observations import BackgroundError
     from xslams.observations.observation import ObservationsLike
 
 __all__ = ["assimilate"]
@@ -38,7 +39,7 @@ def assimilate(
     model: Model | str | os.PathLike[str] | None = None,
     *,
     members: int = 16,
-    background_error: float | Mapping[str, Any] | xr.DataArray | None = None,
+    background_error: float | Mapping[str, Any] | xr.DataArray | BackgroundError | None = None,
     guidance: str | Guidance = SamplerOptions.guidance,
     sampler: str | Sampler = SamplerOptions.sampler,
     steps: int = SamplerOptions.steps,

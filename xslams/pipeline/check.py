@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import os
 
     from xslams.model import Model
-    from xslams.observations import ObservationsLike
+    from xslams.observations import BackgroundError, ObservationsLike
 
 __all__ = ["check"]
 
@@ -31,7 +31,7 @@ def check(
     obs: ObservationsLike,
     model: Model | str | os.PathLike[str] | None = None,
     *,
-    background_error: float | Mapping[str, Any] | xr.DataArray | None = None,
+    background_error: float | Mapping[str, Any] | xr.DataArray | BackgroundError | None = None,
     engine: Engine = "auto",
 ) -> xr.Dataset:
     """Report what would become of observations, without an analysis; see ``ds.slams.check``.

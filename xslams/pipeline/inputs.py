@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
@@ -22,7 +22,7 @@ from xslams.zoo.pretrained import opening
 
 if TYPE_CHECKING:
     from xslams.model import Model
-    from xslams.observations import BoundSource, Observation, ObservationsLike
+    from xslams.observations import BackgroundError, BoundSource, Observation, ObservationsLike
 
 __all__ = ["Inputs"]
 
@@ -63,7 +63,7 @@ class Inputs:
         ds: xr.Dataset,
         obs: ObservationsLike,
         model: Model,
-        background_error: float | Mapping[str, Any] | xr.DataArray | None,
+        background_error: float | Mapping[str, Any] | xr.DataArray | BackgroundError | None,
         engine: Engine = "auto",
     ) -> Inputs:
         """Check and bind what a user gives; see ``ds.slams.assimilate`` for the parameters and errors."""
@@ -83,7 +83,8 @@ class Inputs:
         background = None
         if background_error is not None:
             own = _with_engine(observations.background_observation(ds, spec, background_error), engine)
-            background = own.bind(spec, frames.own)
+            correlated = observations.stated_background(background_error)[1]
+            background = replace(own.bind(spec, frames.own), background=correlated)
         if frames.assumed(spec):
             _warn_of_days(sources)
         return cls(template, time, frames, given, sources, background, estimated)

@@ -76,7 +76,8 @@ def _variance(errors: Covariance) -> Tensor:
         return torch.as_tensor(errors.lmbda)
     if isinstance(errors, DiagonalCovariance):
         return errors.D
-    msg = f"guidance='sda' needs independent errors; got a {type(errors).__name__}. Use guidance='mmps'."
+    msg = f"guidance='sda' needs independent errors; got a {type(errors).__name__}. Use guidance='mmps'; or "
+    msg += "give a background independent errors, background_error=BackgroundError(..., correlation='none')."
     raise OptionError(msg)
 
 

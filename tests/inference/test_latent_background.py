@@ -1,0 +1,177 @@
+"""Backgrounds with correlated errors: posteriors that are known exactly, where latents are the fields themselves."""
+
+from __future__ import annotations
+
+from functools import cache
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from tests.problems.posteriors import UnitNoise, moments
+from xslams.inference.arrays import _Observed
+from xslams.inference.guidance import MMPS, GuidedDenoiser
+from xslams.inference.latent_background import LatentBackground, correlation_of
+from xslams.inference.posterior import initial_noise
+from xslams.inference.samplers import sample
+from xslams.likelihood import BackgroundCorrelation, ErrorModel, SourceLikelihood
+from xslams.model import Model
+from xslams.priors.latent import LatentPrior
+from xslams.spec import Spec, VariableSpec
+
+LENGTH, LAT, LON = 3, 3, 4
+SIZE = LENGTH * 2 * LAT * LON
+
+
+@cache
+def gaussian_model() -> Model:
+    """Return a model without a network, whose latents are the two channels of the fields over their spread."""
+    header = {
+        "latent_channels": 2, "patch": 1, "hidden": 0, "modes": 24, "lags": 2, "width": [], "blocks": 0, "location": 0,
+        "dropout": 0.0, "mean_order": 0, "std_order": 0, "coupled": 0,
+    }  # fmt: skip
+    spec = Spec(
+        variables=(VariableSpec("t", "K", level_dim="level", levels=(850.0, 500.0)),),
+        lat=(-30.0, 0.0, 30.0), lon=(0.0, 90.0, 180.0, 270.0), periodic=True, window=3, name="gaussian", summary="",
+        architecture=header,
+    )  # fmt: skip
+    prior = LatentPrior(spec)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.zeros(150, 2, LAT, LON)
+    for i in range(1, 150):
+        noise = torch.randn(2, LAT, LON, generator=generator)
+        x[i] = 0.7 * x[i - 1] + 0.6 * noise + 0.3 * noise.roll(1, dims=-1)
+    prior.normalization.fit(270 + x * torch.tensor([1.0, 3.0])[:, None, None], torch.zeros(150))
+    prior.gaussian.fit([x / x.std()])
+    return Model(spec, prior=prior)
+
+
+def pieces() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean and spread of fields, and the dense prior covariance of latents, by the definition."""
+    prior = gaussian_model().prior()
+    fields = prior.fields(torch.zeros(LENGTH))
+    eye = torch.eye(SIZE).reshape(SIZE, LENGTH, *prior.shape)
+    P = prior.gaussian.trajectory(LENGTH).apply(lambda d: d, eye).flatten(1).double().numpy()
+    D = (fields(eye) - fields(0 * eye)).flatten(1).double().numpy().T
+    return fields(0 * eye[:1]).flatten().double().numpy(), D, (P + P.T) / 2
+
+
+def correlation(kind: BackgroundCorrelation, P: np.ndarray) -> np.ndarray:
+    """Dense correlation of errors of latents, by the definition."""
+    spec, time = gaussian_model().spec, np.arange(LENGTH)
+    one = 2 * LAT * LON
+    C = P
+    if kind.time is not None or kind.length is not None:
+        frames = P[:one, :one]
+        if kind.length is not None:
+            lat, lon = (v.ravel() for v in np.meshgrid(np.deg2rad(spec.lat), np.deg2rad(spec.lon), indexing="ij"))
+            xyz = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], 1)
+            r = 6371.0 / kind.length * np.linalg.norm(xyz[:, None] - xyz, axis=-1)
+            frames = np.kron(np.eye(2), (1 + r) * np.exp(-r))
+        C = np.kron(np.exp(-24.0 * np.abs(time[:, None] - time) / kind.time), frames)
+    return (1 - kind.independent) * C + kind.independent * np.eye(SIZE)
+
+
+KINDS = [
+    BackgroundCorrelation(), BackgroundCorrelation(time=40.0), BackgroundCorrelation(length=6000.0, time=40.0),
+    BackgroundCorrelation(independent=0.5),
+]  # fmt: skip
+
+
+def sources(kind: BackgroundCorrelation, std: float) -> tuple[list[SourceLikelihood], SourceLikelihood]:
+    """A background of every element, and a few observations."""
+    rng = np.random.default_rng(1)
+    mean, D, _ = pieces()
+    values = mean + D @ rng.normal(size=SIZE)
+    rows = np.eye(SIZE).reshape(LENGTH, 2, -1, SIZE)
+    background = []
+    for channel, factor in ((0, 1.0), (1, 3.0)):
+        of = rows[:, channel].reshape(-1, SIZE)
+        spread = np.full(len(of), (factor * std) ** 2)
+        background.append(SourceLikelihood("b", sp.csr_array(of), of @ values, ErrorModel(spread), background=kind))
+    some = np.array([2, 40, 65])
+    seen = SourceLikelihood("o", sp.csr_array(np.eye(SIZE)[some]), mean[some] + 1.0, ErrorModel(np.full(3, 0.25)))
+    return background, seen
+
+
+@pytest.mark.parametrize("kind", KINDS[::2])
+def test_the_posterior_is_that_of_the_dense_covariance(kind):
+    """Mean and covariance of the sampler, without sampling error, against the formula."""
+    mean, D, P = pieces()
+    background, seen = sources(kind, 0.8)
+    S = np.sqrt(np.concatenate([s.errors.instrument for s in background]))
+    order = np.concatenate([s.matrix.indices for s in background])
+    physical = np.empty(SIZE)
+    physical[order] = S
+    C = correlation(kind, P)
+    S = physical / np.diag(D)
+    B = D @ (S[:, None] * C * S) @ D.T
+    H, y = seen.matrix.toarray(), seen.values
+    xb = np.empty(SIZE)
+    xb[order] = np.concatenate([s.values for s in background])
+    A = np.concatenate([np.eye(SIZE), H]) @ D
+    R = np.block([[B, np.zeros((SIZE, 3))], [np.zeros((3, SIZE)), 0.25 * np.eye(3)]])
+    gain = np.linalg.solve(A @ P @ A.T + R, A @ P).T
+    z = gain @ (np.concatenate([xb, y]) - np.concatenate([mean, H @ mean]))
+    exact, std = mean + D @ z, np.sqrt(np.diag(D @ (P - gain @ A @ P) @ D.T))
+    prior, season = gaussian_model().prior(), torch.zeros(LENGTH)
+    rest = torch.zeros(1, LENGTH, *prior.shape)
+    observed = _Observed.of(prior, prior.fields(season), [*background, seen], gaussian_model(), rest)
+    np.testing.assert_array_equal(observed.columns, np.arange(SIZE + 3))
+    guided = GuidedDenoiser(prior.denoiser(LENGTH, season), observed.all, MMPS())
+    noise = UnitNoise(SIZE)
+
+    def trajectories(draw: int) -> torch.Tensor:
+        return noise(draw).float().reshape(-1, *rest.shape[1:])
+
+    found = sample(guided, initial_noise(guided.schedule) * trajectories(0), trajectories, steps=24)
+    latent, covariance = moments(found.flatten(1).double())
+    assert np.abs((mean + D @ latent.numpy() - exact) / std).max() < 0.05
+    assert np.abs(np.sqrt(np.diag(D @ covariance.numpy() @ D.T)) / std - 1).max() < 0.05
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_products_are_those_of_the_dense_covariance(kind):
+    prior = gaussian_model().prior()
+    _, D, P = pieces()
+    background, _ = sources(kind, 0.8)
+    done = [
+        SourceLikelihood(
+            s.name, s.matrix, s.values, s.errors.completed(np.zeros(s.size), np.ones(s.size)), background=kind
+        )
+        for s in background
+    ]
+    rest = torch.zeros(1, LENGTH, *prior.shape)
+    found = LatentBackground(prior, gaussian_model().spec, prior.fields(torch.zeros(LENGTH)), done, rest)
+    scale = np.abs(D).sum(1).reshape(LENGTH, 2, -1)
+    S = (np.array([0.8, 2.4])[:, None] / scale).ravel()
+    exact = S[:, None] * correlation(kind, P) * S
+    x = torch.as_tensor(np.random.default_rng(0).normal(size=(2, SIZE)), dtype=torch.float32)
+    np.testing.assert_allclose(found.errors(x).numpy(), x.numpy() @ exact, rtol=0.01, atol=0.01)
+    np.testing.assert_allclose(found.errors.inv(found.errors(x)).numpy(), x.numpy(), rtol=0.01, atol=0.01)
+    background_values = np.concatenate([s.values for s in background])
+    seen = np.concatenate([s.matrix.toarray() for s in background]) @ (D @ found.y.numpy() + pieces()[0])
+    np.testing.assert_allclose(seen, background_values, atol=0.05)
+
+
+@pytest.mark.parametrize("spec", [
+    {"lat": (0.0,), "lon": tuple(range(8)), "grid_dims": ("y", "x")},
+    {"lat": (-30.0, 0.0, 30.0), "lon": (0.0, 90.0, 180.0, 270.0)},
+])  # fmt: skip
+@pytest.mark.parametrize("kind", [BackgroundCorrelation(), BackgroundCorrelation(time=10.0)])
+def test_a_prior_without_a_gaussian_has_a_correlation_of_its_own(spec, kind):
+    known = gaussian_model().spec
+    shape = 1, len(spec["lat"]), len(spec["lon"])
+    flat = "grid_dims" in spec
+    like = SimpleNamespace(flat=flat, periodic=True, lat=spec["lat"], lon=spec["lon"], time_step=known.time_step)
+    found = correlation_of(SimpleNamespace(shape=shape, stationary=None), like, 2, kind, torch.device("cpu"))
+    size = 2 * shape[1] * shape[2]
+    eye = torch.eye(size).reshape(size, 2, *shape)
+    matrix = found.apply(lambda d: d, eye).flatten(1)
+    torch.testing.assert_close(matrix, matrix.T, atol=1e-5, rtol=0)
+    torch.testing.assert_close(matrix.diagonal(), torch.ones(size), atol=1e-5, rtol=0)
+    assert float(torch.linalg.eigvalsh(matrix)[0]) > 0
+    # The first cell and the last of a circle are neighbours.
+    assert float(matrix[0, shape[2] - 1]) == pytest.approx(float(matrix[0, 1]), abs=1e-5)

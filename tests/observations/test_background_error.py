@@ -1,0 +1,81 @@
+"""Errors of a background as users give them, and as they are estimated."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from tests.problems.observed import SPEC, state
+from xslams import BackgroundError
+from xslams.errors import ObservationError, ObservationOptionError
+from xslams.likelihood import BackgroundCorrelation
+from xslams.observations import background_observation, stated_background
+
+
+def errors(std: float, memory: float, times: int = 400, step: float = 12.0, seed: int = 0) -> xr.Dataset:
+    """Errors of two levels, the second twice as large, of an AR(1) process."""
+    rng = np.random.default_rng(seed)
+    rho = np.exp(-step / memory)
+    e = rng.normal(size=(times, 2, 6, 8))
+    for i in range(1, times):
+        e[i] = rho * e[i - 1] + np.sqrt(1 - rho**2) * e[i]
+    time = np.datetime64("2001-01-01") + (np.arange(times) * step).astype("timedelta64[h]")
+    ds = xr.Dataset(
+        {"t": (("time", "level", "lat", "lon"), std * e * [[[1.0]], [[2.0]]], {"units": "K"})}, {"time": time}
+    )
+    levels = ("level", [850.0, 500.0], {"units": "hPa", "axis": "Z"})
+    return ds.assign_coords(level=levels, lat=np.linspace(-60, 60, 6), lon=np.arange(8) * 45.0)
+
+
+@pytest.mark.parametrize(("std", "memory"), [(1.0, 12.0), (3.0, 48.0)])
+def test_the_error_of_forecasts_is_found(std, memory):
+    wrong, truth = errors(std, memory), errors(5.0, 100.0, seed=1)
+    found = BackgroundError.fit(wrong + truth, truth)
+    np.testing.assert_allclose(found.std["t"], [std, 2 * std], rtol=0.05)
+    assert found.time == pytest.approx(memory, rel=0.15)
+    # By the NMC method: two forecasts, of which the later one is nearly right.
+    nmc = BackgroundError.fit(truth + wrong, truth + 0.1 * wrong)
+    np.testing.assert_allclose(nmc.std["t"], [0.9 * std, 1.8 * std], rtol=0.05)
+    # Times that only one of both has, and gaps, are left out.
+    holes = (wrong + truth).isel(time=slice(0, 300)).where(wrong["t"] < 3 * std)
+    assert np.isfinite(BackgroundError.fit(holes, truth).std["t"]).all()
+
+
+def test_what_cannot_be_fitted_is_refused():
+    truth = errors(1.0, 12.0, times=4)
+    with pytest.raises(ObservationOptionError, match="do not differ"):
+        BackgroundError.fit(truth, truth)
+    with pytest.raises(ObservationOptionError, match="do not differ"):
+        BackgroundError.fit(truth * np.nan, truth)
+    with pytest.raises(ObservationOptionError, match="have 2 common times"):
+        BackgroundError.fit(truth.isel(time=slice(2)), truth)
+    with pytest.raises(ObservationOptionError, match=r"'t'.*'u'"):
+        BackgroundError.fit(truth, truth.rename(t="u"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"std": 0.0}, "above zero"), ({"std": -1.0}, "negative"), ({"std": None}, "std=None"),
+        ({"length": 0.0}, "length=0.0; expected a positive number of km"), ({"length": -5}, "length=-5"),
+        ({"time": np.nan}, "time=nan"), ({"time": "1D"}, "time='1D'"), ({"correlation": "some"}, "correlation='some'"),
+        ({"correlation": 0.5}, "correlation=0.5"), ({"independent": 0.0}, "independent=0.0"),
+        ({"correlation": "none", "time": 24.0}, "time=24.0 with correlation='none'"),
+    ],
+)  # fmt: skip
+def test_what_is_no_error_of_a_background_is_refused(options, message):
+    with pytest.raises(ObservationOptionError, match=message):
+        BackgroundError(**{"std": 1.0, **options})
+
+
+def test_a_number_is_correlated_as_the_prior_and_no_more_than_a_number():
+    assert stated_background(2.0) == (2.0, BackgroundCorrelation())
+    assert stated_background(BackgroundError(2.0, time=36.0)) == (2.0, BackgroundCorrelation(time=36.0))
+    assert stated_background(BackgroundError(2.0, correlation="none")) == (2.0, None)
+    ds = state()
+    plain, stated = (background_observation(ds, SPEC, e) for e in (2.0, BackgroundError(2.0, length=300.0)))
+    assert plain.error == stated.error == 2.0
+    assert not np.isnan(plain.to_arrays(SPEC, ds["time"]).values).any()
+    with pytest.raises(ObservationError, match="zero or less"):
+        background_observation(ds, SPEC, BackgroundError(xr.DataArray(0.0)))

@@ -1,0 +1,360 @@
+r"""A background whose errors are correlated, as an observation of latents.
+
+The error of a background :math:`x_b = x + \epsilon` is taken to be one that the model's decoder :math:`D` represents,
+
+.. math:: \epsilon = D S \zeta, \qquad \zeta \sim \mathcal{N}(0, C),
+
+where :math:`C` is a correlation matrix of latent trajectories: by default that of the model's own Gaussian prior, so
+that errors look like differences between two states of the model. :math:`S` has a symmetric matrix in each latent cell,
+such that :math:`D S S^\top D^\top` has the standard deviations that are stated. With :math:`b`, the latents of the
+background, this is an observation of all latents with the error covariance :math:`R = S C S`, and :math:`R^{-1} =
+S^{-1} C^{-1} S^{-1}` costs as much as the Gaussian prior itself.
+
+What the background says of latents less than exactly, or not at all (variables that are not analysed, missing values),
+is added to :math:`S S` in each cell.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from azula.linalg.covariance import Covariance
+from torch import Tensor
+
+from xslams.inference.operators import FieldOperator
+from xslams.linalg.conjugate_gradients import LinearObservations, solve
+from xslams.linalg.eigen import eigh
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from xslams.likelihood import BackgroundCorrelation, SourceLikelihood
+    from xslams.priors.base import Prior
+    from xslams.priors.fields import FieldMap, LinearMaps
+    from xslams.priors.gaussian import StationaryGaussian
+    from xslams.spec import Spec
+
+__all__ = ["LatentBackground", "LatentCorrelation", "LatentCovariance", "correlation_of"]
+
+_EARTH_RADIUS = 6371.0  # km
+# Where a prior has no Gaussian: cells and frames over which errors are correlated.
+_CELLS, _FRAMES = 2.0, 2.0
+# Share of the stated variance up to which latents need not fit the background.
+_FIT = 1e-3
+# Error of the latents of a background, in standard deviations, and iterations to find them.
+_CLOSE, _ITERATIONS = 3e-3, 100
+# Directions of a latent cell that are seen less than this share of others are not seen.
+_SEEN = 1e-3
+# Least of what a background says of a latent of unit variance: next to nothing.
+_KNOWN = 1e-3
+
+
+class LatentCorrelation(Protocol):
+    """Correlation of latent trajectories, of which functions are known."""
+
+    def apply(self, function: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
+        """Apply a function of the matrix to trajectories ``(B, L, *shape)``."""
+        ...
+
+
+class _InTime:
+    """A covariance of frames, times a correlation in time."""
+
+    def __init__(self, frames: LatentCorrelation, correlation: Tensor) -> None:
+        self.frames = frames
+        values, vectors = torch.linalg.eigh(correlation)
+        self.values, self.vectors = values.clamp(min=0).float(), vectors.float()
+
+    def apply(self, function: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
+        """Apply a function: in the directions where time is diagonal, frame by frame."""
+        turned = torch.einsum("ts,btcij->bscij", self.vectors, v)
+        factors = self.values.repeat(len(v))
+        done = self.frames.apply(lambda d: function(d * factors), turned.flatten(0, 1)[:, None])
+        return torch.einsum("ts,bscij->btcij", self.vectors, done[:, 0].unflatten(0, v.shape[:2]))
+
+
+class _Frames:
+    """The Gaussian prior of single frames."""
+
+    def __init__(self, process: StationaryGaussian) -> None:
+        self.gaussian = process.trajectory(1)
+
+    def apply(self, function: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
+        """Apply a function of the covariance to frames ``(B, 1, *shape)``."""
+        return self.gaussian.apply(function, v)
+
+
+class _Cells:
+    """A correlation of latent cells, the same for all channels."""
+
+    def __init__(self, correlation: Tensor) -> None:
+        values, vectors = torch.linalg.eigh(correlation)
+        self.values, self.vectors = values.clamp(min=0).float(), vectors.float()
+
+    def apply(self, function: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
+        """Apply a function of the correlation to frames ``(B, 1, *shape)``."""
+        turned = v.flatten(3) @ self.vectors
+        factor = function(self.values[:, None].expand(-1, len(v)))  # the last axis is that of the batch
+        return ((factor.T[:, None, None] * turned) @ self.vectors.T).reshape(v.shape)
+
+
+def correlation_of(
+    prior: Prior, spec: Spec, length: int, stated: BackgroundCorrelation, device: torch.device
+) -> LatentCorrelation:
+    """Correlation of latent trajectories of `length` frames.
+
+    Parameters
+    ----------
+    prior, spec
+        The model's.
+    length
+        Number of frames.
+    stated
+        What is stated of it; else it is that of the prior, and of a prior without a Gaussian one that ends after a few
+        cells and frames.
+    device
+        Where to compute.
+    """
+    process = prior.stationary
+    if process is not None and stated.length is None and stated.time is None:
+        return process.trajectory(length)
+    if process is not None and stated.length is None:
+        frames: LatentCorrelation = _Frames(process)
+    else:
+        r = torch.as_tensor(_apart(prior.shape, spec, stated.length), device=device)
+        frames = _Cells((1 + r) * torch.exp(-r))
+    lag = torch.arange(length, device=device, dtype=torch.float64)
+    if stated.time is not None:
+        memory = stated.time / spec.time_step
+    elif process is not None:
+        memory = _memory(process)
+    else:
+        memory = _FRAMES
+    return _InTime(frames, torch.exp(-(lag[:, None] - lag).abs() / memory))
+
+
+def _memory(process: StationaryGaussian) -> float:
+    """Frames after which the prior as a whole has forgotten."""
+    now, next_ = process.autocov[:2, ..., 0].double().sum((1, 2))
+    return float(-1 / torch.log((next_ / now).clamp(0.01, 0.999)))
+
+
+def _apart(shape: tuple[int, int, int], spec: Spec, length: float | None) -> np.ndarray:
+    """Distances between latent cells in units of the length of the correlation, ``(cells, cells)``."""
+    rows, columns = shape[1:]
+    if spec.flat or length is None:
+        # Cells of a square, which is periodic where its axes are.
+        i, j = np.divmod(np.arange(rows * columns), columns)
+        away = [np.abs(k[:, None] - k).astype(float) for k in (i, j)]
+        if spec.periodic:
+            away = [
+                np.minimum(d, size - d)
+                for d, size in zip(away, (rows if spec.flat else 2 * rows, columns), strict=True)
+            ]
+            # Along the chord of a circle, for which the function is positive definite.
+            away[1] = columns / np.pi * np.sin(np.pi * away[1] / columns)
+            if spec.flat:
+                away[0] = rows / np.pi * np.sin(np.pi * away[0] / rows)
+        return np.hypot(*away) / _CELLS
+    lat, lon = (
+        np.interp(
+            ((np.arange(count) + 0.5) * -(-len(axis) // count) - 0.5).clip(max=len(axis) - 1),
+            np.arange(len(axis)),
+            axis,
+        )
+        for count, axis in ((rows, spec.lat), (columns, np.unwrap(spec.lon, period=360.0)))
+    )
+    a, b = (v.ravel() for v in np.meshgrid(np.deg2rad(lat), np.deg2rad(lon), indexing="ij"))
+    xyz = np.stack([np.cos(a) * np.cos(b), np.cos(a) * np.sin(b), np.sin(a)], axis=1)
+    return _EARTH_RADIUS / length * np.linalg.norm(xyz[:, None] - xyz, axis=-1)
+
+
+class LatentCovariance(Covariance):
+    """The covariance ``S C S`` of latent trajectories, or its inverse.
+
+    Parameters
+    ----------
+    correlation
+        The correlation ``C``.
+    values, vectors
+        Eigenvalues and -vectors of ``S S`` in each latent cell, shapes ``(pattern, cell, z)`` and ``(pattern, cell, z,
+        z)``.
+    pattern
+        Pattern that each frame has, shape ``(L,)``.
+    shape
+        Shape (z, z_lat, z_lon) of a frame.
+    independent
+        Share of the variance that is independent.
+    inverted
+        Whether the inverse is meant.
+    """
+
+    def __init__(
+        self,
+        correlation: LatentCorrelation,
+        values: Tensor,
+        vectors: Tensor,
+        pattern: Tensor,
+        shape: tuple[int, int, int],
+        independent: float,
+        *,
+        inverted: bool = False,
+    ) -> None:
+        self._parts = correlation, values, vectors, pattern, shape, independent
+        self._correlation, self._pattern, self._frame, self.inverted = correlation, pattern, shape, inverted
+        self._root = (vectors * values.pow(-0.5 if inverted else 0.5)[:, :, None]) @ vectors.mT
+        self._share = independent
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """Shape of what it multiplies."""
+        return (len(self._pattern) * self._frame[0] * self._frame[1] * self._frame[2],)
+
+    def _function(self, d: Tensor) -> Tensor:
+        shrunk = (1 - self._share) * d + self._share
+        return 1 / shrunk if self.inverted else shrunk
+
+    def _scaled(self, v: Tensor) -> Tensor:
+        """Multiply every latent cell of ``(B, L, z, z_lat, z_lon)`` with its root."""
+        out = torch.empty_like(v)
+        for k, root in enumerate(self._root.unbind(0)):
+            some = self._pattern == k
+            cells = v[:, some].flatten(3).permute(3, 2, 0, 1)  # (cell, z, B, frames)
+            done = (root @ cells.flatten(2)).reshape(cells.shape)
+            out[:, some] = done.permute(2, 3, 1, 0).reshape(v[:, some].shape)
+        return out
+
+    def __matmul__(self, x: Tensor) -> Tensor:
+        v = x.reshape(-1, len(self._pattern), *self._frame)
+        return self._scaled(self._correlation.apply(self._function, self._scaled(v))).reshape(x.shape)
+
+    def __add__(self, other: Covariance) -> Covariance:
+        return NotImplemented
+
+    def __mul__(self, other: Covariance) -> Covariance:
+        return NotImplemented
+
+    def color(self, x: Tensor) -> Tensor:
+        """Multiply by a square root."""
+        v = x.reshape(-1, len(self._pattern), *self._frame)
+        return self._scaled(self._correlation.apply(lambda d: self._function(d).sqrt(), v)).reshape(x.shape)
+
+    @property
+    def inv(self) -> LatentCovariance:
+        """Inverse."""
+        return LatentCovariance(*self._parts, inverted=not self.inverted)
+
+    def logdet(self) -> Tensor:
+        """Logarithm of the determinant, which nobody needs."""
+        raise NotImplementedError
+
+
+class LatentBackground:
+    """The background as an observation of all latents.
+
+    Parameters
+    ----------
+    prior, spec
+        The model's.
+    fields
+        Map from latents to physical fields.
+    sources
+        Variables of the background, of which every row sees one element, with complete errors.
+    rest
+        Trajectory of latents that are zero, shape ``(1, L, z, z_lat, z_lon)``.
+
+    Attributes
+    ----------
+    y
+        Latents of the background, shape ``(n,)``.
+    errors
+        Error covariance.
+    """
+
+    def __init__(
+        self, prior: Prior, spec: Spec, fields: FieldMap, sources: Sequence[SourceLikelihood], rest: Tensor
+    ) -> None:
+        stated = sources[0].background
+        assert stated is not None
+        device, length = rest.device, rest.shape[1]
+        self._seen = seen = FieldOperator(fields, sources)
+        maps = seen.secant(rest)
+        spread = np.concatenate([abs(s.matrix) @ fields.spread.cpu().numpy().ravel() for s in sources])
+        scale = torch.as_tensor(spread, dtype=torch.float32, device=device).clamp(min=1e-30)
+        both = np.concatenate([s.errors.independent for s in sources])
+        variance = torch.as_tensor(both, dtype=torch.float32, device=device)
+        left_out = (seen.variance - variance).clamp(min=0) + _FIT * variance
+        self.y = _latents(prior, seen, maps, left_out, rest).flatten()
+        pattern = torch.as_tensor(_patterns(sources, length), device=device)
+        squares = _squares(maps, scale, variance, left_out, rest, pattern)
+        values, vectors = eigh(squares)
+        correlation = correlation_of(prior, spec, length, stated, device)
+        self.errors = LatentCovariance(
+            correlation, values.clamp(min=1e-8), vectors, pattern, prior.shape, stated.independent
+        )
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """From latents ``(B, L, *latent)`` to observed values ``(B, n)``: the same."""
+        return z.flatten(1)
+
+    def linearize(self, z: Tensor) -> LinearMaps:
+        """Product with the Jacobian, and with its adjoint."""
+        return lambda v: v.flatten(1), lambda w: w.reshape(-1, *z.shape[1:])
+
+
+def _latents(prior: Prior, seen: FieldOperator, maps: LinearMaps, left_out: Tensor, rest: Tensor) -> Tensor:
+    """Latents of the background: the mean of the prior, wide enough for a background with errors, given its values."""
+    process = prior.stationary
+    gaussian = None if process is None else process.trajectory(rest.shape[1])
+    found = solve(
+        LinearObservations(
+            (seen.y - seen(rest)[0])[None],
+            lambda v: 2 * v if gaussian is None else gaussian.apply(lambda d: 2 * d, v),
+            *maps,
+            lambda v: v / left_out,
+        ),
+        tolerance=_CLOSE,
+        largest=0.1,
+        iterations=_ITERATIONS,
+    )
+    return found.increment
+
+
+def _patterns(sources: Sequence[SourceLikelihood], length: int) -> np.ndarray:
+    """Tell frames with the same elements by a number, ``(L,)``."""
+    width = sources[0].matrix.shape[1]
+    there = np.zeros(width, bool)
+    for source in sources:
+        there[source.matrix.indices] = True
+    return np.unique(there.reshape(length, -1), axis=0, return_inverse=True)[1].ravel()
+
+
+def _squares(
+    maps: LinearMaps, scale: Tensor, variance: Tensor, left_out: Tensor, rest: Tensor, pattern: Tensor
+) -> Tensor:
+    """Return the matrix ``S S`` of each pattern and latent cell, ``(pattern, cell, z, z)``.
+
+    Fields that are the same in all cells show what a cell is to the fields around it.
+    """
+    forward, adjoint = maps
+    weights = scale**-2, variance * scale**-4, 1 / left_out
+    channels = rest.shape[2]
+    columns: list[list[Tensor]] = [[], [], []]
+    for c in range(channels):
+        unit = torch.zeros_like(rest)
+        unit[:, :, c] = 1
+        seen = forward(unit)
+        for kept, weight in zip(columns, weights, strict=True):
+            back = adjoint(weight * seen)[0].flatten(2)  # (L, z, cell)
+            mean = [back[pattern == k].mean(0) for k in range(int(pattern.max()) + 1)]
+            kept.append(torch.stack(mean).mT)  # (pattern, cell, z)
+    own, stated, precision = (torch.stack(each, -1).double() for each in columns)
+    own, stated, precision = ((m + m.mT) / 2 for m in (own, stated, precision))
+    values, vectors = eigh(own)
+    least = _SEEN * values.amax(-1, keepdim=True).clamp(min=1e-30)
+    inverse = (vectors * values.clamp(min=least).rsqrt()[..., None, :]) @ vectors.mT
+    known, basis = eigh(precision)
+    total = inverse @ stated @ inverse + (basis / known.clamp(min=_KNOWN)[..., None, :]) @ basis.mT
+    return ((total + total.mT) / 2).float()

@@ -1,0 +1,26 @@
+"""How the errors of a background are correlated, as the torch side takes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["BackgroundCorrelation"]
+
+
+@dataclass(frozen=True)
+class BackgroundCorrelation:
+    """Correlation of the errors of a background in the latent space of a model.
+
+    Attributes
+    ----------
+    length
+        Length of the correlation in space in km; None for the correlation of the model's prior.
+    time
+        Hours after which the correlation in time is 1 / e; None for the correlation of the model's prior.
+    independent
+        Share of the variance that is independent from latent to latent.
+    """
+
+    length: float | None = None
+    time: float | None = None
+    independent: float = 0.01

@@ -1,0 +1,167 @@
+"""What a user says of the error of a background: standard deviations, and how the errors are correlated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from xslams.arguments import is_number, require, shown
+from xslams.errors import ObservationOptionError
+from xslams.labels.calendar import hours
+from xslams.labels.coordinates import coordinate, listed
+from xslams.likelihood import BackgroundCorrelation
+from xslams.observations.stated_errors import Error, check_stated
+
+__all__ = ["BackgroundError", "stated_background"]
+
+# Correlations in time that are told from none and from all.
+_LEAST, _MOST = 0.05, 0.98
+
+
+@dataclass(frozen=True, eq=False)
+class BackgroundError:
+    r"""Error of a background, with its correlation.
+
+    Errors of a forecast are weather: they have the size of pressure systems, the same sign through the column, and last
+    for days. Taken for independent from cell to cell and day to day, the mean over neighbours looks far more certain
+    than it is. By default errors are correlated as states of the model's prior are, in space, between levels and
+    variables, and in time; the standard deviation is scaled to what is stated.
+
+    Parameters
+    ----------
+    std
+        Standard deviation in the units of the Dataset: a number, a mapping per variable, a DataArray or a Dataset.
+    correlation
+        ``"prior"``, or ``"none"`` for errors that are independent from value to value.
+    length
+        Length of the correlation in space in km, in place of that of the prior: at a distance :math:`d` it is
+        :math:`(1 + d / L) e^{-d / L}`. Levels and variables of one place are correlated as in the prior.
+    time
+        Hours after which the correlation in time is :math:`1 / e`, in place of that of the prior.
+    independent
+        Share of the variance that is independent.
+
+    Raises
+    ------
+    ObservationOptionError
+        If a value is out of range.
+
+    Examples
+    --------
+    >>> BackgroundError(2.0, time=36.0)
+    BackgroundError(std=2.0, correlation='prior', time=36.0)
+    """
+
+    std: Error
+    correlation: Literal["prior", "none"] = "prior"
+    length: float | None = None
+    time: float | None = None
+    independent: float = 0.01
+
+    def __post_init__(self) -> None:
+        given: Any = self.std
+        require(given is not None, "std", given, "the standard deviation of the background", ObservationOptionError)
+        check_stated(self.std, "background_error", positive=True)
+        kind: Any = self.correlation
+        known = isinstance(kind, str) and kind in ("prior", "none")
+        require(known, "correlation", kind, "'prior' or 'none'", ObservationOptionError)
+        for name in ("length", "time"):
+            value: Any = getattr(self, name)
+            positive = value is None or (is_number(value) and float(value) > 0)
+            units = "km" if name == "length" else "hours"
+            require(positive, name, value, f"a positive number of {units}", ObservationOptionError)
+            if value is not None and kind == "none":
+                msg = f"{name}={shown(value)} with correlation='none'; leave one of them out."
+                raise ObservationOptionError(msg)
+        share: Any = self.independent
+        within = is_number(share, 1e-6) and float(share) <= 1
+        require(within, "independent", share, "a share of the variance, from 1e-6 to 1", ObservationOptionError)
+
+    def __repr__(self) -> str:
+        parts = [f"std={shown(self.std)}", f"correlation={self.correlation!r}"]
+        parts += [f"{n}={getattr(self, n)!r}" for n in ("length", "time") if getattr(self, n) is not None]
+        return f"BackgroundError({', '.join(parts)})"
+
+    @property
+    def latent(self) -> BackgroundCorrelation | None:
+        """How errors are correlated; None where they are independent."""
+        return None if self.correlation == "none" else BackgroundCorrelation(self.length, self.time, self.independent)
+
+    @classmethod
+    def fit(cls, forecasts: xr.Dataset, truth: xr.Dataset) -> BackgroundError:
+        """Estimate the error of forecasts where the truth is known, or by the NMC method.
+
+        Parameters
+        ----------
+        forecasts
+            Forecasts as they would be taken for a background, with dimension time.
+        truth
+            What they are compared with, of the same times, places and units: an analysis; or for the NMC method other
+            forecasts that are valid at the same times, of another lead. Then the difference of two forecasts stands for
+            the error of one of them.
+
+        Returns
+        -------
+        BackgroundError
+            Root mean square difference of every variable and level, and the hours in which differences are forgotten;
+            in space correlated as the prior.
+
+        Raises
+        ------
+        ObservationOptionError
+            If there are no common variables, fewer than three common times, or no differences.
+
+        Examples
+        --------
+        >>> rng = np.random.default_rng(0)
+        >>> time = np.datetime64("2001-01-01") + np.arange(50)
+        >>> truth = xr.Dataset({"t": (("time", "lat"), rng.normal(size=(50, 40)))}, {"time": time})
+        >>> float(BackgroundError.fit(truth + 2.0 * rng.normal(size=(50, 40)), truth).std["t"].round(1))
+        2.0
+        """
+        names = [n for n in forecasts.data_vars if n in truth.data_vars]
+        if not names:
+            msg = f"The forecasts have {listed(forecasts.data_vars)}, the truth {listed(truth.data_vars)}; rename them."
+            raise ObservationOptionError(msg)
+        at = coordinate(forecasts[names[0]], "time")
+        apart = xr.Dataset({n: forecasts[n] - truth[n] for n in names})
+        if at is None or apart.sizes.get(at, 0) < 3:
+            count = 0 if at is None else apart.sizes.get(at, 0)
+            msg = f"Forecasts and truth have {count} common times; expected three or more, of one dimension time."
+            raise ObservationOptionError(msg)
+        lat = coordinate(apart[names[0]], "lat")
+        weight = xr.DataArray(1.0) if lat is None else xr.DataArray(np.cos(np.deg2rad(apart[lat])).clip(min=1e-6))
+        std: dict[Any, xr.DataArray] = {}
+        for n in names:
+            level = coordinate(apart[n], "level")
+            kept = () if level is None else apart[level].dims
+            mean = (apart[n] ** 2).weighted(weight).mean([d for d in apart[n].dims if d not in kept])
+            std[n] = xr.DataArray(np.sqrt(mean))
+            if not bool((std[n] > 0).all()):
+                msg = (
+                    f"Forecasts and truth of {n!r} do not differ, or have no value in common; there is no error to fit."
+                )
+                raise ObservationOptionError(msg)
+            std[n].attrs = {k: v for k, v in forecasts[n].attrs.items() if k == "units"}
+        return cls(xr.Dataset(std), time=_memory(apart / xr.Dataset(std), at))
+
+
+def _memory(apart: xr.Dataset, time: str) -> float:
+    """Hours after which differences are forgotten, by the correlation of neighbouring times."""
+    step = float(np.median(np.diff(hours(apart[time]))))
+    both = square = 0.0
+    for da in apart.data_vars.values():
+        values = np.moveaxis(np.asarray(da.values, float), da.get_axis_num(time), 0)
+        pair = np.isfinite(values[1:]) & np.isfinite(values[:-1])
+        both += float((values[1:] * values[:-1])[pair].sum())
+        square += float(((values[1:] ** 2 + values[:-1] ** 2) / 2)[pair].sum())
+    return -step / float(np.log(np.clip(both / max(square, 1e-30), _LEAST, _MOST)))
+
+
+def stated_background(error: object) -> tuple[Any, BackgroundCorrelation | None]:
+    """Return what a user gives as ``background_error=`` as standard deviations, and how errors are correlated."""
+    given = error if isinstance(error, BackgroundError) else BackgroundError(error)  # type: ignore[arg-type]
+    return given.std, given.latent
