@@ -50,7 +50,7 @@ cluster: $(VENV)/.plot
 	$(BIN)/python examples/cluster.py --kill
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term $(ARGS)
+	$(BIN)/python -m slipcover --source xslams --skip-covered -m pytest -n $(JOBS) $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 import xslams
-from xslams import plot, regrid, scores
+from xslams import regrid, scores
 from xslams.accessor import SlamsAccessor
 from xslams.pipeline import assimilate, encoding, fitting
 
@@ -21,7 +21,6 @@ DELEGATES = {
     "fit": (fitting, "fit", ()),
     "assimilate": (assimilate, "assimilate", ("obs", "model")),
     "score": (scores, "score", ("truth",)),
-    "plot": (plot, "panels", ()),
 }
 
 
@@ -41,7 +40,7 @@ def test_methods_hand_everything_on(monkeypatch, method):
     assert given == {*required, *options.values()}
 
 
-@pytest.mark.parametrize("method", [m for m in DELEGATES if m != "plot"])
+@pytest.mark.parametrize("method", DELEGATES)
 def test_defaults_agree_with_those_of_the_functions(method):
     module, name, _ = DELEGATES[method]
     ours = inspect.signature(getattr(SlamsAccessor, method)).parameters
@@ -56,7 +55,7 @@ def test_the_design_of_assimilate():
     assert defaults == {
         "members": 16, "background_error": None, "guidance": "mmps", "sampler": "auto", "steps": 32, "corrections": 0,
         "antithetic": False, "overlap": "auto", "variables": None, "seed": 0, "device": None, "batch_size": "auto",
-        "precision": "float32", "compile": False, "progress": False, "report": False,
+        "precision": "float32", "compile": False, "progress": False, "report": False, "engine": "auto",
     }  # fmt: skip
 
 

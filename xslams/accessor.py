@@ -289,7 +289,7 @@ class SlamsAccessor:
         >>> truth = xslams.open_tutorial().isel(time=slice(0, 3))
         >>> satellite = xslams.simulate_observations(truth["olr"], coarsen={"lat": 2, "lon": 2}, error=5.0)
         >>> analysis = truth.slams.assimilate([satellite], "speedy-t30", members=2, steps=4)
-        >>> dict(analysis.sizes)
+        >>> dict(analysis["t"].sizes)
         {'member': 2, 'time': 3, 'sigma': 8, 'lat': 48, 'lon': 96}
         """
         from xslams.pipeline.assimilate import assimilate

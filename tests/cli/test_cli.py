@@ -201,7 +201,7 @@ def test_netcdf_background_error_and_period(command, tmp_path, truth, tiny_model
     np.testing.assert_allclose(got["t"], want["t"], rtol=1e-6)
     assert os.listdir(tmp_path) == ["a.nc"]
     assert "No frame lies" in run(*command, "--out", tmp_path / "b.nc", "--start", "2005", code=1)
-    assert "not understood" in run(*command, "--out", tmp_path / "b.nc", "--start", "soon", code=1)
+    assert "cannot be read as dates" in run(*command, "--out", tmp_path / "b.nc", "--start", "soon", code=1)
 
 
 def test_progress_tells_the_time_left(command, tmp_path):

