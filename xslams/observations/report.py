@@ -253,7 +253,8 @@ def report(labels: Sequence[str], units: Sequence[str], sums: npt.NDArray[Any], 
         ds["estimated_error"] = np.sqrt(product.clip(min=0.0))
         taken = np.sqrt(per(column["after_variance"], n))
         # One array: dask loses a part of several that were made of the same ones.
-        known = xr.concat([ds["estimated_error"], taken, n], "number", coords="minimal", compat="override")
+        numbers: list[xr.DataArray] = [ds["estimated_error"], taken, n]
+        known = xr.concat(numbers, "number", coords="minimal", compat="override")
         if known.chunks is not None:
             known = known.chunk(number=-1)
         ds["advice"] = xr.apply_ufunc(
