@@ -251,7 +251,7 @@ def report(labels: Sequence[str], units: Sequence[str], sums: npt.NDArray[Any], 
         n = column["after_n"]
         product = per(column["product"], n) - ds["innovation_mean"].prod("stage", skipna=False)
         ds["estimated_error"] = np.sqrt(product.clip(min=0.0))
-        taken = np.sqrt(per(column["after_variance"], n))
+        taken = per(column["after_variance"], n) ** 0.5
         # One array: dask loses a part of several that were made of the same ones.
         numbers: list[xr.DataArray] = [ds["estimated_error"], taken, n]
         known = xr.concat(numbers, "number", coords="minimal", compat="override")
