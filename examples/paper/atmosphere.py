@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -42,8 +43,9 @@ class Atmosphere:
     networks: Mapping[str, xslams.Observation]
     level: str
 
+    @cached_property
     def spread(self) -> xr.DataArray:
-        """Return the standard deviation of temperature about its monthly means, of each level, weighted by area."""
+        """Standard deviation of temperature about its monthly means, of each level, weighted by area."""
         t = self.training["t"]
         monthly = t.groupby("time.month")
         square = (monthly - monthly.mean("time")) ** 2

@@ -34,6 +34,37 @@ _LEFT_OUT, _EVERY = 180, 6
 _QUANTILES = norm.ppf((np.arange(16) + 0.5) / 16)
 
 
+class _System:
+    """The equations of fixed networks, factorised once for all days.
+
+    Parameters
+    ----------
+    anomalies
+        Training days.
+    tuning
+        Settings.
+    grid
+        Coordinates of the state.
+    """
+
+    def __init__(self, anomalies: Anomalies, tuning: Tuning, grid: xr.Dataset) -> None:
+        self._anomalies, self._tuning = anomalies, tuning
+        lat, lon = np.meshgrid(grid["lat"], grid["lon"], indexing="ij")
+        self._shape = len(tuning.damping), *lat.shape
+        self._oi = EnsembleOI(anomalies, tuple(anomalies.sources), tuning, unit_vectors(lat, lon))
+        self._deviation = tuning.spread * np.sqrt(self._oi.variance()).reshape(1, -1)
+
+    def analyse(self, observed: Mapping[str, Array], days: xr.Dataset) -> tuple[Array, Array]:
+        """Mean and standard deviation of an analysis of single days, shape (time, level, lat, lon)."""
+        phase = annual_phase(days["time"])
+        increments = self._oi.increments({name: observed[name] for name in self._anomalies.sources}, phase)
+        climatology = self._anomalies.state_climatology
+        std = climatology.std(phase)
+        mean = climatology.mean(phase) + std * increments.reshape(len(phase), -1)
+        shape = len(phase), *self._shape
+        return mean.reshape(shape), (std * self._deviation).reshape(shape)
+
+
 @dataclass(frozen=True)
 class OptimalInterpolation:
     """Analyses from some networks.
@@ -65,7 +96,7 @@ class OptimalInterpolation:
         days
             Their coordinates.
         """
-        return self._gaussian(self._anomalies, self._tuning, {k: self._flat(k, v) for k, v in observed.items()}, days)
+        return self._system.analyse({k: self._flat(k, v) for k, v in observed.items()}, days)
 
     def score(self, analysis: tuple[Array, Array], truth: xr.Dataset) -> pd.DataFrame:
         """Score a Gaussian analysis as `examples.paper.scoring.score` does an ensemble."""
@@ -92,12 +123,10 @@ class OptimalInterpolation:
         return pd.DataFrame(columns, index=truth[self.atmosphere.level].values)
 
     @cached_property
-    def _anomalies(self) -> Anomalies:
-        return Anomalies([self.atmosphere.training], self._sources(self.atmosphere.training))
-
-    @cached_property
-    def _tuning(self) -> Tuning:
-        return self._tune() if self.tuned else Tuning(damping=self._undamped())
+    def _system(self) -> _System:
+        training = self.atmosphere.training
+        tuning = self._tune() if self.tuned else Tuning(damping=self._undamped())
+        return _System(Anomalies([training], self._sources(training)), tuning, training)
 
     def _undamped(self) -> tuple[float, ...]:
         return (1.0,) * self.atmosphere.training.sizes[self.atmosphere.level]
@@ -116,7 +145,7 @@ class OptimalInterpolation:
         found = []
         for radius, inflation in product(_RADII, _INFLATIONS):
             tuning = Tuning(radius, inflation, 1.0, self._undamped())
-            analysis = self._gaussian(anomalies, tuning, observed, judged)
+            analysis = _System(anomalies, tuning, past).analyse(observed, judged)
             scores = self.score(analysis, judged)
             spread = float(np.sqrt(scores["mse"].mean() / scores["variance"].mean()))
             tuning = replace(tuning, spread=spread)
@@ -124,25 +153,10 @@ class OptimalInterpolation:
             found.append((float(scores["crps"].mean()), tuning))
         return min(found, key=lambda pair: pair[0])[1]
 
-    def _gaussian(
-        self, anomalies: Anomalies, tuning: Tuning, observed: Mapping[str, Array], days: xr.Dataset
-    ) -> tuple[Array, Array]:
-        """Mean and standard deviation of an analysis of single days."""
-        lat, lon = np.meshgrid(days["lat"], days["lon"], indexing="ij")
-        oi = EnsembleOI(anomalies, tuple(anomalies.sources), tuning, unit_vectors(lat, lon))
-        phase = annual_phase(days["time"])
-        increments = oi.increments({name: observed[name] for name in anomalies.sources}, phase)
-        climatology = anomalies.state_climatology
-        std = climatology.std(phase)
-        shape = (len(phase), len(tuning.damping), days.sizes["lat"], days.sizes["lon"])
-        mean = climatology.mean(phase) + std * increments.reshape(len(phase), -1)
-        spread = std * tuning.spread * np.sqrt(oi.variance()).reshape(1, -1)
-        return mean.reshape(shape), spread.reshape(shape)
-
     def _sources(self, training: xr.Dataset) -> dict[str, Source]:
         """Read the places of the networks off their observations, so that training days can be observed likewise."""
         exact = Degraded(self.degraded.coarsen, 0.0, self.degraded.every)
-        spread = self.atmosphere.spread()
+        spread = self.atmosphere.spread
 
         def background(ds: xr.Dataset) -> Array:
             return self._flat("background", exact.observe(ds["t"], spread).data)

@@ -64,7 +64,7 @@ def run_published(experiment: Experiment, atmosphere: Atmosphere, size: Size, fo
     model = trained("latent", atmosphere, folder, size.budget)
     parts = []
     for value, degraded in experiment.backgrounds.items():
-        background = degraded.observe(atmosphere.testing["t"], atmosphere.spread(), seed=3)
+        background = degraded.observe(atmosphere.testing["t"], atmosphere.spread, seed=3)
         for case, days in enumerate(atmosphere.cases(size.cases, size.frames)):
             truth, seen = atmosphere.testing.isel(time=days), during(background, days)
             sampling = {"members": size.members, "steps": size.steps}
@@ -93,7 +93,7 @@ def _rows(
     experiment: Experiment, atmosphere: Atmosphere, size: Size, degraded: Degraded, models: dict[str, Model]
 ) -> Iterator[tuple[tuple[str, str], int, pd.DataFrame]]:
     """Labels of a method, number of a case, scores."""
-    background = degraded.observe(atmosphere.testing["t"], atmosphere.spread(), seed=3)
+    background = degraded.observe(atmosphere.testing["t"], atmosphere.spread, seed=3)
     networks = {"background": background, **atmosphere.networks}
     # Tuned once for all cases.
     classical = {

@@ -51,7 +51,7 @@ def atmosphere() -> Atmosphere:
 
 
 def test_a_degraded_background_is_what_it_is_said_to_be(atmosphere: Atmosphere) -> None:
-    spread = atmosphere.spread()
+    spread = atmosphere.spread
     assert float(spread[0] / spread[1]) == pytest.approx(2, rel=0.05)
     t = atmosphere.testing["t"]
     exact = Degraded(coarsen=2, noise=0.0).observe(t, spread).data
@@ -63,13 +63,13 @@ def test_a_degraded_background_is_what_it_is_said_to_be(atmosphere: Atmosphere) 
 
 def test_optimal_interpolation_is_tuned_on_training_days_and_beats_the_climatology(atmosphere: Atmosphere) -> None:
     degraded = Degraded(coarsen=4, noise=0.5)
-    background = degraded.observe(atmosphere.testing["t"], atmosphere.spread())
+    background = degraded.observe(atmosphere.testing["t"], atmosphere.spread)
     oi = OptimalInterpolation(atmosphere, degraded, ("pr", "olr"))
     observed = {"background": background.data, **{n: o.data for n, o in atmosphere.networks.items()}}
     analysis = oi.analyse(observed, atmosphere.testing)
     scores = oi.score(analysis, atmosphere.testing)
     assert list(scores.index) == LEVELS
-    assert (scores["mse"] < 0.5 * atmosphere.spread().values ** 2).all()
+    assert (scores["mse"] < 0.5 * atmosphere.spread.values**2).all()
     assert 0.8 < np.sqrt(scores["variance"].mean() / scores["mse"].mean()) < 1.25
 
 
