@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from xslams.options import TrainingOptions
+    from xslams.priors.seasonal import SeasonalMixing
     from xslams.spec import Spec
 
 __all__ = ["Candidates", "Latents", "estimate", "make_stationary", "sample_of"]
@@ -32,7 +33,7 @@ Latents = tuple[LatentPrior, "list[Tensor]", "list[Tensor]"]
 @torch.no_grad()
 def sample_of(
     networks: LatentPrior, spec: Spec, latents: list[Tensor], seasons: list[Tensor], options: TrainingOptions
-) -> tuple[Sample, list[Tensor]]:
+) -> Sample:
     """Fit the mixing by season, if there is one, and return what the stationary process is estimated from.
 
     Parameters
@@ -48,17 +49,16 @@ def sample_of(
 
     Returns
     -------
-    tuple
-        The sample, and its frames, which are the latents without a mixing.
+    Sample
+        Of frames of the stationary process, which are the latents where there is no mixing.
     """
     if networks.seasonal is not None:
         networks.seasonal.fit(latents, seasons, seasonality=options.seasonality)
-        pairs = zip(latents, seasons, strict=True)
-        latents = [networks.seasonal.at(season).inverse(run[None])[0] for run, season in pairs]
+        latents = [_unmixed(networks.seasonal, run, own) for run, own in zip(latents, seasons, strict=True)]
     taper = None
     if options.localization is not None and not spec.periodic:
         taper = taper_of(networks.autoencoder, spec, options.localization).to(latents[0].device)
-    return Sample(networks.gaussian.layout, latents, folds=options.folds, taper=taper), latents
+    return Sample(networks.gaussian.layout, latents, folds=options.folds, taper=taper)
 
 
 @torch.no_grad()
@@ -76,7 +76,12 @@ def make_stationary(networks: LatentPrior, latents: list[Tensor], seasons: list[
         return
     for run, season in zip(latents, seasons, strict=True):
         for part, own in zip(run.split(_BLOCK), season.split(_BLOCK), strict=True):
-            part.copy_(networks.seasonal.at(own).inverse(part[None].to(own.device))[0])
+            part.copy_(_unmixed(networks.seasonal, part.to(own.device), own))
+
+
+def _unmixed(mixing: SeasonalMixing, run: Tensor, season: Tensor) -> Tensor:
+    """Return frames of the stationary process for latent frames ``(T, z, z_lat, z_lon)``."""
+    return mixing.at(season).inverse(run[None])[0]
 
 
 def estimate(networks: LatentPrior, sample: Sample, options: TrainingOptions) -> None:
@@ -135,7 +140,7 @@ class Candidates:
         prior.normalization, prior.autoencoder = copy.deepcopy(fitted.normalization), fitted.autoencoder
         if self._sample is None or self._sample[0] != own:
             self._sample = None
-            self._sample = own, prior, sample_of(prior, spec, latents, seasons, options)[0]
+            self._sample = own, prior, sample_of(prior, spec, latents, seasons, options)
         prior.seasonal = self._sample[1].seasonal
         estimate(prior, self._sample[2], options)
         prior.normalization.widen(options.spread)

@@ -385,5 +385,5 @@ def _fit_gaussian(
     most = options.memory * 2**30 / (4 * latents[0][0].numel())
     parts, device = spread(list(map(len, latents)), most), networks.calibration.device
     chosen = [latents[run][part].to(device) for run, part in parts]
-    sample, _ = sample_of(networks, spec, chosen, [seasons[run][part] for run, part in parts], options)
+    sample = sample_of(networks, spec, chosen, [seasons[run][part] for run, part in parts], options)
     estimate(networks, sample, options)

@@ -15,6 +15,7 @@ from xslams.priors.latent import CALIBRATION_LEVELS
 from xslams.training.autoencoder import encode_runs
 from xslams.training.blocks import deal
 from xslams.training.calibration import calibrate
+from xslams.training.gaussians import make_stationary
 from xslams.training.score import fit_score, noisy_windows
 from xslams.training.selection import Trial
 from xslams.training.stages import fit_gaussian_stages, with_architecture
@@ -111,8 +112,7 @@ def _gain(networks: LatentPrior, spec: Spec, left_out: Sequence[Run]) -> tuple[T
     frames = [networks.normalization.normalize(fields, season) for fields, season in pairs]
     seasons = [season for _, season in pairs]
     latents = encode_runs(networks.autoencoder, frames)
-    if (mixing := networks.seasonal) is not None:
-        latents = [mixing.at(own).inverse(run[None])[0] for run, own in zip(latents, seasons, strict=True)]
+    make_stationary(networks, latents, seasons)
     # The network is damped by what is best on one half, and judged on the other.
     halves = [Windows(latents[half::2], seasons[half::2], spec.window) for half in (0, 1)]
     calibrate(networks, halves[0], 1.0)
