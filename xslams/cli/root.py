@@ -33,6 +33,7 @@ __all__ = [
     "data_format",
     "main",
     "open_model_at",
+    "open_model_if_named",
     "option",
 ]
 
@@ -121,6 +122,11 @@ def open_model_at(name: str) -> Model:
         msg = f"The model {public(name)} cannot be read ({hide(reason, name)})."
         raise FileError(msg) from (None if "FileNotFoundError" in reason else cleaned(e, name))
     return open_model(path)
+
+
+def open_model_if_named(name: str | None) -> Model | None:
+    """Open a model as `open_model_at` does; None where none is named, so that the one that fits is found."""
+    return None if name is None else open_model_at(name)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from xslams.cli.root import (
     cluster,
     command,
     data_format,
-    open_model_at,
+    open_model_if_named,
     option,
 )
 from xslams.options import GUIDANCE, SAMPLERS, ComputeOptions, SamplerOptions
@@ -94,7 +94,7 @@ def assimilate(
     error = sources.error_of(background_error)
     inputs = [background, model, *(source["path"] for source in obs)]
     targets.check_target(out, overwrite=overwrite, inputs=inputs, resume=resume)
-    opened = None if model is None else open_model_at(model)
+    opened = open_model_if_named(model)
     ds = files.select(files.open_data(background), start, end)
     observations = [sources.observation(source) for source in obs]
     with cluster(scheduler):
@@ -132,7 +132,7 @@ def check(
     error = sources.error_of(background_error)
     inputs = [background, model, *(source["path"] for source in obs)]
     tables.check_target(out, overwrite=overwrite, inputs=inputs)
-    opened = None if model is None else open_model_at(model)
+    opened = open_model_if_named(model)
     ds = files.select(files.open_data(background), start, end)
     observations = [sources.observation(source) for source in obs]
     with cluster(scheduler):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import get_args
+from typing import Literal, get_args
 
 import click
 
@@ -20,6 +20,7 @@ from xslams.cli.root import (
     command,
     data_format,
     open_model_at,
+    open_model_if_named,
     option,
 )
 from xslams.typing import Edges, Engine, Method
@@ -81,15 +82,7 @@ def encode(
     scheduler: str | None, overwrite: bool, progress: bool,
 ) -> None:  # fmt: skip
     """Encode DATA into the latent space of a model."""
-    from xslams.cli import files, targets
-
-    data_format(out)
-    targets.check_target(out, overwrite=overwrite, inputs=[data, model])
-    opened = None if model is None else open_model_at(model)
-    ds = files.select(files.open_data(data), start, end)
-    with cluster(scheduler):
-        files.write_data(ds.slams.encode(opened, device=device), out, progress=progress)
-    click.echo(public(out))
+    _between_spaces("encode", data, model, out, device, (start, end), scheduler, overwrite=overwrite, progress=progress)
 
 
 @command
@@ -107,12 +100,20 @@ def decode(
     scheduler: str | None, overwrite: bool, progress: bool,
 ) -> None:  # fmt: skip
     """Decode latent frames into every variable of a model."""
+    _between_spaces("decode", data, model, out, device, (start, end), scheduler, overwrite=overwrite, progress=progress)
+
+
+def _between_spaces(
+    method: Literal["encode", "decode"], data: str, model: str | None, out: str, device: str | None,
+    period: tuple[str | None, str | None], scheduler: str | None, *, overwrite: bool, progress: bool,
+) -> None:  # fmt: skip
+    """Bring fields to the latent space, or back, by the method of that name."""
     from xslams.cli import files, targets
 
     data_format(out)
     targets.check_target(out, overwrite=overwrite, inputs=[data, model])
-    opened = None if model is None else open_model_at(model)
-    ds = files.select(files.open_data(data), start, end)
+    opened = open_model_if_named(model)
+    ds = files.select(files.open_data(data), *period)
     with cluster(scheduler):
-        files.write_data(ds.slams.decode(opened, device=device), out, progress=progress)
+        files.write_data(getattr(ds.slams, method)(opened, device=device), out, progress=progress)
     click.echo(public(out))

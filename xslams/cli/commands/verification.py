@@ -18,7 +18,7 @@ from xslams.cli.root import (
     argument,
     cluster,
     command,
-    open_model_at,
+    open_model_if_named,
     option,
 )
 
@@ -78,7 +78,7 @@ def diagnose(
     found = ensemble.slams.diagnose(
         [sources.observation(source) for source in obs] or None,
         known,
-        model=None if model is None else open_model_at(model),
+        model=open_model_if_named(model),
         background=started,
     )
     click.echo(str(found))
