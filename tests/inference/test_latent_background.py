@@ -13,7 +13,7 @@ import torch
 from tests.problems.posteriors import UnitNoise, moments
 from xslams.inference.arrays import _Observed
 from xslams.inference.guidance import MMPS, GuidedDenoiser
-from xslams.inference.latent_background import LatentBackground, correlation_of
+from xslams.inference.latent_background import LatentBackground, LatentCovariance, correlation_of
 from xslams.inference.posterior import initial_noise
 from xslams.inference.samplers import sample
 from xslams.likelihood import BackgroundCorrelation, ErrorModel, SourceLikelihood
@@ -175,3 +175,16 @@ def test_a_prior_without_a_gaussian_has_a_correlation_of_its_own(spec, kind):
     assert float(torch.linalg.eigvalsh(matrix)[0]) > 0
     # The first cell and the last of a circle are neighbours.
     assert float(matrix[0, shape[2] - 1]) == pytest.approx(float(matrix[0, 1]), abs=1e-5)
+
+
+def test_frames_of_which_other_elements_are_known_have_matrices_of_their_own():
+    shape, pattern = (2, 1, 3), torch.tensor([1, 0, 1, 1])
+    roots = torch.randn(2, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    values, vectors = torch.linalg.eigh(roots @ roots.mT + torch.eye(2))
+    independent = SimpleNamespace(apply=lambda function, v: function(torch.ones(())) * v)
+    found = LatentCovariance(independent, values, vectors, pattern, shape, 0.01)
+    v = torch.randn(1, 4, *shape, generator=torch.Generator().manual_seed(1))
+    square = (roots @ roots.mT + torch.eye(2))[pattern]  # (frame, cell, z, z)
+    exact = torch.einsum("tczy,btyc->btzc", square, v.flatten(3)).flatten(1)
+    torch.testing.assert_close(found(v.flatten(1)), exact, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.inv(exact), v.flatten(1), rtol=1e-4, atol=1e-4)

@@ -205,6 +205,7 @@ class LatentCovariance(Covariance):
         self._parts = correlation, values, vectors, pattern, shape, independent
         self._correlation, self._pattern, self._frame, self.inverted = correlation, pattern, shape, inverted
         self._root = (vectors * values.pow(-0.5 if inverted else 0.5)[:, :, None]) @ vectors.mT
+        self._frames = [torch.nonzero(pattern == k)[:, 0] for k in range(len(values))]
         self._share = independent
 
     @property
@@ -218,12 +219,11 @@ class LatentCovariance(Covariance):
 
     def _scaled(self, v: Tensor) -> Tensor:
         """Multiply every latent cell of ``(B, L, z, z_lat, z_lon)`` with its root."""
+        if len(self._root) == 1:
+            return _in_cells(self._root[0], v)
         out = torch.empty_like(v)
-        for k, root in enumerate(self._root.unbind(0)):
-            some = self._pattern == k
-            cells = v[:, some].flatten(3).permute(3, 2, 0, 1)  # (cell, z, B, frames)
-            done = (root @ cells.flatten(2)).reshape(cells.shape)
-            out[:, some] = done.permute(2, 3, 1, 0).reshape(v[:, some].shape)
+        for root, some in zip(self._root, self._frames, strict=True):
+            out[:, some] = _in_cells(root, v[:, some])
         return out
 
     def __matmul__(self, x: Tensor) -> Tensor:
@@ -249,6 +249,13 @@ class LatentCovariance(Covariance):
     def logdet(self) -> Tensor:
         """Logarithm of the determinant, which nobody needs."""
         raise NotImplementedError
+
+
+def _in_cells(matrices: Tensor, v: Tensor) -> Tensor:
+    """Multiply every cell of ``(B, L, z, z_lat, z_lon)`` with its symmetric matrix ``(cell, z, z)``."""
+    # Cells first, as the product reads them: otherwise it takes as long as that with the correlation.
+    cells = v.flatten(0, 1).flatten(2).permute(2, 0, 1).contiguous()
+    return (cells @ matrices).permute(1, 2, 0).reshape(v.shape)
 
 
 class LatentBackground:
