@@ -174,6 +174,23 @@ def test_what_cannot_be_learned_is_refused(past, stations, model, change, error,
         xslams.learn_operator(change(stations), past, model)
 
 
+@pytest.mark.parametrize("change", [lambda o: o.isel(time=slice(30)), lambda o: o.assign_coords(lat=o["lat"] * np.nan)])
+def test_what_cannot_be_learned_is_refused_before_the_training(past, stations, change, monkeypatch):
+    monkeypatch.setattr("xslams.training.fit_chosen", lambda *_, **__: pytest.fail("the model was trained first"))
+    with pytest.raises(CoverageError, match=r"at most \d+ values.*of \d+ places lie in its domain"):
+        past.slams.fit(aux=[xslams.Observation(change(stations))], **OPTIONS)
+
+
+def test_flagged_values_teach_nothing_and_flags_are_not_learned(past, stations, model):
+    flag = {"flag_values": [0, 1], "flag_meanings": "good bad"}
+    wrong = np.random.default_rng(5).random(stations.shape) < 0.2
+    ds = xr.Dataset({"tas": stations + 30.0 * wrong, "tas_qc": (stations.dims, wrong.astype("int8"), flag)})
+    ds["tas"].attrs = stations.attrs
+    got = xslams.learn_operator(ds, past, model)
+    expected = xslams.learn_operator(stations.where(~wrong).assign_attrs(stations.attrs), past, model)
+    assert got.held_out_skill == expected.held_out_skill
+
+
 def test_quality_control_that_does_not_go_with_it_is_refused(state, stations, model):
     truth = state.isel(time=slice(460, 462))
     source = xslams.Observation(stations, operator=model.operators[0], qc={"superob": True})

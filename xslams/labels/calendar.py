@@ -27,12 +27,14 @@ __all__ = [
     "time_step",
     "times_at",
     "undecoded",
+    "without_julian_dates",
     "without_zones",
     "year_fraction",
 ]
 
 _Data = TypeVar("_Data", xr.Dataset, xr.DataArray)
 
+_LIKE = xr.DataArray(np.zeros(0, "datetime64[ns]"), dims="time")
 _EPOCH = np.datetime64("1970-01-01T00:00:00", "s")
 
 
@@ -142,6 +144,36 @@ def without_zones(data: _Data) -> _Data:
         values = (index.tz_convert("UTC").tz_localize(None) if index.tz is not None else index).values
         found[name] = (coord.dims, values.reshape(coord.shape), coord.attrs, coord.encoding)
     return data.assign_coords(found) if found else data
+
+
+def without_julian_dates(ds: xr.Dataset) -> xr.Dataset:
+    """Bring dates of the Julian calendar to the Gregorian one, where the same day has another date.
+
+    Calendars of models, as that of 360 days, have dates of their own. Files with Julian day numbers are of real days.
+
+    Parameters
+    ----------
+    ds
+        Dataset; returned as it is where it has no such coordinates.
+
+    Examples
+    --------
+    >>> import cftime
+    >>> time = xr.DataArray([cftime.datetime(1998, 7, 8, calendar="julian")], dims="time", name="time")
+    >>> str(without_julian_dates(xr.Dataset(coords={"time": time}))["time"].values[0])[:10]
+    '1998-07-21'
+    """
+    found = {}
+    for name, coord in ds.coords.items():
+        if coord.dtype != object or not is_time(coord) or coord.isnull().any():
+            continue
+        if coord.values.flat[0].calendar == "julian":
+            import cftime
+
+            # What is 1970-01-01 elsewhere; numbers of days are the same in both calendars.
+            since = cftime.date2num(coord.values, "hours since 1969-12-19", calendar="julian")
+            found[name] = (coord.dims, times_at(np.asarray(since, float), _LIKE), coord.attrs)
+    return ds.assign_coords(found) if found else ds
 
 
 def _zoned(time: xr.DataArray) -> bool:

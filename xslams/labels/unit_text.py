@@ -31,6 +31,8 @@ _WHOLE = {
     **dict.fromkeys(["c", "C", "celsius", "celcius", "centigrade", "℃"], "degC"),
     **dict.fromkeys(["f", "F", "fahrenheit", "℉"], "degF"),
     **dict.fromkeys(["ms-1", "ms^-1", "ms**-1"], "m s-1"),
+    **dict.fromkeys(["celsius degree", "celsius degrees", "degree centigrade"], "degC"),
+    **dict.fromkeys(["p.s.u.", "practical salinity unit", "practical salinity units", "pss-78", "pss78"], "psu"),
 }
 # Names that neither UDUNITS nor pint knows, or that pint takes for something else: to it "mb" is a millibarn.
 _NAMES = {
@@ -99,7 +101,8 @@ class UnitText:
         if len(text) > _LONGEST:
             msg = f"the text has {len(text)} characters, more than {_LONGEST}"
             raise ValueError(msg)
-        text = text.strip()
+        # Units may be explained by others: decibar=10000 pascals.
+        text = text.split("=")[0].strip()
         text = _WHOLE.get(text, _WHOLE.get(text.casefold(), text)).translate(_CHARACTERS)
         text = _OF_WATER.sub("", text)
         text = _DEGREES.sub(lambda m: "K" if m[1].upper() == "K" else f"deg{m[1].upper()}", text)

@@ -57,7 +57,7 @@ def unit_factors(source: str, target: str) -> tuple[float, float]:
         shown = f"{source[:80]!r} where {target[:80]!r}"
         msg = f"Got units {shown} are needed, and cannot read them ({e}). Correct attrs['units']."
         raise UnitError(msg) from e
-    if texts[0] == texts[1]:
+    if texts[0] == texts[1] or _of_salinity(*texts):
         return 1.0, 0.0
     # Imported only now: building the registry takes over a second, and equal units need none.
     import pint
@@ -86,6 +86,18 @@ def unit_factors(source: str, target: str) -> tuple[float, float]:
         f"Cannot convert units {source!r} to {target!r}. Convert the data, or correct attrs['units'] if they are wrong."
     )
     raise UnitError(msg)
+
+
+def _of_salinity(first: UnitText, second: UnitText) -> bool:
+    """Whether these are the practical salinity, and a unit in which files write the same number.
+
+    It is a pure number, near that of grams per kilogram; some files give it the unit 1, and others 1e-3.
+    """
+    names = ({"psu": 1}, {"PSU": 1})
+    if (first.powers in names) == (second.powers in names):
+        return first.powers in names and first.scale == second.scale
+    other = second if first.powers in names else first
+    return (other.powers == {} and other.scale in (1.0, 1e-3)) or (other.powers == {"g": 1, "kg": -1})
 
 
 def _plain(text: str) -> str:

@@ -24,8 +24,9 @@ from xslams.labels.valid_values import limits_in_words
 from xslams.likelihood import Boxes, ErrorModel, SharedBias, SourceLikelihood
 from xslams.likelihood.errors import IntArray
 from xslams.observations.audit import AuditedLikelihood, NothingLeft, Tally
+from xslams.observations.belonging import ancillary
 from xslams.observations.correlations import correlation_of
-from xslams.observations.flags import Flag, ancillary, flags_of
+from xslams.observations.flags import Flag, quality_flags
 from xslams.observations.learned_rows import learned_likelihood
 from xslams.observations.places import Places
 from xslams.observations.stated_errors import Error, require_representable, spread_over, standard_error
@@ -187,12 +188,12 @@ def _period(time: xr.DataArray) -> str:
 def _stated_quality(variable: BoundVariable) -> tuple[FloatArray, list[Flag]]:
     """Return standard errors with the shape of the data, and flags with their rules."""
     values = variable.values
-    deviation, flags = ancillary(variable.data, values)
+    deviation, _ = ancillary(variable.data, values)
     error = None if isinstance(variable.error, str) else variable.error
     if deviation is not None and not _names_any(error, variable.names):
         error = deviation
     spread = standard_error(error, values, variable.names, variable.source)
-    return spread, flags_of(values, flags, variable.qc.flags, variable.source)
+    return spread, quality_flags(variable.data, values, variable.qc.flags, variable.source)
 
 
 def _read(variable: BoundVariable, error: FloatArray) -> tuple[FloatArray, BoolArray, str]:

@@ -31,6 +31,7 @@ from xslams.observations.error_covariance import ErrorCovariance, without_covari
 from xslams.observations.footprints import Footprints
 from xslams.observations.frames import Frames
 from xslams.observations.periods import SECOND
+from xslams.observations.profiles import with_levels
 from xslams.observations.quality import QualityControl
 from xslams.observations.reading import drop_padding, read
 from xslams.observations.stated_errors import Error
@@ -437,7 +438,7 @@ def _bound(
     cut: Cuts,
 ) -> BoundVariable:
     """Match one variable with a variable and the frames of a model."""
-    ds, padding = drop_padding(ds, name)
+    ds, padding = drop_padding(with_levels(ds, name, observed), name)
     da = ds[name]
     at = time_of(da, source.name)
     if da.dtype.kind not in "fiub":

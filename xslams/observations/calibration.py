@@ -203,7 +203,8 @@ def _fit(sample: _Sample, source: str) -> tuple[FloatArray, FloatArray, FloatArr
         msg = (
             f"Source {source!r}: {sample.difference.size} values at {int((counts.sum(1) > 0).sum())} places have a "
             f"truth to compare with, which is too few for a bias and an error of {sample.groups} "
-            f"group{'s' * (sample.groups > 1)} of dates. Give a longer reference, or by=None."
+            f"group{'s' * (sample.groups > 1)} of dates. Give a longer reference"
+            f"{', or by=None' if sample.groups > 1 else ' or source, or an error of yours: error='}."
         )
         raise CoverageError(msg)
     power = float(np.sum(residual**2)) / free

@@ -154,6 +154,12 @@ def correlation_matrix(covariance: object, what: str, independent: float = 0.0) 
             "dimension of the data: xr.DataArray(matrix, dims=('station', 'station_2'))."
         )
         raise ObservationOptionError(msg)
+    if covariance.dtype.kind not in "fiu" or not covariance.size:
+        msg = f"{what}= has {covariance.size} elements of type {covariance.dtype}; expected real numbers."
+        raise ObservationOptionError(msg)
+    if covariance.dims[0] == "variable" and "variable" not in covariance.indexes:
+        msg = f"{what}= is between variables, and does not name them: .assign_coords(variable=['tas', 'pr', ...])."
+        raise ObservationOptionError(msg)
     matrix = np.asarray(covariance.values, float)
     variance = np.diagonal(matrix)
     if not np.isfinite(matrix).all() or not (variance > 0).all():

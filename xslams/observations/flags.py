@@ -1,4 +1,4 @@
-"""What data say of their own quality, as in CF: standard errors and flags among their ancillary variables."""
+"""How quality flags are read, as in CF: by the words of their meanings, or by those that a user accepts."""
 
 from __future__ import annotations
 
@@ -13,17 +13,13 @@ import xarray as xr
 
 from xslams.errors import ObservationError
 from xslams.labels.coordinates import listed
+from xslams.observations.belonging import ancillary, flags_of_coordinates
+from xslams.observations.flag_scales import by_words, codes, is_size, verdict
 
-__all__ = ["Flag", "Rule", "accepted", "ancillary", "flags_of", "passes"]
+__all__ = ["Flag", "Rule", "accepted", "doubts_of", "flags_of", "passes", "quality_flags"]
 
 Rule = tuple[int | None, int, bool]
 """Mask, value and verdict: it applies where ``flag & mask == value``, without a mask where ``flag == value``."""
-
-_BAD = frozenset(
-    "bad suspect fail failed error errors erroneous missing invalid spike poor reject rejected doubtful questionable "
-    "incorrect wrong outlier unreliable".split()
-)
-_GOOD = frozenset("good valid ok pass passed correct nominal acceptable accepted reliable best".split())
 
 
 @dataclass(frozen=True)
@@ -40,16 +36,43 @@ class Flag:
         Rules by which values are accepted.
     bits
         Whether the flag consists of independent bits.
+    unknown
+        Whether data are accepted where the flag is missing.
     """
 
     name: str
     values: xr.DataArray
     rules: Sequence[Rule]
     bits: bool
+    unknown: bool = False
 
     def passes(self) -> npt.NDArray[np.bool_]:
         """Whether the data are accepted, with their shape."""
-        return passes(np.asarray(self.values.values), self.rules, bits=self.bits)
+        numbers = codes(np.asarray(self.values.values))
+        good = passes(numbers, self.rules, bits=self.bits)
+        return good | np.isnan(numbers) if self.unknown else good
+
+
+def quality_flags(
+    ds: xr.Dataset, da: xr.DataArray, chosen: Literal[False] | str | int | Sequence[str | int] | None, source: str
+) -> list[Flag]:
+    """Return the flags of the values of a variable, and those of their times, places and levels.
+
+    Parameters
+    ----------
+    ds
+        Dataset that holds them.
+    da, chosen, source
+        As for `flags_of`.
+
+    Raises
+    ------
+    ObservationError
+        As `flags_of`.
+    """
+    if chosen is False:
+        return []
+    return flags_of(da, ancillary(ds, da)[1], chosen, source) + doubts_of(da, flags_of_coordinates(ds, da))
 
 
 def flags_of(
@@ -85,52 +108,63 @@ def flags_of(
         )
         raise ObservationError(msg)
     found = []
-    for flag in flags:
-        rules, bits = accepted(flag, chosen, source)
+    for flag, wanted in zip(flags, _wanted(flags, chosen), strict=True):
+        rules, bits = accepted(flag, wanted, source)
         if extra := [d for d in flag.dims if d not in da.dims]:
             msg = (
                 f"Source {source!r}: the flag {flag.name!r} varies along {listed(extra)}, the data do not. Select "
                 "along it with .isel(), or ignore the flag: qc={'flags': False}."
             )
             raise ObservationError(msg)
-        whole = flag.reset_coords(drop=True).broadcast_like(da.reset_coords(drop=True)).transpose(*da.dims)
-        found.append(Flag(str(flag.name), whole, rules, bits))
+        found.append(Flag(str(flag.name), _over(flag, da), rules, bits))
     return found
 
 
-def ancillary(ds: xr.Dataset, da: xr.DataArray) -> tuple[xr.DataArray | None, list[xr.DataArray]]:
-    """Return the standard error and the flags that belong to a variable.
+def doubts_of(da: xr.DataArray, flags: Sequence[xr.DataArray]) -> list[Flag]:
+    """Return flags of coordinates, which speak against data only where a meaning has a word for bad.
+
+    Files check times and places less often than values, and estimate what was not measured.
 
     Parameters
     ----------
-    ds
-        Dataset that holds them.
     da
-        Variable whose ``ancillary_variables`` name them.
-
-    Returns
-    -------
-    tuple
-        The variable with the standard error, None where there is none, and those with flags.
+        Data.
+    flags
+        Variables with the flags of their coordinates; those whose meanings are not explained are left out.
 
     Examples
     --------
-    >>> ds = xr.Dataset({"t": ("x", [1.0], {"ancillary_variables": "t_err"}),
-    ...                  "t_err": ("x", [0.5], {"standard_name": "air_temperature standard_error", "units": "K"})})
-    >>> ancillary(ds, ds["t"])[0].name
-    't_err'
+    >>> flag = xr.DataArray([0, 4], dims="x", attrs={"flag_values": [0, 4], "flag_meanings": "no_qc bad"})
+    >>> doubts_of(xr.DataArray([1.0, 2.0], dims="x"), [flag])[0].passes()
+    array([ True, False])
     """
-    names = str(da.attrs.get("ancillary_variables", da.encoding.get("ancillary_variables", ""))).split()
-    error, flags = None, []
-    for name in names:
-        if name not in ds.variables:
+    found = []
+    for flag in flags:
+        meanings, values, masks = _attributes(flag)
+        if not meanings or len(values or masks) != len(meanings) or (masks and len(masks) != len(meanings)):
             continue
-        standard = str(ds[name].attrs.get("standard_name", ""))
-        if re.search(r"\bstandard_error$|_standard_error$", standard):
-            error = ds[name]
-        elif "flag_meanings" in ds[name].attrs or re.search(r"(quality|status)_flag$", standard):
-            flags.append(ds[name])
-    return error, flags
+        pairs = _pairs(values, masks)
+        rules = [(*p, False) for p, m in zip(pairs, meanings, strict=True) if by_words(m) is False]
+        found.append(Flag(str(flag.name), _over(flag, da), rules, bits=True, unknown=True))
+    return found
+
+
+def _over(flag: xr.DataArray, da: xr.DataArray) -> xr.DataArray:
+    """Flag with the dimensions of the data."""
+    return flag.reset_coords(drop=True).broadcast_like(da.reset_coords(drop=True)).transpose(*da.dims)
+
+
+def _wanted(
+    flags: Sequence[xr.DataArray], chosen: str | int | Sequence[str | int] | None
+) -> list[str | int | Sequence[str | int] | None]:
+    """Return what is accepted of each flag: each of several has meanings of its own."""
+    if chosen is None or len(flags) == 1:
+        return [chosen] * len(flags)
+    asked = [chosen] if isinstance(chosen, str | int) else list(chosen)
+    known = [[w for w in asked if w in {*meanings, *values}] for meanings, values, _ in map(_attributes, flags)]
+    if any(all(w not in k for k in known) for w in asked):
+        return [chosen] * len(flags)
+    return [k or None for k in known]
 
 
 def accepted(
@@ -164,9 +198,7 @@ def accepted(
     >>> accepted(flag, None, "x")
     ([(None, 0, True), (None, 1, False)], False)
     """
-    meanings = str(flag.attrs.get("flag_meanings", "")).split()
-    values = [int(v) for v in np.atleast_1d(_numbers(flag.attrs.get("flag_values", [])))]
-    masks = [int(v) for v in np.atleast_1d(_numbers(flag.attrs.get("flag_masks", [])))]
+    meanings, values, masks = _attributes(flag)
     wanted = None if chosen is None else [chosen] if isinstance(chosen, str | int) else list(chosen)
     bits = bool(masks) and not values
     counts = {len(x) for x in (meanings, values, masks) if x}
@@ -190,7 +222,7 @@ def accepted(
             raise ObservationError(msg)
         good = [m in wanted or (bool(values) and values[i] in wanted) for i, m in enumerate(meanings)]
     else:
-        verdicts = [_verdict(m) for m in meanings]
+        verdicts = [verdict(m) for m in meanings]
         unclear = [m for m, v in zip(meanings, verdicts, strict=True) if v is None]
         if unclear and not bits:
             clear = [m for m, v in zip(meanings, verdicts, strict=True) if v] or unclear[:1]
@@ -202,14 +234,26 @@ def accepted(
             raise ObservationError(msg)
         # A bit that is set and says nothing good speaks against a value.
         good = [bool(v) for v in verdicts]
-    pairs: list[tuple[int | None, int]]
-    if bits:
-        pairs = [(m, m) for m in masks]
-    elif masks:
-        pairs = list(zip(masks, values, strict=True))
-    else:
-        pairs = [(None, v) for v in values]
-    return [(mask, value, ok) for (mask, value), ok in zip(pairs, good, strict=True)], bits
+    rules = [(*pair, ok) for pair, ok in zip(_pairs(values, masks), good, strict=True)]
+    # How large a value is, is no reason to leave it out.
+    if wanted is None and bits:
+        rules = [r for r, m in zip(rules, meanings, strict=True) if r[2] or not is_size(m)]
+    return rules, bits
+
+
+def _attributes(flag: xr.DataArray) -> tuple[list[str], list[int], list[int]]:
+    """Meanings, values and masks of a flag."""
+    # Some files separate meanings by commas.
+    meanings = [m for m in re.split(r"[\s,]+", str(flag.attrs.get("flag_meanings", ""))) if m]
+    values, masks = (np.atleast_1d(_numbers(flag.attrs.get(name, []))) for name in ("flag_values", "flag_masks"))
+    return meanings, [int(v) for v in values if v == v], [int(v) for v in masks]
+
+
+def _pairs(values: list[int], masks: list[int]) -> list[tuple[int | None, int]]:
+    """Mask and value of each meaning."""
+    if not values:
+        return [(m, m) for m in masks]
+    return [(masks[i] if masks else None, v) for i, v in enumerate(values)]
 
 
 def passes(flag: npt.NDArray[Any], rules: Sequence[Rule], *, bits: bool) -> npt.NDArray[np.bool_]:
@@ -228,15 +272,5 @@ def passes(flag: npt.NDArray[Any], rules: Sequence[Rule], *, bits: bool) -> npt.
 
 
 def _numbers(value: Any) -> npt.NDArray[Any]:
-    # Attributes that were written as text come as "0b, 1b, 2b".
-    return np.array([int(n) for n in re.findall(r"-?\d+", value)]) if isinstance(value, str) else np.asarray(value)
-
-
-def _verdict(meaning: str) -> bool | None:
-    """Whether a meaning sounds good (True) or bad (False); None where it says neither."""
-    words = re.split(r"[_\W]+", meaning.lower())
-    for i, word in enumerate(words):
-        if word in _BAD or word in _GOOD:
-            negated = i > 0 and words[i - 1] in ("not", "no", "non")
-            return (word in _GOOD) != negated
-    return None
+    # Attributes that were written as text come as "0b, 1b, 2b", and those of characters as bytes.
+    return np.array([int(n) for n in re.findall(r"-?\d+", value)]) if isinstance(value, str) else codes(np.array(value))

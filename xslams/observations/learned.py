@@ -14,11 +14,13 @@ import numpy as np
 import xarray as xr
 
 from xslams.errors import CoverageError, ObservationError, ObservationOptionError, UnitError, warn
-from xslams.labels.calendar import frame_numbers
+from xslams.labels.calendar import frame_numbers, stamp
 from xslams.labels.coordinates import listed
 from xslams.labels.domain import domain_of
 from xslams.learned import FEWEST, Learned, LearnedOperator, States, Values, joint_errors, learn
+from xslams.observations.belonging import measured
 from xslams.observations.bound import bind_variable
+from xslams.observations.flags import quality_flags
 from xslams.observations.frames import Frames
 from xslams.observations.learned_rows import elements
 from xslams.observations.observation import Observation
@@ -158,7 +160,7 @@ def _operator_of(
 def _variables(source: Observation) -> list[str]:
     """Names of the variables of the data that a source is about."""
     if source.variable is None:
-        return [str(n) for n in as_dataset(source.data).data_vars]
+        return measured(as_dataset(source.data))
     return [source.variable] if isinstance(source.variable, str) else [str(n) for n in source.variable]
 
 
@@ -188,7 +190,8 @@ def _learned(source: Observation, name: str, label: str, spec: Spec, states: Sta
     attrs = ds[name].attrs
     if "units" not in attrs:
         msg = (
-            f"Source {label!r}: {name!r} has no units, without which it cannot be observed. Add them: .assign_attrs()."
+            f"Source {label!r}: {name!r} has no units, without which it cannot be observed. Add them: "
+            "ds[name].attrs['units'] = 'K', or the like."
         )
         raise UnitError(msg)
     units, standard = str(attrs["units"]), attrs.get("standard_name")
@@ -196,9 +199,9 @@ def _learned(source: Observation, name: str, label: str, spec: Spec, states: Sta
     variable = bind_variable(source, name, observed, spec, frames)
     if not variable.match.matched.any():
         msg = (
-            f"Source {label!r}: no value lies in the period of the state, {frames.time.values[0]} to "
-            f"{frames.time.values[-1]}. An operator is learned from a period in which both are known; take the past of "
-            "the source from that period, or check years and calendar."
+            f"Source {label!r}: no value lies in the period of the state, {stamp(frames.time.values[0])} to "
+            f"{stamp(frames.time.values[-1])}. An operator is learned from a period in which both are known; take "
+            "the past of the source from that period, or check years and calendar."
         )
         raise CoverageError(msg)
     at = elements(variable)
@@ -208,13 +211,18 @@ def _learned(source: Observation, name: str, label: str, spec: Spec, states: Sta
             "boxes first, or bring gridded data to the grid of the model, .slams.regrid()."
         )
         raise ObservationOptionError(msg)
-    values = _on_frames(np.asarray(variable.values.values, float), at, len(states.season))
+    good = np.array(variable.values.values, float)
+    for flag in quality_flags(variable.data, variable.values, source.qc.flags, label):
+        good[~flag.passes()] = np.nan
+    values = _on_frames(good, at, len(states.season))
     count = np.isfinite(values).sum(axis=0)
     if int(count.max(initial=0)) < FEWEST:
         msg = (
-            f"Source {label!r}: at most {int(count.max(initial=0))} values at a place in the period of the state; an "
-            f"operator needs {FEWEST} at least, and a year or more to know the season. Give a longer past of state and "
-            "source; for a platform that moves, give error= in place of an operator."
+            f"Source {label!r}: at most {int(count.max(initial=0))} values at a place in the period of the state "
+            f"({int(np.isfinite(good).sum())} of {good.size} in all are finite and not flagged, and "
+            f"{int(at.inside.sum())} of {at.inside.size} places lie in its domain, {variable.geometry}); an operator "
+            f"needs {FEWEST} at least, and a year or more to know the season. Give a longer past of state and source; "
+            "for a platform that moves, give error= in place of an operator."
         )
         raise CoverageError(msg)
     if lacking := int((count < FEWEST).sum()):

@@ -15,7 +15,7 @@ from xslams.labels.domain import domain_of
 from xslams.learned import LearnedOperator
 from xslams.likelihood import Axis, ErrorCorrelation, ErrorModel, SourceLikelihood
 from xslams.observations.audit import AuditedLikelihood, NothingLeft, Tally
-from xslams.observations.flags import ancillary, flags_of
+from xslams.observations.flags import quality_flags
 from xslams.observations.horizontal import cells, expand
 from xslams.observations.superob import positions
 
@@ -136,9 +136,7 @@ def learned_likelihood(
     values = np.asarray(variable.values.values, float)
     tally.reject("missing", ~np.isnan(values), at.stamp)
     tally.reject("infinite", ~np.isinf(values), at.stamp)
-    for flag in flags_of(
-        variable.values, ancillary(variable.data, variable.values)[1], variable.qc.flags, variable.source
-    ):
+    for flag in quality_flags(variable.data, variable.values, variable.qc.flags, variable.source):
         tally.reject("flag", flag.passes(), at.stamp)
     valid = tally.reject("error", operator.informative[known][at.place], at.stamp)
     season = np.asarray(domain_of(variable.spec).season(variable.frames), float)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, get_args
 
 import numpy as np
@@ -15,9 +16,9 @@ from xslams.errors import ObservationError, ObservationOptionError
 from xslams.labels.coordinates import listed
 from xslams.learned import LearnedOperator
 from xslams.likelihood import SourceLikelihood
+from xslams.observations.belonging import ancillary
 from xslams.observations.bound import BoundSource
 from xslams.observations.error_covariance import ErrorCovariance, require_compatible, without_covariance
-from xslams.observations.flags import ancillary
 from xslams.observations.footprints import Footprints
 from xslams.observations.frames import Frames
 from xslams.observations.operators import OPERATORS
@@ -31,6 +32,8 @@ from xslams.weights import ENGINES
 __all__ = ["Observation", "ObservationsLike", "as_observations", "check_settings", "lacks_errors"]
 
 _METHODS = get_args(Method)
+# As many variables of a Dataset make its name.
+_MANY = 6
 _REPLACEABLE = {"data", "variable", "error", "operator", "method", "tolerance", "qc", "name", "engine", "footprints"}
 
 
@@ -50,9 +53,9 @@ class Observation:
         mapping per variable, or a DataArray with some of the dimensions of the data, and ``month`` or another part of
         the date where it varies with it. A value whose error is NaN is not used. Zero stands for a thousandth of the
         spread of the values. By default the variable with standard name ``... standard_error`` that
-        ``ancillary_variables`` names. Where there is none, or with ``"auto"``, `assimilate` takes the one of largest
-        likelihood of the innovations under the prior. Errors are independent from value to value, unless an
-        `ErrorCovariance` says how they are correlated.
+        ``ancillary_variables`` names, or one that is called after the data (``TEMP_ERROR``). Where there is none, or
+        with ``"auto"``, `assimilate` takes the one of largest likelihood of the innovations under the prior. Errors are
+        independent from value to value, unless an `ErrorCovariance` says how they are correlated.
     operator
         What the instrument sees of the state, where that is no variable of the model: a function of physical fields (or
         the name of one that is registered in `xslams.observations.OPERATORS`),
@@ -280,7 +283,9 @@ def lacks_errors(source: Observation) -> bool:
     if source.error is not None:
         return isinstance(source.error, str)
     ds = as_dataset(source.data)
-    return not any(ancillary(ds, ds[name])[0] is not None for name in ds.data_vars)
+    asked = [source.variable] if isinstance(source.variable, str) else list(source.variable or ())
+    names = [n for n in asked if n in ds.data_vars] or [str(n) for n in ds.data_vars]
+    return not any(ancillary(ds, ds[name])[0] is not None for name in names)
 
 
 def check_settings(
@@ -357,11 +362,14 @@ def _default_name(data: xr.DataArray | xr.Dataset, variable: str | Sequence[str]
         return variable
     if variable is not None:
         return "+".join(variable)
-    return (
-        str(data.name if data.name is not None else "observations")
-        if isinstance(data, xr.DataArray)
-        else "+".join(map(str, data.data_vars))
-    )
+    if isinstance(data, xr.DataArray):
+        return str(data.name if data.name is not None else "observations")
+    names = [str(n) for n in data.data_vars]
+    if len(names) <= _MANY:
+        return "+".join(names)
+    # The file says what it is; a list of all that is in it does not.
+    file = PurePath(str(data.encoding.get("source", "")).replace("\\", "/")).stem
+    return file or "+".join([*names[:_MANY], "..."])
 
 
 ObservationsLike = Observation | xr.DataArray | xr.Dataset | Sequence[Observation | xr.DataArray | xr.Dataset]

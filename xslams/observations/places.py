@@ -11,7 +11,7 @@ import scipy.sparse as sp
 import xarray as xr
 
 from xslams.errors import DimensionError, warn
-from xslams.labels.coordinates import listed
+from xslams.labels.coordinates import coordinate, listed
 from xslams.likelihood.errors import IntArray
 from xslams.observations.audit import NothingLeft
 from xslams.observations.horizontal import cells, expand
@@ -87,8 +87,10 @@ class Places:
             (self.in_domain, "places", "model's domain", str(variable.geometry)),
             (self.in_levels, "levels", "model's", listed_levels(variable.observed)),
         )
+        padding = _padding(variable.values, len(self.in_levels))
         for inside, what, domain, extent in parts:
-            if inside.any() and (out := int((~inside).sum())):
+            out = int((~inside).sum()) - (padding if what == "levels" else 0)
+            if inside.any() and out > 0:
                 warn(
                     f"Source {variable.source!r}: {out} of {len(inside)} {what} lie outside of the {domain}, "
                     f"{extent}, and are dropped."
@@ -106,3 +108,11 @@ class Places:
             "Check latitude, longitude and level."
         )
         raise NothingLeft(msg)
+
+
+def _padding(values: xr.DataArray, levels: int) -> int:
+    """Count the missing levels of missing values, which short profiles are padded with; lazy data are not read."""
+    name = coordinate(values, "level")
+    if name is None or values.chunks is not None or values[name].size != levels or values[name].dims != values.dims:
+        return 0
+    return int((values[name].isnull().values & values.isnull().values).sum())

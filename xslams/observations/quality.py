@@ -28,8 +28,9 @@ class QualityControl:
     ----------
     flags
         Meanings (or values) of the quality flag that are used; all others are rejected. By default the flag variable
-        that ``ancillary_variables`` names is read by its ``flag_meanings``, and it is an error if these do not say what
-        is good and what is bad. False ignores flags.
+        that ``ancillary_variables`` names, or that is called after the data (``TEMP_QC``), is read by its
+        ``flag_meanings``, and it is an error if these do not say what is good and what is bad. Flags of the time, place
+        and level of a value reject it where they say that these are bad. False ignores flags.
     bias
         Known bias in the units of the data, which is subtracted: a number, a mapping per variable, or a DataArray with
         some of the dimensions of the data (a bias per station) or ``month`` or ``hour``.

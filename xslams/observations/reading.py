@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from xslams.errors import DimensionError, ObservationError
-from xslams.labels.calendar import without_zones
+from xslams.labels.calendar import without_julian_dates, without_zones
 from xslams.labels.coordinates import coordinate, is_time
 from xslams.labels.valid_values import PACKING, decoded, with_valid_values
 
@@ -67,7 +67,7 @@ def read(data: xr.DataArray | xr.Dataset, source: str) -> xr.Dataset:
     if any(_is_raw(v) for v in ds.variables.values()):
         ds = decoded(ds)
     # Coordinates among the variables are no measurements.
-    return _expand(with_valid_values(_promote(ds)), source)
+    return _expand(with_valid_values(without_julian_dates(_promote(ds))), source)
 
 
 def _is_raw(variable: xr.Variable) -> bool:

@@ -14,11 +14,15 @@ from xslams.labels.coordinates import listed
 from xslams.labels.units import unit_factors
 from xslams.labels.variables import match_variables, same_quantity
 from xslams.learned import LearnedOperator
+from xslams.observations.adjusted import without_superseded
 from xslams.observations.periods import bounds_of, is_sum, length_of_each
 from xslams.spec import Spec, VariableSpec
 from xslams.typing import FieldFunction, FloatArray
 
 __all__ = ["choose", "conversion", "factors", "learned_by", "made_by"]
+
+# So many names are a message; a file of an altimeter has a hundred.
+_MANY = 12
 
 
 def choose(
@@ -26,7 +30,8 @@ def choose(
 ) -> dict[str, VariableSpec]:
     """Variables of the data and what they observe."""
     models = {v.name: v for v in spec.variables}
-    about = f"the data have {listed(ds.data_vars)}, the model has {listed(models)}"
+    about = f"the data have {_measured(ds)}, the model has {listed(models)}"
+    latest = without_superseded(ds)
     if isinstance(variable, Mapping):
         unknown = [f"{a} -> {b}" for a, b in variable.items() if a not in ds.data_vars or b not in models]
         if unknown:
@@ -44,23 +49,38 @@ def choose(
             elif name in models and len(ds.data_vars) == 1:
                 chosen[str(next(iter(ds.data_vars)))] = models[name]
             elif name in models:
-                chosen[match_variables(ds, [models[name]])[name]] = models[name]
+                chosen[match_variables(latest, [models[name]])[name]] = models[name]
             else:
                 msg = f"Source {source!r}: there is no variable {name!r}; {about}."
                 raise VariableError(msg)
         return chosen
     try:
-        found = match_variables(ds, spec.variables, allow_missing=True, instead="choose with variable={name: model's}")
+        found = match_variables(
+            latest, spec.variables, allow_missing=True, instead="choose with variable={name: model's}"
+        )
     except VariableError as e:
         msg = f"Source {source!r}: {e}"
         raise VariableError(msg) from e
     if not found:
         msg = (
             f"Source {source!r}: {about}; none agrees in standard_name or name. "
-            f"Say what observes what: variable={{{str(next(iter(ds.data_vars), 'name'))!r}: {next(iter(models))!r}}}."
+            f"Say what observes what: variable={{{next(iter(_names(ds)), 'name')!r}: {next(iter(models))!r}}}."
         )
         raise VariableError(msg)
     return {given: models[known] for known, given in found.items()}
+
+
+def _names(ds: xr.Dataset) -> list[str]:
+    """Names of the variables that hold measurements, those with standard names first: no text, and no flags."""
+    numbers = [n for n, da in ds.data_vars.items() if da.dtype.kind in "fiu" and da.ndim]
+    numbers = [n for n in numbers if not any(a.startswith("flag_") for a in map(str, ds[n].attrs))]
+    return [str(n) for n in sorted(numbers or ds.data_vars, key=lambda n: "standard_name" not in ds[n].attrs)]
+
+
+def _measured(ds: xr.Dataset) -> str:
+    """Names of the variables of some data for a message."""
+    names = _names(ds) if len(ds.data_vars) > _MANY else list(map(str, ds.data_vars))
+    return listed(names[:_MANY]) + (f" and {len(ds.data_vars) - _MANY} more" if len(names) > _MANY else "")
 
 
 def made_by(

@@ -21,14 +21,16 @@ from xslams.labels.coordinates import coordinate, listed
 from xslams.labels.units import unit_factors
 from xslams.labels.variables import align_levels
 from xslams.likelihood.errors import IntArray
+from xslams.observations.seawater import depth_of
 from xslams.spec import Spec, VariableSpec
 from xslams.typing import FloatArray, Method
 from xslams.weights import bracket
 
-__all__ = ["channels", "height", "listed_levels"]
+__all__ = ["SEA_PRESSURE", "channels", "height", "listed_levels", "medium"]
 
 Kind = Literal["pressure", "sigma"]
 _PRESSURE_UNITS = ("Pa", "hPa", "kPa", "mb", "mbar", "bar", "millibar", "millibars")
+_METRES = ("m", "meter", "meters", "metre", "metres")
 _NAMES: Mapping[str, Kind] = {
     "sigma": "sigma",
     "plev": "pressure",
@@ -36,6 +38,8 @@ _NAMES: Mapping[str, Kind] = {
     "pressure_level": "pressure",
     "isobaricInhPa": "pressure",
 }
+#: Standard names of the pressure of sea water, which is a coordinate as depth is.
+SEA_PRESSURE = ("sea_water_pressure", "sea_water_pressure_due_to_sea_water")
 _STANDARD_NAMES: Mapping[str, Kind] = {"air_pressure": "pressure", "atmosphere_sigma_coordinate": "sigma"}
 
 
@@ -183,6 +187,22 @@ def _kind(attrs: Mapping[Any, Any], name: Hashable) -> Kind | None:
     return _NAMES.get(str(name)) if units is None else None
 
 
+def medium(attrs: Mapping[Any, Any], name: Hashable) -> str | None:
+    """Return what a vertical coordinate is made of: pressure of air or sea water, sigma, or depth; None if unknown.
+
+    Examples
+    --------
+    >>> medium({"units": "hPa"}, "level"), medium({"units": "m", "positive": "down"}, "lev")
+    ('pressure', 'depth')
+    """
+    if attrs.get("standard_name") in SEA_PRESSURE:
+        return "sea pressure"
+    kind = _kind(attrs, name)
+    if kind is None and (attrs.get("standard_name") == "depth" or "depth" in str(name).lower()):
+        return "depth"
+    return "depth" if kind is None and attrs.get("positive") == "down" and attrs.get("units") in _METRES else kind
+
+
 def _is_vertical(attrs: Mapping[Any, Any], name: Hashable) -> bool:
     """Whether a pressure or sigma says where something is, and not what something is."""
     return str(name) in _NAMES or attrs.get("standard_name") in _STANDARD_NAMES
@@ -204,6 +224,8 @@ def _in_terms_of(
         )
         raise ObservationError(msg)
     if set(kinds) != {"pressure", "sigma"}:
+        if (medium(level.attrs, name), medium(variable.level_attrs, variable.level_dim)) == ("sea pressure", "depth"):
+            level = _depth(da, level, source)
         try:
             return level.copy(data=align_levels(level, variable))
         except UnitError as e:
@@ -225,6 +247,15 @@ def _in_terms_of(
         top = top * _factor(top, "Pa", source)
     units = str(variable.level_attrs.get("units", "hPa"))
     return xr.DataArray((top + level * (surface - top)) * unit_factors("Pa", units)[0])
+
+
+def _depth(da: xr.DataArray, level: xr.DataArray, source: str) -> xr.DataArray:
+    """Depth of levels of sea pressure, at the latitude of the data."""
+    at = coordinate(da, "lat")
+    latitude = xr.DataArray(45.0) if at is None else da[at].reset_coords(drop=True)
+    pressure, latitude = xr.broadcast(level * _factor(level, "dbar", source), latitude)
+    depth = depth_of(np.asarray(pressure.values, float), np.asarray(latitude.values, float))
+    return pressure.copy(data=depth).assign_attrs(units="m")
 
 
 def _formula_terms(level: xr.DataArray) -> dict[str, str]:

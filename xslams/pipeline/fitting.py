@@ -118,13 +118,13 @@ def fit(
     record = {"data": _provenance(ds, spec, parts), "version": __version__}
     variables = tuple(_bounded(v, [s[v.name] for s in surveys]) for v in spec.variables)
     spec = replace(spec, variables=variables, training=record)
+    # Before the training, which may take hours: what cannot be learned is an error.
+    operators = learn_sources(sources, state[list(names["state"])], spec) if sources else ()
     model = fit_chosen(
         spec, list(zip(runs, seasons, strict=True)), given, budget=seconds, device=device, seed=seed,
         progress=progress, checkpoint=checkpoint, log=log,
     )  # fmt: skip
-    if not sources:
-        return model
-    return model.with_operators(learn_sources(sources, state[list(names["state"])], model.spec))
+    return model.with_operators(operators) if sources else model
 
 
 def _split(
