@@ -282,6 +282,9 @@ class TrainingOptions(_TrainingOptions):
         posterior to its error; none at all, ``()``, leaves it as it is.
     mean_order, std_order
         Number of annual harmonics of the mean of every cell, and of the logarithm of its standard deviation.
+    normal_scores
+        Names of variables whose values are turned into those of a standard normal variable with the same rank, such as
+        rain, fractions, or anything with a bound at which many values lie.
     width
         Channels of the score network at each resolution, finest first, multiples of 8. None at all, ``()``, leaves the
         Gaussian prior alone.
@@ -350,6 +353,7 @@ class TrainingOptions(_TrainingOptions):
     spread: tuple[float, ...] = ()
     mean_order: int = 1
     std_order: int = 0
+    normal_scores: tuple[str, ...] = ()
     width: tuple[int, ...] = (96, 128)
     blocks: int = 2
     location: int = 16
@@ -398,6 +402,11 @@ class TrainingOptions(_TrainingOptions):
         factors = isinstance(spread, tuple | list) and all(is_number(f) and 0.1 <= f <= 10 for f in spread)
         require(factors, "spread", spread, "factors from 0.1 to 10, one for each channel of the state, or ()")
         object.__setattr__(self, "spread", tuple(float(f) for f in self.spread))
+        names: object = self.normal_scores
+        named = isinstance(names, tuple | list) and all(isinstance(n, str) for n in names)
+        require(named and len(set(self.normal_scores)) == len(self.normal_scores), "normal_scores", names,
+                "names of different variables, or ()")  # fmt: skip
+        object.__setattr__(self, "normal_scores", tuple(self.normal_scores))
         width: object = self.width
         widths = isinstance(width, tuple | list) and all(is_whole(w, 8, _MOST_WIDE) and w % 8 == 0 for w in width)
         expected = f"multiples of 8 up to {_MOST_WIDE}, one for each resolution, such as (96, 128)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["Bounds", "bounds_of_quantity"]
+__all__ = ["Bounds", "bounds_of_quantity", "is_rain"]
 
 #: Smallest and largest possible value; None where there is no bound.
 Bounds = tuple[float | None, float | None]
@@ -24,6 +24,8 @@ _SIGNED = re.compile(
     r"anomal|tendency|change|difference|error|increment|bias|product|covariance|correlation|divergence|convergence"
     r"|derivative|logarithm|^log_|_log_|eastward|northward|upward|downward|_net_|^net_|effect|forcing|transport"
 )
+# Of what falls.
+_RAIN = ("precipitation", "rainfall", "snowfall")
 # What variables without a standard name are often called.
 _NAMES = {
     "pr": "precipitation", "precip": "precipitation", "tp": "precipitation", "prate": "precipitation",
@@ -74,3 +76,19 @@ def bounds_of_quantity(name: str, units: str, standard_name: str | None = None, 
     if _PARTS.search(text):
         return 0.0, _WHOLE.get(units.strip().lower())
     return (0.0 if _POSITIVE.search(text) else None), None
+
+
+def is_rain(name: str, standard_name: str | None) -> bool:
+    """Whether a variable is precipitation.
+
+    Parameters
+    ----------
+    name, standard_name
+        As in the data.
+
+    Examples
+    --------
+    >>> is_rain("x", "rainfall_flux"), is_rain("pr", None), is_rain("t", None)
+    (True, True, False)
+    """
+    return any(word in str(standard_name) for word in _RAIN) or name in ("pr", "precip", "tp")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xslams.errors import ModelError
-from xslams.quantities import Bounds, bounds_of_quantity
+from xslams.quantities import Bounds, bounds_of_quantity, is_rain
 from xslams.spec_checks import check_spec
 from xslams.typing import FloatArray
 
@@ -77,7 +77,8 @@ class VariableSpec:
     role
         ``"state"`` variables make the analysis; ``"aux"`` variables are decoded so that they can be observed.
     transform
-        ``"identity"``, or ``"sqrt"`` with its `scale`, for precipitation; see `xslams.transforms`.
+        ``"identity"``, ``"sqrt"`` with its `scale`, for precipitation, or ``"scores"`` with its `knots`; see
+        `xslams.transforms`.
     level_dim, levels, level_attrs
         Name, values and attributes of the vertical coordinate; None and empty where there is none.
     bounds
@@ -86,6 +87,8 @@ class VariableSpec:
     cell_method
         What values are in time, in the terms of CF: ``"point"``, ``"mean"``, ``"sum"`` and so on; empty where the
         training data do not say.
+    knots
+        Values and their normal scores, for the transform ``"scores"``.
     """
 
     name: str
@@ -100,6 +103,12 @@ class VariableSpec:
     level_attrs: dict[str, Any] = field(default_factory=dict)
     bounds: Bounds | None = None
     cell_method: str = ""
+    knots: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def rain(self) -> bool:
+        """Whether it is precipitation, amounts of which are those of a period."""
+        return self.transform == "sqrt" or (self.transform == "scores" and is_rain(self.name, self.standard_name))
 
     @property
     def valid_range(self) -> tuple[float, float]:
@@ -250,6 +259,9 @@ class Spec:
         if not self.operators:
             # Models without are read by versions that know of none.
             del record["operators"]
+        for variable in record["variables"]:
+            if not variable["knots"]:
+                del variable["knots"]
         return json.dumps(record, sort_keys=True)
 
     @classmethod
@@ -297,6 +309,7 @@ class Spec:
 def _variable_from(record: dict[str, Any]) -> VariableSpec:
     """Read a variable from the header of a file, where sequences are lists."""
     read = {**record, "levels": tuple(record["levels"])}
+    read["knots"] = tuple((value, score) for value, score in read.get("knots", ()))
     if read.get("bounds") is not None:
         low, high = read["bounds"]
         read["bounds"] = low, high

@@ -79,10 +79,20 @@ def _check_variable(variable: VariableSpec) -> None:
         value = getattr(variable, name)
         _require(value is None or isinstance(value, str), f"{entry}: {name}", value, "text or null")
     _require(variable.role in ("state", "aux"), f"{entry}: role", variable.role, "'state' or 'aux'")
-    _require(variable.transform in ("identity", "sqrt"), f"{entry}: transform", variable.transform, "a known one")
+    _require(variable.transform in ("identity", "sqrt", "scores"), f"{entry}: transform", variable.transform, "known")
+    _check_knots(variable, entry)
     _require(_positive(variable.scale), f"{entry}: scale", variable.scale, "a positive number")
     _require(_finite(variable.levels), f"{entry}: levels", _brief(variable.levels), "finite numbers")
     _require(isinstance(variable.level_attrs, dict), f"{entry}: level_attrs", variable.level_attrs, "a record")
+
+
+def _check_knots(variable: VariableSpec, entry: str) -> None:
+    values, scores = ([knot[i] for knot in variable.knots] for i in (0, 1))
+    rising = (
+        _finite(values) and _finite(scores) and all(a < b for v in (values, scores) for a, b in itertools.pairwise(v))
+    )
+    enough = len(values) > 1 if variable.transform == "scores" else not values
+    _require(rising and enough, f"{entry}: knots", _brief(variable.knots), "rising values and scores of normal scores")
 
 
 def _require(holds: bool, entry: str, got: object, expected: str) -> None:

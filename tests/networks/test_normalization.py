@@ -1,12 +1,14 @@
 """Normalisation: its inverse, its slopes, and what it makes of missing values and of deserts."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from xslams.networks.normalization import Normalization
 from xslams.spec import Spec, VariableSpec
+from xslams.transforms import knots_of
 
 SPEC = Spec(
     variables=(
@@ -74,3 +76,50 @@ def test_no_spread_is_too_small_to_divide_by() -> None:
     normalization.fit(x, season)
     _, std = normalization.climatology(season)
     assert std.min() > 0.1 * std[:, 2].median()
+
+
+def with_scores() -> tuple[Normalization, torch.Tensor]:
+    """A channel of rain with its normal scores between two that have none."""
+    x = torch.rand(50, 3, 2, 4, generator=torch.Generator().manual_seed(0))
+    x[:, 1] = 20 * (x[:, 1] - 0.5).clip(min=0)
+    rain = VariableSpec("pr", "mm day-1", transform="scores", knots=knots_of(x[:, 1].numpy()))
+    spec = Spec((VariableSpec("t", "K"), rain, VariableSpec("q", "1")), (0.0, 1.0), (0.0, 1.0, 2.0, 3.0), False)
+    return Normalization(spec, 0, 0), x
+
+
+def test_scores_are_those_of_their_own_channel_whichever_are_chosen() -> None:
+    normalization, x = with_scores()
+    g = normalization.transform(x)
+    assert normalization.curved.tolist() == [False, True, False]
+    assert torch.equal(g[:, ::2], x[:, ::2])
+    assert abs(float(g[:, 1].mean())) < 0.05
+    torch.testing.assert_close(normalization.inverse_transform(g), x)
+    for channels in ([1], [1, 0], [2, 0]):
+        torch.testing.assert_close(normalization.transform(x[:, channels], channels), g[:, channels])
+        assert (normalization.slope(g[:, channels], channels) > 0).all()
+
+
+def test_a_dry_gauge_tells_as_much_as_its_error_allows() -> None:
+    normalization, _ = with_scores()
+    dry = normalization.transform(torch.zeros(3, 2, 4))
+
+    def told(g: torch.Tensor, error: float) -> float:
+        """Error in scores that an error in amounts becomes."""
+        slope = normalization.secant(g, dry, error=torch.full((3, 2, 4), error))
+        return error / float(slope[1, 0, 0])
+
+    # As far as an amount of the error is from none, and no infinity where all is dry already.
+    amount = normalization.transform(torch.full((3, 2, 4), 0.5))
+    assert told(dry, 0.5) == pytest.approx(float((amount - dry)[1, 0, 0]), rel=1e-3)
+    assert told(dry, 0.1) < told(dry, 2.0)
+    # What is expected to be wet is drawn by the slope from there.
+    wet = normalization.transform(torch.full((3, 2, 4), 8.0))
+    assert told(wet, 0.1) == pytest.approx(0.1 * float((wet - dry)[1, 0, 0]) / 8, rel=1e-3)
+
+
+def test_slopes_through_scores_can_be_differentiated() -> None:
+    normalization, x = with_scores()
+    g = normalization.transform(x).requires_grad_()
+    normalization.inverse_transform(g).sum().backward()
+    assert g.grad is not None
+    assert (g.grad > 0).all()

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+import xslams
 from xslams.errors import CoverageError, DimensionError, SlamsWarning, VariableError
 from xslams.pipeline.fitting import _join
 
@@ -159,3 +160,26 @@ def test_instants_and_other_periods_are_not_brought_together() -> None:
         _join(state, aux)
     with pytest.raises(CoverageError, match="no time in common"):
         _join(with_bounds(fields("t", NOON), DAYS), with_bounds(fields("pr", MIDNIGHT), DAYS - pd.Timedelta("12h")))
+
+
+def test_rain_with_normal_scores_is_observed_in_any_units_and_tells_wet_from_dry() -> None:
+    rng = np.random.default_rng(0)
+    time = pd.date_range("2000-01-01", periods=366)
+    t = 280 + rng.standard_normal((366, 1, 1)) + 0.1 * rng.standard_normal((366, 2, 3))
+    coords = {"time": time, "lat": [40.0, 45.0], "lon": [0.0, 5.0, 10.0]}
+    rain = {"units": "mm day-1", "standard_name": "precipitation_flux"}
+    ds = xr.Dataset(
+        {"t": (("time", "lat", "lon"), t, {"units": "K"}),
+         "pr": (("time", "lat", "lon"), np.maximum(np.exp(2 * (t - 280)) - 1, 0), rain)}, coords,
+    )  # fmt: skip
+    model = ds[["t"]].slams.fit(ds["pr"], budget=0, window=3, normal_scores=["pr"], progress=False)
+    assert model.spec.variables[1].transform == "scores"
+    two = ds[["t"]].isel(time=[5, 6])
+    found = {}
+    for amount in (0.0, 10.0):
+        gauges = xr.full_like(ds["pr"].isel(time=[5, 6]), amount / 86400)
+        gauges = gauges.assign_attrs(rain | {"units": "kg m-2 s-1"})
+        obs = xslams.Observation(gauges, error=0.5 / 86400)
+        analysis = two.slams.assimilate(obs, model=model, members=2, antithetic=True, progress=False)
+        found[amount] = float(analysis["t"].mean())
+    assert found[0.0] < 280 < 280.7 < found[10.0]

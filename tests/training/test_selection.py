@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from xslams.errors import OptionError
+from xslams.errors import OptionError, VariableError
 from xslams.model import Model
 from xslams.options import TrainingOptions
 from xslams.priors.latent import LatentPrior
@@ -16,6 +16,7 @@ from xslams.spec import Spec, VariableSpec
 from xslams.training import automatic, fit_arrays, fit_chosen
 from xslams.training.auxiliary import Benefit
 from xslams.training.blocks import deal, starts
+from xslams.training.curves import with_normal_scores
 from xslams.training.evidence import Examination
 from xslams.training.gaussians import Candidates, Latents
 from xslams.training.selection import Choice, Trial, choose
@@ -80,6 +81,36 @@ def test_what_is_given_stays_and_what_was_chosen_gives_the_same_weights_again() 
     assert again.spec.training["trials"] == []
     for name, weights in model.prior().storage_state().items():
         torch.testing.assert_close(again.prior().storage_state()[name], weights, rtol=0, atol=0)
+
+
+def skewed(days: int) -> tuple[np.ndarray, np.ndarray]:
+    """Frames whose auxiliary variable is dry on most days, and now and then heavy."""
+    fields, season = run(days)
+    fields[:, 1] = np.maximum(np.exp(1.5 * fields[:, 1]) - 2, 0)
+    return fields, season
+
+
+def test_a_curve_of_a_skewed_variable_is_found() -> None:
+    few = {"epochs": 0, "coupled": 0, "mean_order": 1, "seasonal": 0}
+    model = chosen([skewed(365)], **few)
+    assert model.spec.training["settings"]["normal_scores"] == ["pr"]
+    rain = model.spec.variables[1]
+    assert (rain.transform, rain.knots[0][0]) == ("scores", 0.0)
+    assert Spec.from_json(model.spec.to_json()) == model.spec
+    # A variable that is normal needs none.
+    assert chosen([run(120)], **few).spec.training["settings"]["normal_scores"] == []
+
+
+def test_only_variables_that_have_one_distribution_have_a_curve() -> None:
+    fields, season = run(60)
+    with pytest.raises(VariableError, match="'q', which is none of"):
+        chosen([(fields, season)], budget=0, normal_scores=("q",))
+    deep = (VariableSpec("t", "K"), VariableSpec("u", "m s-1", "aux", level_dim="level", levels=(500.0, 850.0)))
+    with pytest.raises(VariableError, match="'u', which has levels"):
+        spec = dataclasses.replace(SPEC, variables=deep)
+        fit_chosen(spec, [(fields[:, [0, 1, 1]], season)], {"normal_scores": ["u"]}, budget=0)
+    fields[:, 1] = 3.0
+    assert with_normal_scores(SPEC, [(fields, season)], TrainingOptions(normal_scores=("pr",))) == SPEC
 
 
 def test_too_few_frames_try_nothing() -> None:

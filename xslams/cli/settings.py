@@ -13,7 +13,7 @@ import click
 
 from xslams.cli.config import Option
 
-__all__ = ["Numbers", "documented", "options_of"]
+__all__ = ["Names", "Numbers", "documented", "options_of"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -27,7 +27,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic only in the
         """Accept a list."""
         return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
         """Return the numbers."""
         if isinstance(value, tuple):
             return value
@@ -35,6 +35,16 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic only in the
             return tuple(int(part) for part in str(value).split(",") if part.strip())
         except ValueError:
             self.fail(f"{value!r} is not a list of whole numbers, such as 96,128.", param, ctx)
+
+
+class Names(Numbers):
+    """Names separated by commas, such as pr,cloud; none at all is an empty text."""
+
+    name = "TEXT,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+        """Return the names."""
+        return value if isinstance(value, tuple) else tuple(n.strip() for n in str(value).split(",") if n.strip())
 
 
 def options_of(kind: type[Any], *, without: tuple[str, ...] = ()) -> Callable[[_Command], _Command]:
@@ -99,7 +109,7 @@ def _type_of(hint: Any) -> click.ParamType:  # type: ignore[type-arg]
     if typing.get_origin(hint) is Literal:
         return click.Choice(typing.get_args(hint))
     if typing.get_origin(hint) is tuple:
-        return Numbers()
+        return Names() if str in typing.get_args(hint) else Numbers()
     types_of: dict[Any, click.ParamType] = {int: click.INT, float: click.FLOAT}  # type: ignore[type-arg]
     return types_of[hint]
 

@@ -76,6 +76,8 @@ class FieldOperator:
         self.observed = torch.as_tensor(seen.reshape(part), dtype=torch.float32, device=device)
         variance = np.concatenate([s.errors.variance for s in sources])
         self.variance = torch.as_tensor(variance, dtype=torch.float32, device=device)
+        spread = np.divide(abs(matrix).T @ np.sqrt(variance), weight, out=np.zeros_like(weight), where=weight > 0)
+        self._error = torch.as_tensor(spread.reshape(part), dtype=torch.float32, device=device)
 
     def errors_of_model(self) -> tuple[FloatArray, FloatArray]:
         """Return the variance of what the decoder leaves out, and the inflation of all variances, each ``(n,)``.
@@ -94,7 +96,7 @@ class FieldOperator:
 
     def secant(self, z: Tensor) -> LinearMaps:
         """Linear map with slopes that lead from the fields at `z` to what was observed, and its adjoint."""
-        forward, adjoint = self.fields.secant(z, self.observed)
+        forward, adjoint = self.fields.secant(z, self.observed, self._error)
         return lambda v: self._rows(forward(v)), lambda w: adjoint(
             self._rows.adjoint(w).reshape(-1, *self.observed.shape)
         )

@@ -5,7 +5,7 @@ A physical value :math:`x` becomes
 .. math:: u = \frac{g(x) - m(s)}{d(s)}
 
 where :math:`s` is the fraction of the year, :math:`m` a few annual harmonics per cell, :math:`d` the standard deviation
-of what is left, also with its own harmonics, and :math:`g` the identity or the square root of `xslams.transforms`.
+of what is left, also with its own harmonics, and :math:`g` the identity or one of `xslams.transforms`.
 """
 
 from __future__ import annotations
@@ -17,17 +17,20 @@ from torch import Tensor, nn
 
 from xslams.networks.seasons import harmonics
 from xslams.seasons import gaps_between
-from xslams.transforms import from_square_root, square_root, square_root_slope
+from xslams.transforms import from_scores, from_square_root, score_chord, scores, square_root, square_root_slope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from xslams.spec import Spec
+    from xslams.transforms import Knots
 
 __all__ = ["Normalization"]
 
 # Values of the mean of the channel that a cell with gaps counts besides its own.
 _PULL = 2.0
+# Scores on either side between which a curve is linearised: one standard deviation of the sample.
+_REACH = 1.0
 
 
 class Normalization(nn.Module):
@@ -54,6 +57,19 @@ class Normalization(nn.Module):
         self.register_buffer("log_std", torch.zeros(1 + 2 * std_order, *shape))
         scales = [v.scale if v.transform == "sqrt" else 0.0 for v in spec.variables for _ in range(v.channels)]
         self.register_buffer("scales", torch.tensor(scales)[:, None, None], persistent=False)
+        self._knots = {
+            channel: v.knots
+            for v in spec.variables
+            for channel in range(*spec.channel_slice(v.name).indices(spec.channels))
+            if v.knots
+        }
+
+    @property
+    def curved(self) -> Tensor:
+        """Which channels have a transform that is not linear, booleans of shape ``(channel,)``."""
+        curved = self.scales.flatten() > 0
+        curved[list(self._knots)] = True
+        return curved
 
     def climatology(self, season: Tensor) -> tuple[Tensor, Tensor]:
         """Seasonal mean and standard deviation in transformed units, each of shape ``(T, channel, lat, lon)``."""
@@ -65,7 +81,8 @@ class Normalization(nn.Module):
         """Apply :math:`g` to the channels that have one; shape ``(*, channel, lat, lon)``."""
         scales = self.scales if channels is None else self.scales[list(channels)]
         scale = torch.where(scales > 0, scales, 1.0)
-        return torch.where(scales > 0, square_root(x, scale), x)
+        made = torch.where(scales > 0, square_root(x, scale), x)
+        return self._with_knots(made, channels, scores, x)
 
     def inverse_transform(self, g: Tensor, channels: Sequence[int] | None = None) -> Tensor:
         """Apply the inverse of :math:`g`; differentiable.
@@ -78,19 +95,49 @@ class Normalization(nn.Module):
             Which channels these are; all by default.
         """
         scales = self.scales if channels is None else self.scales[list(channels)]
-        return torch.where(scales > 0, from_square_root(g, scales), g)
+        made = torch.where(scales > 0, from_square_root(g, scales), g)
+        return self._with_knots(made, channels, from_scores, g)
 
     def slope(self, g: Tensor, channels: Sequence[int] | None = None) -> Tensor:
-        """Return the derivative of `inverse_transform`, element by element."""
-        scales = self.scales if channels is None else self.scales[list(channels)]
-        return torch.where(scales > 0, square_root_slope(g, scales), torch.ones_like(g))
+        """Return the derivative of `inverse_transform`, element by element.
 
-    def secant(self, g: Tensor, target: Tensor, channels: Sequence[int] | None = None) -> Tensor:
-        """Slope of `inverse_transform` from `g` to `target`, element by element; the derivative where close."""
+        Of normal scores, which are pieces of straight lines, the slope between one standard deviation below and above.
+        """
+        scales = self.scales if channels is None else self.scales[list(channels)]
+        made = torch.where(scales > 0, square_root_slope(g, scales), torch.ones_like(g))
+        return self._with_knots(made, channels, _slope_of_scores, g)
+
+    def secant(
+        self, g: Tensor, target: Tensor, channels: Sequence[int] | None = None, error: Tensor | None = None
+    ) -> Tensor:
+        """Slope of `inverse_transform` from `g` to `target`, element by element; the derivative where close.
+
+        Parameters
+        ----------
+        g, target
+            Transformed fields, shape ``(*, channel, lat, lon)``.
+        channels
+            Which channels these are; all by default.
+        error
+            Standard deviation of the error of what the target was made of, in physical units. Of normal scores the
+            slope is that between all that this allows: amounts below the error are not told from none.
+        """
         rise = self.inverse_transform(target, channels) - self.inverse_transform(g, channels)
         run = target - g
         near = run.abs() < 1e-3
-        return torch.where(near, self.slope(g, channels), rise / torch.where(near, 1.0, run))
+        made = torch.where(near, self.slope(g, channels), rise / torch.where(near, 1.0, run))
+        error = torch.zeros_like(target) if error is None else error
+        return self._with_knots(made, channels, _secant_of_scores, g, target, error.expand_as(g))
+
+    def _with_knots(
+        self, made: Tensor, channels: Sequence[int] | None, function: Callable[..., Tensor], *fields: Tensor
+    ) -> Tensor:
+        """Put in what a function makes of the channels that have normal scores."""
+        for place, channel in enumerate(range(len(self.scales)) if channels is None else channels):
+            if channel in self._knots:
+                parts = (field.expand_as(made)[..., place, :, :] for field in fields)
+                made[..., place, :, :] = function(*parts, self._knots[channel])
+        return made
 
     def normalize(self, x: Tensor, season: Tensor) -> Tensor:
         """From physical fields ``(*, T, channel, lat, lon)`` to anomalies; missing values become zero anomaly."""
@@ -202,6 +249,21 @@ class Normalization(nn.Module):
         total = square[0].sum((1, 2)) / known.sum((1, 2)).clamp(min=1)
         square = square + lost * torch.where(known > 0, square[0] / known.clamp(min=1), total[:, None, None])
         return square, gram, (square[0].mean((1, 2)) / frames).sqrt().float()[:, None, None]
+
+
+def _slope_of_scores(g: Tensor, knots: Knots) -> Tensor:
+    return score_chord(g - _REACH, g + _REACH, knots)
+
+
+def _secant_of_scores(g: Tensor, target: Tensor, error: Tensor, knots: Knots) -> Tensor:
+    """Slope between the least and the largest of what is expected, what was observed, and its error on either side."""
+    seen = from_scores(target, knots)
+    # Nothing is outside of the sample because of an error.
+    low, high = ((seen + e).clip(min=knots[0][0], max=knots[-1][0]) for e in (-error, error))
+    low = torch.minimum(torch.minimum(scores(low, knots), target), g)
+    high = torch.maximum(torch.maximum(scores(high, knots), target), g)
+    near = high - low < 1e-3
+    return torch.where(near, _slope_of_scores(g, knots), score_chord(low, torch.where(near, low + 1.0, high), knots))
 
 
 def _with_gaps(sums: Tensor, gram: Tensor, lacking: Tensor, origin: Tensor) -> Tensor:

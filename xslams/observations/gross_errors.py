@@ -17,7 +17,7 @@ from xslams.errors import Occasion, warn
 from xslams.observations.audit import AuditedLikelihood
 from xslams.observations.background_check import Expectation
 from xslams.spec import VariableSpec
-from xslams.transforms import from_square_root, square_root, square_root_slope
+from xslams.transforms import from_scores, from_square_root, scores, square_root, square_root_slope
 from xslams.typing import FloatArray
 
 __all__ = ["DEVIATIONS", "GrossErrors", "PlausibleRange", "gross_error_check", "plausible_range"]
@@ -111,12 +111,16 @@ def plausible_range(
     for variable in variables:
         own = np.s_[:, first : first + variable.channels]
         first += variable.channels
-        if variable.transform != "sqrt":
-            continue
-        u = square_root(mean[own], variable.scale)
-        reach = deviations * float(np.max(std[own] / square_root_slope(u, variable.scale), initial=0.0))
-        for bound, v in ((low, u - reach), (high, u + reach)):
-            bound[own] = from_square_root(v, variable.scale)
+        if variable.transform == "sqrt":
+            u = square_root(mean[own], variable.scale)
+            reach = deviations * float(np.max(std[own] / square_root_slope(u, variable.scale), initial=0.0))
+            for bound, v in ((low, u - reach), (high, u + reach)):
+                bound[own] = from_square_root(v, variable.scale)
+        if variable.transform == "scores":
+            # Scores have a standard deviation of one.
+            u = scores(mean[own], variable.knots)
+            for bound, v in ((low, u - deviations), (high, u + deviations)):
+                bound[own] = from_scores(v, variable.knots)
     return PlausibleRange(low, high)
 
 

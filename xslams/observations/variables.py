@@ -173,7 +173,7 @@ def conversion(
     What the model counts per frame, of `frame` hours, may be observed as a rate; and precipitation that is an amount is
     one of the period of each value, whether or not ``cell_methods`` say so.
     """
-    rain = observed.transform == "sqrt"
+    rain = observed.rain
     try:
         return factors(da, observed, source)
     except UnitError:

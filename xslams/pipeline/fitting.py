@@ -37,6 +37,7 @@ from xslams.options import MOST_SEED, TrainingOptions
 from xslams.pipeline import workers
 from xslams.pipeline.frames import Survey, frames_of, survey, whole_frames
 from xslams.pipeline.windows import contiguous
+from xslams.quantities import is_rain
 from xslams.spec import Spec, VariableSpec
 
 if TYPE_CHECKING:
@@ -46,8 +47,6 @@ __all__ = ["Aux", "fit"]
 
 Aux = xr.Dataset | xr.DataArray | str | Observation | Sequence[str | Observation] | None
 
-# Precipitation is transformed; every other variable is close enough to Gaussian once its seasonal cycle is removed.
-_RAIN = ("precipitation", "rainfall", "snowfall")
 # Stretches whose first and last frames a model's header names.
 _MOST_PERIODS = 20
 
@@ -296,7 +295,8 @@ def _describe(ds: xr.Dataset, names: Mapping[str, Sequence[str]], **given: Any) 
             if deep and level in da.dims:
                 level = next(iter(levels_along(da, level)), level)
             units = str(da.attrs["units"])
-            rain = any(w in str(da.attrs.get("standard_name", "")) for w in _RAIN) or name in ("pr", "precip", "tp")
+            # Most other variables are close enough to Gaussian once their seasonal cycle is removed.
+            rain = is_rain(name, da.attrs.get("standard_name"))
             variables.append(
                 VariableSpec(
                     name, units, role,

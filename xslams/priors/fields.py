@@ -73,15 +73,15 @@ class FieldMap(Protocol):
         """Return physical fields at `z`, and the product with the derivative there and with its adjoint."""
         ...
 
-    def secant(self, z: Tensor, observed: Tensor) -> LinearMaps:
+    def secant(self, z: Tensor, observed: Tensor, error: Tensor) -> LinearMaps:
         """Return a linear map whose slope leads from the fields at `z` to what was observed, and its adjoint.
 
         Parameters
         ----------
         z
             Latents.
-        observed
-            Physical fields, NaN where nothing was observed, shape ``(L, channel, lat, lon)``.
+        observed, error
+            Physical fields, NaN where nothing was observed, and their errors, shape ``(L, channel, lat, lon)``.
         """
         ...
 
@@ -119,7 +119,7 @@ class AffineFields:
         chosen = slice(None) if self.channels is None else self.channels
         self._mean, self._std = mean[:, chosen], std[:, chosen]
         self._residual = autoencoder.residual_std[chosen]
-        self._scales = normalization.scales[chosen]
+        self._curved = normalization.curved[chosen]
 
     @property
     def mean(self) -> Tensor:
@@ -134,7 +134,7 @@ class AffineFields:
     @property
     def curved(self) -> Tensor:
         """Which channels go through a transform that is not linear, booleans of shape ``(channel,)``."""
-        return self._scales.flatten() > 0
+        return self._curved
 
     def only(self, channels: Sequence[int]) -> AffineFields:
         """Return the map to some of the channels; the others are neither decoded nor linearised."""
@@ -160,10 +160,10 @@ class AffineFields:
         slope = self._std * self.normalization.slope(g, self.channels)
         return self.normalization.inverse_transform(g, self.channels), self._maps(slope)
 
-    def secant(self, z: Tensor, observed: Tensor) -> LinearMaps:
+    def secant(self, z: Tensor, observed: Tensor, error: Tensor) -> LinearMaps:
         """Return the linear map with the slope of the transform from the fields at `z` to what was observed."""
         target = self._target(observed)
-        slope = self._std * self.normalization.secant(self._transformed(z), target, self.channels)
+        slope = self._std * self.normalization.secant(self._transformed(z), target, self.channels, error)
         return self._maps(slope)
 
     def _target(self, observed: Tensor) -> Tensor:
@@ -249,6 +249,6 @@ class DecodedFields:
 
         return x.detach(), (forward, adjoint)
 
-    def secant(self, z: Tensor, observed: Tensor) -> LinearMaps:
+    def secant(self, z: Tensor, observed: Tensor, error: Tensor) -> LinearMaps:
         """Return the tangent, as nothing is known of the way from these fields to what was observed."""
         return self.tangent(z)[1]

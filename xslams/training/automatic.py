@@ -106,6 +106,8 @@ def _chosen(
     options, trials = choice.options, list(choice.trials)
     left_out = harmful(choice.benefits)
     spec, some = without(spec, runs, left_out)
+    kept = tuple(name for name in options.normal_scores if name not in left_out)
+    options = dataclasses.replace(options, normal_scores=kept)
     runs = [(np.asarray(fields, np.float32), season) for fields, season in some]
     record: dict[str, Any] = {"left_out": left_out} if left_out else {}
     if choice.scores is not None and "epochs" not in given and not stop_requested():

@@ -25,6 +25,7 @@ from xslams.options import TrainingOptions
 from xslams.priors.blocks import Blocks
 from xslams.training.auxiliary import Benefit
 from xslams.training.blocks import deal, starts
+from xslams.training.curves import can_have_scores, with_normal_scores
 from xslams.training.evidence import Examination, Scores
 from xslams.training.gaussians import Candidates, Latents
 from xslams.training.interrupts import stop_requested
@@ -32,6 +33,8 @@ from xslams.training.stages import fit_latents, supported, with_architecture
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
 
     from xslams.priors.latent import LatentPrior
     from xslams.spec import Spec
@@ -58,7 +61,8 @@ _CHANGES: tuple[dict[str, Any], ...] = (
     {"seasonal": 10},
     {"seasonal": 30},
     {"seasonal": 100},
-    {"seasonality": 0.7},
+    {"seasonality": 0.8},
+    {"seasonality": 1.0},
     {"seasonality": 0.3},
     {"smoothing": 9},
     {"smoothing": 31},
@@ -175,11 +179,13 @@ def choose(
     if not folds:
         return Choice(options, [], None)
     examine = _Examined(spec, folds, device, seed)
+    curves = [{"normal_scores": (v.name,)} for v in spec.aux if can_have_scores(v)]
     with tqdm(desc="settings", disable=not progress, unit="trial") as bar:
         scores, seconds = examine(best)
         climatology = float(scores.climatology.mean())
         trials = [Trial(best, float(scores.crps.mean()) / climatology, spread_skill=scores.spread_skill)]
-        for change in _CHANGES:
+        for wanted in (*curves, *_CHANGES):
+            change = _joined(wanted, best)
             bar.update()
             bar.set_postfix_str(f"CRPS {float(scores.crps.mean()) / climatology:.4f} of climatology")
             if stop_requested() or time.monotonic() + seconds * (1 + len(spec.aux) + _WIDENINGS) > end:
@@ -198,6 +204,12 @@ def choose(
             best, scores = _widened(examine, best, scores, trials, climatology)
         benefits = {v.name: Benefit.of(scores, examine(best, spec.channel_slice(v.name))[0]) for v in spec.aux}
     return Choice(TrainingOptions.of(best), trials, scores, benefits)
+
+
+def _joined(change: dict[str, Any], best: Mapping[str, Any]) -> dict[str, Any]:
+    """Add a curve to those that the best settings have; other changes are as they are."""
+    own = change.get("normal_scores")
+    return change if own is None else {"normal_scores": (*best.get("normal_scores", ()), *own)}
 
 
 def _compare(change: dict[str, Any], scores: Scores, tried: Scores, climatology: float) -> Trial:
@@ -278,31 +290,37 @@ class _Examined:
     def __init__(self, spec: Spec, folds: Sequence[Fold], device: str | None, seed: int) -> None:
         self._spec, self._folds, self._seed = spec, folds, seed
         self._device = device_of(device)
-        self._examinations: list[Examination] = []
+        # Those of the same curves are the same; fields of the state are judged in the same units by all.
+        self._examinations: dict[tuple[int, tuple[str, ...]], Examination] = {}
+        self._scales: dict[int, Tensor] = {}
         self._candidates = [Candidates(partial(self._fit, kept)) for kept, _ in folds]
 
     def __call__(self, settings: Mapping[str, Any], hidden: slice | None = None) -> tuple[Scores, float]:
         start = time.monotonic()
         options = TrainingOptions.of({**settings, "epochs": 0})
-        spec = with_architecture(self._spec, options)
         parts = []
         with torch.random.fork_rng(devices=[]):
-            for fold, (kept, left_out) in enumerate(self._folds):
+            for fold, (kept, _) in enumerate(self._folds):
+                spec = with_architecture(with_normal_scores(self._spec, kept, options), options)
                 prior = self._candidates[fold].prior(spec, options)
-                if len(self._examinations) <= fold:
-                    self._examinations.append(self._examine(prior, kept, left_out, self._seed + fold))
-                parts.append(self._examinations[fold].scores(prior, hidden))
+                key = fold, options.normal_scores
+                if key not in self._examinations:
+                    self._examinations[key] = self._examine(prior, fold)
+                parts.append(self._examinations[key].scores(prior, hidden))
         return Scores.together(parts), time.monotonic() - start
 
     def _fit(self, kept: Sequence[Run], spec: Spec, options: TrainingOptions) -> Latents:
         torch.manual_seed(self._seed)
         return fit_latents(spec, kept, options, self._device, progress=False)
 
-    def _examine(self, prior: LatentPrior, kept: Sequence[Run], left_out: Sequence[Run], seed: int) -> Examination:
-        """Make the cases, in units of the climatology of the first prior."""
+    def _examine(self, prior: LatentPrior, fold: int) -> Examination:
+        """Make the cases of a part, in units of the climatology of the first prior."""
+        kept, left_out = self._folds[fold]
         season = torch.as_tensor(kept[0][1][:1], dtype=torch.float32, device=self._device)
         _, std = prior.normalization.climatology(season)
         scale = std[0].square().mean((1, 2)).sqrt()
+        state = self._spec.state_channels
+        scale[:state] = self._scales.setdefault(fold, scale.clone())[:state]
         length = min([_LENGTH, *(len(season) for _, season in left_out)])
         cases = [
             tuple(torch.as_tensor(np.asarray(a[i : i + length], np.float32), device=self._device) for a in run)
@@ -311,4 +329,4 @@ class _Examined:
         ]
         most = max(_LARGEST_SET // (length * cases[0][0][0].numel()), 4)
         chosen = np.linspace(0, len(cases) - 1, min(most, len(cases))).round().astype(int)
-        return Examination(self._spec, [cases[i] for i in chosen], transform=prior, scale=scale, seed=seed)
+        return Examination(self._spec, [cases[i] for i in chosen], transform=prior, scale=scale, seed=self._seed + fold)

@@ -19,6 +19,7 @@ from xslams.priors.stored import UNTRAINED, check_finite
 from xslams.seasons import covered_days, periods_in_words, supported_order
 from xslams.training.autoencoder import encode_into, fit_autoencoder
 from xslams.training.calibration import calibrate
+from xslams.training.curves import with_normal_scores
 from xslams.training.frames import Blocks, Room, size_of, spread
 from xslams.training.gaussians import Latents, estimate, make_stationary, sample_of
 from xslams.training.monitor import Monitor, named, set_random_state, watched
@@ -91,6 +92,8 @@ def fit_arrays(
     OptionError
         If there are more latent channels than a patch has values, other factors of spread than channels, or the device
         does not know the precision.
+    VariableError
+        If normal scores are asked of a variable that is not there or has levels.
     StoreError
         If the checkpoint is of another training or damaged, or the disk is full.
     FileError
@@ -128,7 +131,7 @@ def fit_stages(
             f"spread has {len(options.spread)} factors; expected one for each of {spec.state_channels} channels, or ()."
         )
         raise OptionError(msg)
-    spec, options = _with_season(spec, runs, options)
+    spec, options = _with_season(with_normal_scores(spec, runs, options), runs, options)
     spec = with_architecture(spec, options)
     where = device_of(device)
     require_precision(options, where)

@@ -15,6 +15,7 @@ from xslams.priors.latent import CALIBRATION_LEVELS
 from xslams.training.autoencoder import encode_runs
 from xslams.training.blocks import deal
 from xslams.training.calibration import calibrate
+from xslams.training.curves import with_normal_scores
 from xslams.training.gaussians import make_stationary
 from xslams.training.score import fit_score, noisy_windows
 from xslams.training.selection import Trial
@@ -70,7 +71,7 @@ def try_network(
     if not folds or sum(len(season) for _, season in runs) < _LEAST_WINDOWS:
         return f"no network was tried: fewer than {_LEAST_WINDOWS} frames determine no more than a Gaussian"
     (kept, left_out), where = folds[0], device_of(device)
-    spec = with_architecture(spec, options)
+    spec = with_architecture(with_normal_scores(spec, kept, options), options)
     start = time.monotonic()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
