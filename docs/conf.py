@@ -24,6 +24,7 @@ version = release = installed("xslams")
 extensions = [
     "drawn_tables",
     "mathml",
+    "model_cards",
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",

@@ -236,8 +236,9 @@ class TrainingOptions(_TrainingOptions):
         Passes of the score network over the training windows. 30 are enough for some years of daily fields; 0 leaves
         the Gaussian prior alone.
     latent_channels
-        Channels of a latent frame. None: three tenths of the values of a patch, at least 4; with ``patch=1`` as many as
-        the fields have, and the autoencoder is the identity.
+        Channels of a latent frame. None: three tenths of the values of a patch, at least 4, of which `ds.slams.fit`
+        makes half or all where held-out frames say so; with ``patch=1`` as many as the fields have, and the autoencoder
+        is the identity.
     patch
         Factor by which the latent grid is coarser than that of the fields, in latitude and longitude. 1 loses nothing;
         4 leaves a sixteenth of the cells, which is what makes the score network affordable.

@@ -25,6 +25,7 @@ from xslams.options import TrainingOptions
 from xslams.priors.blocks import Blocks
 from xslams.training.auxiliary import Benefit
 from xslams.training.blocks import deal, starts
+from xslams.training.channels import wider_latents
 from xslams.training.curves import can_have_scores, with_normal_scores
 from xslams.training.evidence import Examination, Scores
 from xslams.training.gaussians import Candidates, Latents
@@ -78,6 +79,8 @@ _LENGTH, _CASES, _LARGEST_SET = 6, 2, 4_000_000
 _MOST_COUPLED, _MOST_COUPLED_WAVES = 30, 10
 # Modes of each of many wavenumbers whose covariances vary with the season.
 _MOST_SEASONAL_WAVES = 30
+# Trials that there has to be time for where a change makes them all longer.
+_ROOM = 4
 # Times that the spread of each channel is corrected, and by which factor at most.
 _WIDENINGS, _WIDEST = 2, 2.0
 # A spread that is off by so little, as a logarithm, is right.
@@ -184,7 +187,7 @@ def choose(
         scores, seconds = examine(best)
         climatology = float(scores.climatology.mean())
         trials = [Trial(best, float(scores.crps.mean()) / climatology, spread_skill=scores.spread_skill)]
-        for wanted in (*curves, *_CHANGES):
+        for wanted in (*curves, *wider_latents(spec, options, given), *_CHANGES):
             change = _joined(wanted, best)
             bar.update()
             bar.set_postfix_str(f"CRPS {float(scores.crps.mean()) / climatology:.4f} of climatology")
@@ -194,6 +197,9 @@ def choose(
             if given.keys() & change.keys() or settings == before:
                 continue
             if not _applies(spec, before, settings, change) or supported(spec, runs, settings) != settings:
+                continue
+            longer = len(folds) * _longer(spec, runs, before, settings)
+            if longer > 0 and time.monotonic() + (seconds + longer) * _ROOM > end:
                 continue
             tried, seconds = examine(best | change)
             trial = _compare(change, scores, tried, climatology)
@@ -250,7 +256,7 @@ def _applies(spec: Spec, before: TrainingOptions, settings: TrainingOptions, cha
     _, size = _blocks(with_architecture(spec, settings))
     if settings.seasonal > min(_MOST_SEASONAL_WAVES if spec.periodic else size, size):
         return False
-    if "modes" in change and min(settings.modes, before.modes) >= size:
+    if set(change) == {"modes"} and min(settings.modes, before.modes) >= size:
         # All of them, as before.
         return False
     return settings.coupled <= min(_MOST_COUPLED_WAVES if spec.periodic else _MOST_COUPLED, settings.modes)
@@ -274,6 +280,12 @@ def _seconds(spec: Spec, runs: Sequence[Run], options: TrainingOptions) -> float
     frames = sum(len(season) for _, season in runs)
     operations = (1 + options.folds) * blocks * (25 * size**3 + 2 * frames * size**2) * (4 if spec.periodic else 1)
     return operations / _OPERATIONS_PER_SECOND
+
+
+def _longer(spec: Spec, runs: Sequence[Run], before: TrainingOptions, settings: TrainingOptions) -> float:
+    """By about how many seconds settings make the fit of the Gaussian longer."""
+    old, new = (_seconds(with_architecture(spec, options), runs, options) for options in (before, settings))
+    return new - old
 
 
 def _blocks(spec: Spec) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from xslams.priors.stored import UNTRAINED, check_finite
 from xslams.seasons import covered_days, periods_in_words, supported_order
 from xslams.training.autoencoder import encode_into, fit_autoencoder
 from xslams.training.calibration import calibrate
+from xslams.training.channels import usual_channels
 from xslams.training.curves import with_normal_scores
 from xslams.training.frames import Blocks, Room, size_of, spread
 from xslams.training.gaussians import Latents, estimate, make_stationary, sample_of
@@ -358,7 +359,7 @@ def _architecture(spec: Spec, options: TrainingOptions) -> LatentArchitecture:
     most = spec.channels * options.patch**2
     channels = options.latent_channels
     if channels is None:
-        channels = spec.channels if options.patch == 1 else max(most * 3 // 10, 4)
+        channels = usual_channels(spec, options.patch)
     if channels > most:
         msg = (
             f"latent_channels={channels}; expected at most {most}, the number of values of a patch of "
