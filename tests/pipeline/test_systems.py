@@ -68,6 +68,8 @@ def test_a_model_of_any_system_is_trained_by_the_accessor(options, tmp_path):
     found = [truth.slams.assimilate(obs, m, members=2, steps=4, antithetic=True).compute() for m in (model, again)]
     xr.testing.assert_equal(*found)
     assert float(found[0].slams.score(truth)["rmse"]) < 0.4 * float(truth["h"].std())
+    decoded = truth.slams.encode(model).slams.decode(model)
+    assert float(decoded.slams.score(truth)["wasserstein"]) < 0.1
 
 
 def test_settings_of_a_system_are_chosen_and_aux_is_named():
