@@ -158,6 +158,9 @@ class SlamsAccessor:
         their cells are observed, and a setting is kept if it lowers the CRPS of the state there by more than its
         standard error. ``model.spec.training["trials"]`` is the table of what was tried.
 
+        A Dataset without latitudes whose time is a number is that of a system on axes of its own, as those of
+        `xslams.systems`; trajectories along ``trajectory`` are independent of each other.
+
         Parameters
         ----------
         aux

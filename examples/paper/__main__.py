@@ -13,6 +13,7 @@ import torch
 from benchmarks.cases import shared_data
 from examples.paper.atmosphere import Atmosphere, era5, speedy
 from examples.paper.configurations import EXPERIMENTS, FULL, QUICK, Size
+from examples.paper.known import KNOWN
 from examples.paper.run import run, run_published
 from examples.paper.scoring import summary
 
@@ -48,7 +49,8 @@ def save(frame: pd.DataFrame, path: Path, command: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run an experiment."""
     parser = argparse.ArgumentParser(prog="python -m examples.paper", description=__doc__)
-    parser.add_argument("name", choices=EXPERIMENTS, help="; ".join(f"{n}: {e.title}" for n, e in EXPERIMENTS.items()))
+    known = {n: e.title for n, e in (EXPERIMENTS | KNOWN).items()}
+    parser.add_argument("name", choices=known, help="; ".join(f"{n}: {title}" for n, title in known.items()))
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument("--quick", action="store_true", help="seconds, to see that it works; its numbers tell little")
     sizes.add_argument("--full", action="store_true", help="the table of the documentation; an hour on two cores")
@@ -57,20 +59,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--shared", type=Path, help="folder whose data/ holds the simulation")
     parser.add_argument("--cases", type=int, help="number of cases")
     options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    if options.name in KNOWN:
+        system = KNOWN[options.name]
+        frame = system.run(options.out, full=options.full, cases=options.cases)
+        shown = system.table(frame).to_string()
+    else:
+        frame, shown = _of_atmosphere(options)
+    path = options.out / f"{options.name}.csv"
+    save(frame, path, f"python -m examples.paper {options.name} --{'full' if options.full else 'quick'}")
+    print(f"\n{known[options.name]}\n")
+    print(shown)
+    print(f"\nWrote {path}.")
+
+
+def _of_atmosphere(options: argparse.Namespace) -> tuple[pd.DataFrame, str]:
+    """Run an experiment on the atmosphere; its rows, and its table as text."""
     size = FULL if options.full else QUICK
     if options.cases:
         size = dataclasses.replace(size, cases=options.cases)
-    torch.set_num_threads(1)
     experiment = EXPERIMENTS[options.name]
     atmosphere = open_atmosphere(options.data, options.shared, size)
     made = run_published if options.name == "published" else run
     frame = made(experiment, atmosphere, size, options.out)
-    path = options.out / f"{options.name}.csv"
-    save(frame, path, f"python -m examples.paper {options.name} --{'full' if options.full else 'quick'}")
     columns = ["method", "sources", *([experiment.column] if len(experiment.backgrounds) > 1 else [])]
-    print(f"\n{experiment.title}\n")
-    print(summary(frame, columns).to_string(float_format="{:.3f}".format))
-    print(f"\nWrote {path}.")
+    return frame, summary(frame, columns).to_string(float_format="{:.3f}".format)
 
 
 if __name__ == "__main__":

@@ -218,8 +218,14 @@ class FlatDomain:
 
     def own_template(self, time: xr.DataArray) -> xr.Dataset:
         """Return a template with the sites of the model."""
-        axes = {dim: self.spec.lat if array == "lat" else self.spec.lon for dim, array in self._arrays.items()}
-        return xr.Dataset(coords={"time": time, **{dim: (dim, list(values)) for dim, values in axes.items()}})
+        axes = {
+            # By this the axes of a plane are known from other dimensions.
+            dim: (dim, list(self.spec.lat), {"axis": "Y"})
+            if array == "lat"
+            else (dim, list(self.spec.lon), {"axis": "X"})
+            for dim, array in self._arrays.items()
+        }
+        return xr.Dataset(coords={"time": time, **axes})
 
     def season(self, time: xr.DataArray) -> FloatArray:
         """Return zeros: a system has no seasons."""

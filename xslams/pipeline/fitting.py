@@ -23,10 +23,11 @@ from xslams.labels.calendar import (
     on_time_axis,
     undecoded,
     without_zones,
-    year_fraction,
 )
 from xslams.labels.channels import require_not_empty, to_channels
 from xslams.labels.coordinates import coordinate, levels_along
+from xslams.labels.domain import domain_of
+from xslams.labels.flat import describe_flat, lies_flat, trajectories
 from xslams.labels.grid import grid_of
 from xslams.labels.recognise import inspect
 from xslams.labels.repeats import in_one_part, without_repeats
@@ -103,14 +104,11 @@ def fit(
     workers.check_device(device)
     require_not_empty(ds)
     aux, sources = _split(aux)
-    state = ds
-    ds, names = _join(on_time_axis(without_zones(with_valid_values(ds))), aux)
-    ds = in_one_part(without_repeats(ds))
-    spec = _describe(ds, names, window=window, name=name, summary=summary, license=license)
-    fields = to_channels(whole_frames(ds, str(coordinate(ds, "time"))), spec)
-    parts = [fields.isel(time=part) for part in _runs(fields, spec)]
+    state, about = ds, {"window": window, "name": name, "summary": summary, "license": license}
+    ds, names, spec, stretches = (_of_system if lies_flat(ds) else _of_globe)(ds, aux, about)
+    parts = [fields.isel(time=part) for fields in stretches for part in _runs(fields, spec)]
     runs = [frames_of(part, settings.memory * 2**30) for part in parts]
-    seasons = [year_fraction(part["time"]) for part in parts]
+    seasons = [domain_of(spec).season(part["time"]) for part in parts]
     surveys = [survey(frames, spec) for frames in runs]
     _require_complete(surveys, spec, ds)
     _require_some(surveys, spec)
@@ -124,6 +122,36 @@ def fit(
         progress=progress, checkpoint=checkpoint, log=log,
     )  # fmt: skip
     return model.with_operators(operators) if sources else model
+
+
+_Described = tuple[xr.Dataset, dict[str, tuple[str, ...]], Spec, list[xr.DataArray]]
+"""Data, which variables are state and which auxiliary, the specification, and independent stretches of channels."""
+
+
+def _of_globe(
+    ds: xr.Dataset, aux: xr.Dataset | xr.DataArray | str | Sequence[str] | None, about: Mapping[str, Any]
+) -> _Described:
+    ds, names = _join(on_time_axis(without_zones(with_valid_values(ds))), aux)
+    ds = in_one_part(without_repeats(ds))
+    spec = _describe(ds, names, **about)
+    return ds, names, spec, [to_channels(whole_frames(ds, str(coordinate(ds, "time"))), spec)]
+
+
+def _of_system(
+    ds: xr.Dataset, aux: xr.Dataset | xr.DataArray | str | Sequence[str] | None, about: Mapping[str, Any]
+) -> _Described:
+    if isinstance(aux, xr.Dataset | xr.DataArray):
+        msg = (
+            f"aux= is a {type(aux).__name__}; expected names of variables of the Dataset, as for every system that is "
+            "not on the globe. Merge them: ds.merge(aux)."
+        )
+        raise VariableError(msg)
+    extra = (aux,) if isinstance(aux, str) else tuple(aux or ())
+    ds = with_valid_values(ds)
+    spec = describe_flat(ds, extra, **about)
+    domain = domain_of(spec)
+    names = {role: tuple(v.name for v in spec.variables if v.role == role) for role in ("state", "aux")}
+    return ds, names, spec, [domain.to_channels(whole_frames(run, "time")) for run in trajectories(ds)]
 
 
 def _split(
@@ -214,7 +242,9 @@ def _join(
 
 def _provenance(ds: xr.Dataset, spec: Spec, parts: Sequence[xr.DataArray]) -> dict[str, Any]:
     """Which data a model was trained on: first, last and number of frames, and the stretches without gaps."""
-    periods = [[str(part["time"].values[i])[:19] for i in (0, -1)] for part in parts]
+    # Systems count their time from 0, without dates.
+    times = [hours(part["time"]).round(6) if spec.flat else part["time"].values for part in parts]
+    periods = [[str(time[i])[:19] for i in (0, -1)] for time in times]
     names = {k: str(ds.attrs[k]) for k in ("title", "source", "institution") if k in ds.attrs}
     own = {
         "start": periods[0][0],

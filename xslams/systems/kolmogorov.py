@@ -308,7 +308,10 @@ class KolmogorovFlow(System):
         centres = self._points.reshape(-1, self.coarsen).mean(1)
         return {
             name: xr.Variable(
-                name, centres, {"long_name": f"distance along {name}", "units": "1", "axis": name.upper()}
+                name,
+                centres,
+                # After this length the axis begins anew.
+                {"long_name": f"distance along {name}", "units": "1", "axis": name.upper(), "modulo": 2 * np.pi},
             )
             for name in ("y", "x")
         }

@@ -202,7 +202,8 @@ def supported(spec: Spec, runs: Sequence[Stretch], options: TrainingOptions) -> 
         As for `fit_arrays`.
     """
     if spec.flat:
-        return dataclasses.replace(options, seasonal=0)
+        # There are no seasons, and no distances in km.
+        return dataclasses.replace(options, seasonal=0, mean_order=0, std_order=0, localization=None)
     season = _days(runs)
     return dataclasses.replace(
         options,
