@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
+from xslams.display import Markup, cell, page
 from xslams.labels.calendar import without_zones
 from xslams.options import ComputeOptions, SamplerOptions
 
@@ -519,11 +519,9 @@ class SlamsAccessor:
         return "\n".join(["<xslams accessor>", *(f"{name:<10} {text}" for name, text in rows)])
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{name}</th><td style='text-align:left'>{html.escape(text)}</td></tr>"
-            for name, text in self._recognised()
-        )
-        return f"<div><strong>xslams accessor</strong><table>{rows}</table></div>"
+        # A name may come up more than once, so that this is no mapping.
+        rows = (f"<tr><th>{cell(name)}</th><td>{cell(text)}</td></tr>" for name, text in self._recognised())
+        return page("xslams accessor", "", [Markup(f"<table>{''.join(rows)}</table>")], repr(self))
 
     def _recognised(self) -> list[tuple[str, str]]:
         """Rows of the repr; the coordinates alone are read."""

@@ -52,6 +52,8 @@ def list_models() -> pd.DataFrame:
     """
     import pandas as pd
 
+    from xslams.zoo.listing import ModelList
+
     rows = {path.stem: _describe(path, "embedded") for path in _embedded()}
     for name, entry in _remote().items():
         if _is_cached(entry):
@@ -60,7 +62,7 @@ def list_models() -> pd.DataFrame:
             shown = {key: getattr(entry, key) for key in ("summary", "variables", "grid", "license", "sha256")}
             rows[name] = shown | {"size": entry.size / 1e6, "where": public(registry.address(entry))}
     columns = ["summary", "variables", "grid", "size", "license", "sha256", "where"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("name")
+    return ModelList(pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("name"))
 
 
 def open_model(name_or_path: str | os.PathLike[str] | Model, *, mirror: str | None = None) -> Model:
