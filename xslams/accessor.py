@@ -147,7 +147,7 @@ class SlamsAccessor:
         budget: str | float | None = "5min",
         device: str | None = None,
         seed: int = 0,
-        progress: bool = True,
+        progress: bool | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         log: str | os.PathLike[str] | None = None,
         **options: Any,
@@ -179,7 +179,8 @@ class SlamsAccessor:
         seed
             Makes the training repeatable on the same machine.
         progress
-            Show a progress bar.
+            Show progress bars: the stage, the score on held-out frames (1 is the climatology), and the time left. By
+            default in a terminal or notebook, and not in batch jobs, pipes and tasks of dask.
         checkpoint
             A ``.safetensors`` file that is kept up to date while the training runs, and from which the same call goes
             on after an interruption. One of other data or settings is refused.
@@ -220,7 +221,7 @@ class SlamsAccessor:
         batch_size: int | Literal["auto"] = ComputeOptions.batch_size,
         precision: Precision = ComputeOptions.precision,
         compile: bool = ComputeOptions.compile,
-        progress: bool = False,
+        progress: bool | None = None,
         report: bool = False,
         engine: Engine = "auto",
     ) -> xr.Dataset:
@@ -270,7 +271,8 @@ class SlamsAccessor:
         compile
             Compile the score network with `torch.compile`: a minute at the beginning, for runs of hours.
         progress
-            Show a progress bar; lazy results use dask's own instead.
+            Show a progress bar with frames done, network calls and the time left; by default in a terminal or notebook,
+            and not in batch jobs, pipes and tasks of dask. Lazy results use dask's own instead.
         report
             Carry a report on the observations along, in coordinates whose names begin with ``obs_``, which `report`
             takes out. It is computed together with the analysis, and stored with it.
@@ -306,7 +308,7 @@ class SlamsAccessor:
         store: str | os.PathLike[str],
         *,
         resume: bool = False,
-        progress: bool = False,
+        progress: bool | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> xr.Dataset:
         """Compute a lazy analysis into a zarr store, block by block; a run that was killed goes on where it was.
@@ -322,7 +324,8 @@ class SlamsAccessor:
             Go on with what is there, if anything; it must belong to the same model, seed, observations and settings.
             What is there is read, and damaged blocks are computed again.
         progress
-            Show a progress bar with the time left.
+            Show a progress bar with frames done and the time left, and network calls where this process computes; by
+            default in a terminal or notebook.
         storage_options
             Options of the file system of a URL.
 

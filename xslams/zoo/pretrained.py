@@ -16,6 +16,7 @@ from xslams.addresses import cleaned, public
 from xslams.arguments import require
 from xslams.errors import ModelError
 from xslams.model import Model
+from xslams.progress import wanted
 from xslams.zoo import registry
 from xslams.zoo.registry import SUFFIX, Entry
 
@@ -135,7 +136,7 @@ def opening(model: Model) -> str:
     return f"xslams.open_model({model.path.stem if model.path in known else str(model.path)!r})"
 
 
-def fetch_model(name: str, *, mirror: str | None = None, progress: bool = False) -> Path:
+def fetch_model(name: str, *, mirror: str | None = None, progress: bool | None = None) -> Path:
     """Fetch a pretrained model, for instance before workers without a network need it.
 
     Parameters
@@ -145,7 +146,7 @@ def fetch_model(name: str, *, mirror: str | None = None, progress: bool = False)
     mirror
         As for `open_model`.
     progress
-        Show a progress bar.
+        Show a progress bar; by default in a terminal or notebook.
 
     Returns
     -------
@@ -168,7 +169,7 @@ def fetch_model(name: str, *, mirror: str | None = None, progress: bool = False)
     entry = _remote().get(name)
     if entry is None:
         raise ModelError(_unknown(name))
-    path = registry.fetch(entry, mirror=mirror, progress=progress)
+    path = registry.fetch(entry, mirror=mirror, progress=wanted(progress))
     try:
         Model.load(path)
     except ModelError as e:
