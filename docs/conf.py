@@ -52,6 +52,8 @@ nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_execution_show_tb = True
 nb_merge_streams = True
+# Kernels of notebooks show progress, which no page needs.
+os.environ["TQDM_DISABLE"] = "1"
 
 html_theme = "furo"
 html_title = "xslams"

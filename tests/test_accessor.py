@@ -55,7 +55,7 @@ def test_the_design_of_assimilate():
     assert defaults == {
         "members": 16, "background_error": None, "guidance": "mmps", "sampler": "auto", "steps": 32, "corrections": 0,
         "antithetic": False, "overlap": "auto", "variables": None, "seed": 0, "device": None, "batch_size": "auto",
-        "precision": "float32", "compile": False, "progress": False, "report": False, "engine": "auto",
+        "precision": "float32", "compile": False, "progress": None, "report": False, "engine": "auto",
     }  # fmt: skip
 
 

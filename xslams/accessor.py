@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
+from xslams.display import Markup, cell, page
 from xslams.labels.calendar import without_zones
 from xslams.options import ComputeOptions, SamplerOptions
 
@@ -147,7 +147,7 @@ class SlamsAccessor:
         budget: str | float | None = "5min",
         device: str | None = None,
         seed: int = 0,
-        progress: bool = True,
+        progress: bool | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         log: str | os.PathLike[str] | None = None,
         **options: Any,
@@ -182,7 +182,8 @@ class SlamsAccessor:
         seed
             Makes the training repeatable on the same machine.
         progress
-            Show a progress bar.
+            Show progress bars: the stage, the score on held-out frames (1 is the climatology), and the time left. By
+            default in a terminal or notebook, and not in batch jobs, pipes and tasks of dask.
         checkpoint
             A ``.safetensors`` file that is kept up to date while the training runs, and from which the same call goes
             on after an interruption. One of other data or settings is refused.
@@ -223,7 +224,7 @@ class SlamsAccessor:
         batch_size: int | Literal["auto"] = ComputeOptions.batch_size,
         precision: Precision = ComputeOptions.precision,
         compile: bool = ComputeOptions.compile,
-        progress: bool = False,
+        progress: bool | None = None,
         report: bool = False,
         engine: Engine = "auto",
     ) -> xr.Dataset:
@@ -273,7 +274,8 @@ class SlamsAccessor:
         compile
             Compile the score network with `torch.compile`: a minute at the beginning, for runs of hours.
         progress
-            Show a progress bar; lazy results use dask's own instead.
+            Show a progress bar with frames done, network calls and the time left; by default in a terminal or notebook,
+            and not in batch jobs, pipes and tasks of dask. Lazy results use dask's own instead.
         report
             Carry a report on the observations along, in coordinates whose names begin with ``obs_``, which `report`
             takes out. It is computed together with the analysis, and stored with it.
@@ -309,7 +311,7 @@ class SlamsAccessor:
         store: str | os.PathLike[str],
         *,
         resume: bool = False,
-        progress: bool = False,
+        progress: bool | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> xr.Dataset:
         """Compute a lazy analysis into a zarr store, block by block; a run that was killed goes on where it was.
@@ -325,7 +327,8 @@ class SlamsAccessor:
             Go on with what is there, if anything; it must belong to the same model, seed, observations and settings.
             What is there is read, and damaged blocks are computed again.
         progress
-            Show a progress bar with the time left.
+            Show a progress bar with frames done and the time left, and network calls where this process computes; by
+            default in a terminal or notebook.
         storage_options
             Options of the file system of a URL.
 
@@ -522,11 +525,9 @@ class SlamsAccessor:
         return "\n".join(["<xslams accessor>", *(f"{name:<10} {text}" for name, text in rows)])
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{name}</th><td style='text-align:left'>{html.escape(text)}</td></tr>"
-            for name, text in self._recognised()
-        )
-        return f"<div><strong>xslams accessor</strong><table>{rows}</table></div>"
+        # A name may come up more than once, so that this is no mapping.
+        rows = (f"<tr><th>{cell(name)}</th><td>{cell(text)}</td></tr>" for name, text in self._recognised())
+        return page("xslams accessor", "", [Markup(f"<table>{''.join(rows)}</table>")], repr(self))
 
     def _recognised(self) -> list[tuple[str, str]]:
         """Rows of the repr; the coordinates alone are read."""

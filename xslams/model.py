@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -14,9 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xslams.addresses import cleaned
+from xslams.display import Section, attributes, page
 from xslams.errors import ModelError
 from xslams.learned import LearnedOperator, from_storage, to_storage
 from xslams.spec import Spec
+from xslams.spec_display import in_words, sections
 
 if TYPE_CHECKING:
     from xslams.priors.base import Prior
@@ -200,34 +201,17 @@ class Model:
     def __dask_tokenize__(self) -> tuple[str, str, str]:
         return ("xslams.Model", str(self.path), self.sha256 or str(id(self)))
 
+    @property
+    def _where(self) -> str:
+        return f"'{self.path}'" if self.path is not None else "in memory"
+
     def __repr__(self) -> str:
-        spec = self.spec
-        names = ", ".join(f"{v.name} ({v.role})" for v in spec.variables)
-        where = f"'{self.path}'" if self.path is not None else "in memory"
-        return (
-            f"<xslams.Model {spec.name!r}: {names}; {len(spec.lat)} x {len(spec.lon)} grid; "
-            f"window of {spec.window} frames every {spec.time_step:g} h; {_data(spec)}{_skill(spec)}{where}>"
-        )
+        return f"<xslams.Model {self.spec.name!r}: {in_words(self.spec)}; {self._where}>"
 
-
-def _data(spec: Spec) -> str:
-    """Frames and period of the training data, where the header says them."""
-    data = spec.training.get("data")
-    if not isinstance(data, dict) or not all(isinstance(data.get(k), str) for k in ("start", "end")):
-        return ""
-    return f"trained on {data.get('frames')} frames, {data['start']:.10} to {data['end']:.10}; "
-
-
-def _skill(spec: Spec) -> str:
-    """Held-out CRPS over that of the climatology, where the training has measured it."""
-    held_out = spec.scores.get("held_out", {})
-    values = []
-    # Scores are a free-form record, and no reason for a repr to fail.
-    with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
-        for name, scores in held_out.items():
-            crps = scores["relative_crps"]
-            values.append(f"{name} {min(crps):.2f}" + (f" to {max(crps):.2f}" if len(crps) > 1 else ""))
-    return f"held-out CRPS relative to climatology: {', '.join(values)}; " if values else ""
+    def _repr_html_(self) -> str:
+        file = attributes({"file": self._where, "weights": "loaded" if self.loaded else "in the file"})
+        parts = [*sections(self.spec), Section("File", file)]
+        return page("xslams.Model", self.spec.name, parts, repr(self))
 
 
 def _read_header(path: Path) -> dict[str, str]:

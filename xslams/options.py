@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from xslams.arguments import is_number, is_whole, require, require_flag, require_whole, shown
 from xslams.errors import OptionError
+from xslams.progress import require_progress
 from xslams.registries import Registry
 from xslams.typing import PRECISIONS, GuidanceName, Precision, SamplerName
 
@@ -141,7 +142,7 @@ class EnsembleOptions:
     seed
         Whole number of at least 0 that makes the noise.
     progress, report
-        Whether to show a progress bar, and to carry a report on the observations along.
+        Whether to show a progress bar (None: where a person waits), and to carry a report on the observations along.
 
     Raises
     ------
@@ -158,7 +159,7 @@ class EnsembleOptions:
     members: int = 16
     overlap: int | Literal["auto"] = "auto"
     seed: int = 0
-    progress: bool = False
+    progress: bool | None = None
     report: bool = False
 
     def __post_init__(self) -> None:
@@ -167,7 +168,8 @@ class EnsembleOptions:
         automatic = isinstance(self.overlap, str) and self.overlap == "auto"
         require(automatic or is_whole(self.overlap, 0), "overlap", self.overlap, "'auto' or frames, 0 or more")
         require_whole("seed", self.seed, 0, MOST_SEED)
-        require_flag(progress=self.progress, report=self.report)
+        require_progress(self.progress)
+        require_flag(report=self.report)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from xslams.display import page
 from xslams.errors import ModelError
 from xslams.quantities import Bounds, bounds_of_quantity, is_rain
 from xslams.spec_checks import check_spec
+from xslams.spec_display import in_words, sections
 from xslams.typing import FloatArray
 
 __all__ = ["FORMAT_VERSION", "FramePeriod", "Spec", "VariableSpec"]
@@ -184,6 +186,12 @@ class Spec:
     frame: FramePeriod | None = None
     operators: tuple[dict[str, Any], ...] = ()
     format_version: int = FORMAT_VERSION
+
+    def __repr__(self) -> str:
+        return f"<xslams.Spec {self.name!r}: {in_words(self)}>"
+
+    def _repr_html_(self) -> str:
+        return page("xslams.Spec", self.name, sections(self), repr(self))
 
     @property
     def flat(self) -> bool:

@@ -23,6 +23,7 @@ from xslams.cli.targets import beside, discard, format_of, is_local, replace_sto
 from xslams.downloads import is_web, receive
 from xslams.errors import FileError
 from xslams.pipeline.targets import MARK
+from xslams.progress import wanted
 
 __all__ = [
     "open_data",
@@ -152,7 +153,7 @@ def select(ds: xr.Dataset, start: str | None, end: str | None) -> xr.Dataset:
     return chosen
 
 
-def write_data(ds: xr.Dataset, path: str, *, progress: bool = False) -> None:
+def write_data(ds: xr.Dataset, path: str, *, progress: bool | None = None) -> None:
     """Write a Dataset as zarr or netCDF, depending on the suffix; an existing result is replaced.
 
     Parameters
@@ -269,7 +270,7 @@ def _failing(path: str) -> Iterator[None]:
 
 
 @contextmanager
-def progress_bar(progress: bool) -> Iterator[None]:
+def progress_bar(progress: bool | None) -> Iterator[None]:
     """Show the progress of dask and the remaining time.
 
     Parameters
@@ -277,7 +278,7 @@ def progress_bar(progress: bool) -> Iterator[None]:
     progress
         Whether to show a bar.
     """
-    if not progress:
+    if not wanted(progress):
         yield
         return
     from tqdm.dask import TqdmCallback

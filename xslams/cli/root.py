@@ -71,7 +71,11 @@ def argument(name: str, help: str) -> Callable[..., Any]:
 _LARGEST = 16 * 2**30  # bytes of a model
 
 OVERWRITE = option("--overwrite", is_flag=True, help="Replace an existing result at --out.")
-PROGRESS = option("--progress/--no-progress", default=True, help="Show progress and the remaining time on stderr.")
+PROGRESS = option(
+    "--progress/--no-progress",
+    default=None,
+    help="Show progress and the time left on stderr, as in a terminal by default.",
+)
 SCHEDULER = option("--scheduler", metavar="ADDR", help="Address or scheduler file of a dask cluster to compute on.")
 DEVICE = option("--device", help='Device of torch, "cpu" or "cuda"; by default the fastest.')
 START = option("--start", metavar="DATE", help="First time to use, such as 2004-01-05.")

@@ -238,7 +238,7 @@ def discard(path: str) -> None:
     target.prune()
 
 
-def write_analysis(analysis: xr.Dataset, path: str, *, resume: bool, overwrite: bool, progress: bool) -> None:
+def write_analysis(analysis: xr.Dataset, path: str, *, resume: bool, overwrite: bool, progress: bool | None) -> None:
     """Write an analysis region by region; a store that is there stays until the new one is complete.
 
     Parameters

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import xarray as xr
+
+from xslams.display import Section, page, table
 
 __all__ = ["Diagnosis", "Finding"]
 
@@ -43,10 +44,15 @@ class Finding:
     meaning: str
     advice: str = ""
 
-    def __str__(self) -> str:
+    @property
+    def number(self) -> str:
+        """The number, with its sampling error where that is known."""
         sure = f" ± {self.uncertainty:.2g}" if np.isfinite(self.uncertainty) else ""
+        return f"{self.value:.3g}{sure}"
+
+    def __str__(self) -> str:
         advice = f" {self.advice}" if self.advice else ""
-        return f"[{self.verdict}] {self.subject}: {self.test} {self.value:.3g}{sure}. {self.meaning}{advice}"
+        return f"[{self.verdict}] {self.subject}: {self.test} {self.number}. {self.meaning}{advice}"
 
 
 @dataclass(frozen=True)
@@ -98,10 +104,12 @@ class Diagnosis:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        names = "verdict", "subject", "test", "value", "uncertainty", "meaning", "advice"
-        head = "".join(f"<th style='text-align:left'>{n}</th>" for n in names)
-        rows = ""
-        for f in self.findings:
-            texts = (f"{v:.3g}" if isinstance(v, float) else str(v) for v in (getattr(f, n) for n in names))
-            rows += "<tr>" + "".join(f"<td style='text-align:left'>{html.escape(t)}</td>" for t in texts) + "</tr>"
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        names = "verdict", "test", "value", "meaning", "advice"
+        parts = []
+        for subject in dict.fromkeys(f.subject for f in self.findings):
+            own = [f for f in self.findings if f.subject == subject]
+            bad = sum(f.verdict == "bad" for f in own)
+            note = f"({bad} of {len(own)} bad)" if bad else f"({len(own)})"
+            rows = [(f.verdict, f.test, f.number, f.meaning, f.advice) for f in own]
+            parts.append(Section(subject, table(names, rows), note, opened=True))
+        return page("xslams.Diagnosis", f"{len(self.findings)} findings", parts, str(self))

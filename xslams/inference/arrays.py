@@ -77,7 +77,7 @@ def assimilate_arrays(
     options: SamplerOptions | None = None,
     compute: ComputeOptions | None = None,
     seed: int = 0,
-    progress: bool = False,
+    called: Callable[[int], None] | None = None,
     predicted: FloatArray | None = None,
     solver_error: FloatArray | None = None,
 ) -> npt.NDArray[np.float32]:
@@ -100,8 +100,8 @@ def assimilate_arrays(
         How members are drawn, and where; the defaults if None.
     seed
         Seed of the run.
-    progress
-        Whether to show progress bars.
+    called
+        Called with the number of members after every call of the network, from several threads.
     predicted
         Array of shape ``(member, n)`` that is filled with what the members predict of all `n` observations, source by
         source; without what the decoder leaves out, which counts as error of the observations.
@@ -125,10 +125,10 @@ def assimilate_arrays(
         first = None if problem is None else _first_guess(denoiser, prior.shape, season, problem.all, options)
         report = _Report(predicted, solver_error)
         drawing = _Draw(
-            model, prior, fields, denoiser, season, labels, members, problem, first, options, seed, progress, report
+            model, prior, fields, denoiser, season, labels, members, problem, first, options, seed, called, report
         )
         size, automatic = _batch(model, prior, len(season), len(members), compute, season.device)
-        in_batches(drawing, members, season.device, size=size, shrink=automatic, threads=threads, progress=progress)
+        in_batches(drawing, members, season.device, size=size, shrink=automatic, threads=threads)
     return drawing.out
 
 
@@ -233,7 +233,7 @@ class _Draw:
     first: GuidanceState | None
     options: SamplerOptions
     seed: int
-    progress: bool
+    called: Callable[[int], None] | None
     report: _Report
     out: npt.NDArray[np.float32] = field(init=False)
 
@@ -252,7 +252,6 @@ class _Draw:
         denoiser, report = self.denoiser, self.report
         noise = self._noise(batch, self.prior.shape)
         observed = None if self.observed is None else self.observed.all
-        alone = self.progress and len(self.members) == 1
         start = initial_noise(denoiser.schedule) * noise(0)
         # Rows of no other batch, so that batches may be drawn side by side.
         rows = slice(first, first + len(batch))
@@ -261,7 +260,7 @@ class _Draw:
             if report.solver_error is not None:
                 report.solver_error[rows] = np.maximum(report.solver_error[rows], error.cpu().numpy())
 
-        z = draw(denoiser, start, noise, observed, self.options, progress=alone, first=self.first, monitor=monitor)
+        z = draw(denoiser, start, noise, observed, self.options, first=self.first, monitor=monitor, called=self.called)
         with torch.no_grad():
             if report.predicted is not None and self.observed is not None:
                 report.predicted[rows, self.observed.columns] = self.observed.seen(z).cpu().numpy()

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from xslams.errors import OptionError
 
@@ -88,7 +87,6 @@ def in_batches(
     size: int = 1,
     shrink: bool = False,
     threads: int = 1,
-    progress: bool = False,
 ) -> None:
     """Draw members, batch by batch.
 
@@ -106,8 +104,6 @@ def in_batches(
         Whether to halve the batch where the memory of the device runs out, and go on.
     threads
         Members to draw side by side on a CPU.
-    progress
-        Whether to show a progress bar.
 
     Raises
     ------
@@ -122,37 +118,31 @@ def in_batches(
     2 [9]
     """
     where = torch.device(device)
-    hidden = not progress or len(members) <= (1 if where.type == "cpu" else size)
-    with tqdm(total=len(members), desc="members", unit="member", disable=hidden) as bar:
-        if where.type == "cpu":
-            _one_by_one(draw, members, threads, bar)
-            return
-        with _LOCK:
-            lock = _DEVICES.setdefault(str(where), threading.Lock())
-        with lock:
-            _shrinking(draw, members, size, bar, shrink=shrink)
+    if where.type == "cpu":
+        _one_by_one(draw, members, threads)
+        return
+    with _LOCK:
+        lock = _DEVICES.setdefault(str(where), threading.Lock())
+    with lock:
+        _shrinking(draw, members, size, shrink=shrink)
 
 
-def _one_by_one(draw: Callable[[int, Sequence[int]], None], members: Sequence[int], threads: int, bar: tqdm) -> None:
+def _one_by_one(draw: Callable[[int, Sequence[int]], None], members: Sequence[int], threads: int) -> None:
     threads = min(threads, len(members))
     if threads <= 1:
         for n in range(len(members)):
             draw(n, members[n : n + 1])
-            bar.update()
         return
     futures = [_pool(threads).submit(draw, n, members[n : n + 1]) for n in range(len(members))]
     try:
         for future in futures:
             future.result()
-            bar.update()
     finally:
         for future in futures:
             future.cancel()
 
 
-def _shrinking(
-    draw: Callable[[int, Sequence[int]], None], members: Sequence[int], size: int, bar: tqdm, *, shrink: bool
-) -> None:
+def _shrinking(draw: Callable[[int, Sequence[int]], None], members: Sequence[int], size: int, *, shrink: bool) -> None:
     done = 0
     while done < len(members):
         batch = members[done : done + size]
@@ -170,7 +160,6 @@ def _shrinking(
             size = len(batch) // 2
         else:
             done += len(batch)
-            bar.update(len(batch))
             continue
         # Outside of the handler, as the exception holds on to what did not fit.
         torch.cuda.empty_cache()

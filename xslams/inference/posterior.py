@@ -39,9 +39,9 @@ def draw(
     *,
     t: Tensor | None = None,
     warm: bool = False,
-    progress: bool = False,
     first: GuidanceState | None = None,
     monitor: Callable[[Tensor], None] | None = None,
+    called: Callable[[int], None] | None = None,
 ) -> Tensor:
     """Draw members; the one driver of all that do.
 
@@ -61,10 +61,10 @@ def draw(
         Times from 1 to 0; by default uniform in log-SNR.
     warm
         Whether `x` is states and noise instead of noise alone.
-    progress
-        Whether to show a progress bar.
     first, monitor
         State that guidance starts from, and what is called with errors of its solutions; see `GuidedDenoiser`.
+    called
+        Called with the number of members after every call of the denoiser.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def draw(
         guided = GuidedDenoiser(denoiser, observed, guidance, first=first, monitor=monitor)
     return sample(
         guided, x, noise, sampler=options.sampler, steps=options.steps, corrections=options.corrections, t=t,
-        warm=warm, progress=progress,
+        warm=warm, called=called,
     )  # fmt: skip
 
 

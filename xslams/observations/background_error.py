@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xslams.arguments import is_number, require, shown
+from xslams.display import page, settings
 from xslams.errors import ObservationOptionError
 from xslams.labels.calendar import hours
 from xslams.labels.coordinates import coordinate, listed
@@ -84,6 +85,9 @@ class BackgroundError:
         parts = [f"std={shown(self.std)}", f"correlation={self.correlation!r}"]
         parts += [f"{n}={getattr(self, n)!r}" for n in ("length", "time") if getattr(self, n) is not None]
         return f"BackgroundError({', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        return page("xslams.BackgroundError", "", [settings(self)], repr(self))
 
     @property
     def latent(self) -> BackgroundCorrelation | None:

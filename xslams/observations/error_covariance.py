@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xslams.arguments import is_number, require, shown
+from xslams.display import page, settings
 from xslams.errors import ObservationOptionError
 from xslams.observations.stated_errors import Error, check_stated
 from xslams.typing import FloatArray
@@ -94,6 +95,9 @@ class ErrorCovariance:
         if self.covariance is not None:
             parts.append(f"covariance=<{' x '.join(map(str, self.covariance.dims))}>")
         return f"ErrorCovariance({', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        return page("xslams.ErrorCovariance", "", [settings(self)], repr(self))
 
     @property
     def correlated(self) -> bool:

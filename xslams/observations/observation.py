@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from xslams.arguments import is_names, is_number, require_text, shown
+from xslams.display import Section, attributes, cell, page, settings
 from xslams.errors import ObservationError, ObservationOptionError
 from xslams.labels.coordinates import listed
 from xslams.learned import LearnedOperator
@@ -182,6 +183,16 @@ class Observation:
         operator = "" if self.learned is None else ", learned operator"
         operator = operator if self.operator is None else f", operator {getattr(self.operator, '__name__', 'given')}"
         return f"<xslams.Observation {self.name!r}: {fields} ({sizes}), method {self.method}, error {error}{operator}>"
+
+    def _repr_html_(self) -> str:
+        names = "error", "variable", "operator", "learned", "method", "tolerance", "engine"
+        given = {n: getattr(self, n) for n in names} | {"error": "auto" if self.error is None else self.error}
+        parts = [
+            Section("Settings", attributes({k: v for k, v in given.items() if v is not None}), opened=True),
+            Section("Quality control", settings(self.qc)),
+            Section("Data", cell(self.data)),
+        ]
+        return page("xslams.Observation", self.name, parts, repr(self))
 
     def calibrated(self, reference: xr.Dataset | xr.DataArray, by: str | None = "month") -> Observation:
         """Copy with bias and error from a period where the truth is known.

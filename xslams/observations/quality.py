@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from xslams.arguments import is_number, require_text, shown
+from xslams.display import page, settings
 from xslams.errors import ObservationOptionError
 from xslams.labels.coordinates import listed
 from xslams.likelihood import ROBUST, RobustLikelihood
@@ -139,6 +140,9 @@ class QualityControl:
             msg = f"qc= has no {listed(unknown)}; it knows {listed(known)}."
             raise ObservationOptionError(msg)
         return cls(**given)
+
+    def _repr_html_(self) -> str:
+        return page("xslams.QualityControl", "", [settings(self)], repr(self))
 
     @property
     def likelihood(self) -> RobustLikelihood | None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from xslams import observations
@@ -20,6 +21,7 @@ from xslams.pipeline import graph, provenance, segment, windows, workers
 from xslams.pipeline import report as reports
 from xslams.pipeline.finding import model_for
 from xslams.pipeline.inputs import Inputs
+from xslams.progress import shown
 from xslams.spec import Spec
 from xslams.typing import Engine, Precision
 
@@ -52,7 +54,7 @@ def assimilate(
     batch_size: int | Literal["auto"] = ComputeOptions.batch_size,
     precision: Precision = ComputeOptions.precision,
     compile: bool = ComputeOptions.compile,
-    progress: bool = False,
+    progress: bool | None = None,
     report: bool = False,
     engine: Engine = "auto",
 ) -> xr.Dataset:
@@ -92,22 +94,7 @@ def assimilate(
     if lazy:
         values, tables = graph.lazy_analysis(model, inputs, cut, run, shape, report=report)
     else:
-        values, each, gross = np.empty(shape, np.float32), [], observations.GrossErrors()
-        for window in cut:
-            values[:, window.first : window.last], table = segment.analyse(
-                model,
-                *inputs.within(window),
-                inputs.time,
-                window,
-                run,
-                progress=progress,
-                strict=len(cut) == 1,
-                report=report,
-                gross=gross,
-            )
-            each.append(table)
-        gross.warn()
-        tables = np.stack(each)
+        values, tables = _eager_analysis(model, inputs, cut, run, shape, report=report, progress=progress)
     analysis = domain.from_channels(values, inputs.template, member=np.arange(members))[chosen]
     analysis = observations.with_frames(analysis, inputs.frames, spec)
     if antithetic:
@@ -134,6 +121,38 @@ def assimilate(
         names, units = reports.labels(spec, inputs.sources, background_error)
         analysis = reports.carry(analysis, tables, names, units, domain.label(inputs.template), cut)
     return analysis
+
+
+def _eager_analysis(
+    model: Model,
+    inputs: Inputs,
+    cut: Sequence[windows.AnalysisWindow],
+    run: segment.Run,
+    shape: tuple[int, ...],
+    *,
+    report: bool,
+    progress: bool | None,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+    """Analyse window after window: state of all frames, and sums over the observations of each window."""
+    values, tables, gross = np.empty(shape, np.float32), [], observations.GrossErrors()
+    with shown("assimilate", inputs.time.size, progress) as seen:
+        for window in cut:
+            values[:, window.first : window.last], table = segment.analyse(
+                model,
+                *inputs.within(window),
+                inputs.time,
+                window,
+                run,
+                progress=seen,
+                strict=len(cut) == 1,
+                report=report,
+                gross=gross,
+            )
+            tables.append(table)
+        if seen is not None:
+            seen.finish()
+    gross.warn()
+    return values, np.stack(tables)
 
 
 def _choose(spec: Spec, variables: Sequence[str] | None) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xslams.arguments import is_number, is_whole, require, require_flag, require_text, require_whole
+from xslams.arguments import is_number, is_whole, require, require_text, require_whole
 from xslams.errors import CoverageError, DimensionError, GridError, UnitError, VariableError, warn
 from xslams.labels.calendar import (
     calendar_of,
@@ -38,6 +38,7 @@ from xslams.options import MOST_SEED, TrainingOptions
 from xslams.pipeline import workers
 from xslams.pipeline.frames import Survey, frames_of, survey, whole_frames
 from xslams.pipeline.windows import contiguous
+from xslams.progress import require_progress
 from xslams.quantities import is_rain
 from xslams.spec import Spec, VariableSpec
 
@@ -62,7 +63,7 @@ def fit(
     budget: str | float | None = "5min",
     device: str | None = None,
     seed: int = 0,
-    progress: bool = True,
+    progress: bool | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     log: str | os.PathLike[str] | None = None,
     name: str = "unnamed",
@@ -99,7 +100,7 @@ def fit(
     seconds = _seconds(budget)
     require(is_whole(window, 1) and window % 2 == 1, "window", window, "an odd number of frames")
     require_whole("seed", seed, 0, MOST_SEED)
-    require_flag(progress=progress)
+    require_progress(progress)
     require_text(name=name, summary=summary, license=license)
     workers.check_device(device)
     require_not_empty(ds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 __all__ = ["compute"]
@@ -12,37 +12,38 @@ __all__ = ["compute"]
 _DISTRIBUTED = (None, "dask.distributed", "distributed")
 
 
-def compute(tasks: Sequence[Any], *, done: int, progress: bool) -> None:
+def compute(tasks: Sequence[Any], completed: Callable[[], None] | None = None) -> None:
     """Have dask compute tasks, each of which writes a region.
 
     Parameters
     ----------
     tasks
         Delayed objects.
-    done
-        Number of regions that are there.
-    progress
-        Whether to show a progress bar.
+    completed
+        Called after each.
     """
     from dask.base import compute as compute_all
     from dask.callbacks import Callback
-    from tqdm import tqdm
 
     if not tasks:
         return
-    with tqdm(total=done + len(tasks), initial=done, desc="regions", unit="region", disable=not progress) as bar:
-        client = _client()
-        if client is not None:
-            _distribute(client, tasks, bar)
-            return
-        keys = {task.key for task in tasks}
+    completed = completed or _nothing
+    client = _client()
+    if client is not None:
+        _distribute(client, tasks, completed)
+        return
+    keys = {task.key for task in tasks}
 
-        def count(key: Any, *_: Any) -> None:
-            if key in keys:
-                bar.update()
+    def count(key: Any, *_: Any) -> None:
+        if key in keys:
+            completed()
 
-        with Callback(posttask=count):  # type: ignore[no-untyped-call]
-            compute_all(*tasks)  # type: ignore[no-untyped-call]
+    with Callback(posttask=count):  # type: ignore[no-untyped-call]
+        compute_all(*tasks)  # type: ignore[no-untyped-call]
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 def _client() -> Any:
@@ -59,7 +60,7 @@ def _client() -> Any:
         return None
 
 
-def _distribute(client: Any, tasks: Sequence[Any], bar: Any) -> None:
+def _distribute(client: Any, tasks: Sequence[Any], completed: Callable[[], None]) -> None:
     """Compute on a cluster; where workers declare ``GPU``, one region at a time on each."""
     from distributed import as_completed
 
@@ -69,7 +70,7 @@ def _distribute(client: Any, tasks: Sequence[Any], bar: Any) -> None:
     try:
         for future in as_completed(futures):  # type: ignore[no-untyped-call]
             future.result()
-            bar.update()
+            completed()
             future.release()
     finally:
         client.cancel(futures)

@@ -18,6 +18,7 @@ from xslams.labels.domain import domain_of
 from xslams.options import ComputeOptions, SamplerOptions
 from xslams.pipeline import workers
 from xslams.pipeline.windows import AnalysisWindow
+from xslams.progress import Progress, current
 from xslams.typing import FloatArray
 
 if TYPE_CHECKING:
@@ -52,6 +53,12 @@ class Run:
     seed: int
     occasion: Occasion = field(default_factory=Occasion, compare=False)
 
+    @property
+    def calls(self) -> int:
+        """Calls of the network that all members together are expected to take."""
+        each = self.sampling.steps + self.sampling.corrections * max(self.sampling.steps - 2, 0)
+        return each * len(self.members)
+
 
 def analyse(
     model: Model,
@@ -61,7 +68,7 @@ def analyse(
     window: AnalysisWindow,
     run: Run,
     *,
-    progress: bool = False,
+    progress: Progress | None = None,
     strict: bool = False,
     report: bool = False,
     gross: observations.GrossErrors | None = None,
@@ -81,7 +88,7 @@ def analyse(
     run
         How members are drawn.
     progress
-        Whether to show progress.
+        What shows how far the run is; by default what watches the tasks of this process, if anything does.
     strict
         Whether to raise and warn about observations of which nothing is left.
     report
@@ -116,6 +123,7 @@ def analyse(
     count = sum(each.size for each in likelihoods)
     predicted = np.empty((len(run.members), count)) if report and parts else None
     solver_error = np.zeros(len(run.members))
+    watching = current() if progress is None else progress
     values = assimilate_arrays(
         model,
         year_fraction=fraction,
@@ -125,7 +133,7 @@ def analyse(
         options=run.sampling,
         compute=run.compute,
         seed=run.seed,
-        progress=progress,
+        called=None if watching is None else watching.window(window.last - window.first, run.calls),
         predicted=predicted,
         solver_error=solver_error,
     )

@@ -54,6 +54,7 @@ from xslams.pipeline.recording import recording
 from xslams.pipeline.report import STATISTICS
 from xslams.pipeline.scheduling import compute
 from xslams.pipeline.targets import GROUP, PARTIAL, Target, is_leftover, is_part
+from xslams.progress import require_progress, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,7 +70,7 @@ def write(
     store: str | os.PathLike[str],
     *,
     resume: bool = False,
-    progress: bool = False,
+    progress: bool | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """Compute a lazy analysis into a zarr store; see ``analysis.slams.to_zarr``.
@@ -93,7 +94,8 @@ def write(
     ChunkError
         If variables are chunked differently, or coordinates depend on what is still to be computed.
     """
-    require_flag(resume=resume, progress=progress)
+    require_flag(resume=resume)
+    require_progress(progress)
     options = storage_options is None or isinstance(storage_options, Mapping)
     require(options, "storage_options", storage_options, "a mapping of options of the file system")
     target = Target.of(store, storage_options)
@@ -103,7 +105,9 @@ def write(
     try:
         layout, missing = _open(target, analysis, layout, plan, resume=resume)
         done = math.prod(layout.shape) - len(missing)
-        compute(_tasks(analysis, target, layout, missing), done=done, progress=progress)
+        tasks, frames = _tasks(analysis, target, layout, missing), analysis.sizes.get("time", math.prod(layout.shape))
+        with shown("to_zarr", frames, progress, parts=math.prod(layout.shape), done=done, tasks=True) as seen:
+            compute(tasks, None if seen is None else seen.complete)
         lost = damaged_regions(target, layout, target.files(), list(layout.indices()), read=False)
         if lost:
             msg = (

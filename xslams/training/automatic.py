@@ -42,7 +42,7 @@ def fit_chosen(
     budget: float = 300.0,
     device: str | None = None,
     seed: int = 0,
-    progress: bool = True,
+    progress: bool | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     log: str | os.PathLike[str] | None = None,
 ) -> Model:

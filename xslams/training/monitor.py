@@ -12,6 +12,7 @@ import torch
 
 from xslams.errors import StoreError, warn
 from xslams.networks.acceleration import device_of
+from xslams.progress import wanted
 from xslams.training.checkpoints import Checkpoint, check_path, fingerprint
 from xslams.training.interrupts import interruptible, stop_requested
 from xslams.training.logs import check_log, open_log
@@ -40,13 +41,15 @@ class Monitor:
     Parameters
     ----------
     progress
-        Whether to show progress bars.
+        Whether to show progress bars; by default where a person waits.
     checkpoint, log
         Where to keep the state and to write the numbers of the training.
     """
 
-    def __init__(self, *, progress: bool = True, checkpoint: Checkpoint | None = None, log: Log | None = None) -> None:
-        self.progress = progress
+    def __init__(
+        self, *, progress: bool | None = None, checkpoint: Checkpoint | None = None, log: Log | None = None
+    ) -> None:
+        self.progress = wanted(progress)
         self._checkpoint, self._log = checkpoint, log
         self.saved: Saved | None = None if checkpoint is None else checkpoint.saved
         self._carried: dict[str, Any] = {} if self.saved is None else dict(self.saved.record.get("carried", {}))
@@ -155,7 +158,7 @@ def watched(
     *,
     seed: int,
     device: str | None,
-    progress: bool,
+    progress: bool | None,
     checkpoint: str | os.PathLike[str] | None,
     log: str | os.PathLike[str] | None,
 ) -> Iterator[Monitor]:

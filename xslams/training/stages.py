@@ -54,7 +54,7 @@ def fit_arrays(
     *,
     device: str | None = None,
     seed: int = 0,
-    progress: bool = True,
+    progress: bool | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     log: str | os.PathLike[str] | None = None,
 ) -> Model:
@@ -75,7 +75,7 @@ def fit_arrays(
     seed
         Seed of initial weights, noise and order.
     progress
-        Whether to show progress bars.
+        Whether to show progress bars; by default where a person waits.
     checkpoint
         A ``.safetensors`` file that is kept up to date while the training runs, and from which the same call goes on.
     log

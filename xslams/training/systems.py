@@ -13,6 +13,7 @@ from xslams.networks.architecture import MarkovArchitecture
 from xslams.options import SystemTrainingOptions
 from xslams.priors.markov import MarkovPrior
 from xslams.priors.stored import UNTRAINED, check_finite
+from xslams.progress import wanted
 from xslams.training.levels import measure_levels
 from xslams.training.trajectories import fit_trajectories
 from xslams.training.transition import fit_transition
@@ -36,7 +37,7 @@ def fit_system(
     mean: ArrayLike,
     std: ArrayLike,
     seed: int = 0,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> Model:
     """Train a model of a small system on trajectories.
 
@@ -56,7 +57,7 @@ def fit_system(
     seed
         Seed of initial weights, noise and order.
     progress
-        Whether to show progress bars.
+        Whether to show progress bars; by default where a person waits.
 
     Returns
     -------
@@ -72,7 +73,7 @@ def fit_system(
     ModelError
         If training ends with weights that are not finite.
     """
-    options = options or SystemTrainingOptions()
+    options, visible = options or SystemTrainingOptions(), wanted(progress)
     _require_fit(spec, states, unseen, options)
     spec = dataclasses.replace(spec, kind="markov", architecture=_architecture(options).to_header())
     # The caller's random state is not ours to change.
@@ -82,8 +83,8 @@ def fit_system(
         networks.mean.copy_(torch.as_tensor(mean).reshape(-1, 1, 1))
         networks.std.copy_(torch.as_tensor(std).reshape(-1, 1, 1))
         z = _standardized(networks, states)
-        fit_trajectories(networks.filters, z, options, progress=progress)
-        fit_transition(networks.transition, z, options, progress=progress)
+        fit_trajectories(networks.filters, z, options, progress=visible)
+        fit_transition(networks.transition, z, options, progress=visible)
         measure_levels(networks, _standardized(networks, unseen))
     check_finite(networks.state_dict(), *UNTRAINED)
     return Model(spec, prior=networks.eval().requires_grad_(requires_grad=False))

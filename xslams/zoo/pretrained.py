@@ -16,6 +16,7 @@ from xslams.addresses import cleaned, public
 from xslams.arguments import require
 from xslams.errors import ModelError
 from xslams.model import Model
+from xslams.progress import wanted
 from xslams.zoo import registry
 from xslams.zoo.registry import SUFFIX, Entry
 
@@ -52,6 +53,8 @@ def list_models() -> pd.DataFrame:
     """
     import pandas as pd
 
+    from xslams.zoo.listing import ModelList
+
     rows = {path.stem: _describe(path, "embedded") for path in _embedded()}
     for name, entry in _remote().items():
         if _is_cached(entry):
@@ -60,7 +63,7 @@ def list_models() -> pd.DataFrame:
             shown = {key: getattr(entry, key) for key in ("summary", "variables", "grid", "license", "sha256")}
             rows[name] = shown | {"size": entry.size / 1e6, "where": public(registry.address(entry))}
     columns = ["summary", "variables", "grid", "size", "license", "sha256", "where"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("name")
+    return ModelList(pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("name"))
 
 
 def open_model(name_or_path: str | os.PathLike[str] | Model, *, mirror: str | None = None) -> Model:
@@ -133,7 +136,7 @@ def opening(model: Model) -> str:
     return f"xslams.open_model({model.path.stem if model.path in known else str(model.path)!r})"
 
 
-def fetch_model(name: str, *, mirror: str | None = None, progress: bool = False) -> Path:
+def fetch_model(name: str, *, mirror: str | None = None, progress: bool | None = None) -> Path:
     """Fetch a pretrained model, for instance before workers without a network need it.
 
     Parameters
@@ -143,7 +146,7 @@ def fetch_model(name: str, *, mirror: str | None = None, progress: bool = False)
     mirror
         As for `open_model`.
     progress
-        Show a progress bar.
+        Show a progress bar; by default in a terminal or notebook.
 
     Returns
     -------
@@ -166,7 +169,7 @@ def fetch_model(name: str, *, mirror: str | None = None, progress: bool = False)
     entry = _remote().get(name)
     if entry is None:
         raise ModelError(_unknown(name))
-    path = registry.fetch(entry, mirror=mirror, progress=progress)
+    path = registry.fetch(entry, mirror=mirror, progress=wanted(progress))
     try:
         Model.load(path)
     except ModelError as e:

@@ -79,7 +79,7 @@ from xslams.typing import PRECISIONS, Engine
 def assimilate(
     *, background: str, obs: tuple[dict[str, Any], ...], model: str | None, out: str, background_error: tuple[str, ...],
     variables: tuple[str, ...], start: str | None, end: str | None, scheduler: str | None, resume: bool,
-    overwrite: bool, progress: bool, **settings: Any,
+    overwrite: bool, progress: bool | None, **settings: Any,
 ) -> None:  # fmt: skip
     """Draw an ensemble of states given observations, on the grid and at the times of BACKGROUND."""
     from xslams.cli import files, targets

@@ -47,7 +47,7 @@ from xslams.typing import Edges, Engine, Method
 @PROGRESS
 def regrid(
     *, data: str, target: str, out: str, method: str, engine: str, edges: str, start: str | None, end: str | None,
-    scheduler: str | None, overwrite: bool, progress: bool,
+    scheduler: str | None, overwrite: bool, progress: bool | None,
 ) -> None:  # fmt: skip
     """Regrid DATA to the grid or the points of another file or of a model."""
     from xslams.cli import files, targets
@@ -79,7 +79,7 @@ _MODEL_HELP = "Name of a pretrained model, or path of a .safetensors file"
 @PROGRESS
 def encode(
     *, data: str, model: str | None, out: str, device: str | None, start: str | None, end: str | None,
-    scheduler: str | None, overwrite: bool, progress: bool,
+    scheduler: str | None, overwrite: bool, progress: bool | None,
 ) -> None:  # fmt: skip
     """Encode DATA into the latent space of a model."""
     _between_spaces("encode", data, model, out, device, (start, end), scheduler, overwrite=overwrite, progress=progress)
@@ -97,7 +97,7 @@ def encode(
 @PROGRESS
 def decode(
     *, data: str, model: str | None, out: str, device: str | None, start: str | None, end: str | None,
-    scheduler: str | None, overwrite: bool, progress: bool,
+    scheduler: str | None, overwrite: bool, progress: bool | None,
 ) -> None:  # fmt: skip
     """Decode latent frames into every variable of a model."""
     _between_spaces("decode", data, model, out, device, (start, end), scheduler, overwrite=overwrite, progress=progress)
@@ -105,7 +105,7 @@ def decode(
 
 def _between_spaces(
     method: Literal["encode", "decode"], data: str, model: str | None, out: str, device: str | None,
-    period: tuple[str | None, str | None], scheduler: str | None, *, overwrite: bool, progress: bool,
+    period: tuple[str | None, str | None], scheduler: str | None, *, overwrite: bool, progress: bool | None,
 ) -> None:  # fmt: skip
     """Bring fields to the latent space, or back, by the method of that name."""
     from xslams.cli import files, targets

@@ -68,8 +68,8 @@ def models_info(*, name: str, as_json: bool) -> None:
 @models.command("fetch")
 @click.argument("names", nargs=-1, required=True)
 @_MIRROR
-@click.option("--progress/--no-progress", default=True, show_default=True, help="Show progress and the remaining time.")
-def models_fetch(*, names: tuple[str, ...], mirror: str | None, progress: bool) -> None:
+@click.option("--progress/--no-progress", default=None, help="Show progress; by default in a terminal.")
+def models_fetch(*, names: tuple[str, ...], mirror: str | None, progress: bool | None) -> None:
     """Fetch the models NAMES into the cache, and print their paths."""
     from xslams.zoo import pretrained as zoo
 

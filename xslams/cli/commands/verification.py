@@ -36,7 +36,7 @@ from xslams.cli.root import (
 @PROGRESS
 def score(
     *, analysis: str, truth: str, dims: tuple[str, ...], uncertainty: bool, out: str | None, start: str | None,
-    end: str | None, scheduler: str | None, overwrite: bool, progress: bool,
+    end: str | None, scheduler: str | None, overwrite: bool, progress: bool | None,
 ) -> None:  # fmt: skip
     """Score ANALYSIS against TRUTH, weighted by area, and print a table."""
     from xslams.cli import files

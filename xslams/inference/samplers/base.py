@@ -41,6 +41,8 @@ from xslams.inference.noise_levels import time_grid
 from xslams.options import SAMPLERS, SamplerOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from azula.denoise import Denoiser
     from azula.denoise import Posterior as AzulaPosterior
     from azula.noise import Schedule
@@ -85,6 +87,8 @@ class Run:
         Whether the start is states and noise instead of noise alone.
     progress
         Whether to show a progress bar.
+    called
+        Called with the number of states after every call of the denoiser; None: nothing is.
 
     Attributes
     ----------
@@ -101,8 +105,9 @@ class Run:
         corrections: int = 0,
         warm: bool = False,
         progress: bool = False,
+        called: Callable[[int], None] | None = None,
     ) -> None:
-        self._denoiser, self._t, self._noise = denoiser, t, noise
+        self._denoiser, self._t, self._noise, self._called = denoiser, t, noise, called
         self.corrections, self.warm, self.progress = corrections, warm, progress
         self._alpha, sigma = denoiser.schedule(t)
         self.levels: list[float] = (sigma / self._alpha).tolist()
@@ -123,8 +128,11 @@ class Run:
         x_t, t = self._alpha[i] * x, self._t[i]
         if isinstance(self._denoiser, Stateful):
             posterior, self._state = self._denoiser.advance(x_t, t, self._state)
-            return posterior.mean
-        mean: Tensor = self._denoiser(x_t, t).mean
+        else:
+            posterior = self._denoiser(x_t, t)
+        if self._called is not None:
+            self._called(len(x))
+        mean: Tensor = posterior.mean
         return mean
 
     def corrected(self, step: Step, x: Tensor, mean: Tensor, i: int) -> Tensor:
@@ -234,6 +242,7 @@ def sample(
     t: Tensor | None = None,
     warm: bool = False,
     progress: bool = False,
+    called: Callable[[int], None] | None = None,
 ) -> Tensor:
     """Run the reverse process.
 
@@ -259,6 +268,8 @@ def sample(
         Whether `x` is states and noise instead of noise alone.
     progress
         Whether to show a progress bar.
+    called
+        Called with the number of states after every call of the denoiser.
 
     Returns
     -------
@@ -290,4 +301,5 @@ def sample(
     if t.ndim != 1 or len(t) < 2:
         msg = f"Times have to be a vector of at least two, from 1 to 0; got the shape {tuple(t.shape)}."
         raise OptionError(msg)
-    return method.sample(Run(denoiser, t.to(x), noise, corrections=corrections, warm=warm, progress=progress), x)
+    run = Run(denoiser, t.to(x), noise, corrections=corrections, warm=warm, progress=progress, called=called)
+    return method.sample(run, x)
