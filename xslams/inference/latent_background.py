@@ -23,6 +23,7 @@ import torch
 from azula.linalg.covariance import Covariance
 from torch import Tensor
 
+from xslams.inference.ensemble_background import HybridCovariance, localized, static_weight
 from xslams.inference.operators import FieldOperator
 from xslams.linalg.conjugate_gradients import LinearObservations, solve
 from xslams.linalg.eigen import eigh
@@ -45,6 +46,11 @@ _CELLS, _FRAMES = 2.0, 2.0
 _FIT = 1e-3
 # Error of the latents of a background, in standard deviations, and iterations to find them.
 _CLOSE, _ITERATIONS = 3e-3, 100
+# Iterations to find what members deviate, which is a sample of errors and need not be exact.
+_OF_MEMBERS = 30
+# Length over which the covariance of an ensemble is localised, by the root of its size: the more members, the smaller
+# the correlations that they tell from chance.
+_LOCAL = 500.0  # km
 # Directions of a latent cell that are seen less than this share of others are not seen.
 _SEEN = 1e-3
 # Least of what a background says of a latent of unit variance: next to nothing.
@@ -293,14 +299,21 @@ class LatentBackground:
         both = np.concatenate([s.errors.independent for s in sources])
         variance = torch.as_tensor(both, dtype=torch.float32, device=device)
         left_out = (seen.variance - variance).clamp(min=0) + _FIT * variance
-        self.y = _latents(prior, seen, maps, left_out, rest).flatten()
+        departure = (seen.y - seen(rest)[0])[None]
+        self.y = _latents(prior, departure, maps, left_out, rest, _ITERATIONS).flatten()
         pattern = torch.as_tensor(_patterns(sources, length), device=device)
         squares = _squares(maps, scale, variance, left_out, rest, pattern)
         values, vectors = eigh(squares)
         correlation = correlation_of(prior, spec, length, stated, device)
-        self.errors = LatentCovariance(
+        static = LatentCovariance(
             correlation, values.clamp(min=1e-8), vectors, pattern, prior.shape, stated.independent
         )
+        self.errors: Covariance = static
+        if sources[0].ensemble is not None:
+            both = np.concatenate([s.ensemble for s in sources if s.ensemble is not None], axis=1)
+            members = torch.as_tensor(both, dtype=torch.float32, device=device)
+            deviations = _latents(prior, members, maps, left_out, rest, _OF_MEMBERS)
+            self.errors = _hybrid(static, deviations, stated, prior.shape, spec)
 
     def __call__(self, z: Tensor) -> Tensor:
         """From latents ``(B, L, *latent)`` to observed values ``(B, n)``: the same."""
@@ -311,20 +324,38 @@ class LatentBackground:
         return lambda v: v.flatten(1), lambda w: w.reshape(-1, *z.shape[1:])
 
 
-def _latents(prior: Prior, seen: FieldOperator, maps: LinearMaps, left_out: Tensor, rest: Tensor) -> Tensor:
-    """Latents of the background: the mean of the prior, wide enough for a background with errors, given its values."""
+def _hybrid(
+    static: Covariance, deviations: Tensor, stated: BackgroundCorrelation, shape: tuple[int, int, int], spec: Spec
+) -> Covariance:
+    """Covariance of the errors of an ensemble, of which latents deviate from their mean as given."""
+    count = len(deviations)
+    weight = static_weight(count) if stated.static is None else stated.static
+    if weight == 1:
+        return static
+    length = None if spec.flat else stated.localization or _LOCAL * count**0.5
+    r = torch.as_tensor(_apart(shape, spec, length), device=deviations.device)
+    return HybridCovariance(static, localized(deviations, (1 + r) * torch.exp(-r), 1 - weight), weight)
+
+
+def _latents(
+    prior: Prior, departures: Tensor, maps: LinearMaps, left_out: Tensor, rest: Tensor, iterations: int
+) -> Tensor:
+    """Latents of backgrounds, of which values depart ``(B, n)`` from those at rest.
+
+    They are the mean of the prior, wide enough for a background with errors, given its values.
+    """
     process = prior.stationary
     gaussian = None if process is None else process.trajectory(rest.shape[1])
     found = solve(
         LinearObservations(
-            (seen.y - seen(rest)[0])[None],
+            departures,
             lambda v: 2 * v if gaussian is None else gaussian.apply(lambda d: 2 * d, v),
             *maps,
             lambda v: v / left_out,
         ),
         tolerance=_CLOSE,
         largest=0.1,
-        iterations=_ITERATIONS,
+        iterations=iterations,
     )
     return found.increment
 

@@ -19,8 +19,14 @@ class BackgroundCorrelation:
         Hours after which the correlation in time is 1 / e; None for the correlation of the model's prior.
     independent
         Share of the variance that is independent from latent to latent.
+    localization
+        For an ensemble, length in km over which its sample covariance is localised; None for one by its size.
+    static
+        For an ensemble, weight of the static covariance; None for one by its size.
     """
 
     length: float | None = None
     time: float | None = None
     independent: float = 0.01
+    localization: float | None = None
+    static: float | None = None

@@ -43,6 +43,12 @@ class BackgroundError:
         Hours after which the correlation in time is :math:`1 / e`, in place of that of the prior.
     independent
         Share of the variance that is independent.
+    localization
+        Where the background is an ensemble: length in km over which its sample covariance is localised; by default 500
+        times the root of the number of members. On a plane it is two latent cells.
+    static
+        Where the background is an ensemble: weight of this error against the localised sample covariance of the
+        members, above 0 to 1; by default 2 / (members + 3), and 0.05 or more.
 
     Raises
     ------
@@ -60,6 +66,8 @@ class BackgroundError:
     length: float | None = None
     time: float | None = None
     independent: float = 0.01
+    localization: float | None = None
+    static: float | None = None
 
     def __post_init__(self) -> None:
         given: Any = self.std
@@ -68,10 +76,10 @@ class BackgroundError:
         kind: Any = self.correlation
         known = isinstance(kind, str) and kind in ("prior", "none")
         require(known, "correlation", kind, "'prior' or 'none'", ObservationOptionError)
-        for name in ("length", "time"):
+        for name in ("length", "time", "localization"):
             value: Any = getattr(self, name)
             positive = value is None or (is_number(value) and float(value) > 0)
-            units = "km" if name == "length" else "hours"
+            units = "hours" if name == "time" else "km"
             require(positive, name, value, f"a positive number of {units}", ObservationOptionError)
             if value is not None and kind == "none":
                 msg = f"{name}={shown(value)} with correlation='none'; leave one of them out."
@@ -79,16 +87,25 @@ class BackgroundError:
         share: Any = self.independent
         within = is_number(share, 1e-6) and float(share) <= 1
         require(within, "independent", share, "a share of the variance, from 1e-6 to 1", ObservationOptionError)
+        weight: Any = self.static
+        within = weight is None or (is_number(weight, 1e-3) and float(weight) <= 1)
+        require(within, "static", weight, "a weight from 0.001 to 1", ObservationOptionError)
 
     def __repr__(self) -> str:
         parts = [f"std={shown(self.std)}", f"correlation={self.correlation!r}"]
-        parts += [f"{n}={getattr(self, n)!r}" for n in ("length", "time") if getattr(self, n) is not None]
+        parts += [
+            f"{n}={getattr(self, n)!r}"
+            for n in ("length", "time", "localization", "static")
+            if getattr(self, n) is not None
+        ]
         return f"BackgroundError({', '.join(parts)})"
 
     @property
     def latent(self) -> BackgroundCorrelation | None:
         """How errors are correlated; None where they are independent."""
-        return None if self.correlation == "none" else BackgroundCorrelation(self.length, self.time, self.independent)
+        if self.correlation == "none":
+            return None
+        return BackgroundCorrelation(self.length, self.time, self.independent, self.localization, self.static)
 
     @classmethod
     def fit(cls, forecasts: xr.Dataset, truth: xr.Dataset) -> BackgroundError:
