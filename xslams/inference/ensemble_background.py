@@ -14,7 +14,7 @@ Sherman, Morrison and Woodbury.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from azula.linalg.covariance import Covariance
@@ -79,32 +79,43 @@ def localized(deviations: Tensor, localization: Tensor, weight: float) -> Tensor
     return parts.flatten(0, 1).flatten(1)
 
 
+class StaticCovariance(Protocol):
+    """A covariance that can whiten."""
+
+    @property
+    def inv(self) -> Covariance:
+        """Inverse."""
+        ...
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Multiply."""
+        ...
+
+    def whiten(self, x: Tensor) -> Tensor:
+        """Multiply by the transpose of the square root of the inverse."""
+        ...
+
+
 class HybridCovariance(Covariance):
     """The covariance ``weight B + U U^T``, or its inverse.
 
     Parameters
     ----------
     static
-        The covariance ``B``.
+        The covariance ``B``, which can whiten: multiply by the transpose of the square root of its inverse.
     columns
         Columns of ``U``, shape ``(columns, n)``.
     weight
         Weight of ``B``.
-
-    Examples
-    --------
-    >>> from azula.linalg.covariance import IsotropicCovariance
-    >>> hybrid = HybridCovariance(IsotropicCovariance(1.0), torch.tensor([[1.0, 0.0]]), 0.5)
-    >>> hybrid(torch.ones(1, 2)), hybrid.inv(torch.ones(1, 2)).round(decimals=3)
-    (tensor([[1.5000, 0.5000]]), tensor([[0.6670, 2.0000]]))
     """
 
-    def __init__(self, static: Covariance, columns: Tensor, weight: float) -> None:
-        self._static, self._columns, self._weight = static, columns, weight
-        inverse = static.inv
-        self._solved = torch.cat([inverse(part) for part in columns.split(_AT_ONCE)]) / weight
-        small = (columns @ self._solved.mT).double()
-        small = (small + small.mT) / 2 + torch.eye(len(small), dtype=torch.float64, device=small.device)
+    def __init__(self, static: StaticCovariance, columns: Tensor, weight: float) -> None:
+        self._static, self._inverse, self._columns, self._weight = static, static.inv, columns, weight
+        # By a square root, as the product with the inverse of a covariance of many scales is not positive to rounding.
+        white = torch.cat([static.whiten(part) for part in columns.split(_AT_ONCE)]) / math.sqrt(weight)
+        self._solved = torch.cat([self._inverse.color(part) for part in white.split(_AT_ONCE)]) / math.sqrt(weight)
+        small = white.double() @ white.double().mT
+        small = small + torch.eye(len(small), dtype=torch.float64, device=small.device)
         self._small = torch.cholesky_inverse(torch.linalg.cholesky(small)).to(columns)
 
     @property
@@ -132,7 +143,7 @@ class HybridCovariance(Covariance):
 
     def solve(self, x: Tensor) -> Tensor:
         """Product with the inverse."""
-        return self._static.inv(x) / self._weight - ((x @ self._solved.mT) @ self._small) @ self._solved
+        return self._inverse(x) / self._weight - ((x @ self._solved.mT) @ self._small) @ self._solved
 
     def logdet(self) -> Tensor:
         """Logarithm of the determinant, which nobody needs."""

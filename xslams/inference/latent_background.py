@@ -6,7 +6,8 @@ The error of a background :math:`x_b = x + \epsilon` is taken to be one that the
 
 where :math:`C` is a correlation matrix of latent trajectories: by default that of the model's own Gaussian prior, so
 that errors look like differences between two states of the model. :math:`S` has a symmetric matrix in each latent cell,
-such that :math:`D S S^\top D^\top` has the standard deviations that are stated. With :math:`b`, the latents of the
+such that :math:`D S S^\top D^\top` has the standard deviations that are stated, and the correlation between levels if
+one is stated. With :math:`b`, the latents of the
 background, this is an observation of all latents with the error covariance :math:`R = S C S`, and :math:`R^{-1} =
 S^{-1} C^{-1} S^{-1}` costs as much as the Gaussian prior itself.
 
@@ -23,6 +24,7 @@ import torch
 from azula.linalg.covariance import Covariance
 from torch import Tensor
 
+from xslams.inference.background_cells import InColumns, cell_squares, patterns
 from xslams.inference.ensemble_background import HybridCovariance, localized, static_weight
 from xslams.inference.operators import FieldOperator
 from xslams.linalg.conjugate_gradients import LinearObservations, solve
@@ -51,10 +53,6 @@ _OF_MEMBERS = 30
 # Length over which the covariance of an ensemble is localised, by the root of its size: the more members, the smaller
 # the correlations that they tell from chance.
 _LOCAL = 500.0  # km
-# Directions of a latent cell that are seen less than this share of others are not seen.
-_SEEN = 1e-3
-# Least of what a background says of a latent of unit variance: next to nothing.
-_KNOWN = 1e-3
 
 
 class LatentCorrelation(Protocol):
@@ -247,6 +245,11 @@ class LatentCovariance(Covariance):
         v = x.reshape(-1, len(self._pattern), *self._frame)
         return self._scaled(self._correlation.apply(lambda d: self._function(d).sqrt(), v)).reshape(x.shape)
 
+    def whiten(self, x: Tensor) -> Tensor:
+        """Multiply by the transpose of the square root of the inverse, of which `color` of the inverse is the other."""
+        v = self.inv._scaled(x.reshape(-1, len(self._pattern), *self._frame))
+        return self._correlation.apply(lambda d: self.inv._function(d).sqrt(), v).reshape(x.shape)
+
     @property
     def inv(self) -> LatentCovariance:
         """Inverse."""
@@ -301,15 +304,18 @@ class LatentBackground:
         left_out = (seen.variance - variance).clamp(min=0) + _FIT * variance
         departure = (seen.y - seen(rest)[0])[None]
         self.y = _latents(prior, departure, maps, left_out, rest, _ITERATIONS).flatten()
-        pattern = torch.as_tensor(_patterns(sources, length), device=device)
-        squares = _squares(maps, scale, variance, left_out, rest, pattern)
+        pattern = torch.as_tensor(patterns(sources, length), device=device)
+        column = None if stated.column is None else InColumns(sources, stated.column, length, variance)
+        ensemble = sources[0].ensemble is not None
+        mended = ensemble or column is not None
+        squares = cell_squares(maps, scale, variance, left_out, rest, pattern, column, positive=mended)
         values, vectors = eigh(squares)
         correlation = correlation_of(prior, spec, length, stated, device)
         static = LatentCovariance(
             correlation, values.clamp(min=1e-8), vectors, pattern, prior.shape, stated.independent
         )
         self.errors: Covariance = static
-        if sources[0].ensemble is not None:
+        if ensemble:
             both = np.concatenate([s.ensemble for s in sources if s.ensemble is not None], axis=1)
             members = torch.as_tensor(both, dtype=torch.float32, device=device)
             deviations = _latents(prior, members, maps, left_out, rest, _OF_MEMBERS)
@@ -325,7 +331,7 @@ class LatentBackground:
 
 
 def _hybrid(
-    static: Covariance, deviations: Tensor, stated: BackgroundCorrelation, shape: tuple[int, int, int], spec: Spec
+    static: LatentCovariance, deviations: Tensor, stated: BackgroundCorrelation, shape: tuple[int, int, int], spec: Spec
 ) -> Covariance:
     """Covariance of the errors of an ensemble, of which latents deviate from their mean as given."""
     count = len(deviations)
@@ -358,41 +364,3 @@ def _latents(
         iterations=iterations,
     )
     return found.increment
-
-
-def _patterns(sources: Sequence[SourceLikelihood], length: int) -> np.ndarray:
-    """Tell frames with the same elements by a number, ``(L,)``."""
-    width = sources[0].matrix.shape[1]
-    there = np.zeros(width, bool)
-    for source in sources:
-        there[source.matrix.indices] = True
-    return np.unique(there.reshape(length, -1), axis=0, return_inverse=True)[1].ravel()
-
-
-def _squares(
-    maps: LinearMaps, scale: Tensor, variance: Tensor, left_out: Tensor, rest: Tensor, pattern: Tensor
-) -> Tensor:
-    """Return the matrix ``S S`` of each pattern and latent cell, ``(pattern, cell, z, z)``.
-
-    Fields that are the same in all cells show what a cell is to the fields around it.
-    """
-    forward, adjoint = maps
-    weights = scale**-2, variance * scale**-4, 1 / left_out
-    channels = rest.shape[2]
-    columns: list[list[Tensor]] = [[], [], []]
-    for c in range(channels):
-        unit = torch.zeros_like(rest)
-        unit[:, :, c] = 1
-        seen = forward(unit)
-        for kept, weight in zip(columns, weights, strict=True):
-            back = adjoint(weight * seen)[0].flatten(2)  # (L, z, cell)
-            mean = [back[pattern == k].mean(0) for k in range(int(pattern.max()) + 1)]
-            kept.append(torch.stack(mean).mT)  # (pattern, cell, z)
-    own, stated, precision = (torch.stack(each, -1).double() for each in columns)
-    own, stated, precision = ((m + m.mT) / 2 for m in (own, stated, precision))
-    values, vectors = eigh(own)
-    least = _SEEN * values.amax(-1, keepdim=True).clamp(min=1e-30)
-    inverse = (vectors * values.clamp(min=least).rsqrt()[..., None, :]) @ vectors.mT
-    known, basis = eigh(precision)
-    total = inverse @ stated @ inverse + (basis / known.clamp(min=_KNOWN)[..., None, :]) @ basis.mT
-    return ((total + total.mT) / 2).float()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from xslams.typing import FloatArray
 
 __all__ = ["BackgroundCorrelation"]
 
@@ -23,6 +25,10 @@ class BackgroundCorrelation:
         For an ensemble, length in km over which its sample covariance is localised; None for one by its size.
     static
         For an ensemble, weight of the static covariance; None for one by its size.
+    vertical
+        Length of the correlation between levels; None for the correlation of the model.
+    column
+        The correlation between channels that follows from it, shape ``(channel, channel)``.
     """
 
     length: float | None = None
@@ -30,3 +36,5 @@ class BackgroundCorrelation:
     independent: float = 0.01
     localization: float | None = None
     static: float | None = None
+    vertical: float | None = None
+    column: FloatArray | None = field(default=None, compare=False)

@@ -19,6 +19,10 @@ __all__ = ["BackgroundError", "stated_background"]
 
 # Correlations in time that are told from none and from all.
 _LEAST, _MOST = 0.05, 0.98
+# Lengths that may be stated, and their units.
+_LENGTHS = {
+    "length": "km", "time": "hours", "localization": "km", "vertical": "logarithms of pressure, or units of the levels"
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +43,10 @@ class BackgroundError:
     length
         Length of the correlation in space in km, in place of that of the prior: at a distance :math:`d` it is
         :math:`(1 + d / L) e^{-d / L}`. Levels and variables of one place are correlated as in the prior.
+    vertical
+        Length of the correlation between levels, by the same function, in place of that of the prior; to be given with
+        `length`. Distances are those of logarithms of pressure or sigma, 0.1 of which are about 0.8 km, and for other
+        levels those of their values. Errors of different variables are then independent.
     time
         Hours after which the correlation in time is :math:`1 / e`, in place of that of the prior.
     independent
@@ -68,6 +76,7 @@ class BackgroundError:
     independent: float = 0.01
     localization: float | None = None
     static: float | None = None
+    vertical: float | None = None
 
     def __post_init__(self) -> None:
         given: Any = self.std
@@ -76,14 +85,19 @@ class BackgroundError:
         kind: Any = self.correlation
         known = isinstance(kind, str) and kind in ("prior", "none")
         require(known, "correlation", kind, "'prior' or 'none'", ObservationOptionError)
-        for name in ("length", "time", "localization"):
+        for name, units in _LENGTHS.items():
             value: Any = getattr(self, name)
             positive = value is None or (is_number(value) and float(value) > 0)
-            units = "hours" if name == "time" else "km"
             require(positive, name, value, f"a positive number of {units}", ObservationOptionError)
             if value is not None and kind == "none":
                 msg = f"{name}={shown(value)} with correlation='none'; leave one of them out."
                 raise ObservationOptionError(msg)
+        if self.vertical is not None and self.length is None:
+            msg = (
+                f"vertical={shown(self.vertical)} without length=; give the length of the correlation in space, too: "
+                "the correlation of the prior is one of levels and places together."
+            )
+            raise ObservationOptionError(msg)
         share: Any = self.independent
         within = is_number(share, 1e-6) and float(share) <= 1
         require(within, "independent", share, "a share of the variance, from 1e-6 to 1", ObservationOptionError)
@@ -93,11 +107,7 @@ class BackgroundError:
 
     def __repr__(self) -> str:
         parts = [f"std={shown(self.std)}", f"correlation={self.correlation!r}"]
-        parts += [
-            f"{n}={getattr(self, n)!r}"
-            for n in ("length", "time", "localization", "static")
-            if getattr(self, n) is not None
-        ]
+        parts += [f"{n}={getattr(self, n)!r}" for n in (*_LENGTHS, "static") if getattr(self, n) is not None]
         return f"BackgroundError({', '.join(parts)})"
 
     @property
@@ -105,7 +115,9 @@ class BackgroundError:
         """How errors are correlated; None where they are independent."""
         if self.correlation == "none":
             return None
-        return BackgroundCorrelation(self.length, self.time, self.independent, self.localization, self.static)
+        return BackgroundCorrelation(
+            self.length, self.time, self.independent, self.localization, self.static, self.vertical
+        )
 
     @classmethod
     def fit(cls, forecasts: xr.Dataset, truth: xr.Dataset) -> BackgroundError:

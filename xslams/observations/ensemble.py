@@ -16,6 +16,7 @@ from xslams.likelihood import BackgroundCorrelation
 from xslams.observations.audit import AuditedLikelihood
 from xslams.observations.background_error import BackgroundError, stated_background
 from xslams.observations.bound import BoundSource, BoundVariable, Window
+from xslams.observations.vertical import column_correlation
 
 __all__ = ["BoundBackground", "bound_background", "first_member", "member_dimension", "members_of", "spread_of"]
 
@@ -236,6 +237,8 @@ def bound_background(mean: BoundSource, members: Sequence[BoundSource], error: o
             "Leave it out, or take their mean: ds.mean('member')."
         )
         raise ObservationOptionError(msg)
+    if correlation is not None and correlation.vertical is not None:
+        correlation = replace(correlation, column=column_correlation(mean.spec, correlation.vertical))
     return BoundBackground(mean, correlation, tuple(members))
 
 
