@@ -10,6 +10,7 @@ import torch
 import xarray as xr
 
 from tests.inference.test_latent_background import LAT, LENGTH, LON, SIZE, correlation, gaussian_model, pieces, sources
+from xslams import BackgroundError
 from xslams.errors import ModelError, ObservationOptionError
 from xslams.inference.ensemble_background import localized, static_weight
 from xslams.inference.latent_background import LatentBackground
@@ -89,6 +90,10 @@ def test_an_analysis_starts_from_the_members_of_its_background():
     sure["t"].attrs = ds["t"].attrs
     close = sure.slams.assimilate([], model, members=2, steps=8)
     assert float(abs(close["t"] - sure["t"].mean("member")).max()) < 0.3
+    error = BackgroundError(2.0, length=3000.0, vertical=0.5, static=0.5, localization=2000.0)
+    stated = ds.slams.assimilate([], model, members=2, steps=4, background_error=error)
+    assert np.isfinite(stated["t"]).all()
+    assert not np.array_equal(stated["t"], analysis["t"])
     report = ds.slams.check([], model)
     assert report["source"].values.tolist() == ["background"]
     with pytest.raises(ModelError, match="Train a model on data like these"):

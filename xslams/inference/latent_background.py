@@ -247,8 +247,9 @@ class LatentCovariance(Covariance):
 
     def whiten(self, x: Tensor) -> Tensor:
         """Multiply by the transpose of the square root of the inverse, of which `color` of the inverse is the other."""
-        v = self.inv._scaled(x.reshape(-1, len(self._pattern), *self._frame))
-        return self._correlation.apply(lambda d: self.inv._function(d).sqrt(), v).reshape(x.shape)
+        inverse = self.inv
+        v = inverse._scaled(x.reshape(-1, len(self._pattern), *self._frame))
+        return self._correlation.apply(lambda d: inverse._function(d).sqrt(), v).reshape(x.shape)
 
     @property
     def inv(self) -> LatentCovariance:
