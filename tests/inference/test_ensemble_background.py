@@ -62,7 +62,7 @@ def test_a_localisation_of_too_many_columns_keeps_the_variance():
     distance = torch.arange(12.0)
     rho = torch.exp(-((distance[:, None] - distance).abs()) / 3)
     columns = localized(deviations, rho, 1.0)
-    assert len(columns) == 400
+    assert len(columns) == 200
     exact = deviations.flatten(1).square().sum(0) * 201 / (200 * 199)
     torch.testing.assert_close(columns.square().sum(0), exact, rtol=1e-4, atol=1e-4)
 

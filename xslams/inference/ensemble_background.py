@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["HybridCovariance", "localized", "static_weight"]
 
 # Share of the localisation that is kept, and largest number of columns, and of numbers in all of them.
-_KEPT, _COLUMNS, _NUMBERS = 0.95, 512, 2**26
+_KEPT, _COLUMNS, _NUMBERS = 0.95, 256, 2**25
 # Products with the static covariance that are made at once.
 _AT_ONCE = 16
 _LEAST_STATIC = 0.05
