@@ -19,6 +19,7 @@ from benchmarks.timing import Stopwatch, Times, alone, least, peak_memory
 
 #: What the output of every quick run has to hold.
 EXPECTED = {
+    "background": "| flow | ensemble |",
     "bits": r"grids  ",
     "classical": "EnKF",
     "enoi": "EnOI pr, 1 d",
@@ -44,7 +45,7 @@ EXPECTED = {
 }
 #: Quick runs that are tested elsewhere, as they fork the process: tests/pipeline/test_cluster.py.
 ELSEWHERE = {"faults"}
-NEEDS_DATA = {"enoi", "europe", "fit", "ncep", "seasonal", "speedy"}
+NEEDS_DATA = {"background", "enoi", "europe", "fit", "ncep", "seasonal", "speedy"}
 NEEDS_DAPPER = {"classical", "testbeds"}
 
 

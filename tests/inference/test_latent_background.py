@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
 
@@ -10,14 +11,17 @@ import pytest
 import scipy.sparse as sp
 import torch
 
+from tests.problems import observed
 from tests.problems.posteriors import UnitNoise, moments
 from xslams.inference.arrays import _Observed
+from xslams.inference.background_cells import cell_squares
 from xslams.inference.guidance import MMPS, GuidedDenoiser
 from xslams.inference.latent_background import LatentBackground, LatentCovariance, correlation_of
 from xslams.inference.posterior import initial_noise
 from xslams.inference.samplers import sample
 from xslams.likelihood import BackgroundCorrelation, ErrorModel, SourceLikelihood
 from xslams.model import Model
+from xslams.observations.vertical import column_correlation
 from xslams.priors.latent import LatentPrior
 from xslams.spec import Spec, VariableSpec
 
@@ -118,9 +122,9 @@ def test_the_posterior_is_that_of_the_dense_covariance(kind):
     exact, std = mean + D @ z, np.sqrt(np.diag(D @ (P - gain @ A @ P) @ D.T))
     prior, season = gaussian_model().prior(), torch.zeros(LENGTH)
     rest = torch.zeros(1, LENGTH, *prior.shape)
-    observed = _Observed.of(prior, prior.fields(season), [*background, seen], gaussian_model(), rest)
-    np.testing.assert_array_equal(observed.columns, np.arange(SIZE + 3))
-    guided = GuidedDenoiser(prior.denoiser(LENGTH, season), observed.all, MMPS())
+    seen_by = _Observed.of(prior, prior.fields(season), [*background, seen], gaussian_model(), rest)
+    np.testing.assert_array_equal(seen_by.columns, np.arange(SIZE + 3))
+    guided = GuidedDenoiser(prior.denoiser(LENGTH, season), seen_by.all, MMPS())
     noise = UnitNoise(SIZE)
 
     def trajectories(draw: int) -> torch.Tensor:
@@ -188,3 +192,57 @@ def test_frames_of_which_other_elements_are_known_have_matrices_of_their_own():
     exact = torch.einsum("tczy,btyc->btzc", square, v.flatten(3)).flatten(1)
     torch.testing.assert_close(found(v.flatten(1)), exact, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found.inv(exact), v.flatten(1), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("vertical", [0.1, 0.5, 3.0])
+def test_levels_are_correlated_as_stated(vertical):
+    model, (_, D, P) = gaussian_model(), pieces()
+    column = column_correlation(in_hectopascals(), vertical)
+    kind = BackgroundCorrelation(length=6000.0, time=40.0, vertical=vertical, column=column)
+    background, _ = sources(kind, 0.8)
+    done = [replace(s, errors=s.errors.completed(np.zeros(s.size), np.ones(s.size))) for s in background]
+    rest = torch.zeros(1, LENGTH, *model.prior().shape)
+    found = LatentBackground(model.prior(), model.spec, model.prior().fields(torch.zeros(LENGTH)), done, rest)
+    r = np.log(850.0 / 500.0) / vertical
+    between = np.array([[1.0, (1 + r) * np.exp(-r)], [(1 + r) * np.exp(-r), 1.0]])
+    np.testing.assert_allclose(column, between, rtol=1e-9)
+    scale = np.abs(D).sum(1).reshape(LENGTH, 2, LAT * LON)[0]
+    std = np.array([0.8, 2.4])[:, None] / scale  # (channel, cell)
+    # Symmetric roots of the stated covariance of each cell, on both sides of the correlation of cells and frames.
+    S = np.zeros((2, LAT * LON, 2, LAT * LON))
+    for cell in range(LAT * LON):
+        values, vectors = np.linalg.eigh(std[:, cell, None] * between * std[:, cell])
+        S[:, cell, :, cell] = (vectors * np.sqrt(values)) @ vectors.T
+    S = np.kron(np.eye(LENGTH), S.reshape(2 * LAT * LON, -1))
+    exact = S @ correlation(kind, P) @ S
+    np.testing.assert_allclose(found.errors(torch.eye(SIZE)).numpy(), exact, atol=0.01 * exact.max())
+    one = exact[:: LAT * LON, :: LAT * LON][:2, :2]
+    assert one[0, 1] / np.sqrt(one[0, 0] * one[1, 1]) == pytest.approx(between[0, 1], abs=0.01)
+
+
+def in_hectopascals() -> Spec:
+    (variable,) = gaussian_model().spec.variables
+    return replace(gaussian_model().spec, variables=(replace(variable, level_attrs={"units": "hPa"}),))
+
+
+def test_channels_of_other_variables_are_not_correlated():
+    found = column_correlation(observed.SPEC, 0.5)
+    assert found.shape == (4, 4)
+    np.testing.assert_array_equal(found[3], [0, 0, 0, 1])
+    r = np.log(1000 / np.array(observed.LEVELS)) / 0.5
+    np.testing.assert_allclose(found[0, :3], (1 + r) * np.exp(-r))
+    assert np.linalg.eigvalsh(found)[0] > 0
+    # Without a pressure, distances are those of the levels.
+    plain = column_correlation(gaussian_model().spec, 700.0)
+    np.testing.assert_allclose(plain[0, 1], 1.5 * np.exp(-0.5))
+
+
+def test_what_a_cell_is_said_to_be_is_positive_where_it_is_to_be():
+    """Maps that turn round from cell to cell make an approximation that is not positive."""
+    rest, size = torch.zeros(1, 1, 2, 1, 2), 4
+    turning = torch.tensor([[1.0, 0, 0, 0], [0, 0.1, 2.0, 0], [0, -2.0, 1.0, 0], [0, 0, 0, 1.0]])
+    maps = (lambda v: v.flatten(1) @ turning.T, lambda w: (w @ turning).reshape(-1, *rest.shape[1:]))
+    left, variance = torch.full((size,), 1e-3), torch.tensor([1.0, 1e-4, 50.0, 1.0])
+    squares = cell_squares(maps, torch.ones(size), variance, left, rest, torch.zeros(1).long(), positive=True)
+    known = 2 * torch.linalg.matrix_norm(turning, 2) ** 2 / left[0]
+    assert float(torch.linalg.eigvalsh(squares.double()).min()) > 1 / float(known)

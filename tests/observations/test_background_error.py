@@ -61,6 +61,7 @@ def test_what_cannot_be_fitted_is_refused():
         ({"length": 0.0}, "length=0.0; expected a positive number of km"), ({"length": -5}, "length=-5"),
         ({"time": np.nan}, "time=nan"), ({"time": "1D"}, "time='1D'"), ({"correlation": "some"}, "correlation='some'"),
         ({"correlation": 0.5}, "correlation=0.5"), ({"independent": 0.0}, "independent=0.0"),
+        ({"vertical": 0.5}, "vertical=0.5 without length="), ({"vertical": -1, "length": 500.0}, "vertical=-1"),
         ({"correlation": "none", "time": 24.0}, "time=24.0 with correlation='none'"),
     ],
 )  # fmt: skip

@@ -196,6 +196,23 @@ def test_correlated_errors_are_the_same_whatever_the_chunks(tiny_model):
     xr.testing.assert_equal(lazy.compute(scheduler="sync"), expected)
 
 
+def test_an_ensemble_is_a_background_whatever_the_chunks(tiny_model):
+    truth = waves(41)
+    members = [waves(41, seed=k)[["t"]] + 0.5 * k for k in range(1, 4)]
+    ensemble = xr.concat(members, "member")
+    ensemble["t"].attrs = truth["t"].attrs
+    options = {"members": 1, "steps": 2, "seed": 3, "report": True}
+    expected = ensemble.slams.assimilate(gauges(truth), tiny_model, **options)
+    assert int(expected.slams.report()["used"].sel(source="background")) == truth["t"].size
+    with dask.config.set(scheduler=refuse):
+        lazy = ensemble.chunk(time=11, member=2).slams.assimilate(gauges(truth), tiny_model, **options)
+    xr.testing.assert_equal(lazy.compute(scheduler="sync"), expected)
+    mean = ensemble["t"].mean("member")
+    far = truth.slams.assimilate(gauges(truth), tiny_model, **options)
+    away = {k: float(abs(a["t"] - mean).mean()) for k, a in (("with", expected), ("without", far))}
+    assert away["with"] < away["without"]
+
+
 def test_a_part_of_a_lazy_result_needs_its_segment_only(tiny_model, long, monkeypatch):
     truth, expected = long
     lazy = truth.chunk().slams.assimilate([gauges(truth)], tiny_model, **FAST)

@@ -6,7 +6,8 @@ The error of a background :math:`x_b = x + \epsilon` is taken to be one that the
 
 where :math:`C` is a correlation matrix of latent trajectories: by default that of the model's own Gaussian prior, so
 that errors look like differences between two states of the model. :math:`S` has a symmetric matrix in each latent cell,
-such that :math:`D S S^\top D^\top` has the standard deviations that are stated. With :math:`b`, the latents of the
+such that :math:`D S S^\top D^\top` has the standard deviations that are stated, and the correlation between levels if
+one is stated. With :math:`b`, the latents of the
 background, this is an observation of all latents with the error covariance :math:`R = S C S`, and :math:`R^{-1} =
 S^{-1} C^{-1} S^{-1}` costs as much as the Gaussian prior itself.
 
@@ -23,6 +24,8 @@ import torch
 from azula.linalg.covariance import Covariance
 from torch import Tensor
 
+from xslams.inference.background_cells import InColumns, cell_squares, patterns
+from xslams.inference.ensemble_background import HybridCovariance, localized, static_weight
 from xslams.inference.operators import FieldOperator
 from xslams.linalg.conjugate_gradients import LinearObservations, solve
 from xslams.linalg.eigen import eigh
@@ -45,10 +48,11 @@ _CELLS, _FRAMES = 2.0, 2.0
 _FIT = 1e-3
 # Error of the latents of a background, in standard deviations, and iterations to find them.
 _CLOSE, _ITERATIONS = 3e-3, 100
-# Directions of a latent cell that are seen less than this share of others are not seen.
-_SEEN = 1e-3
-# Least of what a background says of a latent of unit variance: next to nothing.
-_KNOWN = 1e-3
+# Iterations to find what members deviate, which is a sample of errors and need not be exact.
+_OF_MEMBERS = 30
+# Length over which the covariance of an ensemble is localised, by the root of its size: the more members, the smaller
+# the correlations that they tell from chance.
+_LOCAL = 500.0  # km
 
 
 class LatentCorrelation(Protocol):
@@ -241,6 +245,12 @@ class LatentCovariance(Covariance):
         v = x.reshape(-1, len(self._pattern), *self._frame)
         return self._scaled(self._correlation.apply(lambda d: self._function(d).sqrt(), v)).reshape(x.shape)
 
+    def whiten(self, x: Tensor) -> Tensor:
+        """Multiply by the transpose of the square root of the inverse, of which `color` of the inverse is the other."""
+        inverse = self.inv
+        v = inverse._scaled(x.reshape(-1, len(self._pattern), *self._frame))
+        return self._correlation.apply(lambda d: inverse._function(d).sqrt(), v).reshape(x.shape)
+
     @property
     def inv(self) -> LatentCovariance:
         """Inverse."""
@@ -293,14 +303,24 @@ class LatentBackground:
         both = np.concatenate([s.errors.independent for s in sources])
         variance = torch.as_tensor(both, dtype=torch.float32, device=device)
         left_out = (seen.variance - variance).clamp(min=0) + _FIT * variance
-        self.y = _latents(prior, seen, maps, left_out, rest).flatten()
-        pattern = torch.as_tensor(_patterns(sources, length), device=device)
-        squares = _squares(maps, scale, variance, left_out, rest, pattern)
+        departure = (seen.y - seen(rest)[0])[None]
+        self.y = _latents(prior, departure, maps, left_out, rest, _ITERATIONS).flatten()
+        pattern = torch.as_tensor(patterns(sources, length), device=device)
+        column = None if stated.column is None else InColumns(sources, stated.column, length, variance)
+        ensemble = sources[0].ensemble is not None
+        mended = ensemble or column is not None
+        squares = cell_squares(maps, scale, variance, left_out, rest, pattern, column, positive=mended)
         values, vectors = eigh(squares)
         correlation = correlation_of(prior, spec, length, stated, device)
-        self.errors = LatentCovariance(
+        static = LatentCovariance(
             correlation, values.clamp(min=1e-8), vectors, pattern, prior.shape, stated.independent
         )
+        self.errors: Covariance = static
+        if ensemble:
+            both = np.concatenate([s.ensemble for s in sources if s.ensemble is not None], axis=1)
+            members = torch.as_tensor(both, dtype=torch.float32, device=device)
+            deviations = _latents(prior, members, maps, left_out, rest, _OF_MEMBERS)
+            self.errors = _hybrid(static, deviations, stated, prior.shape, spec)
 
     def __call__(self, z: Tensor) -> Tensor:
         """From latents ``(B, L, *latent)`` to observed values ``(B, n)``: the same."""
@@ -311,57 +331,37 @@ class LatentBackground:
         return lambda v: v.flatten(1), lambda w: w.reshape(-1, *z.shape[1:])
 
 
-def _latents(prior: Prior, seen: FieldOperator, maps: LinearMaps, left_out: Tensor, rest: Tensor) -> Tensor:
-    """Latents of the background: the mean of the prior, wide enough for a background with errors, given its values."""
+def _hybrid(
+    static: LatentCovariance, deviations: Tensor, stated: BackgroundCorrelation, shape: tuple[int, int, int], spec: Spec
+) -> Covariance:
+    """Covariance of the errors of an ensemble, of which latents deviate from their mean as given."""
+    count = len(deviations)
+    weight = static_weight(count) if stated.static is None else stated.static
+    if weight == 1:
+        return static
+    length = None if spec.flat else stated.localization or _LOCAL * count**0.5
+    r = torch.as_tensor(_apart(shape, spec, length), device=deviations.device)
+    return HybridCovariance(static, localized(deviations, (1 + r) * torch.exp(-r), 1 - weight), weight)
+
+
+def _latents(
+    prior: Prior, departures: Tensor, maps: LinearMaps, left_out: Tensor, rest: Tensor, iterations: int
+) -> Tensor:
+    """Latents of backgrounds, of which values depart ``(B, n)`` from those at rest.
+
+    They are the mean of the prior, wide enough for a background with errors, given its values.
+    """
     process = prior.stationary
     gaussian = None if process is None else process.trajectory(rest.shape[1])
     found = solve(
         LinearObservations(
-            (seen.y - seen(rest)[0])[None],
+            departures,
             lambda v: 2 * v if gaussian is None else gaussian.apply(lambda d: 2 * d, v),
             *maps,
             lambda v: v / left_out,
         ),
         tolerance=_CLOSE,
         largest=0.1,
-        iterations=_ITERATIONS,
+        iterations=iterations,
     )
     return found.increment
-
-
-def _patterns(sources: Sequence[SourceLikelihood], length: int) -> np.ndarray:
-    """Tell frames with the same elements by a number, ``(L,)``."""
-    width = sources[0].matrix.shape[1]
-    there = np.zeros(width, bool)
-    for source in sources:
-        there[source.matrix.indices] = True
-    return np.unique(there.reshape(length, -1), axis=0, return_inverse=True)[1].ravel()
-
-
-def _squares(
-    maps: LinearMaps, scale: Tensor, variance: Tensor, left_out: Tensor, rest: Tensor, pattern: Tensor
-) -> Tensor:
-    """Return the matrix ``S S`` of each pattern and latent cell, ``(pattern, cell, z, z)``.
-
-    Fields that are the same in all cells show what a cell is to the fields around it.
-    """
-    forward, adjoint = maps
-    weights = scale**-2, variance * scale**-4, 1 / left_out
-    channels = rest.shape[2]
-    columns: list[list[Tensor]] = [[], [], []]
-    for c in range(channels):
-        unit = torch.zeros_like(rest)
-        unit[:, :, c] = 1
-        seen = forward(unit)
-        for kept, weight in zip(columns, weights, strict=True):
-            back = adjoint(weight * seen)[0].flatten(2)  # (L, z, cell)
-            mean = [back[pattern == k].mean(0) for k in range(int(pattern.max()) + 1)]
-            kept.append(torch.stack(mean).mT)  # (pattern, cell, z)
-    own, stated, precision = (torch.stack(each, -1).double() for each in columns)
-    own, stated, precision = ((m + m.mT) / 2 for m in (own, stated, precision))
-    values, vectors = eigh(own)
-    least = _SEEN * values.amax(-1, keepdim=True).clamp(min=1e-30)
-    inverse = (vectors * values.clamp(min=least).rsqrt()[..., None, :]) @ vectors.mT
-    known, basis = eigh(precision)
-    total = inverse @ stated @ inverse + (basis / known.clamp(min=_KNOWN)[..., None, :]) @ basis.mT
-    return ((total + total.mT) / 2).float()

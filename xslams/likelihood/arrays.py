@@ -77,6 +77,8 @@ class SourceLikelihood:
         Boxes in which values are to be thinned or averaged; None where they are not, or have been.
     background
         How errors are correlated in the latent space of the model, for a background; None where they are not.
+    ensemble
+        Values of the members of a background less `values`, shape ``(member, n)``; None where it has no members.
     """
 
     name: str
@@ -87,6 +89,7 @@ class SourceLikelihood:
     background_check: float | Literal["gross"] | None = None
     boxes: Boxes | None = None
     background: BackgroundCorrelation | None = None
+    ensemble: FloatArray | None = None
 
     @property
     def size(self) -> int:
@@ -109,7 +112,15 @@ class SourceLikelihood:
         """
         boxes = None if self.boxes is None else self.boxes.keep(chosen)
         rows = self.matrix[np.flatnonzero(chosen)]
-        return replace(self, matrix=rows, values=self.values[chosen], errors=self.errors.keep(chosen), boxes=boxes)
+        ensemble = None if self.ensemble is None else self.ensemble[:, chosen]
+        return replace(
+            self,
+            matrix=rows,
+            values=self.values[chosen],
+            errors=self.errors.keep(chosen),
+            boxes=boxes,
+            ensemble=ensemble,
+        )
 
     def shifted(self, before: int, after: int, frames: int) -> SourceLikelihood:
         """Likelihood of a longer trajectory, whose further frames are not observed.
@@ -142,6 +153,7 @@ class SourceLikelihood:
         if len(parts) == 1:
             return replace(parts[0], name=name)
         boxes = [p.boxes for p in parts if p.boxes is not None]
+        members = [p.ensemble for p in parts if p.ensemble is not None]
         return replace(
             parts[0],
             name=name,
@@ -149,4 +161,5 @@ class SourceLikelihood:
             values=np.concatenate([p.values for p in parts]),
             errors=ErrorModel.joined([p.errors for p in parts]),
             boxes=Boxes.joined(boxes) if boxes else None,
+            ensemble=np.concatenate(members, axis=1) if members else None,
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from xslams.typing import FloatArray
 
 __all__ = ["BackgroundCorrelation"]
 
@@ -19,8 +21,20 @@ class BackgroundCorrelation:
         Hours after which the correlation in time is 1 / e; None for the correlation of the model's prior.
     independent
         Share of the variance that is independent from latent to latent.
+    localization
+        For an ensemble, length in km over which its sample covariance is localised; None for one by its size.
+    static
+        For an ensemble, weight of the static covariance; None for one by its size.
+    vertical
+        Length of the correlation between levels; None for the correlation of the model.
+    column
+        The correlation between channels that follows from it, shape ``(channel, channel)``.
     """
 
     length: float | None = None
     time: float | None = None
     independent: float = 0.01
+    localization: float | None = None
+    static: float | None = None
+    vertical: float | None = None
+    column: FloatArray | None = field(default=None, compare=False)

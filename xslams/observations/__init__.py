@@ -11,6 +11,7 @@ from xslams.observations.background_check import (
 )
 from xslams.observations.background_error import BackgroundError, stated_background
 from xslams.observations.bound import BoundSource
+from xslams.observations.ensemble import BoundBackground, bound_background, first_member, members_of, spread_of
 from xslams.observations.error_covariance import ErrorCovariance
 from xslams.observations.frame_labels import with_frames
 from xslams.observations.frames import Frames, learn, periods_of_frames
@@ -31,6 +32,7 @@ __all__ = [
     "Audit",
     "AuditedLikelihood",
     "BackgroundError",
+    "BoundBackground",
     "BoundSource",
     "ErrorCovariance",
     "Expectation",
@@ -43,18 +45,22 @@ __all__ = [
     "as_observations",
     "background_check",
     "background_observation",
+    "bound_background",
     "expectation",
     "first_guess",
+    "first_member",
     "gross_error_check",
     "lacks_errors",
     "learn",
     "learn_from",
     "learn_sources",
+    "members_of",
     "periods_of_frames",
     "plausible_range",
     "reduced",
     "report",
     "simulate_observations",
+    "spread_of",
     "stated_background",
     "statistics",
     "total",

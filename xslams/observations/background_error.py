@@ -20,6 +20,10 @@ __all__ = ["BackgroundError", "stated_background"]
 
 # Correlations in time that are told from none and from all.
 _LEAST, _MOST = 0.05, 0.98
+# Lengths that may be stated, and their units.
+_LENGTHS = {
+    "length": "km", "time": "hours", "localization": "km", "vertical": "logarithms of pressure, or units of the levels"
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +44,20 @@ class BackgroundError:
     length
         Length of the correlation in space in km, in place of that of the prior: at a distance :math:`d` it is
         :math:`(1 + d / L) e^{-d / L}`. Levels and variables of one place are correlated as in the prior.
+    vertical
+        Length of the correlation between levels, by the same function, in place of that of the prior; to be given with
+        `length`. Distances are those of logarithms of pressure or sigma, 0.1 of which are about 0.8 km, and for other
+        levels those of their values. Errors of different variables are then independent.
     time
         Hours after which the correlation in time is :math:`1 / e`, in place of that of the prior.
     independent
         Share of the variance that is independent.
+    localization
+        Where the background is an ensemble: length in km over which its sample covariance is localised; by default 500
+        times the root of the number of members. On a plane it is two latent cells.
+    static
+        Where the background is an ensemble: weight of this error against the localised sample covariance of the
+        members, above 0 to 1; by default 2 / (members + 3), and 0.05 or more.
 
     Raises
     ------
@@ -61,6 +75,9 @@ class BackgroundError:
     length: float | None = None
     time: float | None = None
     independent: float = 0.01
+    localization: float | None = None
+    static: float | None = None
+    vertical: float | None = None
 
     def __post_init__(self) -> None:
         given: Any = self.std
@@ -69,21 +86,29 @@ class BackgroundError:
         kind: Any = self.correlation
         known = isinstance(kind, str) and kind in ("prior", "none")
         require(known, "correlation", kind, "'prior' or 'none'", ObservationOptionError)
-        for name in ("length", "time"):
+        for name, units in _LENGTHS.items():
             value: Any = getattr(self, name)
             positive = value is None or (is_number(value) and float(value) > 0)
-            units = "km" if name == "length" else "hours"
             require(positive, name, value, f"a positive number of {units}", ObservationOptionError)
             if value is not None and kind == "none":
                 msg = f"{name}={shown(value)} with correlation='none'; leave one of them out."
                 raise ObservationOptionError(msg)
+        if self.vertical is not None and self.length is None:
+            msg = (
+                f"vertical={shown(self.vertical)} without length=; give the length of the correlation in space, too: "
+                "the correlation of the prior is one of levels and places together."
+            )
+            raise ObservationOptionError(msg)
         share: Any = self.independent
         within = is_number(share, 1e-6) and float(share) <= 1
         require(within, "independent", share, "a share of the variance, from 1e-6 to 1", ObservationOptionError)
+        weight: Any = self.static
+        within = weight is None or (is_number(weight, 1e-3) and float(weight) <= 1)
+        require(within, "static", weight, "a weight from 0.001 to 1", ObservationOptionError)
 
     def __repr__(self) -> str:
         parts = [f"std={shown(self.std)}", f"correlation={self.correlation!r}"]
-        parts += [f"{n}={getattr(self, n)!r}" for n in ("length", "time") if getattr(self, n) is not None]
+        parts += [f"{n}={getattr(self, n)!r}" for n in (*_LENGTHS, "static") if getattr(self, n) is not None]
         return f"BackgroundError({', '.join(parts)})"
 
     def _repr_html_(self) -> str:
@@ -92,7 +117,11 @@ class BackgroundError:
     @property
     def latent(self) -> BackgroundCorrelation | None:
         """How errors are correlated; None where they are independent."""
-        return None if self.correlation == "none" else BackgroundCorrelation(self.length, self.time, self.independent)
+        if self.correlation == "none":
+            return None
+        return BackgroundCorrelation(
+            self.length, self.time, self.independent, self.localization, self.static, self.vertical
+        )
 
     @classmethod
     def fit(cls, forecasts: xr.Dataset, truth: xr.Dataset) -> BackgroundError:

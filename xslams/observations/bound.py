@@ -23,7 +23,7 @@ from xslams.labels.calendar import check_order, hours
 from xslams.labels.domain import domain_of
 from xslams.labels.grid import geometry_of_spec
 from xslams.learned import LearnedOperator
-from xslams.likelihood import BackgroundCorrelation, SourceLikelihood
+from xslams.likelihood import SourceLikelihood
 from xslams.observations.assemble import assemble
 from xslams.observations.audit import AuditedLikelihood
 from xslams.observations.cuts import Cuts
@@ -240,15 +240,12 @@ class BoundSource:
         Ascending times of the frames, shape (time,).
     variables
         What it observes.
-    background
-        How errors are correlated, where the source is the background; None where they are not.
     """
 
     name: str
     spec: Spec
     frames: xr.DataArray
     variables: tuple[BoundVariable, ...]
-    background: BackgroundCorrelation | None = None
 
     @classmethod
     def of(cls, source: Observation, spec: Spec, frames: xr.DataArray | Frames) -> BoundSource:
@@ -380,10 +377,7 @@ class BoundSource:
         CoverageError
             If no value lies in the period and domain of the model, or all are missing.
         """
-        parts = self._assembled(strict=strict)
-        if self.background is None:
-            return parts
-        return [p._replace(likelihood=replace(p.likelihood, background=self.background)) for p in parts]
+        return self._assembled(strict=strict)
 
     def likelihood(self, *, strict: bool = False) -> SourceLikelihood:
         """Likelihood of all variables together, thinned and averaged; see `audited`."""

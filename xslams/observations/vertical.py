@@ -26,7 +26,7 @@ from xslams.spec import Spec, VariableSpec
 from xslams.typing import FloatArray, Method
 from xslams.weights import bracket
 
-__all__ = ["SEA_PRESSURE", "channels", "height", "listed_levels", "medium"]
+__all__ = ["SEA_PRESSURE", "channels", "column_correlation", "height", "listed_levels", "medium"]
 
 Kind = Literal["pressure", "sigma"]
 _PRESSURE_UNITS = ("Pa", "hPa", "kPa", "mb", "mbar", "bar", "millibar", "millibars")
@@ -111,6 +111,35 @@ def height(da: xr.DataArray) -> FloatArray:
     values = np.asarray(level.values, float)
     whole = level.copy(data=values if _kind(level.attrs, name) is None else _logarithm(values))
     return np.asarray(whole.broadcast_like(da.reset_coords(drop=True)).transpose(*da.dims).values, float)
+
+
+def column_correlation(spec: Spec, length: float) -> FloatArray:
+    """Correlation of the channels of a model by the distance of their levels; that of two variables is zero.
+
+    Parameters
+    ----------
+    spec
+        The model's.
+    length
+        Distance :math:`L`, in which the correlation at a distance :math:`d` is :math:`(1 + d / L) e^{-d / L}`: of
+        logarithms of pressure or sigma, and for other levels in their units.
+
+    Returns
+    -------
+    ndarray
+        Shape (channel, channel).
+    """
+    correlation, start = np.eye(spec.channels), 0
+    for variable in spec.variables:
+        if len(variable.levels) > 1:
+            levels = np.asarray(variable.levels, float)
+            if _kind(variable.level_attrs, variable.level_dim) is not None and levels.min() > 0:
+                levels = _logarithm(levels)
+            r = np.abs(levels[:, None] - levels) / length
+            within = slice(start, start + variable.channels)
+            correlation[within, within] = (1 + r) * np.exp(-r)
+        start += variable.channels
+    return correlation
 
 
 def _level_of(da: xr.DataArray, variable: VariableSpec) -> str | None:

@@ -77,11 +77,12 @@ def assimilate(
     ensemble = EnsembleOptions(members, overlap, seed, progress, report)
     sampling = SamplerOptions(guidance, sampler, steps, corrections, antithetic)
     compute_options = ComputeOptions(device, batch_size, precision, compile)
-    model = model_for(ds, model)
+    model = model_for(observations.first_member(ds), model)
     spec, domain = model.spec, domain_of(model.spec)
     workers.check_device(device)
     chosen = _choose(spec, variables)
     inputs = Inputs.of(ds, obs, model, background_error, engine)
+    background_error = inputs.background_error
     cut = windows.cut(inputs.time, spec, ensemble.overlap)
     lazy = graph.is_lazy(ds)
     shape = (members, inputs.time.size, spec.state_channels, len(spec.lat), len(spec.lon))

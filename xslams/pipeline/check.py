@@ -48,7 +48,7 @@ def check(
     """
     from xslams.inference.arrays import climatology_arrays
 
-    model = model_for(ds, model)
+    model = model_for(observations.first_member(ds), model)
     inputs = Inputs.of(ds, obs, model, background_error, engine)
     cut = windows.cut(inputs.time, model.spec)
     sums, gross = np.zeros((1, 1)), observations.GrossErrors()
@@ -60,4 +60,4 @@ def check(
         each = [observations.statistics(part, guess) for part, guess in zip(parts, expected, strict=True)]
         sums = sums + np.reshape(each, (len(each), len(observations.COLUMNS)))
     gross.warn()
-    return observations.report(*labels(model.spec, inputs.sources, background_error), sums, after=False)
+    return observations.report(*labels(model.spec, inputs.sources, inputs.background_error), sums, after=False)

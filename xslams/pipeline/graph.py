@@ -21,7 +21,7 @@ from xslams.pipeline.segment import Run
 
 if TYPE_CHECKING:
     from xslams.model import Model
-    from xslams.observations import BoundSource
+    from xslams.observations import BoundBackground, BoundSource
 
 __all__ = ["is_lazy", "lazy_analysis"]
 
@@ -79,7 +79,7 @@ def _groups(members: Sequence[int], each: int) -> list[tuple[int, ...]]:
     return [tuple(int(m) for m in part) for part in np.array_split(np.asarray(members), count)]
 
 
-def _deferred(source: BoundSource) -> Any:
+def _deferred(source: BoundSource | BoundBackground) -> Any:
     """Make a source one node of a graph; what is lazy in it is computed before the node is used."""
     from dask.delayed import delayed
 
@@ -88,7 +88,7 @@ def _deferred(source: BoundSource) -> Any:
     return delayed(_refill, pure=True)(node, lazy) if lazy else node
 
 
-def _refill(source: BoundSource, computed: Sequence[Any]) -> BoundSource:
+def _refill(source: BoundSource | BoundBackground, computed: Sequence[Any]) -> BoundSource | BoundBackground:
     return source.with_computed(computed)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
@@ -22,7 +22,7 @@ from xslams.zoo.pretrained import opening
 
 if TYPE_CHECKING:
     from xslams.model import Model
-    from xslams.observations import BackgroundError, BoundSource, Observation, ObservationsLike
+    from xslams.observations import BackgroundError, BoundBackground, BoundSource, Observation, ObservationsLike
 
 __all__ = ["Inputs"]
 
@@ -45,6 +45,8 @@ class Inputs:
         The same, bound.
     background
         The background as one more source; None where it has no error.
+    background_error
+        Its error, as it was given; that of an ensemble without one by its spread. None where there is none.
     estimated
         Errors that were estimated, as nobody gave them.
     """
@@ -54,7 +56,8 @@ class Inputs:
     frames: observations.Frames
     given: Sequence[Observation]
     sources: Sequence[BoundSource]
-    background: BoundSource | None
+    background: BoundBackground | None
+    background_error: Any = None
     estimated: Sequence[Estimated] = ()
 
     @classmethod
@@ -69,7 +72,10 @@ class Inputs:
         """Check and bind what a user gives; see ``ds.slams.assimilate`` for the parameters and errors."""
         engine_of(engine)
         spec, domain = model.spec, domain_of(model.spec)
-        ds = on_time_axis(ds)
+        ds = whole = on_time_axis(ds)
+        ds, members = observations.members_of(whole)
+        if members and background_error is None:
+            background_error = observations.spread_of(whole)
         domain.check(ds, opening(model))
         template = domain.template(ds)
         time = domain.label(domain.adopt(template))
@@ -82,14 +88,14 @@ class Inputs:
         sources = [source.bind(spec, frames) for source in given]
         background = None
         if background_error is not None:
-            own = _with_engine(observations.background_observation(ds, spec, background_error), engine)
-            correlated = observations.stated_background(background_error)[1]
-            background = replace(own.bind(spec, frames.own), background=correlated)
+            each = [observations.background_observation(state, spec, background_error) for state in (ds, *members)]
+            mean, *rest = [_with_engine(source, engine).bind(spec, frames.own) for source in each]
+            background = observations.bound_background(mean, rest, background_error)
         if frames.assumed(spec):
             _warn_of_days(sources)
-        return cls(template, time, frames, given, sources, background, estimated)
+        return cls(template, time, frames, given, sources, background, background_error, estimated)
 
-    def within(self, window: AnalysisWindow) -> tuple[list[BoundSource], BoundSource | None]:
+    def within(self, window: AnalysisWindow) -> tuple[list[BoundSource], BoundBackground | None]:
         """Return what a window sees of observations and background."""
         near = [source.within(window) for source in self.sources]
         return near, None if self.background is None else self.background.within(window)

@@ -23,7 +23,7 @@ from xslams.typing import FloatArray
 
 if TYPE_CHECKING:
     from xslams.model import Model
-    from xslams.observations import AuditedLikelihood, BoundSource
+    from xslams.observations import AuditedLikelihood, BoundBackground, BoundSource
 
 __all__ = ["Run", "analyse", "prepare"]
 
@@ -63,7 +63,7 @@ class Run:
 def analyse(
     model: Model,
     sources: Sequence[BoundSource],
-    background: BoundSource | None,
+    background: BoundBackground | None,
     time: xr.DataArray,
     window: AnalysisWindow,
     run: Run,
@@ -187,7 +187,7 @@ def _require_plausible(
 def prepare(
     model: Model,
     sources: Sequence[BoundSource],
-    background: BoundSource | None,
+    background: BoundBackground | None,
     frames: xr.DataArray,
     climatology: tuple[FloatArray, FloatArray],
     gross: observations.GrossErrors,

@@ -27,7 +27,11 @@ from xslams.typing import PRECISIONS, Engine
 
 
 @command
-@argument("background", "Dataset with the grid and times of the analysis; with --background-error its values are used.")
+@argument(
+    "background",
+    "Dataset with the grid and times of the analysis; with --background-error its values are used, "
+    "and so are those of an ensemble, a Dataset with a dimension 'member'.",
+)
 @option("--obs", type=sources.ObservationType(), multiple=True, required=True,
          help="A source of observations; may be repeated. Settings: error (a number, or a variable of the file), "
          "variable, method, tolerance, name; error.pr=0.5 sets the error of one variable, and variable.precip=pr maps "

@@ -1,0 +1,184 @@
+r"""The errors of an ensemble as background: its localised sample covariance, and a static one.
+
+With the deviations :math:`e_i` of the latents of :math:`N` members from their mean, the error covariance of the mean is
+
+.. math:: R = \beta B + (1 - \beta) \frac{N + 1}{N (N - 1)} \sum_i e_i e_i^\top \circ \rho
+
+with a static covariance :math:`B` and a correlation :math:`\rho` of latent cells, which takes away what distant cells
+have in common by chance. The truth differs from the mean of members like itself by :math:`(N + 1) / N` of their
+variance. With :math:`\rho = G G^\top`, of as many columns as matter, the second part is :math:`U U^\top` with a column
+:math:`e_i \circ g_m` for every member and column of :math:`G`, and products with the inverse follow by the formula of
+Sherman, Morrison and Woodbury.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from azula.linalg.covariance import Covariance
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["HybridCovariance", "localized", "static_weight"]
+
+# Share of the localisation that is kept, and largest number of columns, and of numbers in all of them.
+_KEPT, _COLUMNS, _NUMBERS = 0.95, 256, 2**25
+# Products with the static covariance that are made at once.
+_AT_ONCE = 16
+_LEAST_STATIC = 0.05
+
+
+def static_weight(members: int) -> float:
+    r"""Weight of the static covariance by the size of an ensemble: :math:`2 / (N + 3)`, and 0.05 or more.
+
+    A sample variance of :math:`N` members has a relative sampling variance of :math:`2 / (N - 1)`. Where true
+    variances differ from place to place by as much as they are large, the estimate of least error gives their mean
+    this weight.
+
+    Examples
+    --------
+    >>> static_weight(5)
+    0.25
+    """
+    return max(2 / (members + 3), _LEAST_STATIC)
+
+
+def localized(deviations: Tensor, localization: Tensor, weight: float) -> Tensor:
+    """Columns whose sum of squares is the localised sample covariance.
+
+    Parameters
+    ----------
+    deviations
+        Of the latents of members from their mean, shape ``(N, L, z, z_lat, z_lon)``.
+    localization
+        Correlation of latent cells, shape ``(cells, cells)``.
+    weight
+        Factor of the covariance of a mean of members.
+
+    Returns
+    -------
+    Tensor
+        Shape ``(columns, n)``.
+    """
+    count = len(deviations)
+    values, vectors = torch.linalg.eigh(localization.double())
+    values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
+    enough = int((values.cumsum(0) < _KEPT * values.sum()).sum()) + 1
+    most = min(_COLUMNS // count, _NUMBERS // deviations.numel())
+    # A few columns are all: what is small for one localisation is the whole of another.
+    columns = len(values) if len(values) <= most else max(min(enough, most), 1)
+    root = vectors[:, :columns] * values[:columns].sqrt()
+    # What is left out must not take variance away.
+    root = (root / root.square().sum(1, keepdim=True).sqrt().clamp(min=1e-12)).to(deviations)
+    scale = math.sqrt(weight * (count + 1) / (count * (count - 1)))
+    parts = scale * deviations.flatten(3)[:, None] * root.mT[None, :, None, None]
+    return parts.flatten(0, 1).flatten(1)
+
+
+class StaticCovariance(Protocol):
+    """A covariance that can whiten."""
+
+    @property
+    def inv(self) -> Covariance:
+        """Inverse."""
+        ...
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Multiply."""
+        ...
+
+    def whiten(self, x: Tensor) -> Tensor:
+        """Multiply by the transpose of the square root of the inverse."""
+        ...
+
+
+class HybridCovariance(Covariance):
+    """The covariance ``weight B + U U^T``, or its inverse.
+
+    Parameters
+    ----------
+    static
+        The covariance ``B``, which can whiten: multiply by the transpose of the square root of its inverse.
+    columns
+        Columns of ``U``, shape ``(columns, n)``.
+    weight
+        Weight of ``B``.
+    """
+
+    def __init__(self, static: StaticCovariance, columns: Tensor, weight: float) -> None:
+        self._static, self._inverse, self._columns, self._weight = static, static.inv, columns, weight
+        # By a square root, as the product with the inverse of a covariance of many scales is not positive to rounding.
+        white = torch.cat([static.whiten(part) for part in columns.split(_AT_ONCE)]) / math.sqrt(weight)
+        self._solved = torch.cat([self._inverse.color(part) for part in white.split(_AT_ONCE)]) / math.sqrt(weight)
+        small = white.double() @ white.double().mT
+        small = small + torch.eye(len(small), dtype=torch.float64, device=small.device)
+        self._small = torch.cholesky_inverse(torch.linalg.cholesky(small)).to(columns)
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """Shape of what it multiplies."""
+        return (self._columns.shape[1],)
+
+    def __matmul__(self, x: Tensor) -> Tensor:
+        return self._weight * self._static(x) + (x @ self._columns.mT) @ self._columns
+
+    def __add__(self, other: Covariance) -> Covariance:
+        return NotImplemented
+
+    def __mul__(self, other: Covariance) -> Covariance:
+        return NotImplemented
+
+    def color(self, x: Tensor) -> Tensor:
+        """Multiply by a square root, which nobody needs."""
+        raise NotImplementedError
+
+    @property
+    def inv(self) -> Covariance:
+        """Inverse."""
+        return _Inverse(self)
+
+    def solve(self, x: Tensor) -> Tensor:
+        """Product with the inverse."""
+        return self._inverse(x) / self._weight - ((x @ self._solved.mT) @ self._small) @ self._solved
+
+    def logdet(self) -> Tensor:
+        """Logarithm of the determinant, which nobody needs."""
+        raise NotImplementedError
+
+
+class _Inverse(Covariance):
+    """Inverse of a hybrid covariance."""
+
+    def __init__(self, of: HybridCovariance) -> None:
+        self._of = of
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """Shape of what it multiplies."""
+        return self._of.shape
+
+    def __matmul__(self, x: Tensor) -> Tensor:
+        return self._of.solve(x)
+
+    def __add__(self, other: Covariance) -> Covariance:
+        return NotImplemented
+
+    def __mul__(self, other: Covariance) -> Covariance:
+        return NotImplemented
+
+    def color(self, x: Tensor) -> Tensor:
+        """Multiply by a square root, which nobody needs."""
+        raise NotImplementedError
+
+    @property
+    def inv(self) -> Covariance:
+        """The covariance itself."""
+        return self._of
+
+    def logdet(self) -> Tensor:
+        """Logarithm of the determinant, which nobody needs."""
+        raise NotImplementedError
