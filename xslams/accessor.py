@@ -517,6 +517,9 @@ class SlamsAccessor:
 
         return Plotter(self._ds)
 
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if not name.startswith("_")]
+
     def __repr__(self) -> str:
         rows = self._recognised()
         return "\n".join(["<xslams accessor>", *(f"{name:<10} {text}" for name, text in rows)])
