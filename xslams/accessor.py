@@ -443,7 +443,7 @@ class SlamsAccessor:
         ----------
         obs
             What was assimilated, with its errors: chi-square, an estimate of the error (Desroziers) and the degrees of
-            freedom for signal of every source.
+            freedom for signal of every source. By default what the report says of an analysis that carries one.
         truth
             Fields to compare with: a test of the rank histogram and the ratio of spread and error, by level.
         model
