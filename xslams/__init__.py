@@ -118,4 +118,5 @@ def _version() -> str:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    # Modules that others were imported from are no names of this package.
+    return sorted(__all__)

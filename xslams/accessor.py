@@ -448,7 +448,7 @@ class SlamsAccessor:
         ----------
         obs
             What was assimilated, with its errors: chi-square, an estimate of the error (Desroziers) and the degrees of
-            freedom for signal of every source.
+            freedom for signal of every source. By default what the report says of an analysis that carries one.
         truth
             Fields to compare with: a test of the rank histogram and the ratio of spread and error, by level.
         model
@@ -521,6 +521,9 @@ class SlamsAccessor:
         from xslams.plot.plotter import Plotter
 
         return Plotter(self._ds)
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if not name.startswith("_")]
 
     def __repr__(self) -> str:
         rows = self._recognised()

@@ -144,6 +144,9 @@ class Registry(Generic[_Part]):
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
 
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self.names)
+
     def items(self) -> tuple[tuple[str, _Part], ...]:
         """Names and parts."""
         return tuple((name, self[name]) for name in self.names)

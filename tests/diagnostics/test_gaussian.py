@@ -114,7 +114,10 @@ def departures(stated: float, true: float, *, background: bool, seed: int = 0, p
 @pytest.mark.parametrize("background", [False, True])
 @pytest.mark.parametrize("stated", [0.5, 1.0, 2.0])
 def test_right_errors_are_confirmed(background, stated):
-    found = {f.test: f for f in consistency("a", departures(stated, stated, background=background), FRAMES, "K")}
+    found = {
+        f.test: f
+        for f in consistency("a", sums_by_frame(departures(stated, stated, background=background), FRAMES), "K")
+    }
     assert found["chi-square"].verdict == found["error"].verdict == "good"
     assert found["error"].value == pytest.approx(stated, abs=3 * found["error"].uncertainty)
     assert found["error"].uncertainty < 0.1 * stated
@@ -124,7 +127,9 @@ def test_right_errors_are_confirmed(background, stated):
 @pytest.mark.parametrize("background", [False, True])
 @pytest.mark.parametrize(("stated", "word"), [(0.5, "too small"), (2.0, "too large")])
 def test_errors_that_are_wrong_by_two_are_found(background, stated, word):
-    found = {f.test: f for f in consistency("a", departures(stated, 1.0, background=background), FRAMES, "K")}
+    found = {
+        f.test: f for f in consistency("a", sums_by_frame(departures(stated, 1.0, background=background), FRAMES), "K")
+    }
     assert found["chi-square"].verdict == found["error"].verdict == "bad"
     assert word in found["chi-square"].meaning
     assert found["error"].value == pytest.approx(1.0, rel=0.1)
@@ -137,7 +142,7 @@ def test_the_estimate_is_the_true_error_however_good_the_prior(background, prior
     values = []
     for seed in range(6):
         part = departures(2.0, 1.0, background=background, prior=prior, seed=seed)
-        values += [f.value**2 for f in consistency("a", part, FRAMES) if f.test == "error"]
+        values += [f.value**2 for f in consistency("a", sums_by_frame(part, FRAMES)) if f.test == "error"]
     assert np.mean(values) == pytest.approx(1.0, abs=0.12)
 
 
@@ -151,14 +156,14 @@ def test_many_values_of_one_number_tell_their_error():
     members = mean + variance**0.5 * rng.normal(size=(20, FRAMES))
     predicted = np.repeat(members, 200, axis=1)
     part = Departures(y.ravel(), np.full(y.size, 4.0), predicted, np.repeat(np.arange(FRAMES), 200))
-    (found,) = (f for f in consistency("a", part, FRAMES) if f.test == "error")
+    (found,) = (f for f in consistency("a", sums_by_frame(part, FRAMES)) if f.test == "error")
     assert found.value == pytest.approx(1.0, rel=0.05)
     assert found.verdict == "bad"
 
 
 def test_degrees_of_freedom_for_signal_are_those_of_theory():
     parts = {"good": departures(0.5, 0.5, background=False), "poor": departures(2.0, 2.0, background=False)}
-    found = {(f.subject, f.test): f for f in signal(parts, FRAMES)}
+    found = {(f.subject, f.test): f for f in signal({n: sums_by_frame(p, FRAMES) for n, p in parts.items()})}
     n = FRAMES * 100
     expected = {"good": n * 1 / 1.25, "poor": n * 1 / 5}
     for name, dfs in expected.items():

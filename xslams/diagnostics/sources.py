@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from xslams.diagnostics.diagnosis import Finding
-from xslams.likelihood.consistency import Departures, error_ratio, sums_by_frame
+from xslams.likelihood.consistency import error_ratio
 from xslams.scores.sampling import bootstrap
 from xslams.typing import FloatArray
 
@@ -17,22 +17,19 @@ __all__ = ["consistency", "signal"]
 _MATTERS = 0.1
 
 
-def consistency(label: str, part: Departures, frames: int, units: str = "") -> Iterator[Finding]:
+def consistency(label: str, sums: FloatArray, units: str = "") -> Iterator[Finding]:
     """Judge the stated errors of a source.
 
     Parameters
     ----------
     label
         Name of the source.
-    part
-        Its departures.
-    frames
-        Number of frames.
+    sums
+        Of its departures in every frame or analysis window, see `xslams.likelihood.consistency.sums_by_frame`.
     units
         Units of its values.
     """
-    each = sums_by_frame(part, frames)
-    each = each[each[:, 0] > 0]
+    each = sums[sums[:, 0] > 0]
     if not len(each):
         return
     total = each.sum(0)
@@ -68,23 +65,20 @@ def _chi_square(chi: float, sure: float) -> tuple[str, str, str]:
     return "bad", meaning, "State smaller errors."
 
 
-def signal(parts: Mapping[str, Departures], frames: int) -> Iterator[Finding]:
+def signal(each: Mapping[str, FloatArray]) -> Iterator[Finding]:
     """Say how much was learned from each source, from the spread of the analysis alone.
 
     Parameters
     ----------
-    parts
-        Departures by name of the source.
-    frames
-        Number of frames.
+    each
+        Sums as for `consistency`, by name of the source.
     """
-    each = {label: sums_by_frame(part, frames) for label, part in parts.items()}
     whole = sum(float(sums[:, 5].sum()) for sums in each.values())
     for label, sums in each.items():
         dfs, count = float(sums[:, 5].sum()), float(sums[:, 0].sum())
         if not count or not whole:
             continue
-        sure = float(bootstrap(sums[:, 5:6], lambda m: m[..., 0] * frames).std())
+        sure = len(sums) * float(bootstrap(sums[:, 5:6], lambda m: m[..., 0]).std())
         meaning = f"{count:.0f} values fixed {dfs:.3g} numbers, {dfs / count:.1%} each."
         advice = "Most of it is known already: thin it, or average it to save time." if dfs < 0.02 * count else ""
         yield Finding(label, "degrees of freedom for signal", dfs, sure, np.nan, "information", meaning, advice)

@@ -15,16 +15,19 @@ from xslams.diagnostics.departures import departures, model_of
 from xslams.diagnostics.diagnosis import Diagnosis, Finding
 from xslams.errors import ObservationError, VariableError
 from xslams.labels.coordinates import coordinate
-from xslams.observations import as_observations
+from xslams.likelihood.consistency import sums_by_frame
+from xslams.observations import as_observations, by_window
+from xslams.pipeline.report import STATISTICS, tables_of
 from xslams.scores.dimensions import MEMBER, space
 from xslams.scores.matching import match, pairs
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from xslams.model import Model
     from xslams.observations import ObservationsLike
+    from xslams.typing import FloatArray
 
 __all__ = ["diagnose", "impact"]
 
@@ -55,16 +58,33 @@ def diagnose(
     """
     for name, value in (("truth", truth), ("background", background)):
         require(value is None or isinstance(value, xr.Dataset | xr.DataArray), name, value, "a Dataset or a DataArray")
-    require(obs is not None or truth is not None, "obs", obs, "observations, or truth=, or both")
+    carried = STATISTICS in analysis.coords
+    known = obs is not None or truth is not None or carried
+    require(known, "obs", obs, "observations, or truth=, or both, or an analysis of assimilate(..., report=True)")
     findings: list[Finding] = [] if truth is None else list(_calibration(analysis, truth))
     if obs is not None:
         found, units, left = departures(analysis, obs, model_of(analysis, model), background)
         frames = max((int(part.frame.max(initial=-1)) + 1 for part in found.values()), default=0)
-        for name, part in found.items():
-            findings += sources.consistency(name, part, frames, units[name])
-        findings += sources.signal(found, frames)
+        findings += _of_sources({name: sums_by_frame(part, frames) for name, part in found.items()}, units)
         findings += [_unjudged(name) for name in left]
+    elif carried:
+        findings += _of_sources(*_carried(analysis))
     return Diagnosis(tuple(findings))
+
+
+def _of_sources(sums: Mapping[str, FloatArray], units: Mapping[str, str]) -> Iterator[Finding]:
+    for name, each in sums.items():
+        yield from sources.consistency(name, each, units[name])
+    yield from sources.signal(sums)
+
+
+def _carried(analysis: xr.Dataset) -> tuple[dict[str, FloatArray], dict[str, str]]:
+    """Return sums over the observations of each analysis window as a report has them, and units, by source."""
+    names, units, tables = tables_of(analysis)
+    known = np.nan_to_num(np.asarray(tables))
+    members = np.inf if "antithetic" in analysis[MEMBER].attrs else float(analysis.sizes[MEMBER])
+    sums = {name: by_window(known[:, i], members) for i, name in enumerate(names)}
+    return sums, dict(zip(names, units, strict=True))
 
 
 def _calibration(analysis: xr.Dataset, truth: xr.Dataset | xr.DataArray) -> Iterator[Finding]:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from xslams.errors import OptionError
+from xslams.inference.foreign import out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -108,7 +109,7 @@ def in_batches(
     Raises
     ------
     OptionError
-        If memory runs out with batches that may not be smaller.
+        If memory runs out, on a GPU with batches that may not be smaller.
 
     Examples
     --------
@@ -119,7 +120,8 @@ def in_batches(
     """
     where = torch.device(device)
     if where.type == "cpu":
-        _one_by_one(draw, members, threads)
+        with _within_memory(min(threads, len(members))):
+            _one_by_one(draw, members, threads)
         return
     with _LOCK:
         lock = _DEVICES.setdefault(str(where), threading.Lock())
@@ -140,6 +142,21 @@ def _one_by_one(draw: Callable[[int, Sequence[int]], None], members: Sequence[in
     finally:
         for future in futures:
             future.cancel()
+
+
+@contextlib.contextmanager
+def _within_memory(threads: int) -> Iterator[None]:
+    """Say what to do where the memory of this machine runs out."""
+    try:
+        yield
+    except Exception as e:
+        if not out_of_memory(e):
+            raise
+        msg = (
+            f"The memory of this machine ran out with {threads} members side by side ({type(e).__name__}: {e}). Take "
+            "fewer threads (OMP_NUM_THREADS) or a smaller overlap, or let dask cut the run: ds.chunk(time=...)."
+        )
+        raise OptionError(msg) from e
 
 
 def _shrinking(draw: Callable[[int, Sequence[int]], None], members: Sequence[int], size: int, *, shrink: bool) -> None:

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from xslams.errors import OptionError
 from xslams.linalg.autodiff import jvp
 
 __all__ = ["LinearMaps", "ObservationOperator", "Operator", "linearize"]
@@ -60,6 +61,12 @@ def linearize(operator: Operator, z: Tensor) -> tuple[Tensor, Callable[[Tensor],
     with torch.enable_grad():
         leaf = z.clone().requires_grad_()
         y = operator(leaf)
+    if not y.requires_grad:
+        msg = (
+            "The operator A cannot be differentiated: its values do not depend on the states by way of torch. Use "
+            "torch functions throughout, and no detach(), numpy() or item()."
+        )
+        raise OptionError(msg)
 
     def forward(v: Tensor) -> Tensor:
         # Forward mode: reverse mode would have to differentiate the backward pass.

@@ -9,9 +9,11 @@ from azula.linalg.covariance import Covariance
 from torch import Tensor
 
 from xslams.errors import OptionError
+from xslams.inference.foreign import OPERATOR, calling, checked
 from xslams.inference.guidance import GUIDANCE, Guidance, GuidanceState, GuidedDenoiser, Observed
 from xslams.inference.magnitudes import require_representable
 from xslams.inference.noise import GeneratorNoise, Noise
+from xslams.inference.posterior_checks import require_members, require_problem
 from xslams.inference.samplers import Sampler, sample
 from xslams.linalg.covariances import error_covariance
 from xslams.options import SamplerOptions
@@ -173,20 +175,13 @@ def sample_posterior(
     (True, True)
     """
     options = SamplerOptions(guidance, sampler, steps, corrections, antithetic)
+    require_problem(denoiser, y, A, cov_y, shape=shape, members=members, generator=generator)
+    require_members(t, start, (members, *shape))
     noise = GeneratorNoise((members, *shape), generator, y, antithetic=antithetic)
-    if start is not None and (t is None or start.shape != (members, *shape)):
-        msg = f"start needs times t that begin where its noise is, and the shape {(members, *shape)}; got "
-        msg += f"t={None if t is None else tuple(t.shape)} and the shape {tuple(start.shape)}."
-        raise OptionError(msg)
-    if not y.is_floating_point():
-        msg = f"y has the type {y.dtype}; expected floating-point numbers. Convert it: y.float()."
-        raise OptionError(msg)
-    if start is not None and not bool(torch.isfinite(start).all()):
-        msg = f"start has {int((~torch.isfinite(start)).sum())} values that are not finite; expected members."
-        raise OptionError(msg)
     alpha, sigma = denoiser.schedule(torch.ones((), device=y.device, dtype=y.dtype) if t is None else t[0].to(y))
     x = sigma * noise(0) if start is None else alpha * start + sigma * noise(0)
-    predicted = A(x[:1])
+    with calling("The operator A", OPERATOR):
+        predicted = checked(A(x[:1].clone()), "The operator A", OPERATOR)
     if y.ndim not in (1, 2) or predicted.shape[1:] != y.shape[-1:] or y.shape[:-1] not in ((), (members,)):
         msg = (
             f"The operator gives values of shape {tuple(predicted.shape)} for one member, and y has shape "
@@ -196,4 +191,11 @@ def sample_posterior(
     covariance = error_covariance(cov_y)
     require_representable(y, predicted, None if isinstance(cov_y, Covariance) else torch.as_tensor(cov_y))
     observed = Observed(y, A, covariance)
-    return draw(denoiser, x, noise, observed, options, t=t, warm=start is not None)
+    z = draw(denoiser, x, noise, observed, options, t=t, warm=start is not None)
+    if not bool(torch.isfinite(z).any()):
+        msg = (
+            "No member has a value that is finite: denoiser, operator or guidance make something else of finite "
+            "states. Call them on states of pure noise and of the size of the data, and look at what they return."
+        )
+        raise OptionError(msg)
+    return z

@@ -10,6 +10,7 @@ import torch
 from azula.denoise import Denoiser
 from torch import Tensor
 
+from xslams.arguments import is_whole, require
 from xslams.errors import OptionError
 
 if TYPE_CHECKING:
@@ -77,9 +78,8 @@ def prior_of(model: Model, length: int, *, season: Tensor | float = 0.0) -> Traj
     >>> x.shape, bool((x[:, 10, 0] - 12).abs().max() < 1)
     (torch.Size([8, 21, 3, 1, 1]), True)
     """
-    if length < 1:
-        msg = f"A trajectory has at least one frame; got length={length}."
-        raise OptionError(msg)
+    require(is_whole(length, 1), "length", length, "a whole number, at least one frame")
+    require(callable(getattr(model, "prior", None)), "model", model, "a Model, xslams.open_model(name)")
     when = torch.as_tensor(season, dtype=torch.float32)
     if when.ndim and when.shape != (length,):
         msg = f"season has the shape {tuple(when.shape)}; expected one number or {length} of them, one per frame."

@@ -125,7 +125,7 @@ class UserFunction:
         """Give errors of the function the name of its source."""
         try:
             yield
-        except (SlamsError, torch.OutOfMemoryError, MemoryError):  # batches are halved where memory runs out
+        except (SlamsError, torch.OutOfMemoryError):  # batches are halved where the memory of a GPU runs out
             raise
         except Exception as e:
             shapes = {n: tuple(f.shape) for n, f in fields_by_name(x, self.variables).items()}

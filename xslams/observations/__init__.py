@@ -20,7 +20,7 @@ from xslams.observations.learned import learn_from, learn_sources, with_learned
 from xslams.observations.observation import Observation, ObservationsLike, as_observations, lacks_errors
 from xslams.observations.operators import OPERATORS
 from xslams.observations.quality import QualityControl
-from xslams.observations.report import COLUMNS, report, statistics, total
+from xslams.observations.report import COLUMNS, by_window, report, statistics, total
 from xslams.observations.simulate import simulate_observations
 from xslams.observations.superob import reduced
 
@@ -46,6 +46,7 @@ __all__ = [
     "background_check",
     "background_observation",
     "bound_background",
+    "by_window",
     "expectation",
     "first_guess",
     "first_member",

@@ -10,21 +10,30 @@ import numpy.typing as npt
 import xarray as xr
 
 from xslams.likelihood import SourceLikelihood
+from xslams.likelihood.consistency import error_ratio
 from xslams.observations.audit import REASONS, AuditedLikelihood
 from xslams.observations.background_check import Expectation
 from xslams.typing import FloatArray
 
-__all__ = ["COLUMNS", "estimated_bias", "report", "statistics", "total"]
+__all__ = ["COLUMNS", "by_window", "estimated_bias", "report", "statistics", "total"]
 
 # Columns of the statistics of a source. All are sums, so that those of analysis windows add up, but for the last, of
 # which the largest counts.
 _COUNTS = ("given", *REASONS, "likelihood", "downweighted", "variance", "biased", "bias")
 _SUMS = ("n", "sum", "square", "spread", "variance")
-COLUMNS = (*_COUNTS, *(f"{stage}_{s}" for stage in ("before", "after") for s in _SUMS), "product", "solver_error")
+COLUMNS = (
+    *_COUNTS,
+    *(f"{stage}_{s}" for stage in ("before", "after") for s in _SUMS),
+    "product",
+    "signal",
+    "solver_error",
+)
 # Innovations are summed up as if they were no larger, so that their squares do not overflow.
 _LARGEST = 1e140
 # Share of the error that the likelihood takes within which an estimate of it is as good; values that it needs.
 _AGREES, _FEW = 1.25, 20
+# Share below which there is no telling; the estimate is no less than a tenth.
+_LEAST = 0.101
 _LONG_NAMES = {
     "given": "number of values in the data",
     "used": "number of values that take part in the analysis, by themselves or in a mean",
@@ -37,7 +46,7 @@ _LONG_NAMES = {
     "innovation_std": "standard deviation of observation minus prediction",
     "expected_std": "standard deviation of observation minus prediction where all errors are what they are said to be",
     "spread": "root mean square of the standard deviation of predictions",
-    "estimated_error": "standard deviation of errors by innovations before and after (Desroziers et al., 2005)",
+    "estimated_error": "standard deviation of errors by innovations and what was learned (Desroziers et al., 2005)",
     "advice": "what to do with the errors that were stated",
     "solver_error": "largest root mean square error of the solver, in standard deviations of the analysis",
 }
@@ -81,6 +90,7 @@ def statistics(
     out |= _fit("after", innovation[own], spread[own], taken[own])
     first = (source.values - expected.mean)[own]
     out["product"] = float((first.clip(-_LARGEST, _LARGEST) * innovation[own].clip(-_LARGEST, _LARGEST)).sum())
+    out["signal"] = float((spread / taken)[own].sum())
     if source.errors.robust is not None:
         out["downweighted"] = float((source.errors.robust.weights(innovation / np.sqrt(taken))[own] < 0.5).sum())
     if source.errors.bias is not None:
@@ -161,16 +171,49 @@ def estimated_bias(source: SourceLikelihood, predicted: FloatArray) -> FloatArra
     return np.asarray((prior * total / (1.0 + prior * weight))[bias.group])
 
 
-def _advice(known: FloatArray) -> npt.NDArray[np.object_]:
-    """Say for each source what to do with its stated error, given the estimate, what was taken, and how many values."""
+def by_window(tables: FloatArray, members: float) -> FloatArray:
+    """Return the sums of which estimates of errors are made, as `xslams.likelihood.consistency.sums_by_frame` does.
 
-    def each(estimate: Any, error: Any, values: Any) -> str:
+    Parameters
+    ----------
+    tables
+        Statistics of a source in every analysis window, shape (window, column).
+    members
+        Number of independent members that the mean is that of.
+
+    Returns
+    -------
+    ndarray
+        Shape (window, 6).
+    """
+    column = {c: tables[:, i] for i, c in enumerate(COLUMNS)}
+    spread, variance = column["after_spread"], column["after_variance"]
+    square = column["after_square"] - spread / members
+    return np.stack(
+        [column["after_n"], square, variance - spread, column["product"], variance, column["signal"]], axis=1
+    )
+
+
+def _estimate(known: FloatArray) -> FloatArray:
+    """Return the standard deviation of errors, given means of products, variances and signal, and how many values."""
+    product, variance, signal, n = np.moveaxis(known, -1, 0)
+    none = np.zeros_like(n)
+    sums = np.stack([n, none, none, n * product, n * variance, n * signal], axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.sqrt(variance * error_ratio(sums)))
+
+
+def _advice(known: FloatArray) -> npt.NDArray[np.object_]:
+    """Say for each source what to do with its stated error, given the same numbers."""
+
+    def each(product: Any, variance: Any, signal: Any, values: Any) -> str:
+        estimate, error = _estimate(np.array([product, variance, signal, values])), variance**0.5
         if values < _FEW or not np.isfinite([estimate, error]).all() or error <= 0:
             return "too few values to tell"
         ratio = estimate / error
         if 1 / _AGREES <= ratio <= _AGREES:
             return "keep error="
-        if ratio < 0.1:
+        if ratio < _LEAST:
             return "the analysis follows the values as closely as it can: error= is too small, or they are no news"
         return f"multiply error= by {ratio:.2g}"
 
@@ -201,9 +244,10 @@ def report(labels: Sequence[str], units: Sequence[str], sums: npt.NDArray[Any], 
         predictions. Where errors are what they are said to be, ``innovation_std`` is ``expected_std``: before the
         analysis by the stated errors, since the first guess knows the spread of whole fields; after it by those of the
         likelihood, to which what the decoder leaves out and the inflation of variances belong. After an analysis also
-        ``estimated_error``, the error that the products of innovations before and after it tell [1]_, which is what the
-        likelihood takes where all errors are right, with ``advice`` in words; and ``solver_error``, the largest root
-        mean square error of the solver in standard deviations of the analysis.
+        ``estimated_error``, what the products of innovations before and after it tell [1]_ of the error,
+        with allowance for what the stated one did to the analysis (`xslams.likelihood.consistency`), and ``advice`` in
+        words; and ``solver_error``, the largest root mean square error of the solver in standard deviations of the
+        analysis.
 
     References
     ----------
@@ -249,17 +293,17 @@ def report(labels: Sequence[str], units: Sequence[str], sums: npt.NDArray[Any], 
     ds = ds.merge(xr.concat(parts, "stage"))
     if after:
         n = column["after_n"]
+        # A bias is no part of the error that is estimated.
         product = per(column["product"], n) - ds["innovation_mean"].prod("stage", skipna=False)
-        ds["estimated_error"] = np.sqrt(product.clip(min=0.0))
-        taken = per(column["after_variance"], n) ** 0.5
         # One array: dask loses a part of several that were made of the same ones.
-        numbers: list[xr.DataArray] = [ds["estimated_error"], taken, n]
+        numbers: list[xr.DataArray] = [product, per(column["after_variance"], n), per(column["signal"], n), n]
         known = xr.concat(numbers, "number", coords="minimal", compat="override")
         if known.chunks is not None:
             known = known.chunk(number=-1)
-        ds["advice"] = xr.apply_ufunc(
-            _advice, known, input_core_dims=[["number"]], dask="parallelized", output_dtypes=[object]
-        ).drop_attrs()
+        for name, function, kind in (("estimated_error", _estimate, float), ("advice", _advice, object)):
+            ds[name] = xr.apply_ufunc(
+                function, known, input_core_dims=[["number"]], dask="parallelized", output_dtypes=[kind]
+            ).drop_attrs()
         ds["solver_error"] = column["solver_error"].max("source") if len(labels) else xr.DataArray(0.0)
         ds["solver_error"].attrs["units"] = "1"
     for name, text in _LONG_NAMES.items():

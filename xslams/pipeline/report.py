@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from xslams.observations import BoundSource
     from xslams.pipeline.windows import AnalysisWindow
 
-__all__ = ["STATISTICS", "WINDOW_START", "carry", "labels", "report"]
+__all__ = ["STATISTICS", "WINDOW_START", "carry", "labels", "report", "tables_of"]
 
 #: Coordinates of an analysis that report on its observations: statistics of its analysis windows, and the first time of
 #: each.
@@ -90,14 +90,37 @@ def report(analysis: xr.Dataset) -> xr.Dataset:
             "report=True); or see what would become of them: ds.slams.check(obs, model)."
         )
         raise VariableError(msg)
+    names, units, tables = tables_of(analysis)
+    # Windows that an incomplete store lacks are NaN.
+    return observations.report(names, units, observations.total(tables), after=True)
+
+
+def tables_of(analysis: xr.Dataset) -> tuple[list[str], list[str], Any]:
+    """Return names and units of the sources of an analysis that carries a report, and its statistics.
+
+    Parameters
+    ----------
+    analysis
+        Result of ``ds.slams.assimilate(..., report=True)``.
+
+    Returns
+    -------
+    tuple of list, list and ndarray
+        Statistics of shape (window, source, column); lazy where they are, in one piece.
+    """
     found = analysis[STATISTICS].variable
     if found.chunks is not None:
         # In one piece, so that sums come out the same to the last bit, lazy or not.
         found = found.chunk({"obs_segment": -1})
     # Names come back from files as strings of fixed length.
-    names, units = ([str(v) for v in analysis[n].values] for n in ("obs_source", "obs_units"))
-    # Windows that an incomplete store lacks are NaN.
-    return observations.report(names, units, observations.total(found.data), after=True)
+    names, units, columns = ([str(v) for v in analysis[n].values] for n in ("obs_source", "obs_units", "obs_statistic"))
+    tables = found.data
+    if tuple(columns) != observations.COLUMNS:
+        # Written by another version: what it did not sum up is unknown.
+        place = {name: i for i, name in enumerate(columns)}
+        tables = np.concatenate([tables, np.full_like(tables[..., :1], np.nan)], axis=-1)
+        tables = tables[..., [place.get(name, len(columns)) for name in observations.COLUMNS]]
+    return names, units, tables
 
 
 def labels(spec: Spec, sources: Sequence[BoundSource], background_error: object) -> tuple[list[str], list[str]]:

@@ -87,7 +87,7 @@ class Plotter:
         return draw
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *PLOTS.names]
+        return list(PLOTS.names)
 
     def __repr__(self) -> str:
         return f"<xslams plots: {', '.join(PLOTS.names)}>"

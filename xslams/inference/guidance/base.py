@@ -24,13 +24,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, get_args
 
 import torch
 from azula.denoise import Denoiser, DiracPosterior
 from azula.linalg.covariance import Covariance
 from torch import Tensor
 
+from xslams.arguments import require
+from xslams.inference.foreign import DENOISER, OPERATOR, calling, checked, guarded
+from xslams.inference.foreign import GUIDANCE as GUIDANCE_EXPECTED
 from xslams.inference.observation_operator import Operator, linearize
 from xslams.options import GUIDANCE
 from xslams.priors.posteriors import Derivative, conditional
@@ -49,6 +52,7 @@ __all__ = [
     "LinearProblem",
     "Observed",
     "guide",
+    "require_derivative",
 ]
 
 
@@ -158,6 +162,12 @@ class Guidance(Protocol):
         return Increment(problem.gain(weights), memory)
 
 
+def require_derivative(derivative: object) -> None:
+    """Raise `OptionError` unless this says how to multiply with a Jacobian."""
+    known = isinstance(derivative, str) and derivative in get_args(Derivative)
+    require(known, "derivative", derivative, " or ".join(map(repr, get_args(Derivative))))
+
+
 @dataclass(frozen=True)
 class Observed:
     """Observations as guidance takes them.
@@ -231,10 +241,12 @@ class GuidedDenoiser(Denoiser):
         monitor: Callable[[Tensor], None] | None = None,
     ) -> None:
         super().__init__()
-        guidance.check(observed.errors)
+        with calling(guidance, GUIDANCE_EXPECTED):
+            guidance.check(observed.errors)
+            derivative = guidance.derivative
         self.denoiser, self.observed, self.guidance, self.monitor = denoiser, observed, guidance, monitor
         self._first = GuidanceState(observed.errors, observed.errors.inv) if first is None else first
-        self._conditional = conditional(denoiser, guidance.derivative)
+        self._conditional = conditional(denoiser, derivative)
 
     @property
     def schedule(self) -> Schedule:  # type: ignore[override]  # azula declares an attribute
@@ -275,7 +287,9 @@ class GuidedDenoiser(Denoiser):
         tuple
             The estimate, and the state for the next noise level.
         """
-        posterior = self._conditional.posterior(x_t, t, **kwargs)
+        with calling(self.denoiser, DENOISER):
+            posterior = self._conditional.posterior(x_t, t, **kwargs)
+            checked(posterior.mean, self.denoiser, DENOISER, tuple(x_t.shape))
         memory, guess = state.memory, None
         if posterior.relinearizations and posterior.nearby:
             guess = state.estimate
@@ -316,14 +330,20 @@ class GuidedDenoiser(Denoiser):
 
     def _update(self, posterior: Posterior, t: Tensor, state: GuidanceState, memory: object) -> tuple[Tensor, object]:
         """Bring a Gaussian, mean and covariance, together with the observations."""
-        mean = posterior.mean
-        expected, forward, adjoint = linearize(self.observed.operator, mean)
-
+        mean, y, guidance = posterior.mean, self.observed.y, self.guidance
+        with calling("The operator A", OPERATOR):
+            expected, forward, adjoint = linearize(self.observed.operator, mean)
+        checked(expected, "The operator A", OPERATOR, (len(mean), y.shape[-1]))
         problem = LinearProblem(
-            self.observed.y - expected, mean, forward, adjoint, posterior.covariance, state.errors, state.precision,
-            float(t), *self.schedule(t),
+            y - expected, mean,
+            guarded(forward, "The operator A", OPERATOR, guidance, mean.shape),
+            guarded(adjoint, "The operator A", OPERATOR, guidance, expected.shape),
+            guarded(posterior.covariance, self.denoiser, DENOISER, guidance, mean.shape),
+            state.errors, state.precision, float(t), *self.schedule(t),
         )  # fmt: skip
-        found = self.guidance.increment(problem, memory)
+        with calling(guidance, GUIDANCE_EXPECTED):
+            found = guidance.increment(problem, memory)
+            checked(found.value, guidance, GUIDANCE_EXPECTED, tuple(mean.shape))
         if self.monitor is not None and found.error is not None:
             self.monitor(found.error)
         return mean + found.value, found.memory

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from xslams.inference.guidance.base import GUIDANCE, Guidance, LinearProblem
+from xslams.arguments import is_number, require
+from xslams.inference.guidance.base import GUIDANCE, Guidance, LinearProblem, require_derivative
 from xslams.priors.posteriors import Derivative
 
 __all__ = ["DPS"]
@@ -37,6 +38,10 @@ class DPS(Guidance):
 
     zeta: float = 1.0
     derivative: Derivative = "vjp"
+
+    def __post_init__(self) -> None:
+        require(is_number(self.zeta, 0.0), "zeta", self.zeta, "a number of at least 0")
+        require_derivative(self.derivative)
 
     def weights(self, problem: LinearProblem, memory: object) -> tuple[Tensor, object]:
         """Return the weights of the observations; nothing is remembered."""

@@ -22,7 +22,8 @@ from typing import NamedTuple, cast
 
 from torch import Tensor
 
-from xslams.inference.guidance.base import GUIDANCE, Guidance, Increment, LinearProblem
+from xslams.arguments import is_number, is_whole, require
+from xslams.inference.guidance.base import GUIDANCE, Guidance, Increment, LinearProblem, require_derivative
 from xslams.linalg.conjugate_gradients import LinearObservations, solve
 from xslams.priors.posteriors import Derivative
 
@@ -82,6 +83,14 @@ class MMPS(Guidance):
     tolerance: float = 0.015
     largest: float = 0.2
     derivative: Derivative = "vjp"
+
+    def __post_init__(self) -> None:
+        given = self.iterations is not None
+        require(not given or is_whole(self.iterations, 1), "iterations", self.iterations, "a positive whole number")
+        for name in ("tolerance", "largest"):
+            value = getattr(self, name)
+            require(is_number(value, 0.0) and value > 0, name, value, "a positive number")
+        require_derivative(self.derivative)
 
     @property
     def remembers(self) -> bool:

@@ -28,8 +28,9 @@ import torch
 from azula.linalg.covariance import Covariance, DiagonalCovariance, IsotropicCovariance
 from torch import Tensor
 
+from xslams.arguments import is_number, require
 from xslams.errors import OptionError
-from xslams.inference.guidance.base import GUIDANCE, Guidance, LinearProblem
+from xslams.inference.guidance.base import GUIDANCE, Guidance, LinearProblem, require_derivative
 from xslams.priors.posteriors import Derivative
 
 __all__ = ["SDA"]
@@ -50,6 +51,10 @@ class SDA(Guidance):
 
     gamma: float | None = None
     derivative: Derivative = "vjp"
+
+    def __post_init__(self) -> None:
+        require(self.gamma is None or is_number(self.gamma, 0.0), "gamma", self.gamma, "a number of at least 0")
+        require_derivative(self.derivative)
 
     def check(self, errors: Covariance) -> None:
         """Raise `OptionError` where errors are correlated."""

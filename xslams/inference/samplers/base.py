@@ -37,6 +37,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from xslams.errors import OptionError
+from xslams.inference.foreign import DENOISER, SAMPLER, calling, checked
 from xslams.inference.noise_levels import time_grid
 from xslams.options import SAMPLERS, SamplerOptions
 
@@ -128,11 +129,12 @@ class Run:
         x_t, t = self._alpha[i] * x, self._t[i]
         if isinstance(self._denoiser, Stateful):
             posterior, self._state = self._denoiser.advance(x_t, t, self._state)
+            mean: Tensor = posterior.mean
         else:
-            posterior = self._denoiser(x_t, t)
+            with calling(self._denoiser, DENOISER):
+                mean = checked(self._denoiser(x_t, t).mean, self._denoiser, DENOISER, tuple(x.shape))
         if self._called is not None:
             self._called(len(x))
-        mean: Tensor = posterior.mean
         return mean
 
     def corrected(self, step: Step, x: Tensor, mean: Tensor, i: int) -> Tensor:
@@ -297,9 +299,11 @@ def sample(
     SamplerOptions(sampler=sampler, steps=steps, corrections=corrections)  # raises where they are unusable
     method = SAMPLERS.instance(sampler)
     if t is None:
-        t = time_grid(denoiser.schedule, max(method.intervals(steps), 1))
+        with calling(method, SAMPLER):
+            t = time_grid(denoiser.schedule, max(method.intervals(steps), 1))
     if t.ndim != 1 or len(t) < 2:
         msg = f"Times have to be a vector of at least two, from 1 to 0; got the shape {tuple(t.shape)}."
         raise OptionError(msg)
     run = Run(denoiser, t.to(x), noise, corrections=corrections, warm=warm, progress=progress, called=called)
-    return method.sample(run, x)
+    with calling(method, SAMPLER):
+        return checked(method.sample(run, x), method, SAMPLER, tuple(x.shape))

@@ -25,10 +25,15 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
+from xslams.arguments import require_flag, require_whole
 from xslams.inference.samplers.base import SAMPLERS, Run, Step, StepSampler
 from xslams.inference.samplers.ddim import DDIM
 
 __all__ = ["AdamsBashforth", "DPMSolverPP2M", "UniPC"]
+
+
+# Polynomials of higher order swing between the levels.
+_MOST_ESTIMATES = 12
 
 
 class _Multistep(StepSampler, Protocol):
@@ -37,6 +42,10 @@ class _Multistep(StepSampler, Protocol):
     order: int
     exponential: bool
     repeats: bool
+
+    def __post_init__(self) -> None:
+        require_whole("order", self.order, 1, _MOST_ESTIMATES)
+        require_flag(exponential=self.exponential, repeats=self.repeats)
 
     def stepper(self, run: Run) -> Step:
         """Return the step, which remembers the last estimates; without history it is DDIM."""
