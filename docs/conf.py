@@ -23,6 +23,7 @@ version = release = installed("xslams")
 
 extensions = [
     "drawn_tables",
+    "gallery",
     "mathml",
     "myst_nb",
     "sphinx.ext.autodoc",
