@@ -1,7 +1,8 @@
 """A gallery of executed pages: the directive ``gallery`` shows them as tiles, and is their table of contents.
 
 Each page says in its front matter in one sentence what it shows (``summary``), and tags the cell whose figure is its
-picture with ``thumbnail``. Below its title a link offers the page as a notebook.
+picture with ``thumbnail``; of a wide figure, ``crop`` is the part to show (left, top, right, bottom, of 1). Below
+its title a link offers the page as a notebook.
 """
 
 from __future__ import annotations
@@ -75,16 +76,18 @@ def write_files(app: Sphinx, env: BuildEnvironment) -> None:
         if len(images) != 1:
             logger.warning("a page of the gallery has %d pictures tagged thumbnail, not 1", len(images), location=name)
             continue
-        draw(Path(app.srcdir, images[0]["uri"]), Path(app.outdir, "_static", f"{name}.png"))
+        draw(Path(app.srcdir, images[0]["uri"]), Path(app.outdir, "_static", f"{name}.png"), page.front.get("crop"))
 
 
-def draw(source: Path, target: Path) -> None:
-    """Fit a figure into the size of a tile, on white."""
+def draw(source: Path, target: Path, part: list[float] | None) -> None:
+    """Fit a part of a figure into the size of a tile, on white."""
     from PIL import Image, ImageOps
 
     with Image.open(source) as figure:
         opaque = Image.new("RGB", figure.size, "white")
         opaque.paste(figure, mask=figure.getchannel("A") if "A" in figure.getbands() else None)
+    if part is not None:
+        opaque = opaque.crop([round(p * opaque.size[i % 2]) for i, p in enumerate(part)])
     target.parent.mkdir(parents=True, exist_ok=True)
     ImageOps.pad(opaque, SIZE, color="white").save(target, optimize=True)
 
