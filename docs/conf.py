@@ -23,6 +23,7 @@ version = release = installed("xslams")
 
 extensions = [
     "drawn_tables",
+    "gallery",
     "mathml",
     "model_cards",
     "myst_nb",
