@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import xslams
 
-__all__ = ["TESTING", "TRAINING", "open_cells", "open_sources", "open_state"]
+__all__ = ["TESTING", "TRAINING", "during", "open_cells", "open_sources", "open_state"]
 
 #: Training and test periods of the comparison.
 TRAINING, TESTING = slice("2000", "2006"), slice("2007-07-01", "2008-06-30")
@@ -22,9 +22,14 @@ _CELLS = {
     "pr": (("germany53_ecad", "balearic_precip_cells"), "mm day-1", "precipitation_flux"),
 }
 
-
-# Files of each variable at its own places.
-_SOURCES = {**{name: stems for name, (stems, _, _) in _CELLS.items()}, "cloud": ("germany12_ecad_multivar",)}
+# Files and variables of each kind of source at its own places. Radiation by Meteosat is known from 2004 on, and
+# stations of Trentino until the end of 2007.
+_SOURCES = {
+    **{name: tuple((stem, name) for stem in stems) for name, (stems, _, _) in _CELLS.items()},
+    "cloud": (("germany12_ecad_multivar", "cloud"),),
+    "radiation": (("knmi32_radiation_ground_satellite", "rsds_satellite"),),
+    "trentino": tuple(("trentino59", name) for name in ("tasmin", "tasmax", "pr")),
+}
 
 
 def open_state(folder: Path) -> xr.Dataset:
@@ -58,14 +63,20 @@ def open_cells(folder: Path, state: xr.Dataset) -> xr.Dataset:
 
 
 def open_sources(folder: Path, names: Sequence[str]) -> list[xslams.Observation]:
-    """Stations and gauges that have some variables, at their own places; days are stamped at noon, as the state is."""
+    """Open sources of some kinds at their own places; days are stamped at noon, as the state is."""
     out = []
     for name in names:
-        for stem in _SOURCES[name]:
-            da = xr.open_dataset(folder / "europe" / f"{stem}.nc")[name].load()
+        for stem, variable in _SOURCES[name]:
+            da = xr.open_dataset(folder / "europe" / f"{stem}.nc")[variable].load()
             da = da.assign_coords(time=da["time"] + np.timedelta64(12, "h"))
-            out.append(xslams.Observation(da, name=f"{stem}:{name}"))
+            out.append(xslams.Observation(da, name=f"{stem}:{variable}"))
     return out
+
+
+def during(source: xslams.Observation, ds: xr.Dataset) -> xslams.Observation:
+    """Part of a source in the period of a Dataset."""
+    first, last = ds["time"].values[[0, -1]]
+    return source.replace(data=source.data.sel(time=slice(first, last)))
 
 
 def _placed(

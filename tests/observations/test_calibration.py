@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 
 import xslams
 from xslams.errors import CoverageError, ObservationError, ObservationOptionError, SlamsError
+from xslams.geometry.sphere import unit_vectors
+from xslams.observations.error_covariance import ErrorCovariance
+from xslams.observations.innovation_correlation import correlation_in_space
 from xslams.spec import Spec, VariableSpec
 
 LAT, LON = [40.0, 45.0, 50.0], [0.0, 5.0, 10.0, 15.0]
@@ -120,3 +123,54 @@ def test_groups_are_months_seasons_or_none(by):
     fields = truth(30)
     with pytest.raises(ObservationOptionError, match="'month', 'season' or None"):
         xslams.Observation(stations(fields, [0.0], 1.0), {"tavg": "t"}).calibrated(fields, by)
+
+
+# --- correlation in space --------------------------------------------------------------------------------------------
+
+
+def alike(length, independent, days=60, places=30, seed=0):
+    """Stations on a grid of their own whose errors are those of a field, and the truth that they see."""
+    lat, lon = np.random.default_rng(9).uniform([[40.5], [0.5]], [[49.5], [14.5]], (2, places))
+    rng = np.random.default_rng(seed)
+    at = unit_vectors(lat, lon)
+    distance = 6371.0 * np.sqrt(((at[:, None] - at) ** 2).sum(-1)) / length
+    correlation = (1 - independent) * (1 + distance) * np.exp(-distance) + independent * np.eye(places)
+    fields = truth(days, seed) * 0.0 + 280.0
+    fields = (fields + rng.normal(0, 5, (days, 1, 1))).rename("t").assign_attrs(units="K")
+    noise = 1.5 * rng.normal(size=(days, places)) @ np.linalg.cholesky(correlation).T
+    values = fields.isel(lat=0, lon=0).values[:, None] + noise
+    coords = {"time": fields["time"].values, "lat": ("station", lat), "lon": ("station", lon)}
+    return fields, xr.DataArray(values, coords, ("time", "station"), "tavg", {"units": "K"})
+
+
+@pytest.mark.parametrize(("length", "independent"), [(100.0, 0.05), (400.0, 0.2)])
+def test_errors_of_neighbours_that_are_alike_are_found(length, independent):
+    fields, data = alike(length, independent)
+    known = xslams.Observation(data, {"tavg": "t"}).calibrated(fields, None)
+    assert isinstance(known.error, ErrorCovariance)
+    assert length / 2 <= known.error.length <= 2 * length
+    # What it says of other days is right: their squares are as many as there are values.
+    later, more = alike(length, independent, seed=1)
+    made = known.replace(data=more).to_arrays(SPEC, later["time"])
+    rest = (made.values - made.matrix @ later.values.ravel()) / np.sqrt(made.errors.variance)
+    whole = rest @ np.linalg.solve(made.errors.correlation.matrix(), rest) / rest.size
+    assert 0.7 < whole < 1.3
+
+
+@pytest.mark.parametrize("options", [{}, {"qc": {"robust": "huber"}}, {"qc": {"bias_error": 0.1}}])
+def test_correlations_are_taken_only_where_they_are_and_can_be(options):
+    fields, data = alike(1.0, 0.5) if not options else alike(400.0, 0.2)
+    known = xslams.Observation(data, {"tavg": "t"}, **options).calibrated(fields, None)
+    assert not isinstance(known.error, ErrorCovariance)
+
+
+@settings(max_examples=10)
+@given(seed=st.integers(0, 1000), places=st.integers(1, 12), times=st.integers(1, 40))
+def test_independent_residuals_are_rarely_taken_for_correlated(seed, places, times):
+    rng = np.random.default_rng(seed)
+    lat, lon = rng.uniform(-60, 60, places), rng.uniform(0, 20, places)
+    found = correlation_in_space(
+        rng.normal(size=places * times), np.tile(lat, times), np.tile(lon, times), np.repeat(np.arange(times), places)
+    )
+    # Where it happens by chance, it is of no consequence.
+    assert found is None or found.gain < 0.5

@@ -13,6 +13,10 @@ with the lag correlation :math:`\rho` of the residuals, :math:`n` of them count 
 Variances of errors are the product of one per group and one per place, the latter drawn to that of the source. As the
 likelihood takes errors for independent, they are multiplied by :math:`\sqrt{(1 + \rho) / (1 - \rho)}`: the density of
 the errors at low frequencies is larger than that by the same factor again, and at high ones smaller.
+
+Errors of neighbouring places may be alike, since they share weather, an algorithm, or what the truth itself has wrong.
+Their correlation in space is estimated too, and used where residuals of times that were held out are likelier with it,
+see `xslams.observations.innovation_correlation`.
 """
 
 from __future__ import annotations
@@ -35,9 +39,14 @@ from xslams.labels.recognise import inspect
 from xslams.labels.repeats import without_repeats
 from xslams.labels.valid_values import with_valid_values
 from xslams.observations.bound import BoundVariable
+from xslams.observations.error_covariance import ErrorCovariance
 from xslams.observations.frames import Frames, learn
-from xslams.observations.place_values import GROUPS, PlaceValues, places_of
+from xslams.observations.innovation_correlation import Correlation, correlation_in_space
+from xslams.observations.place_values import GROUPS, Places, PlaceValues, places_of
 from xslams.observations.quality import QualityControl
+from xslams.observations.stated_errors import Error
+from xslams.observations.superob import combined
+from xslams.observations.vertical import height
 from xslams.spec import Spec, VariableSpec
 from xslams.typing import FloatArray
 
@@ -76,14 +85,30 @@ def calibrated(source: Observation, reference: xr.Dataset | xr.DataArray, by: st
     parts = bound.audited(strict=True)
     fields = np.asarray(to_channels(truth, spec).values, float).ravel()
     found: dict[str, tuple[PlaceValues, PlaceValues]] = {}
+    correlations: list[Correlation | None] = []
     for variable, part in zip(bound.variables, parts, strict=True):
         likelihood, elements = part.likelihood, part.audit.elements
         assert elements is not None
         difference = (likelihood.values - likelihood.matrix @ fields) / np.sqrt(likelihood.errors.instrument)
         known = np.isfinite(difference)
-        found[variable.name] = _estimate(variable, difference[known], elements[known], by)
+        *pair, correlation = _estimate(variable, difference[known], elements[known], by)
+        found[variable.name] = (pair[0], pair[1])
+        correlations.append(correlation)
     biases, errors = ({name: pair[k] for name, pair in found.items()} for k in (0, 1))
-    return source.replace(error=errors, qc=replace(source.qc, bias=biases))
+    qc = replace(source.qc, bias=biases)
+    return source.replace(error=_error(errors, correlations, qc), qc=qc)
+
+
+def _error(
+    errors: dict[str, PlaceValues], found: list[Correlation | None], qc: QualityControl
+) -> Error | ErrorCovariance:
+    """Errors of a source, with their correlation where all of its variables have one, and quality control allows it."""
+    known = [c for c in found if c is not None]
+    if len(known) < len(found) or qc.robust is not None or qc.bias_error is not None:
+        return errors
+    # One for the source, and the weaker of those of its variables.
+    length, independent = min(c.length for c in known), max(c.independent for c in known)
+    return ErrorCovariance(errors, length=length, independent=independent)
 
 
 def _describe(ds: xr.Dataset) -> Spec:
@@ -157,8 +182,8 @@ class _Sample:
 
 def _estimate(
     variable: BoundVariable, difference: FloatArray, elements: npt.NDArray[np.intp], by: str | None
-) -> tuple[PlaceValues, PlaceValues]:
-    """Bias and error of one variable."""
+) -> tuple[PlaceValues, PlaceValues, Correlation | None]:
+    """Bias and error of one variable, and the correlation of its errors in space."""
     da = variable.values
     where = places_of(da)
     index = xr.DataArray(np.arange(len(where.lat)).reshape(where.shape), dims=where.dims)
@@ -176,13 +201,28 @@ def _estimate(
     good = usual <= _WILD * 1.4826 * max(float(np.median(usual)), 1e-300) if difference.size else np.zeros(0, bool)
     sample = _Sample(difference[good], place[good], group[good], hour[good], len(where.lat), len(groups))
     mean, bias, error, alone = _fit(sample, variable.source)
+    correlation = _correlation(sample, bias, where, combined(hour, height(da).ravel()[elements])[good])
     units = str(da.attrs.get("units", variable.observed.units))
     has = sample.counts.sum(axis=1) > 0
     lat, lon = where.lat[has], where.lon[has]
     return (
         PlaceValues(by, lat, lon, bias.T[:, has], mean, units),
         PlaceValues(by, lat, lon, error.T[:, has], alone, units),
+        correlation,
     )
+
+
+def _correlation(sample: _Sample, bias: FloatArray, where: Places, frame: npt.NDArray[np.intp]) -> Correlation | None:
+    """Correlation in space of what is left without bias, in units of its size at each place."""
+    if where.lat.size < 2 or not np.isfinite(where.lat).all():
+        return None
+    left = sample.difference - bias[sample.place, sample.group]
+    count = np.bincount(sample.place, minlength=sample.places)
+    overall = float(left @ left) / left.size
+    # Drawn to that of the source, as a place with few values is exact by chance.
+    variance = (np.bincount(sample.place, left**2, sample.places) + 5.0 * overall) / (count + 5.0)
+    residual = left / np.sqrt(variance[sample.place])
+    return correlation_in_space(residual, where.lat[sample.place], where.lon[sample.place], frame.astype(float))
 
 
 def _along(values: xr.DataArray, da: xr.DataArray) -> npt.NDArray[Any]:

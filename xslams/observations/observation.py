@@ -214,7 +214,8 @@ class Observation:
         -------
         Observation
             With `error` and ``qc.bias``; the rest of the quality control is kept. Errors that persist from value to
-            value are inflated, as the likelihood takes them for independent.
+            value are inflated, as the likelihood takes them for independent in time. Where times that were held out ask
+            for it, the error is an `ErrorCovariance` with a length, since neighbours err alike.
 
         Raises
         ------

@@ -13,7 +13,7 @@ from xslams.errors import ObservationError
 from xslams.labels.coordinates import coordinate
 from xslams.typing import FloatArray
 
-__all__ = ["GROUPS", "PlaceValues", "places_of"]
+__all__ = ["GROUPS", "PlaceValues", "Places", "places_of"]
 
 #: Labels of the groups of dates, as in ``ds.groupby("time.month")``.
 GROUPS: dict[str | None, tuple[Any, ...]] = {
@@ -88,14 +88,16 @@ class PlaceValues:
 
 
 @dataclass(frozen=True, eq=False)
-class _Places:
+class Places:
+    """Places of data in degrees, flat, and the dimensions and shape that they have there."""
+
     lat: FloatArray
     lon: FloatArray
     dims: tuple[str, ...]
     shape: tuple[int, ...]
 
 
-def places_of(da: xr.DataArray) -> _Places:
+def places_of(da: xr.DataArray) -> Places:
     """Places of data, flat, with the dimensions that they have there.
 
     Raises
@@ -110,7 +112,7 @@ def places_of(da: xr.DataArray) -> _Places:
     lat, lon = xr.broadcast(*(da[n].reset_coords(drop=True) for n in names))
     lon = lon.transpose(*lat.dims)
     flat = [np.asarray(c.values, float).ravel() for c in (lat, lon)]
-    return _Places(flat[0], flat[1], tuple(str(d) for d in lat.dims), lat.shape)
+    return Places(flat[0], flat[1], tuple(str(d) for d in lat.dims), lat.shape)
 
 
 def _keys(lat: FloatArray, lon: FloatArray) -> list[tuple[int, int]]:
