@@ -13,7 +13,7 @@ from xslams.model import Model
 from xslams.options import TrainingOptions
 from xslams.priors.latent import LatentPrior
 from xslams.spec import Spec, VariableSpec
-from xslams.training import automatic, fit_arrays, fit_chosen
+from xslams.training import automatic, fit_arrays, fit_chosen, selection
 from xslams.training.auxiliary import Benefit
 from xslams.training.blocks import deal, starts
 from xslams.training.curves import with_normal_scores
@@ -310,3 +310,25 @@ def test_factors_of_spread_widen_the_prior() -> None:
     torch.testing.assert_close(ratio[:, 1], torch.ones(2, 2, 8))
     with pytest.raises(OptionError, match="1 channels"):
         fit_arrays(SPEC, [run(100)], TrainingOptions(spread=(1.0, 2.0)), progress=False)
+
+
+def test_a_hopeless_change_is_judged_by_the_first_part_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    examined: list[Examination] = []
+    judge = Examination.scores
+
+    def counted(self: Examination, prior: LatentPrior, hidden: slice | None = None) -> Any:
+        examined.append(self)
+        return judge(self, prior, hidden)
+
+    monkeypatch.setattr(Examination, "scores", counted)
+    monkeypatch.setattr(selection, "_CHANGES", ({"inflation": 9.0},))
+    few = FEW | {"normal_scores": (), "mean_order": 1}
+    del few["inflation"]
+    choice = choose(SPEC, [run(365)], few, budget=60, device="cpu", progress=False)
+    trial = choice.trials[1]
+    assert trial.gain is not None and trial.error is not None
+    assert not trial.kept
+    assert trial.gain < -3 * trial.error
+    assert trial.score > choice.trials[0].score
+    # Three parts at first, one of the change, and three without observations of the auxiliary variable.
+    assert len(examined) == 3 + 1 + 3

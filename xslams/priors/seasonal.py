@@ -140,27 +140,50 @@ class SeasonalMap:
         periodic = mixing.layout.periodic
         self._modes = torch.view_as_complex(modes.contiguous()) if periodic else modes[..., 0]
         changes = torch.view_as_complex(changes.contiguous()) if periodic else changes[..., 0]
-        h = harmonics(torch.atleast_2d(season), _ORDER, mixing.gaps)[..., 1:].to(changes.dtype)
-        self._mixing = torch.einsum("blk,kmij->mblij", h, changes)  # (blocks, B or 1, L, modes, modes)
+        self._changes = changes
+        self._harmonics = harmonics(torch.atleast_2d(season), _ORDER, mixing.gaps)[..., 1:].to(changes.real.dtype)
 
     def __call__(self, w: Tensor) -> Tensor:
         """Mix frames ``(B, L, z, z_lat, z_lon)`` of the process; differentiable."""
-        return self._times(self._mixing, w)
+        return self._times(self._changes, w)
 
     def adjoint(self, z: Tensor) -> Tensor:
         """Apply the adjoint."""
-        return self._times(self._mixing.mH, z)
+        return self._times(self._changes.mH, z)
 
     def inverse(self, z: Tensor) -> Tensor:
         """Return the frames of the process that are mixed to `z`."""
+        f, amplitude = self._amplitude(z)
         # Woodbury's identity; modes in few bits are not quite orthonormal.
-        gram = (self._modes.mH @ self._modes)[:, None, None]
+        gram = self._modes.mH @ self._modes
         eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-        return self._times(-torch.linalg.solve(eye + self._mixing @ gram, self._mixing), z)
+        h = self._harmonics.to(gram.dtype)
+        matrix = eye + torch.einsum("blk,kmij->mblij", h, self._changes @ gram)
+        changed = torch.linalg.solve(matrix, self._changed(self._changes, amplitude)[..., None])[..., 0]
+        return self._joined(f, -changed)
 
-    def _times(self, change: Tensor, z: Tensor) -> Tensor:
-        """Add to frames what a change of the amplitudes of their modes makes."""
-        f = self._layout.split(z)  # (blocks, B, L, size)
-        amplitude = f @ self._modes.conj()[:, None]
-        changed = (change @ amplitude[..., None])[..., 0]
-        return self._layout.join(f + changed @ self._modes.mT[:, None])
+    def _times(self, changes: Tensor, z: Tensor) -> Tensor:
+        """Add to frames what changes of the amplitudes of their modes, one for each harmonic, make."""
+        f, amplitude = self._amplitude(z)
+        return self._joined(f, self._changed(changes, amplitude))
+
+    def _amplitude(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Blocks of frames ``(blocks, B, L, size)``, and amplitudes of their modes."""
+        f = self._layout.split(z)
+        return f, _product(f, self._modes.conj())
+
+    def _changed(self, changes: Tensor, amplitude: Tensor) -> Tensor:
+        """Multiply amplitudes with the sum of harmonics times changes.
+
+        The products come first: the matrices of all frames are many times larger than what they are multiplied with.
+        """
+        parts = zip(self._harmonics.unbind(-1), changes, strict=True)
+        return torch.stack([h[..., None] * _product(amplitude, change.mT) for h, change in parts]).sum(0)
+
+    def _joined(self, f: Tensor, changed: Tensor) -> Tensor:
+        return self._layout.join(f + _product(changed, self._modes.mT))
+
+
+def _product(f: Tensor, matrices: Tensor) -> Tensor:
+    """Multiply blocks ``(blocks, B, L, n)`` with a matrix ``(blocks, n, k)`` for each."""
+    return (f.flatten(1, 2) @ matrices).unflatten(1, f.shape[1:3])

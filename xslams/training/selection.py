@@ -83,6 +83,9 @@ _MOST_SEASONAL_WAVES = 30
 _ROOM = 4
 # Times that the spread of each channel is corrected, and by which factor at most.
 _WIDENINGS, _WIDEST = 2, 2.0
+# Standard errors by which a change that raises the CRPS of the first parts is not examined on the others: once in a
+# thousand times by chance.
+_HOPELESS = 3.0
 # A spread that is off by so little, as a logarithm, is right.
 _NEAR = 0.01
 # Coarsest latent grid; seconds that a fit may take if the grid can be coarser, and what a processor does in one.
@@ -201,7 +204,7 @@ def choose(
             longer = len(folds) * _longer(spec, runs, before, settings)
             if longer > 0 and time.monotonic() + (seconds + longer) * _ROOM > end:
                 continue
-            tried, seconds = examine(best | change)
+            tried, seconds = examine(best | change, against=scores)
             trial = _compare(change, scores, tried, climatology)
             trials.append(trial)
             if trial.kept:
@@ -220,9 +223,17 @@ def _joined(change: dict[str, Any], best: Mapping[str, Any]) -> dict[str, Any]:
 
 def _compare(change: dict[str, Any], scores: Scores, tried: Scores, climatology: float) -> Trial:
     """Whether a change lowers the CRPS by more than the standard error of its gain over the cases."""
-    gain = ((scores.crps - tried.crps).mean(1) / climatology).double()
-    mean, error = float(gain.mean()), float(gain.std() / len(gain) ** 0.5) if len(gain) > 1 else math.inf
-    return Trial(change, float(tried.crps.mean()) / climatology, mean, error, tried.spread_skill, mean > error)
+    before = scores.crps[: len(tried.crps)]
+    mean, error = _gain(before, tried.crps, climatology)
+    # Of the first parts alone, what it would be of all.
+    score = float(scores.crps.mean() - before.mean() + tried.crps.mean()) / climatology
+    return Trial(change, score, mean, error, tried.spread_skill, mean > error)
+
+
+def _gain(before: Tensor, after: Tensor, climatology: float) -> tuple[float, float]:
+    """By how much the CRPS of the same cases is lower, relative to that of the climatology, and its standard error."""
+    gain = ((before - after).mean(1) / climatology).double()
+    return float(gain.mean()), float(gain.std() / len(gain) ** 0.5) if len(gain) > 1 else math.inf
 
 
 def _widened(
@@ -296,6 +307,12 @@ def _blocks(spec: Spec) -> tuple[int, int]:
     return layout.count, layout.size
 
 
+def _is_hopeless(tried: Scores, scores: Scores) -> bool:
+    """Whether the cases of the first parts leave no hope for a gain over all."""
+    mean, error = _gain(scores.crps[: len(tried.crps)], tried.crps, 1.0)
+    return mean < -_HOPELESS * error
+
+
 class _Examined:
     """Fit a Gaussian prior with given settings part by part, and examine it on the blocks left out."""
 
@@ -307,7 +324,10 @@ class _Examined:
         self._scales: dict[int, Tensor] = {}
         self._candidates = [Candidates(partial(self._fit, kept)) for kept, _ in folds]
 
-    def __call__(self, settings: Mapping[str, Any], hidden: slice | None = None) -> tuple[Scores, float]:
+    def __call__(
+        self, settings: Mapping[str, Any], hidden: slice | None = None, against: Scores | None = None
+    ) -> tuple[Scores, float]:
+        """Return the scores of all parts, or of the first ones if these are hopeless, and the seconds for all."""
         start = time.monotonic()
         options = TrainingOptions.of({**settings, "epochs": 0})
         parts = []
@@ -319,7 +339,9 @@ class _Examined:
                 if key not in self._examinations:
                     self._examinations[key] = self._examine(prior, fold)
                 parts.append(self._examinations[key].scores(prior, hidden))
-        return Scores.together(parts), time.monotonic() - start
+                if against is not None and _is_hopeless(Scores.together(parts), against):
+                    break
+        return Scores.together(parts), (time.monotonic() - start) * len(self._folds) / len(parts)
 
     def _fit(self, kept: Sequence[Run], spec: Spec, options: TrainingOptions) -> Latents:
         torch.manual_seed(self._seed)
