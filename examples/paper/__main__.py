@@ -67,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         frame, shown = _of_atmosphere(options)
     path = options.out / f"{options.name}.csv"
-    save(frame, path, f"python -m examples.paper {options.name} --{'full' if options.full else 'quick'}")
+    command = f"python -m examples.paper {options.name} --{'full' if options.full else 'quick'}"
+    save(frame, path, command + (f" --cases {options.cases}" if options.cases else ""))
     print(f"\n{known[options.name]}\n")
     print(shown)
     print(f"\nWrote {path}.")

@@ -61,9 +61,17 @@ class KnownSystem:
         return table(frame, self.by, self.physics)
 
 
+_FLOW = KnownSystem(
+    kolmogorov.TITLE, ("setting", "method"), kolmogorov.PHYSICS, kolmogorov.run, kolmogorov.QUICK, kolmogorov.FULL
+)  # fmt: skip
+_SATURATED = {"settings": ("saturated",), "cases": 1}
 KNOWN = {
     "lorenz": KnownSystem(lorenz.TITLE, ("method",), lorenz.PHYSICS, lorenz.run, lorenz.QUICK, lorenz.FULL),
-    "kolmogorov": KnownSystem(
-        kolmogorov.TITLE, ("setting", "method"), kolmogorov.PHYSICS, kolmogorov.run, kolmogorov.QUICK, kolmogorov.FULL
+    "kolmogorov": _FLOW,
+    "saturated": dataclasses.replace(
+        _FLOW,
+        title="Kolmogorov flow, of which a saturated vorticity is observed",
+        quick=dataclasses.replace(kolmogorov.QUICK, **_SATURATED),
+        full=dataclasses.replace(kolmogorov.FULL, **_SATURATED),
     ),
 }

@@ -68,7 +68,7 @@ class LorenzSize:
     steps: int
 
 
-FULL = LorenzSize(64, 96, (10, 30), 12, (32,), 9, 8, 64, 8, 24)
+FULL = LorenzSize(48, 64, (6, 30), 8, (32,), 9, 6, 48, 6, 16)
 QUICK = LorenzSize(6, 48, (1, 1), 4, (8,), 5, 1, 24, 2, 6)
 
 

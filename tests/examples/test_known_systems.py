@@ -100,7 +100,7 @@ TINY = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", TINY)
 def test_a_run_compares_all_methods(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -117,6 +117,12 @@ def test_a_run_compares_all_methods(
     assert any(m.startswith("latent") for m in methods)
     assert any(m.startswith("autoencoder alone") for m in methods)
     assert not (table[list(known.physics)] == "nan").any(axis=None)
+
+
+def test_the_saturated_experiment_is_that_of_the_flow() -> None:
+    assert KNOWN["saturated"].full.flow == KNOWN["kolmogorov"].full.flow
+    assert KNOWN["saturated"].full.settings == ("saturated",)
+    assert set(KNOWN["kolmogorov"].full.settings) | {"saturated"} == set(kolmogorov.SETTINGS)
 
 
 def test_models_are_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

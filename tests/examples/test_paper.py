@@ -147,7 +147,7 @@ def test_a_quick_run_prints_and_writes_its_table(
     experiment = EXPERIMENTS[name]
     assert experiment.title in text
     frame = figures.read(tmp_path / f"{name}.csv")
-    assert (tmp_path / f"{name}.csv").read_text().startswith(f"# python -m examples.paper {name} --quick\n")
+    assert (tmp_path / f"{name}.csv").read_text().startswith(f"# python -m examples.paper {name} --quick --cases 1\n")
     figure = figures.by_level(frame) if name == "cases" else figures.curves(frame, "coarse", "cells in a box")
     assert figure.axes[0].lines
     plt.close("all")

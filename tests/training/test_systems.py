@@ -48,6 +48,10 @@ def test_step_and_noise_are_learned_and_survive_a_file(tmp_path) -> None:
     assert torch.equal(*estimates)
 
 
+def test_one_step_of_training_is_enough_to_run() -> None:
+    fit(steps=1, transition_steps=1, substeps=2)
+
+
 def test_the_seed_decides() -> None:
     weights = [next(fit(seed, steps=2, transition_steps=2).prior().filters.parameters()) for seed in (0, 0, 1)]
     assert torch.equal(weights[0], weights[1])

@@ -49,7 +49,7 @@ def fit_transition(transition: Transition, data: Tensor, options: SystemTraining
         with torch.no_grad():
             for part in transition.last.parameters():
                 part.div_(substeps)
-        _train(transition, known, 2 * steps // 3, batch, _REFINING_RATE, progress=progress)
+        _train(transition, known, max(2 * steps // 3, 1), batch, _REFINING_RATE, progress=progress)
     _measure(transition, known, unseen, _LEAST_NOISE if substeps == 1 else _LEAST_NOISE_SUBSTEPS)
 
 
