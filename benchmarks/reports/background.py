@@ -32,8 +32,9 @@ from benchmarks.command import Command
 from benchmarks.tables import head, row
 from xslams.scores import score
 
-#: Sectors around the globe, and days in which a displacement is forgotten.
+# Sectors around the globe, and days in which a displacement is forgotten.
 _WAVES, _MEMORY = 3, 3.0
+_ERRORS = "number", "fit", "ensemble"
 
 
 def persistence(truth: xr.Dataset, lead: int, members: int) -> xr.Dataset:
@@ -84,14 +85,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command.add_argument("--members", type=int, default=16, help="members of the analysis, in antithetic pairs")
     command.add_argument("--steps", type=int, default=16)
     command.add_argument("--cases", nargs="+", choices=["persistence", "flow"], default=["persistence", "flow"])
+    command.add_argument("--errors", nargs="+", choices=_ERRORS, default=list(_ERRORS), help="what is said of errors")
+    command.add_argument("--period", type=int, default=YEAR, help="days of the year from which stretches are taken")
     command.shared()
-    command.quick(days=1, stretches=1, size=2, members=2, steps=1, cases=["flow"])
+    command.quick(days=1, stretches=1, size=2, members=2, steps=1, period=33, cases=["flow"], errors=["number"])
     options = command.read(arguments)
 
     training, truth = (ds[["t"]] for ds in open_case(shared_data(options.shared), years=1))
-    past = training.isel(time=slice(SPIN_UP, None))
+    truth = truth.isel(time=slice(options.period))
+    past = training.isel(time=slice(SPIN_UP, SPIN_UP + options.period))
     stations = observe_stations(truth)
-    starts = np.linspace(30, YEAR - options.days - 1, options.stretches + 1).astype(int)[:-1]
+    starts = np.linspace(30, options.period - options.days - 1, options.stretches + 1).astype(int)[:-1]
     head(
         ["background", "error", "RMSE, K", "CRPS, K", "spread / error"],
         f"{options.stretches} stretches of {options.days} days, {options.members} members, {options.steps} steps",
@@ -106,8 +110,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         forecast["t"].attrs = truth["t"].attrs
         judged = [truth["time"].isel(time=slice(s, s + options.days)) for s in starts]
         print(f"{case}: RMSE {error:.2f} K, forgotten in {fitted.time:.0f} h", flush=True)
-        for name, (background, stated) in analyses(forecast, error, fitted).items():
-            done = []
+        told = analyses(forecast, error, fitted)
+        for name in options.errors:
+            (background, stated), done = told[name], []
             for times in judged:
                 seen = stations.replace(data=stations.data.sel(time=times))
                 done.append(

@@ -19,7 +19,7 @@ from benchmarks.timing import Stopwatch, Times, alone, least, peak_memory
 
 #: What the output of every quick run has to hold.
 EXPECTED = {
-    "background": "| flow | ensemble |",
+    "background": "| flow | number |",
     "bits": r"grids  ",
     "classical": "EnKF",
     "enoi": "EnOI pr, 1 d",

@@ -23,7 +23,7 @@ def ensemble(count: int, std: float = 2.0, dim: str = "member", seed: int = 1) -
     return whole.transpose("time", "level", dim, "lat", "lon").assign_coords({dim: np.arange(count)})
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(count=st.integers(2, 5), std=st.sampled_from([1e-3, 1.0, 50.0]), lazy=st.booleans())
 def test_mean_members_and_spread_do_not_depend_on_chunks(count, std, lazy):
     whole = ensemble(count, std)
