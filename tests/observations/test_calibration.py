@@ -128,7 +128,7 @@ def test_groups_are_months_seasons_or_none(by):
 # --- correlation in space --------------------------------------------------------------------------------------------
 
 
-def alike(length, independent, days=60, places=30, seed=0):
+def alike(length, independent, days=40, places=24, seed=0):
     """Stations on a grid of their own whose errors are those of a field, and the truth that they see."""
     lat, lon = np.random.default_rng(9).uniform([[40.5], [0.5]], [[49.5], [14.5]], (2, places))
     rng = np.random.default_rng(seed)

@@ -34,7 +34,6 @@ __all__ = [
 
 _Data = TypeVar("_Data", xr.Dataset, xr.DataArray)
 
-_LIKE = xr.DataArray(np.zeros(0, "datetime64[ns]"), dims="time")
 _EPOCH = np.datetime64("1970-01-01T00:00:00", "s")
 
 
@@ -170,9 +169,10 @@ def without_julian_dates(ds: xr.Dataset) -> xr.Dataset:
         if coord.values.flat[0].calendar == "julian":
             import cftime
 
+            like = xr.DataArray(np.zeros(0, "datetime64[ns]"), dims="time")
             # What is 1970-01-01 elsewhere; numbers of days are the same in both calendars.
             since = cftime.date2num(coord.values, "hours since 1969-12-19", calendar="julian")
-            found[name] = (coord.dims, times_at(np.asarray(since, float), _LIKE), coord.attrs)
+            found[name] = (coord.dims, times_at(np.asarray(since, float), like), coord.attrs)
     return ds.assign_coords(found) if found else ds
 
 

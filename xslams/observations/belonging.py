@@ -155,11 +155,13 @@ def _is_explained(da: xr.DataArray) -> bool:
 def _of_standard_name(ds: xr.Dataset, da: xr.DataArray, *modifiers: str) -> Iterator[xr.DataArray]:
     """Variables with the standard name of another and a modifier, where no third has the same."""
     standard = _standard(da)
-    if not standard or sum(_standard(v) == standard for v in ds.data_vars.values()) > 1:
+    # Variables, which are quicker to come by than DataArrays: files have a hundred.
+    names = {n: str(v.attrs.get("standard_name", "")) for n, v in ds.variables.items()}
+    if not standard or sum(name == standard for name in names.values()) > 1:
         return
-    for other in ds.data_vars.values():
-        if _standard(other) in [f"{standard} {m}" for m in modifiers] and set(other.dims) <= set(da.dims):
-            yield other
+    for name, other in names.items():
+        if other in [f"{standard} {m}" for m in modifiers] and set(ds.variables[name].dims) <= set(da.dims):
+            yield ds[name]
 
 
 def _called(ds: xr.Dataset, da: xr.DataArray, patterns: tuple[str, ...]) -> Iterator[xr.DataArray]:
@@ -189,7 +191,8 @@ def _measures_alike(error: xr.DataArray, da: xr.DataArray) -> bool:
 
 def _only_one(ds: xr.Dataset, da: xr.DataArray) -> list[xr.DataArray]:
     """Return the only flag about quality, where it is that of no variable in particular."""
-    flags = [v for v in ds.data_vars.values() if "flag_meanings" in v.attrs and _is_about_quality(v)]
+    flags = [ds[n] for n, v in ds.variables.items() if "flag_meanings" in v.attrs and n in ds.data_vars]
+    flags = [v for v in flags if _is_about_quality(v)]
     if len(flags) != 1 or flags[0].name == da.name or not set(flags[0].dims) <= set(da.dims):
         return []
     only = flags[0].name
