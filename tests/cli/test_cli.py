@@ -486,12 +486,14 @@ def test_train(tmp_path, truth):
     out = tmp_path / "mine.safetensors"
     args = ["train", tmp_path / "data.nc", "--aux", "pr", "--window", 3, "--epochs", 0, "--no-progress", "--out"]
     settings = ("--license", "MIT", "--option", "autoencoder_epochs=1", "--modes", 4, "--width", "8,16")
+    settings += ("--normal-scores", "pr")
     run(*args, out, *settings, "--log", tmp_path / "run.csv", "--checkpoint", tmp_path / "run.safetensors")
     assert (tmp_path / "run.csv").read_text().startswith("stage,step,seconds,")
     (tmp_path / "run.csv").unlink()
     (tmp_path / "run.safetensors").unlink()
     chosen = xslams.open_model(out).spec.training["settings"]
     assert (chosen["modes"], chosen["width"], chosen["autoencoder_epochs"]) == (4, [8, 16], 1)
+    assert chosen["normal_scores"] == ["pr"]
     assert "modes is given by an option of its own" in run(
         *args, "b.safetensors", "--modes", 4, "--option", "modes=5", code=2
     )
