@@ -55,9 +55,11 @@ def choose(
         msg = f"Source {source!r}: {e}"
         raise VariableError(msg) from e
     if not found:
+        # Names of stations and numbers of flags are no measurements.
+        example = min(ds.data_vars, key=lambda n: ds[n].dtype.kind != "f", default="name")
         msg = (
             f"Source {source!r}: {about}; none agrees in standard_name or name. "
-            f"Say what observes what: variable={{{str(next(iter(ds.data_vars), 'name'))!r}: {next(iter(models))!r}}}."
+            f"Say what observes what: variable={{{str(example)!r}: {next(iter(models))!r}}}."
         )
         raise VariableError(msg)
     return {given: models[known] for known, given in found.items()}
