@@ -129,6 +129,8 @@ def test_swapped_arguments_are_named(tiny_model, state):
         xslams.Observation(state["t"], 1.5)
     with pytest.raises(OptionError, match="needs an xarray"):
         xslams.Observation(1.5, state["t"])
+    with pytest.raises(OptionError, match=r"got DataFrame.*to_xarray\(\)\.set_coords"):
+        xslams.Observation(state["t"].to_dataframe())
 
 
 SETTINGS = {

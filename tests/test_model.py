@@ -1,5 +1,6 @@
 """The model file: what it gives back, and what is refused."""
 
+import dataclasses
 import json
 import pickle
 import struct
@@ -23,6 +24,14 @@ def test_model_survives_its_file(unsaved_model: Model, tmp_path: Path) -> None:
         assert torch.equal(a, b), name
     assert not loaded.prior().training
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_model_without_a_name_takes_that_of_its_file(unsaved_model: Model, tmp_path: Path) -> None:
+    plain = Model(dataclasses.replace(unsaved_model.spec, name="unnamed"), prior=unsaved_model.prior())
+    path = plain.save(tmp_path / "mine.safetensors")
+    assert plain.spec.name == Model.load(path).spec.name == "mine"
+    unsaved_model.save(path)
+    assert Model.load(path).spec.name == unsaved_model.spec.name
 
 
 def test_saved_model_pickles_as_a_handle(unsaved_model: Model, tmp_path: Path) -> None:

@@ -92,6 +92,8 @@ class Model:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write weights and spec into one ``.safetensors`` file; nothing is left behind where writing fails.
 
+        A model without a name takes that of the file.
+
         Raises
         ------
         ModelError
@@ -106,6 +108,8 @@ class Model:
         if path.suffix != ".safetensors":
             msg = f"A model is saved as .safetensors; got {path.name!r}. Use {path.with_suffix('.safetensors').name!r}."
             raise ModelError(msg)
+        if self.spec.name == Spec.name:
+            self.spec = dataclasses.replace(self.spec, name=path.stem)
         operators = self.operators
         tensors = {k: v.contiguous() for k, v in self.prior().storage_state().items()} | operator_tensors(operators)
         check_finite(tensors, f"The model {self.spec.name!r} is not saved", "Train it again, with checked data")

@@ -613,6 +613,19 @@ def test_what_is_no_data_is_refused(tmp_path, name):
         files.open_data(str(tmp_path / name))
 
 
+@pytest.mark.parametrize("name", ["stations.csv", "REPORTS.TXT"])
+def test_a_table_is_refused_with_the_way_to_netcdf(tmp_path, name):
+    path = tmp_path / name
+    path.write_text("id,time,lat,lon,tavg\nA1,2003-12-15,47.4,8.6,-0.4\nB7,2003-12-16,-33.9,151.2,22.8\n")
+    with pytest.raises(FileError, match=rf"{name} is a table.*read_csv.*to_netcdf"):
+        files.open_data(str(path))
+    # What the message says works.
+    table = pd.read_csv(path, parse_dates=["time"]).to_xarray().set_coords(["time", "lat", "lon"])
+    table["tavg"].attrs["units"] = "degC"
+    table.to_netcdf(tmp_path / "reports.nc")
+    assert files.open_data(str(tmp_path / "reports.nc"))["tavg"]["time"].dtype.kind == "M"
+
+
 def test_an_unfinished_store_is_no_data(analysis, tmp_path):
     import shutil
 

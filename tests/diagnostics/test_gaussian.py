@@ -11,7 +11,7 @@ import xslams
 from xslams.diagnostics import Diagnosis, diagnose
 from xslams.diagnostics.calibration import flatness
 from xslams.diagnostics.sources import consistency, signal
-from xslams.errors import OptionError, SlamsError
+from xslams.errors import ModelError, OptionError, SlamsError
 from xslams.likelihood.consistency import Departures, sums_by_frame
 from xslams.scores.sampling import block_length, bootstrap
 
@@ -247,3 +247,5 @@ def test_bad_input_is_named():
         analysis.isel(member=0).slams.diagnose(truth=truth)
     with pytest.raises(SlamsError, match="which model"):
         analysis.slams.diagnose(xslams.Observation(truth["t"], error=1.0))
+    with pytest.raises(ModelError, match=r"'mine' of your own.*model="):
+        analysis.assign_attrs(xslams_model="mine").slams.diagnose(xslams.Observation(truth["t"], error=1.0))

@@ -43,6 +43,12 @@ def frames(start: str, periods: int) -> xr.DataArray:
     return xr.Dataset(coords={"time": pd.date_range(start, periods=periods)}).time
 
 
+def flag_first():
+    """A whole number before what is measured, and no attributes."""
+    plain = stations().drop_attrs()
+    return plain.to_dataset().assign(qc=xr.zeros_like(plain, int))[["qc", "t2m"]]
+
+
 def stations(values=None, *, name="t2m", units="degC", start="2001-01-01", **coords) -> xr.DataArray:
     values = np.zeros((4, 3)) if values is None else np.asarray(values, float)
     return xr.DataArray(
@@ -311,6 +317,7 @@ def test_cftime_of_the_same_calendar():
         (lambda: Observation(stations(), "tmax", error=1.0), VariableError, "no variable 'tmax'.*'t2m'.*'t', 'pr'"),
         (lambda: Observation(stations(), {"t2m": "tas"}, error=1.0), VariableError, "t2m -> tas"),
         (lambda: Observation(stations().drop_attrs(), error=1.0), VariableError, r"variable=\{'t2m': 't'\}"),
+        (lambda: Observation(flag_first(), error=1.0), VariableError, r"variable=\{'t2m': 't'\}"),
         (lambda: Observation(stations(start="1990-01-01"), error=1.0), CoverageError, "1990-01-01.*2001-01-01"),
         (
             lambda: Observation(stations(np.full((4, 3), np.nan)), error=1.0),

@@ -125,3 +125,47 @@ def test_bad_input_is_named(fields):
         analysis.expand_dims(experiment=2).slams.plot()
     with pytest.raises(DimensionError, match="has a dimension 'rank'"):
         plot.rank_histogram(truth["t"])
+
+
+def reports(analysis, days):
+    """One report after the other, a day of them flagged, on other days than the analysis, too."""
+    times = pd.date_range(analysis["time"].values[0] - np.timedelta64(days, "D"), periods=4 * days + 8, freq="12h")
+    n = times.size
+    flag = {"standard_name": "quality_flag", "flag_values": [0, 2], "flag_meanings": "good bad"}
+    data = xr.Dataset(
+        {
+            "tavg": ("obs", np.full(n, 7.0), {"units": "degC", "ancillary_variables": "flag"}),
+            "flag": ("obs", np.where(times == analysis["time"].values[1], 2, 0), flag),
+        },
+        {
+            "time": ("obs", times),
+            "lat": ("obs", np.linspace(-9, 9, n)),
+            "lon": ("obs", np.full(n, 8.0)),
+            "level": 850.0,
+        },
+    )
+    return xslams.Observation(data, {"tavg": "t"}, error=1.0, name="reports")
+
+
+@pytest.mark.parametrize("bounds", [False, True])
+def test_reports_are_drawn_on_the_map_of_their_frame_without_those_that_are_flagged(fields, bounds):
+    _, analysis, _ = fields
+    if bounds:  # the frame is the day that begins at the stamp, not that around it
+        days = np.stack([analysis["time"].values, analysis["time"].values + np.timedelta64(1, "D")], axis=1)
+        analysis = analysis.assign_coords(time_bnds=(("time", "bnds"), days))
+        analysis["time"].attrs["bounds"] = "time_bnds"
+    source = reports(analysis, 3)
+    label = analysis["time"].values[1]
+    late = source.replace(data=source.data.isel(obs=slice(-3, None)), name="late")
+    drawn = titles(analysis.slams.plot.maps(obs=[source, late], time=label))
+    assert [title.rpartition("(")[2] for title in drawn if "Observed" in title] == ["1 values)", "0 values)"]
+
+
+def test_series_show_the_observations_of_their_period(fields):
+    truth, analysis, _ = fields
+    figure = analysis.slams.plot.series(truth, reports(analysis, 30), at=(0, 0), level=850.0)
+    (seen,) = [line for line in figure.axes[0].lines if line.get_label() == "observations"]
+    times = pd.DatetimeIndex(seen.get_xdata())
+    assert times.min() >= pd.Timestamp("2000-12-31")
+    assert times.max() <= pd.Timestamp("2001-01-05")
+    assert (seen.get_ydata() == 280.15).all()

@@ -35,6 +35,7 @@ __all__ = [
 
 _TUTORIAL = "tutorial:"
 _SMALL = 256 * 2**20  # bytes
+_TABLES = (".csv", ".tsv", ".txt", ".dat")
 _LARGEST = 8 * 2**30  # bytes of a file of a web server, which is read into memory
 
 
@@ -76,6 +77,13 @@ def _open(path: str) -> xr.Dataset:
         names = sorted(fs.glob(inner)) if any(c in path for c in "*?[") else [inner]
         if not names or not fs.exists(names[0]):
             msg = f"There is nothing at {public(path)}. Check the path; relative paths start from {os.getcwd()}."
+            raise FileError(msg)
+        if Path(names[0]).suffix.lower() in _TABLES and not fs.isdir(names[0]):
+            msg = (
+                f"{public(path)} is a table; expected zarr or netCDF. Write it as netCDF in Python: "
+                "pandas.read_csv(path, parse_dates=['time']).to_xarray().set_coords(['time', 'lat', 'lon'])"
+                ".to_netcdf('reports.nc'), and say the units of its variables: ds['tavg'].attrs['units'] = 'degC'."
+            )
             raise FileError(msg)
         if len(names) > 1 or (names[0] != inner):
             parts = [_netcdf(fs, name, remote=remote) for name in names]

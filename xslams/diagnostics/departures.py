@@ -16,7 +16,7 @@ from xslams.pipeline.inputs import Inputs
 from xslams.pipeline.report import labels
 from xslams.pipeline.segment import prepare
 from xslams.scores.dimensions import MEMBER
-from xslams.zoo.pretrained import open_model
+from xslams.zoo.pretrained import known_models, open_model
 
 if TYPE_CHECKING:
     import os
@@ -35,11 +35,14 @@ def model_of(analysis: xr.Dataset, model: Model | str | os.PathLike[str] | None)
     Raises
     ------
     ModelError
-        If the analysis does not say which model made it.
+        If the analysis does not say which model made it, or that model is none of the pretrained ones.
     """
-    named = analysis.attrs.get("xslams_model") if model is None else model
-    if named is None:
-        msg = "This Dataset does not say which model made it; give it: analysis.slams.diagnose(obs, model=...)."
+    if model is not None:
+        return open_model(model)
+    named = analysis.attrs.get("xslams_model")
+    if named not in known_models():
+        said = "does not say which model made it" if named is None else f"was made by the model {named!r} of your own"
+        msg = f"This Dataset {said}. Give that model, or the path of its file: model=... (--model on the command line)."
         raise ModelError(msg)
     return open_model(named)
 

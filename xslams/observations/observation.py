@@ -121,8 +121,9 @@ class Observation:
         unchecked: object = data
         if not isinstance(unchecked, xr.DataArray | xr.Dataset):
             msg = (
-                f"An Observation needs an xarray DataArray or Dataset; got {type(data).__name__}. "
-                "Wrap it with its coordinates."
+                f"An Observation needs an xarray DataArray or Dataset; got {type(data).__name__}. Wrap the values with "
+                "coordinates of time and place; a table with a row for each report: "
+                "table.to_xarray().set_coords(['time', 'lat', 'lon'])."
             )
             raise ObservationOptionError(msg)
         check_settings(variable, error, method, tolerance, name, engine)

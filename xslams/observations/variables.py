@@ -71,10 +71,11 @@ def choose(
 
 
 def _names(ds: xr.Dataset) -> list[str]:
-    """Names of the variables that hold measurements, those with standard names first: no text, and no flags."""
+    """Names of the variables that hold measurements, likely ones first: no text, no flags, and numbers of stations last."""
     numbers = [n for n, da in ds.data_vars.items() if da.dtype.kind in "fiu" and da.ndim]
     numbers = [n for n in numbers if not any(a.startswith("flag_") for a in map(str, ds[n].attrs))]
-    return [str(n) for n in sorted(numbers or ds.data_vars, key=lambda n: "standard_name" not in ds[n].attrs)]
+    likely = lambda n: ("standard_name" not in ds[n].attrs, ds[n].dtype.kind != "f")  # noqa: E731
+    return [str(n) for n in sorted(numbers or ds.data_vars, key=likely)]
 
 
 def _measured(ds: xr.Dataset) -> str:

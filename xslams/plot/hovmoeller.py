@@ -84,7 +84,7 @@ def hovmoeller(request: Request) -> Figure:
     mean = drawings[0 if true is None else 1]
     # What instruments observe is not the mean over latitude.
     known = request.seen() if len(space(given)) == 1 else []
-    seen = [replace(s, field=_placed(s.field, middle)) for s in known]
+    seen = [replace(s, field=_placed(observed.in_period(s.field, ensemble[when]), middle)) for s in known]
     seen = [s for s in seen if observed.points(s.field, site) is not None]
     rows: list[Panel] = [*drawings[: 0 if true is None else 1], *(_source(s, mean) for s in seen)]
     rows += drawings[0 if true is None else 1 :]

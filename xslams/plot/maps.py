@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +61,7 @@ def maps(request: Request) -> Figure:
         true = surface.on_map(select(true, where.get("time"), where.get("level"))[0])
     drawings = compared(ensemble, true)
     mean = drawings[0 if true is None else 1]
-    sources = [_observed_panel(one, mean, where) for one in _observed(request.seen(), surface, where)]
+    sources = [_observed_panel(one, mean, where) for one in _observed(request, surface, where)]
 
     # Observations begin a row of their own.
     rows = 1 + -(-len(sources) // _COLUMNS)
@@ -103,14 +103,14 @@ def select(field: xr.DataArray, time: Any, level: float | xr.DataArray | None) -
     return field.transpose(..., *(c.name for c in place if c.name in field.dims)).load(), where
 
 
-def _observed(seen: Iterable[observed.Seen], surface: Surface, where: dict[str, Any]) -> Iterator[observed.Seen]:
+def _observed(request: Request, surface: Surface, where: dict[str, Any]) -> Iterator[observed.Seen]:
     """Observations at one time, and at the level nearest to the one drawn, where they are on the map."""
-    for one in seen:
+    for one in request.seen():
         field = one.field
         if surface.coordinates(field) is None:
             continue
         if "time" in where:
-            field = at_time(field, where["time"])
+            field = observed.of_frame(at_time(field, where["time"]), request.analysis, where["time"])
         field = at_level(field, where.get("level")).load()
         yield replace(one, field=surface.on_map(field))
 

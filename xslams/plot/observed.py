@@ -10,17 +10,18 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xslams.errors import UnitError
+from xslams.errors import ObservationError, UnitError
 from xslams.labels.coordinates import coordinate
 from xslams.labels.units import convert_units
 from xslams.labels.variables import same_quantity
+from xslams.observations.flags import ancillary, flags_of
 from xslams.observations.reading import read
 from xslams.plot.fields import time_of
 
 if TYPE_CHECKING:
-    from xslams.observations.observation import ObservationsLike
+    from xslams.observations.observation import Observation, ObservationsLike
 
-__all__ = ["Seen", "fields", "points"]
+__all__ = ["Seen", "fields", "in_period", "of_frame", "points"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def fields(obs: ObservationsLike | None, *known: xr.Dataset | xr.DataArray | Non
         label = source.name or f"source {number}"
         ds = read(source.data, label)
         for name, observes in _used(ds, source.variable, variables).items():
-            field, same = ds[name], variables.get(observes)
+            field, same = _unflagged(ds, name, source, label), variables.get(observes)
             yield Seen(label, field if same is None else _converted(field, same), observes)
 
 
@@ -82,6 +83,18 @@ def _used(
     fields = [n for n, da in ds.data_vars.items() if da.dtype.kind in "fiub" and str(n) not in beside]
     found = {name: _alike(ds[name], known) for name in fields}
     return {n: o for n, o in found.items() if o is not None} or found
+
+
+def _unflagged(ds: xr.Dataset, name: Hashable, source: Observation, label: str) -> xr.DataArray:
+    """Variable without the values that its flags exclude from an analysis; as it is where a flag cannot be read."""
+    field = ds[name]
+    try:
+        flags = flags_of(field, ancillary(ds, field)[1], source.qc.flags, label)
+    except ObservationError:  # `check` and `assimilate` say what is wrong with it
+        return field
+    for flag in flags:
+        field = field.where(xr.DataArray(flag.passes(), dims=field.dims))
+    return field
 
 
 def _named_by(da: xr.DataArray) -> list[str]:
@@ -107,6 +120,60 @@ def _converted(field: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
         return field if units is None or units == field.attrs.get("units") else convert_units(field, str(units))
     except UnitError:
         return field
+
+
+def of_frame(field: xr.DataArray, analysis: xr.Dataset, label: Any) -> xr.DataArray:
+    """Mask the reports of other frames, where each report has a time of its own; other fields stay as they are.
+
+    Parameters
+    ----------
+    field
+        Observations.
+    analysis
+        What they are drawn with. The bounds of its times say which period a frame stands for; without them it reaches
+        half way to its neighbours.
+    label
+        Time of the frame.
+    """
+    name, clock = time_of(field), coordinate(analysis, "time")
+    if name is None or name in field.dims or field[name].ndim != 1 or clock is None:
+        return field
+    frames = analysis[clock]
+    bounds = analysis.variables.get({**frames.encoding, **frames.attrs}.get("bounds"))
+    times = field[name]
+    try:
+        if bounds is not None and bounds.ndim == 2:
+            begin, end = bounds.values[int(np.flatnonzero(frames.values == label)[0])]
+            inside = (times >= begin) & (times < end)
+        elif frames.size > 1:
+            half = np.median(np.diff(frames.values)) / 2
+            inside = (times - label >= -half) & (times - label < half)
+        else:
+            inside = abs(times - label) == abs(times - label).min()
+    except (TypeError, ValueError):  # of another calendar
+        return field
+    return field.where(inside)
+
+
+def in_period(field: xr.DataArray, frames: xr.DataArray) -> xr.DataArray:
+    """Observations during some frames and up to a step before and after; as they are where calendars differ.
+
+    Parameters
+    ----------
+    field
+        Observations.
+    frames
+        Times of what they are drawn with.
+    """
+    name = time_of(field)
+    if name is None or field[name].ndim != 1 or frames.size < 2:
+        return field
+    times, step = field[name], np.median(np.diff(frames.values))
+    try:
+        inside = (times >= frames.values.min() - step) & (times <= frames.values.max() + step)
+    except TypeError:
+        return field
+    return field.isel({times.dims[0]: np.flatnonzero(inside.values)})
 
 
 def points(

@@ -12,6 +12,7 @@ from xslams import scores
 from xslams.errors import DimensionError, OptionError
 from xslams.plot.base import Request, only_layout, register_plot
 from xslams.plot.fields import at_level, figure_of, in_words, level_of, unit_text, with_units
+from xslams.plot.observed import in_period
 from xslams.plot.reduced import here, observed_here, place_in_words
 from xslams.scores.dimensions import MEMBER, is_time
 
@@ -56,7 +57,8 @@ def series(request: Request) -> Figure:
         ax.set_title(_title(ensemble, true, place_in_words(field, request.at)), fontsize="medium", loc="left")
         if is_time(ensemble, along):
             for one in (s for s in seen if s.observes == ensemble.name):
-                draw_observations(ax, observed_here(at_level(one.field, request.level), field, request.at))
+                during = in_period(at_level(one.field, request.level), ensemble[along])
+                draw_observations(ax, observed_here(during, field, request.at))
             mark(ax, request.time)
             dates(ax, ensemble[along])
     axes[-1].set_xlabel(str(along))
