@@ -205,10 +205,10 @@ def test_netcdf_background_error_and_period(command, tmp_path, truth, tiny_model
 
 
 def test_progress_tells_the_time_left(command, tmp_path):
-    args = [a for a in command if a != "--no-progress"]
+    args = ["--progress" if a == "--no-progress" else a for a in command]
     result = CliRunner().invoke(main, [str(a) for a in [*args, "--out", tmp_path / "a.zarr"]])
     assert result.exit_code == 0
-    assert re.search(r"regions.*\[\d\d:\d\d<", result.stderr)
+    assert re.search(r"to_zarr.* frames \[\d\d:\d\d<", result.stderr)
     assert result.stdout == f"{tmp_path / 'a.zarr'}\n"
 
 

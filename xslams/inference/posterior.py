@@ -193,9 +193,20 @@ def sample_posterior(
     observed = Observed(y, A, covariance)
     z = draw(denoiser, x, noise, observed, options, t=t, warm=start is not None)
     if not bool(torch.isfinite(z).any()):
-        msg = (
-            "No member has a value that is finite: denoiser, operator or guidance make something else of finite "
-            "states. Call them on states of pure noise and of the size of the data, and look at what they return."
-        )
-        raise OptionError(msg)
+        first = torch.ones((), device=y.device, dtype=y.dtype) if t is None else t[0].to(y)
+        _require_finite(denoiser, observed, GUIDANCE.instance(options.guidance), x, first)
     return z
+
+
+def _require_finite(denoiser: Denoiser, observed: Observed, guidance: Guidance, x: Tensor, t: Tensor) -> None:
+    """Raise where the first estimate has no finite value; members that diverge later are left as they are."""
+    with torch.no_grad():
+        plain = denoiser(x, t).mean
+        guided = GuidedDenoiser(denoiser, observed, guidance)(x, t).mean
+    for part, mean in ((denoiser, plain), (guidance, guided)):
+        if not bool(torch.isfinite(mean).any()):
+            msg = (
+                f"{type(part).__name__} makes no value that is finite of states of pure noise, which are: no member "
+                "has one. Call it on such states, and look at what it returns."
+            )
+            raise OptionError(msg)
