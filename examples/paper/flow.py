@@ -15,6 +15,8 @@ __all__ = ["PHYSICS", "consistency", "divergence", "increments", "spectrum", "vo
 
 #: What `consistency` finds.
 PHYSICS = ("spectrum error", "divergence", "enstrophy", "increments", "flatness")
+# Share of the energy below which a wavenumber holds none, as those that a spectral model cuts off.
+_LEAST = 1e-6
 
 
 def _derivative(field: FloatArray, axis: int) -> FloatArray:
@@ -82,13 +84,15 @@ def consistency(u: FloatArray, v: FloatArray, truth: tuple[FloatArray, FloatArra
     -------
     dict
         ``spectrum error``: root mean square of the logarithm of the ratio of energy to that of the truth, over all
-        wavenumbers; ``divergence``: root mean square over that of the vorticity; ``enstrophy`` and ``increments``: mean
-        squares of the vorticity and of its differences between neighbours, over those of the truth; ``flatness`` of the
-        differences: 3 for a Gaussian.
+        wavenumbers at which the truth has some; ``divergence``: root mean square over that of the vorticity;
+        ``enstrophy`` and ``increments``: mean squares of the vorticity and of its differences between neighbours, over
+        those of the truth; ``flatness`` of the differences: 3 for a Gaussian.
     """
     u, v, (tu, tv) = np.asarray(u, float), np.asarray(v, float), (np.asarray(a, float) for a in truth)
     own, other = vorticity(u, v), vorticity(tu, tv)
-    ratio = np.log(spectrum(u, v) / spectrum(tu, tv))
+    energy, true = spectrum(u, v), spectrum(tu, tv)
+    held = true > _LEAST * true.sum()
+    ratio = np.log(energy[held] / true[held])
     step, true_step = increments(own), increments(other)
     found: dict[str, Any] = {
         "spectrum error": np.sqrt(np.mean(ratio**2)),
