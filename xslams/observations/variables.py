@@ -71,7 +71,7 @@ def choose(
 
 
 def _names(ds: xr.Dataset) -> list[str]:
-    """Names of the variables that hold measurements, likely ones first: no text, no flags, and numbers of stations last."""
+    """Names of the variables that hold measurements, likely ones first: no text, no flags, whole numbers last."""
     numbers = [n for n, da in ds.data_vars.items() if da.dtype.kind in "fiu" and da.ndim]
     numbers = [n for n in numbers if not any(a.startswith("flag_") for a in map(str, ds[n].attrs))]
     likely = lambda n: ("standard_name" not in ds[n].attrs, ds[n].dtype.kind != "f")  # noqa: E731
