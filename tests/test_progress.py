@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import multiprocessing
 import re
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 import dask
 import numpy as np
 import pytest
+import tqdm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,7 +38,7 @@ def at_terminal(monkeypatch) -> Terminal:
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
     # Every line, and not ten in a second.
-    monkeypatch.setenv("TQDM_MININTERVAL", "0")
+    monkeypatch.setattr(tqdm, "tqdm", functools.partial(tqdm.tqdm, mininterval=0, miniters=0))
     return stream
 
 
