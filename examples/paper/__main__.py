@@ -58,33 +58,49 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "paper", help="folder of models and tables")
     parser.add_argument("--shared", type=Path, help="folder whose data/ holds the simulation")
     parser.add_argument("--cases", type=int, help="number of cases")
+    parser.add_argument("--coarsen", type=int, help="cells of the data in each direction that make one cell")
+    parser.add_argument("--no-reference", action="store_true", help="without optimal interpolation")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    path = options.out / f"{options.name}.csv"
     if options.name in KNOWN:
         system = KNOWN[options.name]
         frame = system.run(options.out, full=options.full, cases=options.cases)
+        save(frame, path, _command(options))
         shown = system.table(frame).to_string()
     else:
-        frame, shown = _of_atmosphere(options)
-    path = options.out / f"{options.name}.csv"
-    command = f"python -m examples.paper {options.name} --{'full' if options.full else 'quick'}"
-    save(frame, path, command + (f" --cases {options.cases}" if options.cases else ""))
+        shown = _of_atmosphere(options, path)
     print(f"\n{known[options.name]}\n")
     print(shown)
     print(f"\nWrote {path}.")
 
 
-def _of_atmosphere(options: argparse.Namespace) -> tuple[pd.DataFrame, str]:
-    """Run an experiment on the atmosphere; its rows, and its table as text."""
+def _command(options: argparse.Namespace) -> str:
+    """Return the command that makes a table, without folders, which are those of one machine."""
+    words = [options.name, "--full" if options.full else "--quick"]
+    words += [f"--{name} {value}" for name in ("cases", "coarsen") if (value := getattr(options, name))]
+    words += [f"--data {options.data}"] * (options.data != "speedy") + ["--no-reference"] * options.no_reference
+    return " ".join(["python -m examples.paper", *words])
+
+
+def _of_atmosphere(options: argparse.Namespace, path: Path) -> str:
+    """Run an experiment on the atmosphere, write its table case by case, and return its summary as text."""
     size = FULL if options.full else QUICK
-    if options.cases:
-        size = dataclasses.replace(size, cases=options.cases)
+    size = dataclasses.replace(
+        size, **{name: value for name in ("cases", "coarsen") if (value := getattr(options, name))}
+    )
     experiment = EXPERIMENTS[options.name]
     atmosphere = open_atmosphere(options.data, options.shared, size)
-    made = run_published if options.name == "published" else run
-    frame = made(experiment, atmosphere, size, options.out)
+    if options.name == "published":
+        parts = run_published(experiment, atmosphere, size, options.out)
+    else:
+        parts = run(experiment, atmosphere, size, options.out, classical=not options.no_reference)
+    done: list[pd.DataFrame] = []
+    for part in parts:
+        done.append(part)
+        save(pd.concat(done, ignore_index=True), path, _command(options))
     columns = ["method", "sources", *([experiment.column] if len(experiment.backgrounds) > 1 else [])]
-    return frame, summary(frame, columns).to_string(float_format="{:.3f}".format)
+    return summary(pd.concat(done, ignore_index=True), columns).to_string(float_format="{:.3f}".format)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,12 @@ class Atmosphere:
         first = np.linspace(0, self.testing.sizes["time"] - frames, count).round().astype(int)
         return [slice(int(i), int(i) + frames) for i in first]
 
+    def in_turn(self, count: int, frames: int) -> list[tuple[int, slice]]:
+        """Return number and stretch of each case, in an order whose first ones are spread over the days, too."""
+        cases = list(enumerate(self.cases(count, frames)))
+        # Golden section: no two that follow each other are neighbours.
+        return sorted(cases, key=lambda case: (case[0] * 0.6180339887) % 1)
+
 
 def speedy(folder: Path, coarsen: int = 1, days: int | None = None, judged: int | None = None) -> Atmosphere:
     """Return a simulation: training in the first three years and in an independent run, the fourth year for analyses.

@@ -50,7 +50,7 @@ class Size:
     tuned: bool
 
 
-FULL = Size(coarsen=2, days=None, judged=None, cases=24, frames=5, members=8, steps=16, budget="5min", tuned=True)
+FULL = Size(coarsen=2, days=None, judged=None, cases=24, frames=5, members=4, steps=8, budget=0, tuned=True)
 QUICK = Size(coarsen=4, days=360, judged=60, cases=3, frames=3, members=4, steps=6, budget=0, tuned=False)
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import xarray as xr
 from matplotlib.figure import Figure
+from scipy.stats import wasserstein_distance
 
 from examples.paper.scoring import interval
+from xslams.plot.coasts import draw_coasts
 
-__all__ = ["by_level", "curves", "read"]
+__all__ = ["by_level", "curves", "histograms", "panel", "read"]
 
 #: Of Okabe and Ito, which all eyes tell apart.
 _COLORS = {
@@ -61,3 +65,81 @@ def curves(frame: pd.DataFrame, column: str, label: str) -> Figure:
     ax.grid(alpha=0.3)
     ax.legend(fontsize=8, frameon=False)
     return figure
+
+
+def panel(rows: Mapping[str, xr.DataArray], truth: xr.DataArray, levels: Sequence[float]) -> Figure:
+    """Draw maps of temperature, one row for each field and a last one for the error of the last field.
+
+    Parameters
+    ----------
+    rows
+        Fields (level, lat, lon) in K by what they are called, on any grid; the truth is the first row of itself.
+    truth
+        The truth, on the grid of the last of the rows.
+    levels
+        Levels, which are drawn side by side.
+    """
+    dim = next(str(d) for d in truth.dims if d not in ("lat", "lon"))
+    drawn = {"truth": truth, **rows}
+    last = list(drawn)[-1]
+    size = 2.9 * len(levels), 1.45 * (len(drawn) + 1)
+    figure, axes = plt.subplots(
+        len(drawn) + 1, len(levels), figsize=size, sharex=True, sharey=True, layout="constrained", squeeze=False
+    )
+    for column, level in enumerate(levels):
+        at = {name: field.sel({dim: level}, method="nearest").transpose("lat", "lon") for name, field in drawn.items()}
+        scale = {"vmin": float(at["truth"].quantile(0.005)), "vmax": float(at["truth"].quantile(0.995))}
+        for ax, field in zip(axes[:-1, column], at.values(), strict=True):
+            image = ax.pcolormesh(field["lon"], field["lat"], field, cmap="viridis", rasterized=True, **scale)
+        figure.colorbar(image, ax=axes[:-1, column], orientation="horizontal", aspect=30, pad=0.01, label="K")
+        error = at[last] - at["truth"]
+        most = float(abs(error).quantile(0.99))
+        image = axes[-1, column].pcolormesh(
+            error["lon"], error["lat"], error, cmap="RdBu_r", vmin=-most, vmax=most, rasterized=True
+        )
+        figure.colorbar(image, ax=axes[-1, column], orientation="horizontal", aspect=30, pad=0.01, label="K")
+        axes[0, column].set_title(f"{dim} {float(at['truth'][dim]):.2f}", fontsize=10)
+    for row, name in enumerate([*drawn, f"{last}\nless truth"]):
+        axes[row, 0].set_ylabel(name, fontsize=9)
+    for ax in axes.flat:
+        ax.set(xlim=(0, 360), ylim=(-90, 90), xticks=[0, 90, 180, 270], yticks=[-60, 0, 60])
+        ax.tick_params(labelsize=7)
+        draw_coasts(ax, truth["lon"].values)
+    return figure
+
+
+def histograms(fields: Mapping[str, xr.DataArray], truth: xr.DataArray, levels: Sequence[float]) -> Figure:
+    """Draw histograms of temperature at some levels, weighted by area, and their distance from that of the truth.
+
+    Parameters
+    ----------
+    fields
+        Fields with dimensions of `truth`, and of members where there are any.
+    truth
+        Temperature (time, level, lat, lon) in K.
+    levels
+        Levels, which are drawn side by side.
+    """
+    dim = next(str(d) for d in truth.dims if d not in ("time", "lat", "lon"))
+    figure, axes = plt.subplots(1, len(levels), figsize=(3.3 * len(levels), 2.9), layout="constrained", squeeze=False)
+    colours = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+    for ax, level in zip(axes[0], levels, strict=True):
+        at = truth.sel({dim: level}, method="nearest")
+        bins = np.linspace(float(at.min()) - 2, float(at.max()) + 2, 36)
+        ax.hist(at.values.ravel(), bins, weights=_area(at), color="#bbbbbb", density=True, label="truth")
+        for name, colour in zip(fields, colours, strict=False):
+            field = fields[name].sel({dim: level}, method="nearest")
+            weights = _area(field)
+            far = wasserstein_distance(at.values.ravel(), field.values.ravel(), _area(at), weights)
+            look = {"histtype": "step", "color": colour, "linewidth": 1.4, "label": f"{name}: {far:.2f} K"}
+            ax.hist(field.values.ravel(), bins, weights=weights, density=True, **look)
+        ax.set(title=f"{dim} {float(at[dim]):.2f}", xlabel="temperature [K]")
+        ax.set_ylim(top=1.45 * ax.get_ylim()[1])
+        ax.legend(fontsize=7, frameon=False, loc="upper left")
+    axes[0, 0].set_ylabel("density [1/K]")
+    return figure
+
+
+def _area(field: xr.DataArray) -> np.ndarray:
+    """Weights of the values of a field, flat in the order of its values."""
+    return np.cos(np.deg2rad(field["lat"])).broadcast_like(field).transpose(*field.dims).values.ravel()

@@ -16,8 +16,13 @@ from xslams.model import Model
 
 __all__ = ["KINDS", "analyse", "during", "reconstruction", "trained"]
 
-#: Options of `fit` that make the two kinds of models; the rest is chosen by `fit`.
-KINDS: dict[str, dict[str, Any]] = {"pixel": {"patch": 1}, "latent": {"patch": 2}}
+#: Options of `fit` that make the two kinds of models; with a budget, `fit` chooses the rest. Harmonics and channels
+#: are those with the best CRPS of training days that were held out: 0.731 of that of the climatology with all values of
+#: a patch, 0.753 with half of them, 0.777 with three tenths. Modes are in proportion to the values of a wavenumber.
+KINDS: dict[str, dict[str, Any]] = {
+    "pixel": {"patch": 1, "mean_order": 3, "modes": 200},
+    "latent": {"patch": 2, "mean_order": 3, "modes": 200},
+}
 
 
 def trained(kind: str, atmosphere: Atmosphere, folder: Path, budget: str | float, **options: Any) -> Model:
@@ -36,7 +41,8 @@ def trained(kind: str, atmosphere: Atmosphere, folder: Path, budget: str | float
     **options
         Further options of `fit`.
     """
-    options = {**KINDS[kind], **options}
+    values = sum(field.isel(time=0, lat=0, lon=0).size for field in atmosphere.training.data_vars.values())
+    options = {"latent_channels": values * KINDS[kind]["patch"] ** 2, **KINDS[kind], **options}
     time = atmosphere.training["time"].values
     identity = [options, budget, dict(atmosphere.training.sizes), str(time[0]), str(time[-1])]
     digest = hashlib.sha256(json.dumps(identity, default=str).encode()).hexdigest()[:12]

@@ -43,7 +43,7 @@ def score(ensemble: xr.Dataset, truth: xr.Dataset, level: str) -> pd.DataFrame:
 
 
 def summary(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Scores over all cases and levels, each with the interval of 95 % over cases.
+    """Scores over all cases and levels, with intervals of 95 % over cases, and seconds of the processor for a member.
 
     Parameters
     ----------
@@ -63,6 +63,7 @@ def summary(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
             "CRPS 95 %": _text(interval(cases["crps"].to_numpy())),
             "spread/error": np.sqrt(cases["variance"].mean()) / root,
             "Wasserstein": distance,
+            "s/member": part["seconds"].mean(),
         }
     return pd.DataFrame(rows).T.rename_axis(list(by) if len(by) > 1 else by[0])
 

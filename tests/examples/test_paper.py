@@ -95,6 +95,8 @@ def test_the_simulation_is_cut_where_it_is_said_to_be(shared_data: Path) -> None
     assert found.testing.sizes["time"] == found.networks["olr"].data.sizes["time"] == 10
     assert found.training["t"].attrs["units"] == "K"
     assert found.cases(2, 4) == [slice(0, 4), slice(6, 10)]
+    assert sorted(found.in_turn(4, 2)) == list(enumerate(found.cases(4, 2)))
+    assert [number for number, _ in found.in_turn(4, 2)] != [0, 1, 2, 3]
 
 
 def test_intervals_are_those_of_cases() -> None:
@@ -103,7 +105,7 @@ def test_intervals_are_those_of_cases() -> None:
     low, high = interval(values)
     assert high - low == pytest.approx(2 * 1.96 * 0.02, rel=0.2)
     assert interval(values**2, root=True)[1] < 1.2
-    constant = {"mse": 1.0, "variance": 1.0, "wasserstein": 0.1}
+    constant = {"mse": 1.0, "variance": 1.0, "wasserstein": 0.1, "seconds": 2.0}
     frame = pd.concat(
         [
             pd.DataFrame({"method": name, "case": np.arange(100), "crps": values + more, **constant})
@@ -112,7 +114,28 @@ def test_intervals_are_those_of_cases() -> None:
         ignore_index=True,
     )
     assert paired(frame, {"method": "a"}, {"method": "b"}) == "-0.500 (-0.500 to -0.500)"
-    assert summary(frame, ["method"]).loc["b", "CRPS"] == pytest.approx(values.mean() + 0.5)
+    found = summary(frame, ["method"])
+    assert found.loc["b", "CRPS"] == pytest.approx(values.mean() + 0.5)
+    assert found.loc["b", "s/member"] == 2.0
+
+
+def test_maps_and_histograms_show_every_field_with_its_unit(atmosphere: Atmosphere) -> None:
+    t = atmosphere.testing["t"].isel(time=slice(2))
+    background = Degraded(coarsen=2).observe(t, atmosphere.spread).data
+    members = xr.concat([t + 1, t - 1], "member")
+    figure = figures.panel({"background": background[0], "analysis": members.mean("member")[0]}, t[0], LEVELS)
+    maps = [ax for ax in figure.axes if ax.get_xlim() == (0, 360)]
+    assert len(maps) == 4 * len(LEVELS)
+    assert [ax.get_ylabel() for ax in maps if ax.get_ylabel()] == [
+        "truth", "background", "analysis", "analysis\nless truth",
+    ]  # fmt: skip
+    assert sum(ax.get_xlabel() == "K" for ax in figure.axes) == 2 * len(LEVELS)
+    assert all(any(c.get_label() == "coast" for c in ax.collections) for ax in maps)
+    drawn = figures.histograms({"background": background, "analysis": members}, t, LEVELS)
+    labels = drawn.axes[0].get_legend_handles_labels()[1]
+    assert labels[0] == "truth"
+    assert [text.split(":")[0] for text in labels[1:]] == ["background", "analysis"]
+    plt.close("all")
 
 
 def test_era5_is_that_of_the_public_data_sets(monkeypatch: pytest.MonkeyPatch, atmosphere: Atmosphere) -> None:
