@@ -122,7 +122,9 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [(n, v) for n, values in MISTAKES.items() for v in values], ids=lambda v: str(v)[:30]
+    ("name", "value"),
+    [(n, v) for n, values in MISTAKES.items() for v in values],
+    ids=lambda v: v if isinstance(v, str) else type(v).__name__,
 )
 def test_a_mistake_in_a_problem_is_named(name, value):
     with pytest.raises(SlamsError) as caught:
