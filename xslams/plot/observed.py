@@ -14,7 +14,7 @@ from xslams.errors import ObservationError, UnitError
 from xslams.labels.coordinates import coordinate
 from xslams.labels.units import convert_units
 from xslams.labels.variables import same_quantity
-from xslams.observations.flags import ancillary, flags_of
+from xslams.observations.flags import quality_flags
 from xslams.observations.reading import read
 from xslams.plot.fields import time_of
 
@@ -89,7 +89,7 @@ def _unflagged(ds: xr.Dataset, name: Hashable, source: Observation, label: str) 
     """Variable without the values that its flags exclude from an analysis; as it is where a flag cannot be read."""
     field = ds[name]
     try:
-        flags = flags_of(field, ancillary(ds, field)[1], source.qc.flags, label)
+        flags = quality_flags(ds, field, source.qc.flags, label)
     except ObservationError:  # `check` and `assimilate` say what is wrong with it
         return field
     for flag in flags:
