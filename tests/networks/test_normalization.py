@@ -50,6 +50,20 @@ def test_missing_values_become_no_anomaly() -> None:
     assert (normalization.normalize(x, season)[3, 1] == 0).all()
 
 
+@given(st.floats(-1e6, 1e6, width=32), st.integers(0, 2), st.floats(0, 0.5))
+def test_a_channel_that_is_the_same_throughout_has_no_anomalies(value: float, channel: int, missing: float) -> None:
+    x, season = fields(60)
+    x[:, channel] = value
+    x[torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) < missing] = torch.nan
+    normalization = Normalization(SPEC, 1, 0)
+    normalization.fit(x, season)
+    u = normalization.normalize(x, season)
+    assert torch.isfinite(normalization.log_std).all()
+    assert u[:, channel].abs().max() <= 1e-6 * max(abs(value), 1)
+    varies = [c for c in range(3) if c != channel]
+    assert (u[:, varies].std((0, 2, 3)) > 0.3).all()
+
+
 @given(st.floats(-50, 300))
 def test_transform_has_its_inverse_and_slope(value: float) -> None:
     normalization = Normalization(SPEC, 1, 1)

@@ -29,6 +29,8 @@ __all__ = ["Normalization"]
 
 # Values of the mean of the channel that a cell with gaps counts besides its own.
 _PULL = 2.0
+# Share of its mean that single precision makes a constant vary by.
+_ROUNDING = 1e-6
 # Scores on either side between which a curve is linearised: one standard deviation of the sample.
 _REACH = 1.0
 
@@ -183,6 +185,9 @@ class Normalization(nn.Module):
         """
         self.mean.copy_(self._mean_of(blocks))
         square, gram, channel_std = self._squares_of(blocks)
+        # A channel that is the same throughout has no anomalies, but for rounding, and any scale will do.
+        rounding = _ROUNDING * self.mean[0].square().mean((1, 2)).sqrt()[:, None, None]
+        channel_std = torch.where(channel_std > rounding, channel_std, 1 / floor)
         coef = torch.einsum("kj,j...->k...", torch.linalg.inv(gram), square).float()
         # Mean of log of monthly variances would be noisy; the variance itself is fitted and its logarithm refitted on a
         # regular calendar, so that the result is positive whatever the season.
