@@ -283,8 +283,10 @@ class TrainingOptions(_TrainingOptions):
     spread
         Factors on the standard deviation of each channel of the state under the prior, which bring the spread of its
         posterior to its error; none at all, ``()``, leaves it as it is.
-    mean_order, std_order
-        Number of annual harmonics of the mean of every cell, and of the logarithm of its standard deviation.
+    mean_order
+        Number of annual harmonics of the mean of every cell.
+    std_order
+        Number of annual harmonics of the logarithm of the standard deviation of every cell.
     normal_scores
         Names of variables whose values are turned into those of a standard normal variable with the same rank, such as
         rain, fractions, or anything with a bound at which many values lie.

@@ -220,6 +220,13 @@ def test_a_cluster_computes_the_same(command, analysis, tmp_path):
     xr.testing.assert_identical(*(xr.open_zarr(p)["t"].compute() for p in (analysis, tmp_path / "a.zarr")))
 
 
+def test_a_scheduler_file_that_is_not_there_yet(command, tmp_path):
+    file = tmp_path / "scheduler.json"
+    said = run(*command, "--out", tmp_path / "a.zarr", "--scheduler", file, code=1)
+    assert f"There is no scheduler file {file}" in said
+    assert f"--scheduler-file {file}" in said
+
+
 def test_a_scheduler_that_is_not_there(command, tmp_path, monkeypatch):
     import distributed.client
 
@@ -486,18 +493,19 @@ def test_train(tmp_path, truth):
     out = tmp_path / "mine.safetensors"
     args = ["train", tmp_path / "data.nc", "--aux", "pr", "--window", 3, "--epochs", 0, "--no-progress", "--out"]
     settings = ("--license", "MIT", "--option", "autoencoder_epochs=1", "--modes", 4, "--width", "8,16")
-    settings += ("--normal-scores", "pr")
+    settings += ("--normal-scores", "pr", "--spread", "1.25,0.75")
     run(*args, out, *settings, "--log", tmp_path / "run.csv", "--checkpoint", tmp_path / "run.safetensors")
     assert (tmp_path / "run.csv").read_text().startswith("stage,step,seconds,")
     (tmp_path / "run.csv").unlink()
     (tmp_path / "run.safetensors").unlink()
     chosen = xslams.open_model(out).spec.training["settings"]
     assert (chosen["modes"], chosen["width"], chosen["autoencoder_epochs"]) == (4, [8, 16], 1)
-    assert chosen["normal_scores"] == ["pr"]
+    assert (chosen["normal_scores"], chosen["spread"]) == (["pr"], [1.25, 0.75])
     assert "modes is given by an option of its own" in run(
         *args, "b.safetensors", "--modes", 4, "--option", "modes=5", code=2
     )
     assert "not a list of whole numbers" in run(*args, "b.safetensors", "--width", "8;9", code=2)
+    assert "not a list of numbers" in run(*args, "b.safetensors", "--spread", "1,b", code=2)
     assert "modes=0; expected" in run(*args, "b.safetensors", "--modes", 0, code=2)
     spec = xslams.open_model(out).spec
     assert (spec.name, spec.license, spec.window, [v.name for v in spec.aux]) == ("mine", "MIT", 3, ["pr"])

@@ -143,6 +143,12 @@ def cluster(address: str | None) -> Iterator[None]:
 
     from xslams.errors import FileError
 
+    if address.endswith(".json") and not os.path.isfile(address):
+        msg = (
+            f"There is no scheduler file {address}. A scheduler writes it when it has started: dask scheduler "
+            f"--scheduler-file {address}."
+        )
+        raise FileError(msg)
     given = {"scheduler_file": address} if os.path.isfile(address) else {"address": address}
     try:
         # A client that fails to connect would stay the default until it is collected, and whoever computes would wait.

@@ -37,6 +37,21 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic only in the
             self.fail(f"{value!r} is not a list of whole numbers, such as 96,128.", param, ctx)
 
 
+class Factors(Numbers):
+    """Numbers separated by commas, such as 1,1.2; none at all is an empty text."""
+
+    name = "FLOAT,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+        """Return the numbers."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(float(part) for part in str(value).split(",") if part.strip())
+        except ValueError:
+            self.fail(f"{value!r} is not a list of numbers, such as 1,1.2.", param, ctx)
+
+
 class Names(Numbers):
     """Names separated by commas, such as pr,cloud; none at all is an empty text."""
 
@@ -45,6 +60,10 @@ class Names(Numbers):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
         """Return the names."""
         return value if isinstance(value, tuple) else tuple(n.strip() for n in str(value).split(",") if n.strip())
+
+
+# Lists by what they hold.
+_LISTS: dict[Any, type[Numbers]] = {int: Numbers, float: Factors, str: Names}
 
 
 def options_of(kind: type[Any], *, without: tuple[str, ...] = ()) -> Callable[[_Command], _Command]:
@@ -109,7 +128,7 @@ def _type_of(hint: Any) -> click.ParamType:  # type: ignore[type-arg]
     if typing.get_origin(hint) is Literal:
         return click.Choice(typing.get_args(hint))
     if typing.get_origin(hint) is tuple:
-        return Names() if str in typing.get_args(hint) else Numbers()
+        return _LISTS[typing.get_args(hint)[0]]()
     types_of: dict[Any, click.ParamType] = {int: click.INT, float: click.FLOAT}  # type: ignore[type-arg]
     return types_of[hint]
 
@@ -117,4 +136,4 @@ def _type_of(hint: Any) -> click.ParamType:  # type: ignore[type-arg]
 def _shown(default: Any) -> str:
     if default is None:
         return "none"
-    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    return (",".join(map(str, default)) or "none") if isinstance(default, tuple) else str(default)
