@@ -1,6 +1,6 @@
 """Europe from stations and gauges at their own places: train, analyse, score and draw, by the defaults of each call.
 
-    python examples/europe.py [--out europe] [--days 20] [--quick]
+    python -m examples.europe [--out europe] [--days 20] [--quick]
 
 Reads the reanalysis and the stations of the folder of shared data (`XSLAMS_SHARED`, or ``shared`` beside the
 repository). The model and the operators of every station are learned from 2000 to 2006, and the first days of July
@@ -12,18 +12,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
 import pandas as pd
 import xarray as xr
 
+from benchmarks.cases.europe import TESTING, TRAINING, during, open_sources, open_state
+
 ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
-
-from benchmarks.cases.europe import TESTING, TRAINING, during, open_sources, open_state  # noqa: E402
-
 SHARED = Path(os.environ.get("XSLAMS_SHARED", ROOT.parent / "shared")) / "data"
 
 

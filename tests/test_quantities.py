@@ -70,7 +70,7 @@ def test_the_square_root_has_an_inverse_in_both_libraries(values: list[float], s
     np.testing.assert_allclose(from_square_root(g, scale), x, rtol=1e-9, atol=1e-12)
     t = torch.tensor(values, dtype=torch.float64)
     same = square_root(t, scale)
-    np.testing.assert_allclose(same.numpy(), g, rtol=1e-12)
+    np.testing.assert_allclose(same.numpy(), g, rtol=1e-12, atol=1e-12)
     at = same.detach().requires_grad_()
     (slope,) = torch.autograd.grad(from_square_root(at, scale).sum(), at)
     np.testing.assert_allclose(square_root_slope(g, scale), slope.numpy(), rtol=1e-12)

@@ -45,9 +45,9 @@ def test_every_error_has_its_remedy(listed: set[str]) -> None:
 
 def test_every_page_is_reached_from_the_front_page(listed: set[str]) -> None:
     def reached(page: Path) -> set[Path]:
-        trees = re.findall(r"```\{toctree\}\n(.*?)```", page.read_text(), re.DOTALL)
+        trees = re.findall(r"```\{(?:toctree|gallery)\}\n(.*?)```", page.read_text(), re.DOTALL)
         names = [line for tree in trees for line in tree.splitlines() if line and not line.startswith(":")]
-        found = {next(page.parent.glob(f"{name}.*")) for name in names}
+        found = {p for n in names for p in page.parent.glob(f"{n}.*") if p.suffix in (".md", ".rst")}
         return found.union(*(reached(p) for p in found if p.suffix == ".md"))
 
     pages = {p for p in PAGE.parent.rglob("*") if p.suffix in (".md", ".rst")}

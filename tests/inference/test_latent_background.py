@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.problems import observed
 from tests.problems.posteriors import UnitNoise, moments
@@ -237,12 +239,54 @@ def test_channels_of_other_variables_are_not_correlated():
     np.testing.assert_allclose(plain[0, 1], 1.5 * np.exp(-0.5))
 
 
-def test_what_a_cell_is_said_to_be_is_positive_where_it_is_to_be():
-    """Maps that turn round from cell to cell make an approximation that is not positive."""
-    rest, size = torch.zeros(1, 1, 2, 1, 2), 4
-    turning = torch.tensor([[1.0, 0, 0, 0], [0, 0.1, 2.0, 0], [0, -2.0, 1.0, 0], [0, 0, 0, 1.0]])
-    maps = (lambda v: v.flatten(1) @ turning.T, lambda w: (w @ turning).reshape(-1, *rest.shape[1:]))
-    left, variance = torch.full((size,), 1e-3), torch.tensor([1.0, 1e-4, 50.0, 1.0])
-    squares = cell_squares(maps, torch.ones(size), variance, left, rest, torch.zeros(1).long(), positive=True)
-    known = 2 * torch.linalg.matrix_norm(turning, 2) ** 2 / left[0]
-    assert float(torch.linalg.eigvalsh(squares.double()).min()) > 1 / float(known)
+@given(st.integers(0, 2**16), st.integers(1, 4), st.integers(1, 7), st.integers(1, 8))
+@settings(max_examples=10)
+def test_errors_of_a_cell_lie_between_those_of_its_values(seed: int, length: int, rows: int, columns: int) -> None:
+    """Whatever the decoder makes of a cell and its neighbours, also around a periodic axis."""
+    rng = torch.Generator().manual_seed(seed)
+    kernel = torch.randn(3, 3, 3, 2, generator=rng)  # shifts of rows and columns, values, channels
+    shifts = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+    rest = torch.zeros(1, length, 2, rows, columns)
+
+    def forward(v):
+        moved = [torch.einsum("xc,blcij->blxij", kernel[i, j], v.roll((i, j), (3, 4))) for i, j in shifts]
+        return sum(moved).flatten(1)
+
+    def adjoint(w):
+        w = w.reshape(-1, length, 3, rows, columns)
+        return sum(torch.einsum("xc,blxij->blcij", kernel[i, j], w.roll((-i, -j), (3, 4))) for i, j in shifts)
+
+    scale, ratio = (torch.rand(3 * length * rows * columns, generator=rng) + 0.2 for _ in range(2))
+    certain = torch.full_like(scale, 1e-9)
+    pattern = torch.randint(0, 2, (length,), generator=rng).unique(return_inverse=True)[1]
+    squares = cell_squares((forward, adjoint), scale, ratio * scale**2, certain, rest, pattern)
+    assert squares.shape == (int(pattern.max()) + 1, rows * columns, 2, 2)
+    found = torch.linalg.eigvalsh(squares.double())
+    assert ratio.min() * 0.99 <= found.min()
+    assert found.max() <= ratio.max() * 1.01 + 1e-3
+
+
+def test_errors_that_the_decoder_makes_have_the_stated_size(tiny_model: Model) -> None:
+    """Latents of several channels on a coarser grid: errors are drawn, decoded, and measured."""
+    prior, spec, length = tiny_model.prior(), tiny_model.spec, 3
+    fields = prior.fields(torch.zeros(length))
+    channels, lat, lon = spec.frame_shape
+    state = spec.state_channels
+    spread = fields.spread.numpy().reshape(length, channels, -1)[:, :state].ravel()
+    index = (np.arange(length)[:, None] * channels * lat * lon + np.arange(state * lat * lon)).ravel()
+    matrix = sp.csr_array(
+        (np.ones(len(index)), (np.arange(len(index)), index)), shape=(len(index), length * channels * lat * lon)
+    )
+    rest = torch.zeros(1, length, *prior.shape)
+    centre = fields(rest).flatten(1)
+    stated = 0.3 * float(np.sqrt((spread**2).mean()))
+    source = SourceLikelihood(
+        "background", matrix, centre[0].numpy()[index], ErrorModel(np.full(len(index), stated**2))
+    )
+    source = replace(source, background=BackgroundCorrelation())
+    errors = LatentBackground(prior, spec, fields, [source], rest).errors
+    white = torch.randn(400, errors.shape[0], generator=torch.Generator().manual_seed(0))
+    drawn = fields(1e-2 * errors.color(white).reshape(-1, *rest.shape[1:])).flatten(1) - centre
+    found = 100 * float(drawn[:, index].square().mean().sqrt())
+    # What the decoder leaves out is added.
+    assert 0.75 < found / stated < 1.5

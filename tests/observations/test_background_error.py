@@ -32,14 +32,27 @@ def errors(std: float, memory: float, times: int = 400, step: float = 12.0, seed
 def test_the_error_of_forecasts_is_found(std, memory):
     wrong, truth = errors(std, memory), errors(5.0, 100.0, seed=1)
     found = BackgroundError.fit(wrong + truth, truth)
-    np.testing.assert_allclose(found.std["t"], [std, 2 * std], rtol=0.05)
+    np.testing.assert_allclose(found.std["t"], [[std] * 6, [2 * std] * 6], rtol=0.06)
     assert found.time == pytest.approx(memory, rel=0.15)
     # By the NMC method: two forecasts, of which the later one is nearly right.
     nmc = BackgroundError.fit(truth + wrong, truth + 0.1 * wrong)
-    np.testing.assert_allclose(nmc.std["t"], [0.9 * std, 1.8 * std], rtol=0.05)
+    np.testing.assert_allclose(nmc.std["t"], [[0.9 * std] * 6, [1.8 * std] * 6], rtol=0.06)
     # Times that only one of both has, and gaps, are left out.
     holes = (wrong + truth).isel(time=slice(0, 300)).where(wrong["t"] < 3 * std)
     assert np.isfinite(BackgroundError.fit(holes, truth).std["t"]).all()
+
+
+def test_the_error_of_a_latitude_is_found_where_there_are_values_enough():
+    wrong, truth = errors(1.0, 12.0), errors(5.0, 100.0, seed=1)
+    grows = 1 + abs(wrong["lat"]) / 60
+    found = BackgroundError.fit(truth + grows * wrong, truth).std["t"]
+    np.testing.assert_allclose(found.transpose("level", "lat"), [grows, 2 * grows], rtol=0.06)
+    # Neighbours count with their area; with few values there is one error of a level.
+    near = wrong.assign_coords(lat=80 + np.arange(6.0))
+    some = BackgroundError.fit(truth.assign_coords(lat=near["lat"]) + near, truth.assign_coords(lat=near["lat"]))
+    assert float(some.std["t"].std("lat").max()) < 0.02
+    few = slice(0, 20)
+    assert BackgroundError.fit((truth + wrong).isel(time=few), truth.isel(time=few)).std["t"].dims == ("level",)
 
 
 def test_what_cannot_be_fitted_is_refused():

@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 
 __all__ = ["InColumns", "cell_squares", "patterns"]
 
-# Directions of a latent cell that are seen less than this share of others are not seen.
-_SEEN = 1e-3
+# Directions of a latent cell that are seen less than this share of others are not seen, or hardly.
+_SEEN, _HARDLY = 1e-3, 1e-5
 # Least of what a background says of a latent of unit variance: next to nothing.
 _KNOWN = 1e-3
+# Standard deviations within this factor are the same.
+_ALIKE = 1.25
+# Cells in each direction, from one to the next that a decoder makes no value of in common.
+_APART = 3
 
 
 class InColumns:
@@ -60,7 +64,7 @@ class InColumns:
 
 
 def patterns(sources: Sequence[SourceLikelihood], length: int) -> np.ndarray:
-    """Tell frames with the same elements by a number, ``(L,)``.
+    """Tell frames with the same elements, whose errors have the same size, by a number, ``(L,)``.
 
     Parameters
     ----------
@@ -69,11 +73,10 @@ def patterns(sources: Sequence[SourceLikelihood], length: int) -> np.ndarray:
     length
         Number of frames.
     """
-    width = sources[0].matrix.shape[1]
-    there = np.zeros(width, bool)
+    size = np.full(sources[0].matrix.shape[1], np.iinfo(np.int64).min)
     for source in sources:
-        there[source.matrix.indices] = True
-    return np.unique(there.reshape(length, -1), axis=0, return_inverse=True)[1].ravel()
+        size[source.matrix.indices] = np.round(0.5 * np.log(source.errors.independent) / np.log(_ALIKE))
+    return np.unique(size.reshape(length, -1), axis=0, return_inverse=True)[1].ravel()
 
 
 def cell_squares(
@@ -84,12 +87,11 @@ def cell_squares(
     rest: Tensor,
     pattern: Tensor,
     column: InColumns | None = None,
-    *,
-    positive: bool = False,
 ) -> Tensor:
     """Return the matrix ``S S`` of each pattern and latent cell, ``(pattern, cell, z, z)``.
 
-    Fields that are the same in all cells show what a cell is to the fields around it.
+    It is the mean of the error variances in units of the climatological ones, over the values that a direction of the
+    cell is seen in, and lies between the least and the largest of them.
 
     Parameters
     ----------
@@ -104,9 +106,6 @@ def cell_squares(
         Pattern that each frame has, shape ``(L,)``.
     column
         Covariance of errors that are correlated between levels; by default they are correlated as in the prior.
-    positive
-        Whether to mend matrices that are not positive. What fields that are the same in all cells show is an
-        approximation, by which a direction may seem to have an error of less than nothing.
     """
     weight, squared, known = scale**-2, variance * scale**-4, 1 / left_out
     stated_by: Callable[[Tensor], Tensor] = lambda seen: squared * seen  # noqa: E731
@@ -115,34 +114,70 @@ def cell_squares(
         stated_by = lambda seen: weight * in_columns(weight * seen)  # noqa: E731
     parts = _in_cells(maps, [lambda seen: weight * seen, stated_by, lambda seen: known * seen], rest, pattern)
     own, stated, precision = ((m + m.mT) / 2 for m in parts)
-    values, vectors = eigh(own)
-    least = _SEEN * values.amax(-1, keepdim=True).clamp(min=1e-30)
-    # Relative to the prior, or what the decoder makes a covariance of; of what is not seen it says nothing.
-    factor = values.clamp(min=least).rsqrt()
-    if column is not None:
-        factor = torch.where(values > least, 1 / values.clamp(min=least), 0.0)
-    inverse = (vectors * factor[..., None, :]) @ vectors.mT
+    square = _column_square(own, stated) if column is not None else _ratio(own, stated)
     known_by, basis = eigh(precision)
-    square = inverse @ stated @ inverse
-    if positive:
-        size, axes = eigh((square + square.mT) / 2)
-        square = (axes * size.clamp(min=0)[..., None, :]) @ axes.mT
     total = square + (basis / known_by.clamp(min=_KNOWN)[..., None, :]) @ basis.mT
     return ((total + total.mT) / 2).float()
+
+
+def _ratio(own: Tensor, stated: Tensor) -> Tensor:
+    """Mean of stated variances in units of the climatological ones, for each direction of a cell."""
+    values, vectors = eigh(own)
+    least = _HARDLY * values.amax(-1).clamp(min=1e-30)
+    # What is not seen has the error of the cell as a whole.
+    mean = _trace(stated) / _trace(own).clamp(min=1e-30)
+    eye = torch.eye(own.shape[-1], dtype=own.dtype, device=own.device)
+    inverse = (vectors * (values.clamp(min=0) + least[..., None]).rsqrt()[..., None, :]) @ vectors.mT
+    return inverse @ (stated + (mean * least)[..., None, None] * eye) @ inverse
+
+
+def _column_square(own: Tensor, stated: Tensor) -> Tensor:
+    """Covariance of latents of which the decoder makes the stated one; nothing where it sees nothing."""
+    values, vectors = eigh(own)
+    least = _SEEN * values.amax(-1, keepdim=True).clamp(min=1e-30)
+    factor = torch.where(values > least, 1 / values.clamp(min=least), 0.0)
+    inverse = (vectors * factor[..., None, :]) @ vectors.mT
+    return inverse @ stated @ inverse
+
+
+def _trace(matrices: Tensor) -> Tensor:
+    return matrices.diagonal(dim1=-2, dim2=-1).sum(-1)
 
 
 def _in_cells(
     maps: LinearMaps, functions: Sequence[Callable[[Tensor], Tensor]], rest: Tensor, pattern: Tensor
 ) -> list[Tensor]:
-    """Products of the adjoint, a function of values, and the map, each ``(pattern, cell, z, z)``."""
+    """Products of the adjoint, a function of values, and the map within each cell, each ``(pattern, cell, z, z)``.
+
+    Cells that no value has in common are shown at once, and others in other frames of the pattern.
+    """
     forward, adjoint = maps
-    columns: list[list[Tensor]] = [[] for _ in functions]
-    for c in range(rest.shape[2]):
-        unit = torch.zeros_like(rest)
-        unit[:, :, c] = 1
-        seen = forward(unit)
-        for kept, function in zip(columns, functions, strict=True):
-            back = adjoint(function(seen))[0].flatten(2)  # (L, z, cell)
-            mean = [back[pattern == k].mean(0) for k in range(int(pattern.max()) + 1)]
-            kept.append(torch.stack(mean).mT)  # (pattern, cell, z)
-    return [torch.stack(each, -1).double() for each in columns]
+    channels, rows, columns = rest.shape[2:]
+    device = rest.device
+    first, second = _colours(rows, device), _colours(columns, device)
+    colour = (first[:, None] * (int(second.max()) + 1) + second).flatten()
+    count = int(pattern.max()) + 1
+    # Of each frame, which one of its pattern it is, and how many the pattern has.
+    same = pattern[:, None] == pattern
+    rank, frames = same.tril(-1).sum(1), same.sum(1)
+    blocks = [
+        torch.zeros(count, rows * columns, channels, channels, dtype=torch.float64, device=device) for _ in functions
+    ]
+    for turn in range(-(-(int(colour.max()) + 1) // int(frames.min()))):
+        shown = colour == (turn * frames + rank)[:, None]
+        frame, cell = torch.nonzero(shown, as_tuple=True)
+        for c in range(channels):
+            unit = torch.zeros_like(rest)
+            unit[0, :, c] = shown.reshape(-1, rows, columns).to(unit)
+            seen = forward(unit)
+            for block, function in zip(blocks, functions, strict=True):
+                back = adjoint(function(seen))[0].flatten(2)  # (L, z, cell)
+                block[pattern[frame], cell, :, c] = back[frame, :, cell].double()
+    return blocks
+
+
+def _colours(count: int, device: torch.device) -> Tensor:
+    """Numbers of the cells along an axis, that are the same for cells that are apart, also where it is periodic."""
+    number = torch.arange(count, device=device)
+    whole = count - count % _APART
+    return torch.where(number < whole, number % _APART, number - whole + min(_APART, whole))

@@ -308,8 +308,7 @@ class LatentBackground:
         pattern = torch.as_tensor(patterns(sources, length), device=device)
         column = None if stated.column is None else InColumns(sources, stated.column, length, variance)
         ensemble = sources[0].ensemble is not None
-        mended = ensemble or column is not None
-        squares = cell_squares(maps, scale, variance, left_out, rest, pattern, column, positive=mended)
+        squares = cell_squares(maps, scale, variance, left_out, rest, pattern, column)
         values, vectors = eigh(squares)
         correlation = correlation_of(prior, spec, length, stated, device)
         static = LatentCovariance(

@@ -20,6 +20,8 @@ __all__ = ["BackgroundError", "stated_background"]
 
 # Correlations in time that are told from none and from all.
 _LEAST, _MOST = 0.05, 0.98
+# Values of differences that tell the error of a latitude, and degrees within which it is the same.
+_ENOUGH, _NEAR = 500, 5.0
 # Lengths that may be stated, and their units.
 _LENGTHS = {
     "length": "km", "time": "hours", "localization": "km", "vertical": "logarithms of pressure, or units of the levels"
@@ -139,8 +141,9 @@ class BackgroundError:
         Returns
         -------
         BackgroundError
-            Root mean square difference of every variable and level, and the hours in which differences are forgotten;
-            in space correlated as the prior.
+            Root mean square difference of every variable and level, and of every latitude where there are values
+            enough, averaged with those within five degrees; and the hours in which differences are forgotten. In space
+            correlated as the prior.
 
         Raises
         ------
@@ -165,14 +168,9 @@ class BackgroundError:
             count = 0 if at is None else apart.sizes.get(at, 0)
             msg = f"Forecasts and truth have {count} common times; expected three or more, of one dimension time."
             raise ObservationOptionError(msg)
-        lat = coordinate(apart[names[0]], "lat")
-        weight = xr.DataArray(1.0) if lat is None else xr.DataArray(np.cos(np.deg2rad(apart[lat])).clip(min=1e-6))
         std: dict[Any, xr.DataArray] = {}
         for n in names:
-            level = coordinate(apart[n], "level")
-            kept = () if level is None else apart[level].dims
-            mean = (apart[n] ** 2).weighted(weight).mean([d for d in apart[n].dims if d not in kept])
-            std[n] = xr.DataArray(np.sqrt(mean))
+            std[n] = xr.DataArray(np.sqrt(_mean_square(apart[n])))
             if not bool((std[n] > 0).all()):
                 msg = (
                     f"Forecasts and truth of {n!r} do not differ, or have no value in common; there is no error to fit."
@@ -180,6 +178,24 @@ class BackgroundError:
                 raise ObservationOptionError(msg)
             std[n].attrs = {k: v for k, v in forecasts[n].attrs.items() if k == "units"}
         return cls(xr.Dataset(std), time=_memory(apart / xr.Dataset(std), at))
+
+
+def _mean_square(apart: xr.DataArray) -> xr.DataArray:
+    """Mean square of every level, and of every latitude whose values and those of its neighbours tell it."""
+    level, lat = coordinate(apart, "level"), coordinate(apart, "lat")
+    kept = () if level is None else apart[level].dims
+    if lat is None:
+        return xr.DataArray((apart**2).mean([d for d in apart.dims if d not in kept]))
+    weight = xr.DataArray(np.cos(np.deg2rad(apart[lat])).clip(min=1e-6))
+    others = [d for d in apart.dims if d not in (*kept, lat)]
+    known = apart.notnull().sum(others)
+    if apart[lat].dims == (lat,) and int(known.min()) >= _ENOUGH:
+        at = np.asarray(apart[lat].values, float)
+        near = xr.DataArray((np.abs(at[:, None] - at) <= _NEAR) * np.asarray(weight), dims=(lat, "other"))
+        sums, counts = (a.drop_vars(lat).rename({lat: "other"}) for a in ((apart**2).sum(others), known))
+        mean = xr.dot(near, sums, dim="other") / xr.dot(near, counts, dim="other")
+        return xr.DataArray(mean.assign_coords({lat: apart[lat]}).transpose(*kept, lat))
+    return xr.DataArray((apart**2).weighted(weight).mean([d for d in apart.dims if d not in kept]))
 
 
 def _memory(apart: xr.Dataset, time: str) -> float:
