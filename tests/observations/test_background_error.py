@@ -55,6 +55,17 @@ def test_the_error_of_a_latitude_is_found_where_there_are_values_enough():
     assert BackgroundError.fit((truth + wrong).isel(time=few), truth.isel(time=few)).std["t"].dims == ("level",)
 
 
+@pytest.mark.parametrize("lead", [1, 2, 4])
+def test_persistence_and_climatology_together_have_the_error_of_persistence(lead):
+    """Its errors depend on the truth: what is taken for independent of it has to be wider than they are."""
+    truth = errors(5.0, 100.0, times=2000)
+    forecast = truth.shift(time=lead).isel(time=slice(lead, None))
+    found = BackgroundError.fit(forecast, truth).std["t"]
+    square = ((forecast - truth)["t"] ** 2).mean(["time", "lat", "lon"])
+    both = 1 / (1 / truth["t"].var(["time", "lat", "lon"]) + 1 / found**2)
+    np.testing.assert_allclose(both.transpose("level", "lat"), np.tile(square, (6, 1)).T, rtol=0.1)
+
+
 def test_what_cannot_be_fitted_is_refused():
     truth = errors(1.0, 12.0, times=4)
     with pytest.raises(ObservationOptionError, match="do not differ"):

@@ -22,6 +22,8 @@ __all__ = ["BackgroundError", "stated_background"]
 _LEAST, _MOST = 0.05, 0.98
 # Values of differences that tell the error of a latitude, and degrees within which it is the same.
 _ENOUGH, _NEAR = 500, 5.0
+# Times that tell how errors depend on the truth, and largest share of its variance in which they do.
+_TIMES, _MOST_SHARE = 20, 0.75
 # Lengths that may be stated, and their units.
 _LENGTHS = {
     "length": "km", "time": "hours", "localization": "km", "vertical": "logarithms of pressure, or units of the levels"
@@ -142,7 +144,8 @@ class BackgroundError:
         -------
         BackgroundError
             Root mean square difference of every variable and level, and of every latitude where there are values
-            enough, averaged with those within five degrees; and the hours in which differences are forgotten. In space
+            enough, averaged with those within five degrees; larger where differences depend on the truth, as those of
+            forecasts that vary as much as it does. With the hours in which differences are forgotten; in space
             correlated as the prior.
 
         Raises
@@ -154,7 +157,7 @@ class BackgroundError:
         --------
         >>> rng = np.random.default_rng(0)
         >>> time = np.datetime64("2001-01-01") + np.arange(50)
-        >>> truth = xr.Dataset({"t": (("time", "lat"), rng.normal(size=(50, 40)))}, {"time": time})
+        >>> truth = xr.Dataset({"t": (("time", "lat"), 9.0 * rng.normal(size=(50, 40)))}, {"time": time})
         >>> float(BackgroundError.fit(truth + 2.0 * rng.normal(size=(50, 40)), truth).std["t"].round(1))
         2.0
         """
@@ -170,7 +173,7 @@ class BackgroundError:
             raise ObservationOptionError(msg)
         std: dict[Any, xr.DataArray] = {}
         for n in names:
-            std[n] = xr.DataArray(np.sqrt(_mean_square(apart[n])))
+            std[n] = xr.DataArray(np.sqrt(_variance(apart[n], truth[n], at)))
             if not bool((std[n] > 0).all()):
                 msg = (
                     f"Forecasts and truth of {n!r} do not differ, or have no value in common; there is no error to fit."
@@ -180,22 +183,38 @@ class BackgroundError:
         return cls(xr.Dataset(std), time=_memory(apart / xr.Dataset(std), at))
 
 
-def _mean_square(apart: xr.DataArray) -> xr.DataArray:
-    """Mean square of every level, and of every latitude whose values and those of its neighbours tell it."""
-    level, lat = coordinate(apart, "level"), coordinate(apart, "lat")
-    kept = () if level is None else apart[level].dims
+def _variance(apart: xr.DataArray, truth: xr.DataArray, time: str) -> xr.DataArray:
+    r"""Variance of errors that do not depend on the truth and tell as much as those of forecasts.
+
+    Forecasts that vary as much as the truth miss its extremes: with errors of mean square :math:`e^2` that have the
+    covariance :math:`-c` with a truth of variance :math:`\sigma^2`, mean and variance of the truth given a forecast
+    agree with its actual error for the error variance :math:`e^2 / (1 - 2 c / \sigma^2)`.
+    """
+    square = _pooled(apart**2)
+    if apart.sizes[time] < _TIMES:
+        return square
+    anomaly = truth.where(apart.notnull())
+    anomaly = anomaly - anomaly.mean(time)
+    share = -2 * _pooled(apart * anomaly) / _pooled(anomaly**2).clip(min=1e-30)
+    return xr.DataArray(square / (1 - share.clip(min=0, max=_MOST_SHARE)))
+
+
+def _pooled(da: xr.DataArray) -> xr.DataArray:
+    """Mean of every level, and of every latitude whose values and those of its neighbours tell it."""
+    level, lat = coordinate(da, "level"), coordinate(da, "lat")
+    kept = () if level is None else da[level].dims
     if lat is None:
-        return xr.DataArray((apart**2).mean([d for d in apart.dims if d not in kept]))
-    weight = xr.DataArray(np.cos(np.deg2rad(apart[lat])).clip(min=1e-6))
-    others = [d for d in apart.dims if d not in (*kept, lat)]
-    known = apart.notnull().sum(others)
-    if apart[lat].dims == (lat,) and int(known.min()) >= _ENOUGH:
-        at = np.asarray(apart[lat].values, float)
+        return xr.DataArray(da.mean([d for d in da.dims if d not in kept]))
+    weight = xr.DataArray(np.cos(np.deg2rad(da[lat])).clip(min=1e-6))
+    others = [d for d in da.dims if d not in (*kept, lat)]
+    known = da.notnull().sum(others)
+    if da[lat].dims == (lat,) and int(known.min()) >= _ENOUGH:
+        at = np.asarray(da[lat].values, float)
         near = xr.DataArray((np.abs(at[:, None] - at) <= _NEAR) * np.asarray(weight), dims=(lat, "other"))
-        sums, counts = (a.drop_vars(lat).rename({lat: "other"}) for a in ((apart**2).sum(others), known))
+        sums, counts = (a.drop_vars(lat).rename({lat: "other"}) for a in (da.sum(others), known))
         mean = xr.dot(near, sums, dim="other") / xr.dot(near, counts, dim="other")
-        return xr.DataArray(mean.assign_coords({lat: apart[lat]}).transpose(*kept, lat))
-    return xr.DataArray((apart**2).weighted(weight).mean([d for d in apart.dims if d not in kept]))
+        return xr.DataArray(mean.assign_coords({lat: da[lat]}).transpose(*kept, lat))
+    return xr.DataArray(da.weighted(weight).mean([d for d in da.dims if d not in kept]))
 
 
 def _memory(apart: xr.Dataset, time: str) -> float:
