@@ -282,7 +282,7 @@ def test_levels_need_not_be_those_of_the_default() -> None:
     noise = UnitNoise(PROBLEM.size)
     guided = guide(PROBLEM.denoiser(), PROBLEM.y, PROBLEM.observe, PROBLEM.error, MMPS(tolerance=1e-9))
     for grid in GRIDS:
-        z = sample(guided, 100 * noise(0), noise, t=time_grid(SCHEDULE, 256, grid))
+        z = sample(guided, 100 * noise(0), noise, t=time_grid(SCHEDULE, 128, grid))
         assert PROBLEM.errors(*moments(z))["std"] < 0.02, grid
     assert math.isclose(float(time_grid(SCHEDULE, 4, "rho", rho=1e9)[2]), 0.5, abs_tol=1e-3)
 

@@ -324,7 +324,7 @@ def test_a_report_is_written_region_by_region(truth, tiny_model, tmp_path, count
     reporting(truth.chunk(time=20)).slams.to_zarr(path, resume=True)
     assert sorted(counted) == [0, 30, 60]  # once each, for both variables and the report
     whole = files(path)
-    expected = reporting(truth.chunk(time=20)).compute(scheduler="sync")
+    expected = reporting(truth)
     stored = xslams.open_analysis(path)
     table = expected.slams.report()
     assert int(table.used.sum()) > 0
@@ -338,9 +338,7 @@ def test_a_report_is_written_region_by_region(truth, tiny_model, tmp_path, count
         reporting(truth.chunk(time=20)).slams.to_zarr(path, resume=True)
         assert counted == [30], damage
         assert files(path) == whole
-    eager = reporting(truth)
-    xr.testing.assert_identical(eager.slams.report(), table)
-    eager.slams.to_zarr(tmp_path / "eager.zarr")
+    expected.slams.to_zarr(tmp_path / "eager.zarr")
     xr.testing.assert_identical(xslams.open_analysis(tmp_path / "eager.zarr").slams.report().load(), table)
 
 
