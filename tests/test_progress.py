@@ -71,11 +71,9 @@ def test_a_person_waits_at_a_terminal_or_a_notebook(monkeypatch):
     closed.close()
     monkeypatch.setattr(sys, "stderr", closed)
     assert not wanted(None)
-    module = pytest.importorskip("IPython.core.getipython")
-    monkeypatch.setattr(module, "get_ipython", lambda: SimpleNamespace(kernel="a kernel"))
-    assert wanted(None)
-    monkeypatch.setattr(module, "get_ipython", lambda: SimpleNamespace())
-    assert not wanted(None)
+    for shell, seen in ((SimpleNamespace(kernel="a kernel"), True), (SimpleNamespace(), False), (None, False)):
+        monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda shell=shell: shell))
+        assert wanted(None) is seen
 
 
 @pytest.mark.parametrize("value", [0, 1, "yes", [], np.nan])

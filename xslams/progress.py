@@ -54,11 +54,9 @@ def _is_terminal(stream: Any) -> bool:
 
 
 def _is_kernel() -> bool:
-    if "IPython" not in sys.modules:
-        return False
-    from IPython.core.getipython import get_ipython
-
-    return hasattr(get_ipython(), "kernel")
+    # Where it is not imported, nobody runs in it.
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    return shell is not None and hasattr(shell(), "kernel")
 
 
 class Progress:
