@@ -27,6 +27,8 @@ _KNOWN = 1e-3
 _ALIKE = 1.25
 # Cells in each direction, from one to the next that a decoder makes no value of in common.
 _APART = 3
+# Channels that are shown at once.
+_AT_ONCE = 8
 
 
 class InColumns:
@@ -56,11 +58,11 @@ class InColumns:
         self._size = sources[0].matrix.shape[1]
 
     def __call__(self, w: Tensor) -> Tensor:
-        """Multiply values ``(1, n)``."""
-        field = torch.zeros(self._size, dtype=w.dtype, device=w.device)
-        field[self._element] = (self._std * w)[0]
-        field = torch.einsum("cd,ldx->lcx", self._correlation, field.reshape(self._shape))
-        return (self._std * field.flatten()[self._element])[None]
+        """Multiply values ``(B, n)``."""
+        field = torch.zeros(len(w), self._size, dtype=w.dtype, device=w.device)
+        field[:, self._element] = self._std * w
+        field = torch.einsum("cd,bldx->blcx", self._correlation, field.reshape(len(w), *self._shape))
+        return self._std * field.flatten(1)[:, self._element]
 
 
 def patterns(sources: Sequence[SourceLikelihood], length: int) -> np.ndarray:
@@ -166,13 +168,13 @@ def _in_cells(
     for turn in range(-(-(int(colour.max()) + 1) // int(frames.min()))):
         shown = colour == (turn * frames + rank)[:, None]
         frame, cell = torch.nonzero(shown, as_tuple=True)
-        for c in range(channels):
-            unit = torch.zeros_like(rest)
-            unit[0, :, c] = shown.reshape(-1, rows, columns).to(unit)
+        for some in torch.arange(channels, device=device).split(_AT_ONCE):
+            unit = torch.zeros(len(some), *rest.shape[1:], dtype=rest.dtype, device=device)
+            unit[torch.arange(len(some), device=device), :, some] = shown.reshape(-1, rows, columns).to(unit)
             seen = forward(unit)
             for block, function in zip(blocks, functions, strict=True):
-                back = adjoint(function(seen))[0].flatten(2)  # (L, z, cell)
-                block[pattern[frame], cell, :, c] = back[frame, :, cell].double()
+                back = adjoint(function(seen)).flatten(3)  # (some, L, z, cell)
+                block[pattern[frame], cell, :, some[0] : some[-1] + 1] = back[:, frame, :, cell].mT.double()
     return blocks
 
 
