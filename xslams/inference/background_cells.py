@@ -27,8 +27,8 @@ _KNOWN = 1e-3
 _ALIKE = 1.25
 # Cells in each direction, from one to the next that a decoder makes no value of in common.
 _APART = 3
-# Channels that are shown at once.
-_AT_ONCE = 8
+# Channels that are shown at once, and numbers of latents in all of them.
+_AT_ONCE, _NUMBERS = 8, 2**24
 
 
 class InColumns:
@@ -165,10 +165,11 @@ def _in_cells(
     blocks = [
         torch.zeros(count, rows * columns, channels, channels, dtype=torch.float64, device=device) for _ in functions
     ]
+    at_once = max(min(_AT_ONCE, _NUMBERS // rest.numel()), 1)
     for turn in range(-(-(int(colour.max()) + 1) // int(frames.min()))):
         shown = colour == (turn * frames + rank)[:, None]
         frame, cell = torch.nonzero(shown, as_tuple=True)
-        for some in torch.arange(channels, device=device).split(_AT_ONCE):
+        for some in torch.arange(channels, device=device).split(at_once):
             unit = torch.zeros(len(some), *rest.shape[1:], dtype=rest.dtype, device=device)
             unit[torch.arange(len(some), device=device), :, some] = shown.reshape(-1, rows, columns).to(unit)
             seen = forward(unit)
