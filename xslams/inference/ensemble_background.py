@@ -20,6 +20,8 @@ import torch
 from azula.linalg.covariance import Covariance
 from torch import Tensor
 
+from xslams.linalg.covariances import ProductCovariance
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -96,7 +98,7 @@ class StaticCovariance(Protocol):
         ...
 
 
-class HybridCovariance(Covariance):
+class HybridCovariance(ProductCovariance):
     """The covariance ``weight B + U U^T``, or its inverse.
 
     Parameters
@@ -126,16 +128,6 @@ class HybridCovariance(Covariance):
     def __matmul__(self, x: Tensor) -> Tensor:
         return self._weight * self._static(x) + (x @ self._columns.mT) @ self._columns
 
-    def __add__(self, other: Covariance) -> Covariance:
-        return NotImplemented
-
-    def __mul__(self, other: Covariance) -> Covariance:
-        return NotImplemented
-
-    def color(self, x: Tensor) -> Tensor:
-        """Multiply by a square root, which nobody needs."""
-        raise NotImplementedError
-
     @property
     def inv(self) -> Covariance:
         """Inverse."""
@@ -145,12 +137,8 @@ class HybridCovariance(Covariance):
         """Product with the inverse."""
         return self._inverse(x) / self._weight - ((x @ self._solved.mT) @ self._small) @ self._solved
 
-    def logdet(self) -> Tensor:
-        """Logarithm of the determinant, which nobody needs."""
-        raise NotImplementedError
 
-
-class _Inverse(Covariance):
+class _Inverse(ProductCovariance):
     """Inverse of a hybrid covariance."""
 
     def __init__(self, of: HybridCovariance) -> None:
@@ -164,21 +152,7 @@ class _Inverse(Covariance):
     def __matmul__(self, x: Tensor) -> Tensor:
         return self._of.solve(x)
 
-    def __add__(self, other: Covariance) -> Covariance:
-        return NotImplemented
-
-    def __mul__(self, other: Covariance) -> Covariance:
-        return NotImplemented
-
-    def color(self, x: Tensor) -> Tensor:
-        """Multiply by a square root, which nobody needs."""
-        raise NotImplementedError
-
     @property
     def inv(self) -> Covariance:
         """The covariance itself."""
         return self._of
-
-    def logdet(self) -> Tensor:
-        """Logarithm of the determinant, which nobody needs."""
-        raise NotImplementedError

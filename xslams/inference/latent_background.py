@@ -28,6 +28,7 @@ from xslams.inference.background_cells import InColumns, cell_squares, patterns
 from xslams.inference.ensemble_background import HybridCovariance, localized, static_weight
 from xslams.inference.operators import FieldOperator
 from xslams.linalg.conjugate_gradients import LinearObservations, solve
+from xslams.linalg.covariances import ProductCovariance
 from xslams.linalg.eigen import eigh
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def _apart(shape: tuple[int, int, int], spec: Spec, length: float | None) -> np.
     return _EARTH_RADIUS / length * np.linalg.norm(xyz[:, None] - xyz, axis=-1)
 
 
-class LatentCovariance(Covariance):
+class LatentCovariance(ProductCovariance):
     """The covariance ``S C S`` of latent trajectories, or its inverse.
 
     Parameters
@@ -234,12 +235,6 @@ class LatentCovariance(Covariance):
         v = x.reshape(-1, len(self._pattern), *self._frame)
         return self._scaled(self._correlation.apply(self._function, self._scaled(v))).reshape(x.shape)
 
-    def __add__(self, other: Covariance) -> Covariance:
-        return NotImplemented
-
-    def __mul__(self, other: Covariance) -> Covariance:
-        return NotImplemented
-
     def color(self, x: Tensor) -> Tensor:
         """Multiply by a square root."""
         v = x.reshape(-1, len(self._pattern), *self._frame)
@@ -255,10 +250,6 @@ class LatentCovariance(Covariance):
     def inv(self) -> LatentCovariance:
         """Inverse."""
         return LatentCovariance(*self._parts, inverted=not self.inverted)
-
-    def logdet(self) -> Tensor:
-        """Logarithm of the determinant, which nobody needs."""
-        raise NotImplementedError
 
 
 def _in_cells(matrices: Tensor, v: Tensor) -> Tensor:

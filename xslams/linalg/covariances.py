@@ -20,7 +20,7 @@ from xslams.errors import OptionError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["BlockCovariance", "GroupCovariance", "error_covariance"]
+__all__ = ["BlockCovariance", "GroupCovariance", "ProductCovariance", "error_covariance"]
 
 
 def error_covariance(cov_y: Covariance | Tensor | float) -> Covariance:
@@ -42,6 +42,24 @@ def error_covariance(cov_y: Covariance | Tensor | float) -> Covariance:
         )
         raise OptionError(msg)
     return DiagonalCovariance(variance) if variance.ndim else IsotropicCovariance(variance)
+
+
+class ProductCovariance(Covariance):
+    """A covariance of which products with it and with its inverse are all that is needed."""
+
+    def __add__(self, other: Covariance) -> Covariance:
+        return NotImplemented
+
+    def __mul__(self, other: Covariance) -> Covariance:
+        return NotImplemented
+
+    def color(self, x: Tensor) -> Tensor:
+        """Multiply by a square root, which not all of them know."""
+        raise NotImplementedError
+
+    def logdet(self) -> Tensor:
+        """Logarithm of the determinant, which nobody needs."""
+        raise NotImplementedError
 
 
 class GroupCovariance(Covariance):
