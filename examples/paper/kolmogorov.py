@@ -24,7 +24,8 @@ from torch import Tensor
 
 import xslams
 from examples.paper.flow import PHYSICS, consistency, vorticity
-from examples.paper.systems import analyse, reconstruction, score, trained_on
+from examples.paper.methods import analyse
+from examples.paper.systems import reconstruction, score, trained_on
 from xslams.systems import KolmogorovFlow
 
 __all__ = ["FULL", "PHYSICS", "QUICK", "SETTINGS", "TITLE", "FlowSize", "run"]

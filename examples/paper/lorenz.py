@@ -20,7 +20,8 @@ import xarray as xr
 
 import xslams
 from examples.paper.embedding import embed, identify, off_manifold, states_of
-from examples.paper.systems import analyse, reconstruction, score, trained_on
+from examples.paper.methods import analyse
+from examples.paper.systems import reconstruction, score, trained_on
 from xslams.systems import Lorenz63
 
 __all__ = ["FULL", "PHYSICS", "QUICK", "TITLE", "LorenzSize", "run"]

@@ -16,7 +16,7 @@ import xslams
 from examples.paper.scoring import interval
 from xslams.model import Model
 
-__all__ = ["analyse", "reconstruction", "score", "table", "trained_on"]
+__all__ = ["reconstruction", "score", "table", "trained_on"]
 
 
 def trained_on(ds: xr.Dataset, name: str, folder: Path, **options: Any) -> Model:
@@ -42,23 +42,6 @@ def trained_on(ds: xr.Dataset, name: str, folder: Path, **options: Any) -> Model
     model = ds.slams.fit(progress=False, name=name.replace(" ", "-"), **options)
     model.save(path)
     return model
-
-
-def analyse(model: Model, truth: xr.Dataset, obs: Sequence[xslams.Observation], members: int, steps: int) -> xr.Dataset:
-    """Draw members in antithetic pairs from observations alone.
-
-    Parameters
-    ----------
-    model
-        Prior.
-    truth
-        Its coordinates are used, and its values are not.
-    obs
-        Observations.
-    members, steps
-        As in ``ds.slams.assimilate``.
-    """
-    return truth.slams.assimilate(list(obs), model, members=members, steps=steps, antithetic=True).compute()
 
 
 def reconstruction(model: Model, truth: xr.Dataset) -> xr.Dataset:
