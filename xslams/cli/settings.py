@@ -22,6 +22,8 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic only in the
     """Whole numbers separated by commas, such as 96,128; none at all is an empty text."""
 
     name = "INTEGER,..."
+    kind: type[float] = int
+    words = "whole numbers, such as 96,128"
 
     def from_config(self, value: Any) -> Any:
         """Accept a list."""
@@ -32,24 +34,17 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic only in the
         if isinstance(value, tuple):
             return value
         try:
-            return tuple(int(part) for part in str(value).split(",") if part.strip())
+            return tuple(self.kind(part) for part in str(value).split(",") if part.strip())
         except ValueError:
-            self.fail(f"{value!r} is not a list of whole numbers, such as 96,128.", param, ctx)
+            self.fail(f"{value!r} is not a list of {self.words}.", param, ctx)
 
 
 class Factors(Numbers):
     """Numbers separated by commas, such as 1,1.2; none at all is an empty text."""
 
     name = "FLOAT,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
-        """Return the numbers."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(float(part) for part in str(value).split(",") if part.strip())
-        except ValueError:
-            self.fail(f"{value!r} is not a list of numbers, such as 1,1.2.", param, ctx)
+    kind = float
+    words = "numbers, such as 1,1.2"
 
 
 class Names(Numbers):
