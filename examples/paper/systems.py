@@ -13,6 +13,7 @@ import pandas as pd
 import xarray as xr
 
 import xslams
+from examples.paper import methods
 from examples.paper.scoring import interval
 from xslams.model import Model
 
@@ -46,8 +47,7 @@ def trained_on(ds: xr.Dataset, name: str, folder: Path, **options: Any) -> Model
 
 def reconstruction(model: Model, truth: xr.Dataset) -> xr.Dataset:
     """Encode and decode the truth: below the error of the autoencoder no analysis of it can be."""
-    back = truth.slams.encode(model).slams.decode(model).compute()
-    return back.transpose(*truth.dims, ...)[list(truth.data_vars)]
+    return methods.reconstruction(model, truth).transpose(*truth.dims, ...)[list(truth.data_vars)]
 
 
 def score(ensemble: xr.Dataset, truth: xr.Dataset) -> dict[str, float]:
