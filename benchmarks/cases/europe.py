@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +10,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 import xslams
+from benchmarks.cases.seasons import stretches
 
-__all__ = ["TESTING", "TRAINING", "during", "open_cells", "open_sources", "open_state"]
+__all__ = [
+    "TESTING", "TRAINING", "cell_columns", "during", "open_cells", "open_sources", "open_state", "part_of",
+    "station_columns",
+]  # fmt: skip
 
 #: Training and test periods of the comparison.
 TRAINING, TESTING = slice("2000", "2006"), slice("2007-07-01", "2008-06-30")
@@ -73,8 +77,30 @@ def open_sources(folder: Path, names: Sequence[str]) -> list[xslams.Observation]
     return out
 
 
+def part_of(year: xr.Dataset, days: int | None) -> xr.Dataset:
+    """Return some days of a year, in stretches of ten, or all of them."""
+    return year.isel(time=stretches(year.sizes["time"], days))
+
+
+def cell_columns(cells: xr.Dataset) -> list[NDArray[np.float64]]:
+    """Predictors ``(time, cell)`` of a regression, one array for each variable; precipitation by its square root."""
+    return [_column(da, name) for name, da in cells.data_vars.items()]
+
+
+def station_columns(sources: Sequence[xslams.Observation], state: xr.Dataset) -> list[NDArray[np.float64]]:
+    """Predictors ``(time, station)`` of a regression, one array for each source."""
+    found = [(o.data.reindex(time=state["time"]), o.data.name) for o in sources]
+    return [_column(da.transpose("time", ...), name) for da, name in found]
+
+
+def _column(da: xr.DataArray, name: Hashable) -> NDArray[np.float64]:
+    """Values of one variable, as they enter a regression."""
+    values = da.values.reshape(da.sizes["time"], -1).astype(float)
+    return np.sqrt(np.maximum(values, 0)) if name == "pr" else values
+
+
 def during(source: xslams.Observation, ds: xr.Dataset) -> xslams.Observation:
-    """Part of a source in the period of a Dataset."""
+    """Part of a source in the period of a Dataset, days between its stretches included."""
     first, last = ds["time"].values[[0, -1]]
     return source.replace(data=source.data.sel(time=slice(first, last)))
 

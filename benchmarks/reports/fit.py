@@ -28,7 +28,8 @@ import xarray as xr
 
 import xslams
 from benchmarks.cases import shared_data
-from benchmarks.cases.europe import TESTING, TRAINING, open_cells, open_state
+from benchmarks.cases.europe import TESTING, TRAINING, cell_columns, open_cells, open_state, part_of
+from benchmarks.cases.seasons import stretches
 from benchmarks.command import Command
 from benchmarks.references.seasonal import COLUMNS, scores
 from benchmarks.tables import head, row
@@ -63,12 +64,11 @@ def europe(folder: Path, rows: Sequence[str], days: int | None, members: int, bu
     for names in rows:
         used = names.split("+")
         model = fit(state.sel(time=TRAINING), cells[used].sel(time=TRAINING), budget=budget)
-        truth = state.sel(time=TESTING).isel(time=slice(days))
+        truth = part_of(state.sel(time=TESTING), days)
         obs = [xslams.Observation(cells[n].sel(time=truth["time"]), error="auto") for n in used]
         head(COLUMNS, f"Europe from cells of {' and '.join(used)}, {truth.sizes['time']} days")
         judge(truth.slams.assimilate(obs, model=model, members=members, antithetic=True).compute(), truth, "fit")
-        if days is None:
-            scores(state, cells[used], "seasonal regression")
+        scores(state, cell_columns(cells[used]), truth["time"], "seasonal regression")
 
 
 def year(folder: Path, days: int, members: int, budget: str) -> None:
@@ -78,8 +78,7 @@ def year(folder: Path, days: int, members: int, budget: str) -> None:
     for n in ds.data_vars:
         ds[n].attrs = whole[n].attrs
     past, third = ds.isel(time=slice(365)), ds.isel(time=slice(730, 1095))
-    first = np.linspace(0, 365 - 10, max(days // 10, 1)).round().astype(int)
-    truth = third.isel(time=np.concatenate([np.arange(i, i + min(days, 10)) for i in first]))
+    truth = third.isel(time=stretches(365, days))
     rng = np.random.default_rng(0)
     where = np.zeros((truth.sizes["lat"], truth.sizes["lon"]), bool)
     where.flat[rng.choice(where.size, _SOUNDINGS, replace=False)] = True
@@ -102,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command = Command(__name__, __doc__)
     command.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS)
     command.add_argument("--aux", nargs="+", default=["tas", "tas+pr"], help="auxiliary cells of Europe")
-    command.add_argument("--days", type=int, help="days of Europe that are analysed; by default the year")
+    command.add_argument("--days", type=int, help="days of Europe, in stretches of ten; by default the year")
     command.add_argument("--year-days", type=int, default=60, help="days of the coarse grid that are analysed")
     command.add_argument("--members", type=int, default=16)
     command.add_argument("--budget", default="5min")

@@ -36,7 +36,7 @@ EXPECTED = {
     "scaling": "| 1.5 degrees |",
     "sda": "| lo | xslams |",
     "seams": "| one piece |",
-    "seasonal": "| seasonal regression | msl |",
+    "seasonal": "| regression, stations | msl |",
     "shares": "| building |",
     "solvers": "| `unipc` |",
     "solves": "| three and a background |",
