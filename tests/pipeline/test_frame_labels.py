@@ -12,13 +12,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import xslams
-from tests.observations.test_frames import SPEC, axis, bare, spec_of
+from tests.labels.test_frames import SPEC, axis, bare, spec_of
 from tests.pipeline.test_assimilate import waves
 from xslams import Observation
 from xslams.errors import SlamsWarning
 from xslams.labels.calendar import hours
-from xslams.observations.frame_labels import with_frames
-from xslams.observations.frames import Frames
+from xslams.labels.frame_labels import with_frames
+from xslams.labels.frames import Frames
 from xslams.pipeline.inputs import Inputs
 
 

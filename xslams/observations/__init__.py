@@ -13,8 +13,6 @@ from xslams.observations.background_error import BackgroundError, stated_backgro
 from xslams.observations.bound import BoundSource
 from xslams.observations.ensemble import BoundBackground, bound_background, first_member, members_of, spread_of
 from xslams.observations.error_covariance import ErrorCovariance
-from xslams.observations.frame_labels import with_frames
-from xslams.observations.frames import Frames, learn, periods_of_frames
 from xslams.observations.gross_errors import DEVIATIONS, GrossErrors, PlausibleRange, gross_error_check, plausible_range
 from xslams.observations.learned import learn_from, learn_sources, with_learned
 from xslams.observations.observation import Observation, ObservationsLike, as_observations, lacks_errors
@@ -36,7 +34,6 @@ __all__ = [
     "BoundSource",
     "ErrorCovariance",
     "Expectation",
-    "Frames",
     "GrossErrors",
     "Observation",
     "ObservationsLike",
@@ -52,11 +49,9 @@ __all__ = [
     "first_member",
     "gross_error_check",
     "lacks_errors",
-    "learn",
     "learn_from",
     "learn_sources",
     "members_of",
-    "periods_of_frames",
     "plausible_range",
     "reduced",
     "report",
@@ -65,7 +60,6 @@ __all__ = [
     "stated_background",
     "statistics",
     "total",
-    "with_frames",
     "with_learned",
     "with_variability",
 ]

@@ -21,7 +21,9 @@ from xslams.errors import CoverageError, ObservationError, warn
 from xslams.geometry import Geometry
 from xslams.labels.calendar import check_order, hours
 from xslams.labels.domain import domain_of
+from xslams.labels.frames import Frames
 from xslams.labels.grid import geometry_of_spec
+from xslams.labels.periods import SECOND
 from xslams.learned import LearnedOperator
 from xslams.likelihood import SourceLikelihood
 from xslams.observations.assemble import assemble
@@ -29,8 +31,6 @@ from xslams.observations.audit import AuditedLikelihood
 from xslams.observations.cuts import Cuts
 from xslams.observations.error_covariance import ErrorCovariance, without_covariance
 from xslams.observations.footprints import Footprints
-from xslams.observations.frames import Frames
-from xslams.observations.periods import SECOND
 from xslams.observations.profiles import with_levels
 from xslams.observations.quality import QualityControl
 from xslams.observations.reading import drop_padding, read

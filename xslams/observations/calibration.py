@@ -35,13 +35,13 @@ from xslams.errors import CoverageError, DimensionError, ObservationError, Obser
 from xslams.labels.calendar import hours, on_time_axis, without_zones
 from xslams.labels.channels import to_channels
 from xslams.labels.coordinates import coordinate, levels_along, listed
+from xslams.labels.frames import Frames, learn
 from xslams.labels.grid import grid_of
 from xslams.labels.recognise import inspect
 from xslams.labels.repeats import without_repeats
 from xslams.labels.valid_values import with_valid_values
 from xslams.observations.bound import BoundVariable
 from xslams.observations.error_covariance import ErrorCovariance
-from xslams.observations.frames import Frames, learn
 from xslams.observations.innovation_correlation import Correlation, correlation_in_space
 from xslams.observations.place_values import GROUPS, Places, PlaceValues, places_of
 from xslams.observations.quality import QualityControl

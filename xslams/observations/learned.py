@@ -17,11 +17,11 @@ from xslams.errors import CoverageError, ObservationError, ObservationOptionErro
 from xslams.labels.calendar import frame_numbers, stamp
 from xslams.labels.coordinates import listed
 from xslams.labels.domain import domain_of
+from xslams.labels.frames import Frames
 from xslams.learned import FEWEST, Learned, LearnedOperator, States, Values, joint_errors, learn
 from xslams.observations.belonging import measured
 from xslams.observations.bound import bind_variable
 from xslams.observations.flags import quality_flags
-from xslams.observations.frames import Frames
 from xslams.observations.learned_rows import elements
 from xslams.observations.observation import Observation
 from xslams.observations.reading import as_dataset

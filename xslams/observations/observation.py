@@ -15,13 +15,13 @@ from xslams.arguments import is_names, is_number, require_text, shown
 from xslams.display import Section, attributes, cell, page, settings
 from xslams.errors import ObservationError, ObservationOptionError
 from xslams.labels.coordinates import listed
+from xslams.labels.frames import Frames
 from xslams.learned import LearnedOperator
 from xslams.likelihood import SourceLikelihood
 from xslams.observations.belonging import ancillary
 from xslams.observations.bound import BoundSource
 from xslams.observations.error_covariance import ErrorCovariance, require_compatible, without_covariance
 from xslams.observations.footprints import Footprints
-from xslams.observations.frames import Frames
 from xslams.observations.operators import OPERATORS
 from xslams.observations.quality import QualityControl
 from xslams.observations.reading import as_dataset
@@ -248,7 +248,7 @@ class Observation:
         spec
             The model's.
         time
-            Ascending times of the frames, shape (time,); or `xslams.observations.frames.Frames`, which say what these
+            Ascending times of the frames, shape (time,); or `xslams.labels.frames.Frames`, which say what these
             stand for, also where their stamps and the model do not.
 
         Raises

@@ -16,11 +16,11 @@ from xslams.geometry import Grid
 from xslams.labels.calendar import time_step
 from xslams.labels.coordinates import coordinate, listed
 from xslams.labels.grid import grid_of
+from xslams.labels.periods import time_method
 from xslams.labels.repeats import in_one_part
 from xslams.labels.valid_values import with_valid_values, without_limits
 from xslams.observations.footprints import BoxMeans, Footprints
 from xslams.observations.observation import Observation
-from xslams.observations.periods import time_method
 from xslams.observations.stated_errors import check_stated
 from xslams.options import MOST_SEED
 from xslams.typing import FloatArray, Method

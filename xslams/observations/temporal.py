@@ -1,7 +1,7 @@
 """Which frames of a model an observation sees: those whose periods it overlaps, by their shares of the overlap.
 
-What frames stand for is told by model and state, see `xslams.observations.frames`, and what an observed value stands
-for by its data, see `xslams.observations.periods`: bounds of the time coordinate, an ``avg_period`` or ``delta_t``
+What frames stand for is told by model and state, see `xslams.labels.frames`, and what an observed value stands
+for by its data, see `xslams.labels.periods`: bounds of the time coordinate, an ``avg_period`` or ``delta_t``
 attribute (as NOAA writes them), ``cell_methods`` with ``time: mean``, or stamps of months, also with gaps. What none of
 these tell is assumed with a warning.
 
@@ -30,9 +30,9 @@ import xarray as xr
 from xslams.errors import DimensionError
 from xslams.labels.calendar import calendar_of, hours, hours_in
 from xslams.labels.coordinates import coordinate, is_time, listed
-from xslams.observations.frames import Meaning, meaning_of_stamps, rounding
+from xslams.labels.frames import Meaning, meaning_of_stamps, rounding
+from xslams.labels.periods import LONGER, SECOND, Clock, Periods, bounds_of, doubts, periods, time_method
 from xslams.observations.overlap import covered, equal, mean, shares
-from xslams.observations.periods import LONGER, SECOND, Clock, Periods, bounds_of, doubts, periods, time_method
 from xslams.typing import FloatArray
 
 __all__ = ["TimeMatch", "match_times", "matched", "time_of"]

@@ -11,11 +11,11 @@ import xarray as xr
 from xslams.arguments import shown
 from xslams.errors import ObservationError, UnitError, VariableError
 from xslams.labels.coordinates import listed
+from xslams.labels.periods import bounds_of, is_sum, length_of_each
 from xslams.labels.units import unit_factors
 from xslams.labels.variables import match_variables, same_quantity
 from xslams.learned import LearnedOperator
 from xslams.observations.adjusted import without_superseded
-from xslams.observations.periods import bounds_of, is_sum, length_of_each
 from xslams.spec import Spec, VariableSpec
 from xslams.typing import FieldFunction, FloatArray
 

@@ -16,6 +16,7 @@ from xslams import observations
 from xslams.arguments import is_names, require
 from xslams.errors import OptionError, VariableError
 from xslams.labels.domain import domain_of
+from xslams.labels.frame_labels import with_frames
 from xslams.options import ComputeOptions, EnsembleOptions, SamplerOptions
 from xslams.pipeline import graph, provenance, segment, windows, workers
 from xslams.pipeline import report as reports
@@ -97,7 +98,7 @@ def assimilate(
     else:
         values, tables = _eager_analysis(model, inputs, cut, run, shape, report=report, progress=progress)
     analysis = domain.from_channels(values, inputs.template, member=np.arange(members))[chosen]
-    analysis = observations.with_frames(analysis, inputs.frames, spec)
+    analysis = with_frames(analysis, inputs.frames, spec)
     if antithetic:
         # Who scores the ensemble must know that its members are not independent.
         analysis["member"].attrs["antithetic"] = "members 2k and 2k + 1 were drawn from noises of opposite sign"

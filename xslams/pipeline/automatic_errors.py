@@ -23,8 +23,9 @@ from xslams.likelihood.innovations import InnovationSample, error_variances
 from xslams.pipeline.windows import AnalysisWindow, contiguous
 
 if TYPE_CHECKING:
+    from xslams.labels.frames import Frames
     from xslams.model import Model
-    from xslams.observations import BoundSource, Frames, Observation
+    from xslams.observations import BoundSource, Observation
 
 __all__ = ["Estimated", "with_errors"]
 

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xslams import observations
 from xslams.errors import ModelError, VariableError
 from xslams.labels.calendar import on_time_axis
 from xslams.labels.channels import require_not_empty
 from xslams.labels.domain import domain_of
+from xslams.labels.frame_labels import with_frames
+from xslams.labels.frames import Frames
 from xslams.labels.valid_values import with_valid_values
 from xslams.labels.variables import match_variables
 from xslams.pipeline import provenance, workers
@@ -82,7 +83,7 @@ def encode(
         {"time": ("time", times.data, times.attrs), **_cells(model.spec, sizes), **found}
     )
     # Bounds tell `decode` the frames; of latents there are no cell methods.
-    encoded = observations.with_frames(encoded, observations.Frames.of(fields["time"], model.spec, ds), model.spec)
+    encoded = with_frames(encoded, Frames.of(fields["time"], model.spec, ds), model.spec)
     encoded.attrs = provenance.attributes(ds, model, "encode")
     return encoded
 
@@ -144,7 +145,7 @@ def decode(
         dask="parallelized", output_dtypes=[np.float32], dask_gufunc_kwargs={"output_sizes": shape},
     )  # fmt: skip
     decoded = domain.from_channels(values.transpose(..., "time", *shape), domain.own_template(z["time"]))
-    decoded = observations.with_frames(decoded, observations.Frames.of(time, spec, domain.adopt(latent)), spec)
+    decoded = with_frames(decoded, Frames.of(time, spec, domain.adopt(latent)), spec)
     decoded.attrs = provenance.attributes(latent, model, "decode")
     return decoded
 

@@ -28,12 +28,13 @@ from xslams.labels.channels import require_not_empty, to_channels
 from xslams.labels.coordinates import coordinate, levels_along
 from xslams.labels.domain import domain_of
 from xslams.labels.flat import describe_flat, lies_flat, trajectories
+from xslams.labels.frames import learn, periods_of_frames
 from xslams.labels.grid import grid_of
 from xslams.labels.recognise import inspect
 from xslams.labels.repeats import in_one_part, without_repeats
 from xslams.labels.units import convert_units
 from xslams.labels.valid_values import limits_in_words, with_valid_values
-from xslams.observations import Observation, learn, learn_sources, periods_of_frames
+from xslams.observations import Observation, learn_sources
 from xslams.options import MOST_SEED, TrainingOptions
 from xslams.pipeline import workers
 from xslams.pipeline.frames import Survey, frames_of, survey, whole_frames

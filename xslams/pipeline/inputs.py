@@ -13,6 +13,7 @@ from xslams.errors import warn
 from xslams.labels.calendar import on_time_axis
 from xslams.labels.coordinates import listed
 from xslams.labels.domain import domain_of
+from xslams.labels.frames import Frames
 from xslams.pipeline.automatic_errors import Estimated, with_errors
 from xslams.pipeline.windows import AnalysisWindow
 from xslams.seasons import warn_of_season
@@ -53,7 +54,7 @@ class Inputs:
 
     template: xr.Dataset
     time: xr.DataArray
-    frames: observations.Frames
+    frames: Frames
     given: Sequence[Observation]
     sources: Sequence[BoundSource]
     background: BoundBackground | None
@@ -83,7 +84,7 @@ class Inputs:
         known = observations.with_learned(observations.as_observations(obs), model.operators)
         given = [_with_engine(source, engine) for source in known]
         _check_operators(model, given, time)
-        frames = observations.Frames.of(time, spec, ds)
+        frames = Frames.of(time, spec, ds)
         given, estimated = with_errors(given, model, frames, time)
         sources = [source.bind(spec, frames) for source in given]
         background = None

@@ -18,8 +18,7 @@ import xarray as xr
 from xslams.errors import VariableError, warn
 from xslams.labels.calendar import hours
 from xslams.labels.coordinates import coordinate
-from xslams.labels.variables import match_variables
-from xslams.observations.periods import (
+from xslams.labels.periods import (
     SECOND,
     averaging_period,
     bounds_of,
@@ -29,6 +28,7 @@ from xslams.observations.periods import (
     time_method,
     usable,
 )
+from xslams.labels.variables import match_variables
 from xslams.spec import FramePeriod, Spec, VariableSpec
 from xslams.typing import FloatArray
 

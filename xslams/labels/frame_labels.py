@@ -1,6 +1,6 @@
 """What the frames of a result stand for, written down as CF has it: bounds of time and ``cell_methods``.
 
-`xslams.observations.frames` reads both, so that an analysis that is a background, a truth or a source of observations
+`xslams.labels.frames` reads both, so that an analysis that is a background, a truth or a source of observations
 has the frames that it was made for.
 """
 
@@ -10,7 +10,7 @@ import xarray as xr
 
 from xslams.labels.calendar import times_at
 from xslams.labels.coordinates import coordinate
-from xslams.observations.frames import Frames
+from xslams.labels.frames import Frames
 from xslams.spec import Spec
 
 __all__ = ["with_frames"]

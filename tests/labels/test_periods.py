@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from xslams import Observation
 from xslams.errors import SlamsWarning
-from xslams.observations.periods import length_of_each
+from xslams.labels.periods import length_of_each
 from xslams.observations.temporal import match_times, matched
 from xslams.spec import Spec, VariableSpec
 

@@ -18,8 +18,8 @@ from tests.pipeline.test_assimilate import waves
 from xslams import Observation
 from xslams.errors import ModelError, SlamsWarning
 from xslams.labels.calendar import hours
-from xslams.observations.frames import Frames, learn
-from xslams.observations.periods import time_method
+from xslams.labels.frames import Frames, learn
+from xslams.labels.periods import time_method
 from xslams.observations.temporal import Meaning, match_times
 from xslams.pipeline.inputs import Inputs
 from xslams.spec import FramePeriod, Spec, VariableSpec
