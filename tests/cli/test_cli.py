@@ -172,6 +172,13 @@ def test_every_setting_of_training_is_an_option_of_its_own():
         assert str(parameters[field.name].help).startswith(help_of[field.name])
 
 
+def test_help_does_not_depend_on_the_indentation_of_docstrings():
+    # Python 3.13 dedents them, and python -OO leaves them out.
+    dedented = type("Options", (), {"__doc__": inspect.cleandoc(TrainingOptions.__doc__)})
+    assert documented(dedented) == documented(TrainingOptions)
+    assert documented(type("Options", (), {})) == {}
+
+
 def test_an_existing_store_is_resumed_or_replaced_and_never_mixed(command, analysis, folder):
     before = {p: p.stat().st_mtime_ns for p in analysis.rglob("c/*")}
     assert "exists" in run(*command, "--out", analysis, code=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 import types
 import typing
@@ -79,7 +80,9 @@ def options_of(kind: type[Any], *, without: tuple[str, ...] = ()) -> Callable[[_
         for field in reversed(dataclasses.fields(kind)):
             if field.name not in without:
                 flag = "--" + field.name.replace("_", "-")
-                text = f"{help_of[field.name]} Default where nothing is chosen: {_shown(field.default)}."
+                # Without docstrings, as with python -OO, there is a default at least.
+                says = help_of.get(field.name, "")
+                text = f"{says} Default where nothing is chosen: {_shown(field.default)}.".strip()
                 command = click.option(flag, cls=Option, type=_type_of(hints[field.name]), default=None, help=text)(
                     command
                 )
@@ -101,12 +104,13 @@ def documented(kind: type[Any]) -> dict[str, str]:
     dict
         By name.
     """
-    section = (kind.__doc__ or "").split("Attributes\n    ----------\n", 1)[-1].split("\n\n", 1)[0]
+    # Python 3.13 and later dedent docstrings themselves.
+    section = inspect.cleandoc(kind.__doc__ or "").partition("Attributes\n----------\n")[2].split("\n\n", 1)[0]
     found: dict[str, str] = {}
     names: list[str] = []
     for line in section.splitlines():
         text = line.strip()
-        if re.fullmatch(r" {4}\S.*", line):
+        if line[:1].strip():
             names = text.split(", ")
         for name in names:
             found[name] = "" if text.split(", ") == names else f"{found.get(name, '')} {text}".strip()
