@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from xslams.errors import ModelError
 from xslams.learned import States, Values, from_storage, joint_errors, learn, to_storage
+from xslams.learned.inversion import inverse_skill
 from xslams.learned.operator import unit_vectors
 from xslams.learned.regression import centre_weights, regress
 
@@ -145,8 +146,45 @@ def test_gaps_are_no_zeros():
     x = rng.standard_normal((500, 3))
     y = x @ rng.standard_normal((3, 4))
     y[rng.random(y.shape) < 0.15] = np.nan
-    found = regress(x, y, np.zeros(500), np.arange(500) // 100, centres=1, width=None, penalties=(1e-4,))
+    found = regress(x, y, np.zeros(500), np.arange(500) // 100, centres=1, width=None, penalties=(1e-4,),
+                    wanted=np.ones(3, bool))  # fmt: skip
     assert found.skill > 0.99
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(2, 6), st.integers(1, 12), st.floats(0.3, 3))
+def test_inverse_skill_is_that_of_the_exact_posterior(features, values, noise):
+    rng = np.random.default_rng(features + 10 * values)
+    x, w = rng.standard_normal((4000, features)), rng.standard_normal((features, values))
+    error = noise * rng.standard_normal((4000, values))
+    where = np.zeros(4000, int)
+    found = inverse_skill([{0: w}], x, x @ w + error, error, where, where, np.ones(features, bool))
+    left = np.linalg.inv(np.eye(features) + w @ w.T / noise**2)
+    assert abs(found - (1 - np.trace(left) / features)) < 0.04
+
+
+@pytest.mark.parametrize("noise", [1.0, 3.0])
+def test_the_penalty_is_that_which_finds_the_state_of_new_samples(noise):
+    rng = np.random.default_rng(5)
+    w = np.zeros((30, 40))
+    w[:3] = rng.standard_normal((3, 40))
+
+    def draw(n):
+        x = rng.standard_normal((n, 30))
+        return x, x @ w + noise * rng.standard_normal((n, 40))
+
+    (x, y), (new, seen) = draw(200), draw(2000)
+    penalties, skill = (0.01, 1.0, 30.0), []
+    told = {"centres": 1, "width": None, "wanted": np.ones(30, bool)}
+    where = np.zeros(200), np.arange(200) // 40
+    for penalty in penalties:
+        found = regress(x, y, *where, penalties=(penalty,), **told)
+        (h,), r = found.weights, found.residual.T @ found.residual / 200
+        guess = seen @ np.linalg.solve(h.T @ h + r, h.T)
+        skill.append(1 - float(((new - guess) ** 2).sum() / (new**2).sum()))
+    chosen = penalties.index(regress(x, y, *where, penalties=penalties, **told).penalty)
+    assert skill[chosen] > max(skill) - 0.01
+    assert min(skill) < max(skill) - 0.02
 
 
 @settings(max_examples=10, deadline=None)

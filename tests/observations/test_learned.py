@@ -119,6 +119,34 @@ def test_units_are_those_of_training_or_converted(state, stations, model):
     xr.testing.assert_allclose(a, b, atol=1e-2)
 
 
+def test_errors_of_few_samples_are_inflated_by_held_out_analyses():
+    """Many stations and a short past: coefficients have errors that an analysis takes for information."""
+    state = _state(520)
+    rng = np.random.default_rng(7)
+    at = state["t"].values[:, rng.integers(0, 3, 40), rng.integers(0, 4, 40)]
+    y = at + 6 * rng.standard_normal((len(at), 40))
+    place = {"lat": ("station", 40 + 5 * rng.random(40)), "lon": ("station", 7.5 * rng.random(40))}
+    da = xr.DataArray(y, dims=("time", "station"), coords={"time": state["time"].values, **place}, name="tas",
+                      attrs={"units": "K"})  # fmt: skip
+    past = state.isel(time=slice(420))
+    found = past.slams.fit([xslams.Observation(da.isel(time=slice(420)), name="tas")], **OPTIONS)
+    (operator,) = found.operators
+    assert operator.record["inflation"] >= 1
+    again = xslams.learn_operator(xslams.Observation(da.isel(time=slice(420)), name="tas"), past, found)
+    assert again.record["inflation"] == operator.record["inflation"]
+    np.testing.assert_allclose(again.coefficients[0].error, operator.coefficients[0].error, rtol=1e-5)
+    truth = state.isel(time=slice(430, 520))
+    analysis = truth.slams.assimilate([xslams.Observation(da, name="tas")], model=found, members=8, steps=8)
+    assert 0.8 < float(analysis.slams.score(truth).spread_skill) < 1.25
+
+
+def test_a_short_past_gives_no_evidence_on_errors(state, stations):
+    short = state.isel(time=slice(150))
+    with pytest.warns(SlamsWarning, match="whole years"):
+        found = short.slams.fit([xslams.Observation(stations.isel(time=slice(150)), name="tas")], **OPTIONS)
+    assert "inflation" not in found.operators[0].record
+
+
 def test_an_operator_for_a_model_that_is_there(state, past, stations, model):
     operator = xslams.learn_operator(stations.sel(time=past["time"]), past, model)
     assert "3 places" in repr(operator)

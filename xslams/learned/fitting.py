@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from xslams.learned.transforms import TRANSFORMS
 from xslams.seasons import covered_days, supported_order
 from xslams.typing import FloatArray
 
-__all__ = ["FEWEST", "Learned", "States", "Values", "learn"]
+__all__ = ["FEWEST", "Learned", "Settings", "States", "Values", "in_step", "learn"]
 
 IntArray = npt.NDArray[np.intp]
 
@@ -62,6 +62,10 @@ class States:
     time_step: float
     frame_shape: tuple[int, int, int]
 
+    def keep(self, chosen: npt.NDArray[np.bool_]) -> States:
+        """Return some of the frames."""
+        return replace(self, fields=self.fields[chosen], season=self.season[chosen], number=self.number[chosen])
+
 
 @dataclass(frozen=True)
 class Values:
@@ -86,68 +90,114 @@ class Values:
     standard_name: str | None = None
     bounds: tuple[float | None, float | None] = (None, None)
 
+    def keep(self, chosen: npt.NDArray[np.bool_]) -> Values:
+        """Return those of some of the frames."""
+        return replace(self, values=self.values[chosen])
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What trials have chosen.
+
+    Attributes
+    ----------
+    transform, scale
+        Of the values, as in a `LearnedOperator`.
+    lags
+        Frames that coefficients see, counted from that of the value; the best first, that of the value alone last.
+    width
+        Standard deviation in years by which samples count near a time of the year; None where the season is no matter.
+    """
+
+    transform: str
+    scale: float
+    lags: tuple[tuple[int, ...], ...]
+    width: float | None
+
 
 @dataclass(frozen=True)
 class Learned:
-    """An operator, and what it leaves of values it has not seen: units of its errors, shape ``(T, n)``."""
+    """An operator, what it leaves of values it has not seen, in units of its errors ``(T, n)``, and its settings."""
 
     operator: LearnedOperator
     residual: FloatArray
+    settings: Settings
 
 
-def learn(states: States, given: Values) -> Learned:
+def learn(states: States, given: Values, settings: Settings | None = None) -> Learned:
     """Learn the operator of a source.
 
     Parameters
     ----------
     states, given
         What to learn from. Of places with fewer than `FEWEST` values nothing is learned.
+    settings
+        What was chosen before; by default trials choose.
     """
     tiles, tile, features = _patterns(states, given.lat, given.lon)
     enough = np.isfinite(given.values).sum(axis=0) >= FEWEST
     values = np.where(enough, given.values, np.nan)
     search = _Search(states, tile, features)
-    trials: list[dict[str, Any]] = []
-
-    def attempt(lags: tuple[int, ...], width: float | None, anomalies: FloatArray, **told: Any) -> Regression:
-        found = search(anomalies, lags, width)
-        trials.append({**told, "lags": list(lags), "width": width, "skill": round(found.skill, 5)})
-        return found
-
-    around = (-1, 0, 1)
-    best, chosen, climate = None, ("identity", 1.0), None
-    for name, scale in _transforms(values, given.bounds):
-        own = _anomalies(TRANSFORMS[name].forward(values, scale), states)
-        found = attempt(around, None, own.anomalies, transform=name)
-        if best is None or found.skill > best.skill + _GAIN:
-            best, chosen, climate = found, (name, scale), own
-    assert best is not None
-    assert climate is not None
-    alone = attempt((0,), None, climate.anomalies)
-    width = None
-    if not covered_days(states.season, states.time_step) and len(states.season) * states.time_step > 2 * 365 * 24:
-        for tried in _WIDTHS:
-            found = attempt(around, tried, climate.anomalies)
-            if found.skill > best.skill + _GAIN:
-                best, width = found, tried
-        alone = search(climate.anomalies, (0,), width) if width is not None else alone
-    parts = [(around, best), ((0,), alone)] if best.skill > alone.skill + _GAIN else [((0,), alone)]
-    kept = parts[0][1]
-    coefficients = tuple(_coefficients(lags, found, states) for lags, found in parts)
+    if settings is None:
+        settings, climate, found, trials = _chosen(search, values, given.bounds, states)
+    else:
+        climate, trials = _anomalies(TRANSFORMS[settings.transform].forward(values, settings.scale), states), []
+        found = [search(climate.anomalies, lags, settings.width) for lags in settings.lags]
+    kept = found[0]
+    coefficients = tuple(_coefficients(lags, part, states) for lags, part in zip(settings.lags, found, strict=True))
     explained = np.nansum(kept.residual**2, axis=0) / np.maximum(np.nansum(climate.anomalies**2, axis=0), 1e-30)
     skill = np.where(enough, 1 - explained, -np.inf)
     residual = kept.residual / coefficients[0].sigma(states.season)
     record = {"skill": round(kept.skill, 4), "penalty": kept.penalty, "trials": trials}
-    n = np.arange(given.lat.size)
     operator = LearnedOperator(
-        given.name, given.variable, given.units, given.standard_name, *chosen, given.bounds, states.frame_shape,
-        given.lat, given.lon, tile, tiles, climate.cycle, climate.spread, coefficients,
-        np.maximum(skill, -1.0), joint_errors(_in_step(residual, states)), n, record,
+        given.name, given.variable, given.units, given.standard_name, settings.transform, settings.scale, given.bounds,
+        states.frame_shape, given.lat, given.lon, tile, tiles, climate.cycle, climate.spread, coefficients,
+        np.maximum(skill, -1.0), joint_errors(in_step(residual, states)), np.arange(given.lat.size), record,
     )  # fmt: skip
-    return Learned(operator, residual)
+    return Learned(operator, residual, settings)
 
 
-def _in_step(residual: FloatArray, states: States) -> FloatArray:
+def _chosen(
+    search: _Search, values: FloatArray, bounds: tuple[float | None, float | None], states: States
+) -> tuple[Settings, _Anomalies, list[Regression], list[dict[str, Any]]]:
+    """Choose settings by trials: with the anomalies and regressions that belong to them, and what was tried."""
+    trials: list[dict[str, Any]] = []
+
+    def attempt(lags: tuple[int, ...], width: float | None, anomalies: FloatArray, **told: Any) -> Regression:
+        found = search(anomalies, lags, width)
+        trials.append(
+            {
+                **told,
+                "lags": list(lags),
+                "width": width,
+                "skill": round(found.skill, 5),
+                "inverse": round(found.inverse, 5),
+            }
+        )
+        return found
+
+    around, single = (-1, 0, 1), (0,)
+    best, chosen, climate = None, ("identity", 1.0), None
+    for name, scale in _transforms(values, bounds):
+        own = _anomalies(TRANSFORMS[name].forward(values, scale), states)
+        found = attempt(around, None, own.anomalies, transform=name)
+        if best is None or found.inverse > best.inverse + _GAIN:
+            best, chosen, climate = found, (name, scale), own
+    assert best is not None
+    assert climate is not None
+    alone = attempt(single, None, climate.anomalies)
+    width = None
+    if not covered_days(states.season, states.time_step) and len(states.season) * states.time_step > 2 * 365 * 24:
+        for tried in _WIDTHS:
+            found = attempt(around, tried, climate.anomalies)
+            if found.inverse > best.inverse + _GAIN:
+                best, width = found, tried
+        alone = search(climate.anomalies, single, width) if width is not None else alone
+    parts = {around: best, single: alone} if best.inverse > alone.inverse + _GAIN else {single: alone}
+    return Settings(*chosen, tuple(parts), width), climate, list(parts.values()), trials
+
+
+def in_step(residual: FloatArray, states: States) -> FloatArray:
     """Residuals with an empty frame in every gap, so that frames that follow each other are one apart."""
     breaks = np.flatnonzero(np.diff(states.number) > 1.001) + 1
     return np.insert(residual, breaks, np.nan, axis=0)
@@ -203,7 +253,7 @@ class _Search:
         size = len(lags) * max(f.shape[1] for f in self._features)
         centres = 1 if width is None else _CENTRES
         weights, residual = np.zeros((centres, size, anomalies.shape[1])), np.full(anomalies.shape, np.nan)
-        penalties = []
+        penalties, inverse = [], 0.0
         for number, own in enumerate(self._features):
             chosen = np.flatnonzero(self._tile == number)
             found = regress(
@@ -214,6 +264,7 @@ class _Search:
                 centres=centres,
                 width=width,
                 penalties=_PENALTIES,
+                wanted=np.repeat(np.array(lags) == 0, own.shape[1]),
             )
             # Neighbourhoods with fewer patterns than others leave the rest of the weights at zero.
             each = found.weights.reshape(centres, len(lags), -1, len(chosen))
@@ -221,10 +272,11 @@ class _Search:
             room[:, :, : each.shape[2], chosen] = each
             residual[np.ix_(whole, chosen)] = found.residual
             penalties.append(found.penalty)
+            inverse += found.inverse * len(chosen)
         seen = np.isfinite(residual)
         total = max(float((anomalies[seen] ** 2).sum()), 1e-30)
         skill = 1 - float((residual[seen] ** 2).sum()) / total
-        return Regression(weights, residual, skill, float(np.median(penalties)))
+        return Regression(weights, residual, skill, float(np.median(penalties)), inverse / max(len(self._tile), 1))
 
 
 def _coefficients(lags: tuple[int, ...], found: Regression, states: States) -> Coefficients:

@@ -147,6 +147,11 @@ class LearnedOperator:
         """Return the operator with correlations of its errors."""
         return replace(self, errors=errors, kind=kind)
 
+    def with_inflation(self, factor: float) -> LearnedOperator:
+        """Return the operator with larger errors: standard deviations times a factor, which its record keeps."""
+        coefficients = tuple(replace(part, error=part.error * factor) for part in self.coefficients)
+        return replace(self, coefficients=coefficients, record={**self.record, "inflation": factor})
+
     def places(self, lat: FloatArray, lon: FloatArray) -> IntArray:
         """Return the known place that each given one is, -1 where it was not seen in training.
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from xslams.learned.inversion import ByBlock, inverse_skill, judged
 from xslams.typing import FloatArray
 
 __all__ = ["Regression", "centre_weights", "harmonics", "regress"]
@@ -41,12 +42,15 @@ class Regression:
         One less the squared residual over the square of the values, in all; at most 1.
     penalty
         The one that was chosen.
+    inverse
+        Skill with which the features are found again, by which it was chosen, see `xslams.learned.inversion`.
     """
 
     weights: FloatArray
     residual: FloatArray
     skill: float
     penalty: float
+    inverse: float
 
 
 def harmonics(season: FloatArray, order: int) -> FloatArray:
@@ -100,8 +104,9 @@ def regress(
     centres: int,
     width: float | None,
     penalties: Sequence[float],
+    wanted: npt.NDArray[np.bool_],
 ) -> Regression:
-    """Regress values on features, with the penalty that does best on blocks that were left out.
+    """Regress values on features, with the penalty by which these are found again best in blocks that were left out.
 
     Parameters
     ----------
@@ -118,35 +123,53 @@ def regress(
         coefficients that are the same all over the year.
     penalties
         To choose from, in units of the mean variance of the features.
+    wanted
+        Features that are to be found again, shape ``(feature,)``.
 
     Examples
     --------
     >>> rng = np.random.default_rng(0)
     >>> x = rng.standard_normal((400, 2))
     >>> found = regress(x, x @ [[1.0], [0.0]], np.zeros(400), np.arange(400) // 80, centres=1, width=None,
-    ...                 penalties=(0.001, 1.0))
+    ...                 penalties=(0.001, 1.0), wanted=np.array([True, False]))
     >>> found.penalty, found.skill > 0.99, found.weights.round(2)[0, :, 0]
     (0.001, True, array([1., 0.]))
     """
+    near, between = nearness(season, centres, width), centre_weights(season, centres)
     shape = len(penalties), centres, features.shape[1], values.shape[1]
     weights, guess = np.zeros(shape), np.zeros((len(penalties), *values.shape))
-    near, between = nearness(season, centres, width), centre_weights(season, centres)
-    error = np.zeros(len(penalties))
+    chosen = judged(np.isfinite(values))
+    place = {column: n for n, column in enumerate(chosen.tolist())}
+    empty = np.zeros((features.shape[1], chosen.size))
+    parts: list[list[ByBlock]] = [[{} for _ in range(centres)] for _ in penalties]
     for columns in _alike(np.isfinite(values)):
         own, rows = values[:, columns], np.flatnonzero(np.isfinite(values[:, columns]).any(axis=1))
         missing = np.isnan(own[rows])
         filled = np.where(missing, 0.0, own[rows])
         sample = features[rows], near[:, rows], between[rows], block[rows]
         for _ in range(1 + _FILLINGS * bool(missing.any())):
-            found, seen = _fitted(filled, *sample, penalties)
+            found, seen, each = _fitted(filled, *sample, penalties)
             wrong = np.where(missing, 0.0, own[rows] - seen)
             filled = np.where(missing, seen[int(np.argmin((wrong**2).sum(axis=(1, 2))))], own[rows])
-        error += (wrong**2).sum(axis=(1, 2))
         weights[..., columns] = found
         guess[:, rows[:, None], columns] = seen
-    best = int(np.argmin(error))
-    skill = 1 - float(error[best]) / max(float(np.nansum(values**2)), 1e-30)
-    return Regression(weights[best], values - guess[best], skill, float(penalties[best]))
+        here = [(i, place[c]) for i, c in enumerate(columns.tolist()) if c in place]
+        if here:
+            own_columns, at = (list(part) for part in zip(*here, strict=True))
+            for k, by_centre in enumerate(each):
+                for centre, by_block in enumerate(by_centre):
+                    for left_out, coefficients in by_block.items():
+                        parts[k][centre].setdefault(left_out, empty.copy())[:, at] = coefficients[:, own_columns]
+    scores = [
+        inverse_skill(
+            parts[k], features, values[:, chosen], (values - guess[k])[:, chosen], between.argmax(axis=1), block, wanted
+        )
+        for k in range(len(penalties))
+    ]  # fmt: skip
+    best = int(np.argmax(scores))
+    residual = values - guess[best]
+    skill = 1 - float(np.nansum(residual**2)) / max(float(np.nansum(values**2)), 1e-30)
+    return Regression(weights[best], residual, skill, float(penalties[best]), scores[best])
 
 
 def _fitted(
@@ -156,10 +179,11 @@ def _fitted(
     between: FloatArray,
     block: npt.NDArray[np.intp],
     penalties: Sequence[float],
-) -> tuple[FloatArray, FloatArray]:
-    """Coefficients of values without gaps for each penalty, and what is guessed of each block without it."""
+) -> tuple[FloatArray, FloatArray, list[list[ByBlock]]]:
+    """Coefficients of values without gaps for each penalty, what is guessed of each block without it, and by which."""
     weights = np.zeros((len(penalties), len(near), features.shape[1], values.shape[1]))
     guess = np.zeros((len(penalties), *values.shape))
+    each: list[list[ByBlock]] = [[{} for _ in near] for _ in penalties]
     for centre, own in enumerate(near):
         use = own > 0
         if not use.any():
@@ -169,8 +193,9 @@ def _fitted(
             weights[k, centre] = part.solve(penalty)
             for left_out in np.unique(block[between[:, centre] > 0]).tolist():
                 rows = np.flatnonzero((block == left_out) & (between[:, centre] > 0))
-                guess[k, rows] += between[rows, centre, None] * (features[rows] @ part.solve(penalty, left_out))
-    return weights, guess
+                each[k][centre][left_out] = part.solve(penalty, left_out)
+                guess[k, rows] += between[rows, centre, None] * (features[rows] @ each[k][centre][left_out])
+    return weights, guess, each
 
 
 class _Normal:

@@ -14,7 +14,7 @@ from xslams.observations.bound import BoundSource
 from xslams.observations.ensemble import BoundBackground, bound_background, first_member, members_of, spread_of
 from xslams.observations.error_covariance import ErrorCovariance
 from xslams.observations.gross_errors import DEVIATIONS, GrossErrors, PlausibleRange, gross_error_check, plausible_range
-from xslams.observations.learned import learn_from, learn_sources, with_learned
+from xslams.observations.learned import Lessons, learn_sources, with_learned
 from xslams.observations.observation import Observation, ObservationsLike, as_observations, lacks_errors
 from xslams.observations.operators import OPERATORS
 from xslams.observations.quality import QualityControl
@@ -35,6 +35,7 @@ __all__ = [
     "ErrorCovariance",
     "Expectation",
     "GrossErrors",
+    "Lessons",
     "Observation",
     "ObservationsLike",
     "PlausibleRange",
@@ -49,7 +50,6 @@ __all__ = [
     "first_member",
     "gross_error_check",
     "lacks_errors",
-    "learn_from",
     "learn_sources",
     "members_of",
     "plausible_range",

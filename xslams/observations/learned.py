@@ -7,10 +7,11 @@ the errors that this leaves of values that were not seen. See `xslams.learned`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from xslams.errors import CoverageError, ObservationError, ObservationOptionError, UnitError, warn
@@ -18,7 +19,7 @@ from xslams.labels.calendar import frame_numbers, stamp
 from xslams.labels.coordinates import listed
 from xslams.labels.domain import domain_of
 from xslams.labels.frames import Frames
-from xslams.learned import FEWEST, Learned, LearnedOperator, States, Values, joint_errors, learn
+from xslams.learned import FEWEST, Learned, LearnedOperator, States, Values, in_step, joint_errors, learn
 from xslams.observations.belonging import measured
 from xslams.observations.bound import bind_variable
 from xslams.observations.flags import quality_flags
@@ -33,19 +34,48 @@ if TYPE_CHECKING:
     from xslams.spec import Spec
     from xslams.typing import FloatArray
 
-__all__ = ["learn_from", "learn_sources", "with_learned"]
+__all__ = ["Lessons", "learn_sources", "with_learned"]
 
 #: Values of one variable whose errors can be correlated with each other.
 _MOST = 4000
 
 
-def learn_from(source: Observation, state: xr.Dataset, spec: Spec) -> LearnedOperator:
-    """Learn the operator of one variable of a source.
+@dataclass(frozen=True)
+class Lessons:
+    """What was learned of some sources, and from what.
+
+    Attributes
+    ----------
+    states, frames
+        The state, and what its frames stand for.
+    values, found
+        What each variable of each source was learned from, and what was learned.
+    """
+
+    states: States
+    frames: Frames
+    values: tuple[Values, ...]
+    found: tuple[Learned, ...]
+
+    @property
+    def operators(self) -> tuple[LearnedOperator, ...]:
+        """One for each variable of each source; errors are correlated where variables are the same."""
+        return _together(self.found, self.states)
+
+    def without(self, hidden: npt.NDArray[np.bool_]) -> tuple[LearnedOperator, ...]:
+        """Return operators of the same settings that have not seen some frames, shape ``(T,)``."""
+        states = self.states.keep(~hidden)
+        found = [learn(states, v.keep(~hidden), f.settings) for v, f in zip(self.values, self.found, strict=True)]
+        return _together(found, states)
+
+
+def learn_sources(sources: Sequence[Observation], state: xr.Dataset, spec: Spec) -> Lessons:
+    """Learn the operators of all variables of some sources.
 
     Parameters
     ----------
-    source
-        Observations of a period in which the state is known, of one variable.
+    sources
+        Observations of a period in which the state is known.
     state
         The state variables of the model in that period.
     spec
@@ -57,49 +87,28 @@ def learn_from(source: Observation, state: xr.Dataset, spec: Spec) -> LearnedOpe
         If the observations share no period with the state, or have too few values.
     ObservationError, UnitError, DimensionError
         If the data cannot be understood.
-    """
-    names = _variables(source)
-    if len(names) != 1:
-        msg = f"Source {source.name!r} has {listed(names)}; an operator is learned for one. Choose: variable='name'."
-        raise ObservationOptionError(msg)
-    states, frames = _states(state, spec)
-    return _learned(source, names[0], source.name, spec, states, frames).operator
 
-
-def learn_sources(sources: Sequence[Observation], state: xr.Dataset, spec: Spec) -> tuple[LearnedOperator, ...]:
-    """Learn the operators of all variables of some sources, whose errors are correlated where variables are the same.
-
-    Parameters
-    ----------
-    sources
-        Observations of the period of the state.
-    state, spec
-        As for `learn_from`.
-
-    Returns
-    -------
-    tuple of LearnedOperator
-        One for each variable of each source. A warning names those that tell nothing of the state.
+    Warns
+    -----
+    SlamsWarning
+        Of variables that tell nothing of the state.
     """
     states, frames = _states(state, spec)
-    found: dict[str, list[Learned]] = {}
+    values, found = [], []
     for source in sources:
         names = _variables(source)
         for name in names:
             label = source.name if len(names) == 1 else f"{source.name}:{name}"
-            one = _learned(source, name, label, spec, states, frames)
-            found.setdefault(name, []).append(one)
+            given = _values(source, name, label, spec, states, frames)
+            one = learn(states, given)
+            values.append(given)
+            found.append(one)
             if not one.operator.informative.any():
                 warn(
                     f"Source {label!r}: {name!r} tells nothing of the state in blocks of time that were held out "
                     f"(skill {one.operator.held_out_skill:.3f}); it gets no weight."
                 )
-    out: list[LearnedOperator] = []
-    for name, parts in found.items():
-        if len(parts) > 1:
-            parts = _together(name, parts, states)
-        out += [part.operator for part in parts]
-    return tuple(out)
+    return Lessons(states, frames, tuple(values), tuple(found))
 
 
 def with_learned(sources: Sequence[Observation], operators: Sequence[LearnedOperator]) -> list[Observation]:
@@ -181,8 +190,8 @@ def _states(state: xr.Dataset, spec: Spec) -> tuple[States, Frames]:
     return states, Frames.of(time, spec, state)
 
 
-def _learned(source: Observation, name: str, label: str, spec: Spec, states: States, frames: Frames) -> Learned:
-    """Learn one variable of a source."""
+def _values(source: Observation, name: str, label: str, spec: Spec, states: States, frames: Frames) -> Values:
+    """Values of one variable of a source on the frames of the state."""
     ds = as_dataset(source.data)
     if name not in ds.data_vars:
         msg = f"Source {source.name!r}: there is no variable {name!r}; the data have {listed(ds.data_vars)}."
@@ -228,7 +237,7 @@ def _learned(source: Observation, name: str, label: str, spec: Spec, states: Sta
     if lacking := int((count < FEWEST).sum()):
         warn(f"Source {label!r}: {lacking} of {count.size} places have fewer than {FEWEST} values and are left out.")
     bounds = _bounds(values, bounds_of_quantity(name, units, standard, attrs.get("long_name")))
-    return learn(states, Values(values, at.lat, at.lon, label, name, units, standard, bounds))
+    return Values(values, at.lat, at.lon, label, name, units, standard, bounds)
 
 
 def _bounds(values: FloatArray, bounds: tuple[float | None, float | None]) -> tuple[float | None, float | None]:
@@ -251,15 +260,16 @@ def _on_frames(values: FloatArray, at: Elements, frames: int) -> FloatArray:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _together(name: str, parts: Sequence[Learned], states: States) -> list[Learned]:
+def _together(found: Sequence[Learned], states: States) -> tuple[LearnedOperator, ...]:
     """Correlate the errors of several sources of one variable with each other."""
-    sizes = np.cumsum([0, *(p.operator.lat.size for p in parts)])
-    if sizes[-1] > _MOST:
-        return list(parts)
-    residual = np.concatenate([p.residual for p in parts], axis=1)
-    breaks = np.flatnonzero(np.diff(states.number) > 1.001) + 1
-    errors = joint_errors(np.insert(residual, breaks, np.nan, axis=0), link=f"learned {name}")
-    return [
-        replace(p, operator=p.operator.with_errors(errors, first + np.arange(p.operator.lat.size)))
-        for p, first in zip(parts, sizes[:-1], strict=True)
-    ]
+    out = [part.operator for part in found]
+    for name in dict.fromkeys(one.variable for one in out):
+        same = [i for i, one in enumerate(out) if one.variable == name]
+        sizes = np.cumsum([0, *(out[i].lat.size for i in same)])
+        if len(same) == 1 or sizes[-1] > _MOST:
+            continue
+        residual = np.concatenate([found[i].residual for i in same], axis=1)
+        errors = joint_errors(in_step(residual, states), link=f"learned {name}")
+        for i, first in zip(same, sizes[:-1], strict=True):
+            out[i] = out[i].with_errors(errors, first + np.arange(out[i].lat.size))
+    return tuple(out)

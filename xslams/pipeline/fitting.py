@@ -38,6 +38,7 @@ from xslams.observations import Observation, learn_sources
 from xslams.options import MOST_SEED, TrainingOptions
 from xslams.pipeline import workers
 from xslams.pipeline.frames import Survey, frames_of, survey, whole_frames
+from xslams.pipeline.held_out import with_held_out_errors
 from xslams.pipeline.windows import contiguous
 from xslams.progress import require_progress
 from xslams.quantities import is_rain
@@ -118,12 +119,12 @@ def fit(
     variables = tuple(_bounded(v, [s[v.name] for s in surveys]) for v in spec.variables)
     spec = replace(spec, variables=variables, training=record)
     # Before the training, which may take hours: what cannot be learned is an error.
-    operators = learn_sources(sources, state[list(names["state"])], spec) if sources else ()
+    lessons = learn_sources(sources, state[list(names["state"])], spec) if sources else None
     model = fit_chosen(
         spec, list(zip(runs, seasons, strict=True)), given, budget=seconds, device=device, seed=seed,
         progress=progress, checkpoint=checkpoint, log=log,
     )  # fmt: skip
-    return model.with_operators(operators) if sources else model
+    return model if lessons is None else model.with_operators(with_held_out_errors(sources, lessons, model))
 
 
 _Described = tuple[xr.Dataset, dict[str, tuple[str, ...]], Spec, list[xr.DataArray]]

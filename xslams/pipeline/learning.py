@@ -8,9 +8,11 @@ import xarray as xr
 
 from xslams.errors import ObservationOptionError
 from xslams.labels.calendar import on_time_axis, without_zones
+from xslams.labels.coordinates import listed
 from xslams.labels.valid_values import with_valid_values
 from xslams.learned import LearnedOperator
-from xslams.observations import Observation, learn_from
+from xslams.observations import Observation, learn_sources
+from xslams.pipeline.held_out import with_held_out_errors
 from xslams.zoo.pretrained import open_model
 
 if TYPE_CHECKING:
@@ -29,7 +31,9 @@ def learn_operator(
     For each place a linear function of the state around it is learned, of the frame of the value and its neighbours
     where these help, with bias and coefficients that depend on the season; a transform (for rain: whether, and how
     much) and the penalty on coefficients are chosen by blocks of 30 days that are left out in turn. What is left of
-    these blocks gives the errors: their size by season, their correlation between places and from frame to frame.
+    these blocks gives the errors: their size by season, their correlation between places and from frame to frame. The
+    operator is learned once more without some stretches of time, which are analysed: errors get the factor for which
+    that analysis is best, as coefficients learned from few samples make it too sure (``record["inflation"]``).
 
     Parameters
     ----------
@@ -64,4 +68,11 @@ def learn_operator(
         msg = f"Source {source.name!r}: error= and operator= are what is learned here; leave them out."
         raise ObservationOptionError(msg)
     ds = on_time_axis(without_zones(with_valid_values(state)))
-    return learn_from(source, ds, open_model(model).spec)
+    model = open_model(model)
+    lessons = learn_sources([source], ds, model.spec)
+    if len(lessons.found) != 1:
+        names = [one.operator.variable for one in lessons.found]
+        msg = f"Source {source.name!r} has {listed(names)}; an operator is learned for one. Choose: variable='name'."
+        raise ObservationOptionError(msg)
+    (operator,) = with_held_out_errors([source], lessons, model)
+    return operator

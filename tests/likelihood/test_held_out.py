@@ -1,0 +1,59 @@
+"""Errors are inflated by what analyses of a known state ask for, and by nothing where they are right."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xslams.likelihood.held_out import FACTORS, HeldOut, inflations
+
+
+def samples(rng, count, n, m, factors, group):
+    """Stretches whose errors have the covariance that is said, times a factor of each group."""
+    common = rng.standard_normal((n + m, n + m))
+    prior = common @ common.T / (n + m)
+    mix = rng.standard_normal((n, n))
+    error = (mix @ mix.T / n + 0.3 * np.eye(n)) * (group[:, None] == group)
+    out = []
+    for _ in range(count):
+        x = np.linalg.cholesky(prior) @ rng.standard_normal(n + m)
+        e = np.asarray(factors)[group] * (np.linalg.cholesky(error) @ rng.standard_normal(n))
+        out.append(
+            HeldOut(x[:n] + e, prior[:n, :n], error, group, x[n:], np.diag(prior)[n:].copy(), prior[n:, :n].copy())
+        )
+    return out
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(2, 10), st.integers(2, 12), st.sampled_from([1.0, 1.7, 3.0]), st.integers(0, 99))
+def test_one_factor_is_found(n, m, factor, seed):
+    found = inflations(samples(np.random.default_rng(seed), 80, n, m, [factor], np.zeros(n, int)), 1)
+    near = FACTORS.index(factor)
+    # A factor that does not matter, since the values say little of the state, stays at 1.
+    assert found[0] == 1 or found[0] in FACTORS[max(near - 2, 0) : near + 3]
+
+
+@settings(max_examples=2, deadline=None)
+@given(st.integers(0, 99))
+def test_each_group_has_its_own_factor(seed):
+    group = np.repeat([0, 1], 4)
+    found = inflations(samples(np.random.default_rng(seed), 100, 8, 10, [1.0, 3.0], group), 2)
+    assert found[0] <= 1.7
+    assert found[1] >= 1.7
+
+
+def test_right_errors_are_inflated_by_nothing():
+    draws = [samples(np.random.default_rng(seed), 30, 5, 6, [1.0], np.zeros(5, int)) for seed in range(12)]
+    assert np.mean([inflations(draw, 1)[0] for draw in draws]) < 1.15
+
+
+def test_the_score_is_that_of_the_exact_posterior():
+    rng = np.random.default_rng(0)
+    (one,) = samples(rng, 1, 5, 4, [1.0], np.zeros(5, int))
+    gain = one.cross @ np.linalg.inv(one.covariance + 4 * one.error)
+    mean, std = gain @ one.innovation, np.sqrt(one.variance - np.diag(gain @ one.cross.T))
+    draws = mean + std * rng.standard_normal((20000, 4))
+    other = mean + std * rng.standard_normal((20000, 4))
+    crps = np.abs(draws - one.state).mean(0) - 0.5 * np.abs(draws - other).mean(0)
+    assert abs(one.score(np.array([2.0])) - (crps / np.sqrt(one.variance)).mean()) < 0.01
