@@ -27,12 +27,15 @@ strict = True
 follow_imports = skip
 [mypy-xslams,xslams.accessor,xslams.functions,xslams.model,xslams.observations.*,xslams.options,xslams.typing,xslams.zoo.*]
 follow_imports = silent
+[mypy-xslams.plot.base,xslams.plot.plotter]
+follow_imports = silent
 """
 
 RIGHT = """
 import xarray as xr
 
 import xslams
+from xslams.plot.plotter import Plotter
 
 background: xr.Dataset = xslams.open_tutorial()
 satellite = xslams.Observation(background["olr"], error=5.0)
@@ -43,6 +46,7 @@ scores: xr.Dataset = xslams.score(analysis, background, dims=["time"])
 model: xslams.Model = xslams.fit(background, ["pr", "olr"], epochs=0, budget=None)
 fields: xr.Dataset = xslams.decode(xslams.encode(background, model), device="cpu")
 stored: xr.Dataset = xslams.to_zarr(analysis, "analysis.zarr", resume=True)
+Plotter(analysis)(background, [satellite], variable="t", level=500.0, kind="maps")
 """
 
 WRONG = """
@@ -51,6 +55,8 @@ xslams.assimilate(background, [satellite], "speedy-t30", member=4)
 xslams.assimilate(background, [satellite], "speedy-t30", steps=None)
 xslams.assimilate(background, [satellite], "speedy-t30", precision="float16")
 xslams.score(analysis)
+Plotter(analysis)(background, level="500 hPa")
+Plotter(analysis)(background, levels=500.0)
 xslams.encode(background, 3)
 xslams.fit(background, window="5")
 xslams.to_zarr(analysis, "analysis.zarr", resume="yes")

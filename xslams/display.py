@@ -30,7 +30,7 @@ body.vscode-dark .xslams-wrap{--xslams-0:rgba(255,255,255,1);--xslams-2:rgba(255
 .xslams-wrap summary em{font-style:normal;font-weight:normal}
 .xslams-wrap table{border-collapse:collapse;margin:0 0 4px 16px;font-size:90%;color:var(--xslams-0);border:0}
 .xslams-wrap th,.xslams-wrap td{text-align:left !important;vertical-align:top;padding:1px 12px 1px 0;border:0;
-background:none;color:inherit;overflow-wrap:anywhere}
+background:none;color:inherit;overflow-wrap:break-word}
 .xslams-wrap th{color:var(--xslams-2);font-weight:normal;white-space:nowrap}
 """
 # Entries of a sequence of numbers that are shown as they are.

@@ -522,6 +522,34 @@ def test_train(tmp_path, truth):
     assert sorted(os.listdir(tmp_path)) == ["data.nc", "mine.safetensors"]
 
 
+def test_train_learns_of_sources_at_their_own_places(tmp_path, truth, tiny_model, monkeypatch):
+    taken = {}
+
+    def fit(self, aux=None, **settings):
+        taken["aux"] = aux
+        return tiny_model
+
+    monkeypatch.setattr(SlamsAccessor, "fit", fit)
+    truth.to_netcdf(tmp_path / "data.nc")
+    reports = {}
+    for name in ("stations", "gauges"):
+        reports[name] = xslams.simulate_observations(truth["pr"], stations=5, error=1.0, seed=1).data
+        reports[name].to_netcdf(tmp_path / f"{name}.nc")
+    out = tmp_path / "mine.safetensors"
+    args = ["train", tmp_path / "data.nc", "--aux", "pr"]
+    for name in reports:
+        args += ["--obs", f"{tmp_path / name}.nc,variable={reports[name].name},name={name}"]
+    run(*args, "--out", out)
+    assert out.exists()
+    pr, *learned = taken["aux"]
+    assert (pr, [source.name for source in learned]) == ("pr", list(reports))
+    for source in learned:
+        np.testing.assert_allclose(source.data[reports[source.name].name], reports[source.name])
+    assert "nothing at nowhere.nc" in run(*args, "--obs", "nowhere.nc", "--out", tmp_path / "b.safetensors", code=1)
+    assert "is not a setting" in run(*args, "--obs", "a.nc,eror=1", "--out", tmp_path / "b.safetensors", code=2)
+    assert sorted(os.listdir(tmp_path)) == ["data.nc", "gauges.nc", "mine.safetensors", "stations.nc"]
+
+
 def test_models(tmp_path, tiny_model, monkeypatch):
     text = run("models", "list")
     assert "speedy-t30" in text

@@ -12,7 +12,7 @@ from xslams.diagnostics import Diagnosis, diagnose
 from xslams.diagnostics.calibration import flatness
 from xslams.diagnostics.sources import consistency, signal
 from xslams.errors import ModelError, OptionError, SlamsError
-from xslams.likelihood.consistency import Departures, sums_by_frame
+from xslams.likelihood.consistency import PRIOR, Departures, error_ratio, prior_shift, sums_by_frame
 from xslams.scores.sampling import block_length, bootstrap
 
 FRAMES, CELLS, MEMBERS = 40, 24, 8
@@ -159,6 +159,54 @@ def test_many_values_of_one_number_tell_their_error():
     (found,) = (f for f in consistency("a", sums_by_frame(part, FRAMES)) if f.test == "error")
     assert found.value == pytest.approx(1.0, rel=0.05)
     assert found.verdict == "bad"
+
+
+def smooth(stated: float, *, length: float, background: bool, true_prior: float = 1.0, members: int = 16) -> Departures:
+    """The exact analysis of 30 stations on a line, seen every day with an error of 1, whose states are alike nearby."""
+    rng, places, days = np.random.default_rng(3), np.linspace(0, 1, 30), 300
+    prior = np.exp(-0.5 * (np.subtract.outer(places, places) / length) ** 2)
+    gain = prior @ np.linalg.inv(prior + stated**2 * np.eye(30))
+    root, noise = (np.linalg.cholesky(c + 1e-9 * np.eye(30)) for c in (prior, prior - gain @ prior))
+    y = true_prior**0.5 * rng.normal(size=(days, 30)) @ root.T + rng.normal(size=(days, 30))
+    drawn = (y @ gain.T + rng.normal(size=(members, days, 30)) @ noise.T).reshape(members, -1)
+    first = np.zeros(y.size) if background else None
+    return Departures(y.ravel(), np.full(y.size, stated**2), drawn, np.repeat(np.arange(days), 30), first)
+
+
+@pytest.mark.parametrize("background", [False, True])
+@pytest.mark.parametrize("length", [0.01, 0.1, 0.5, 5.0])
+@pytest.mark.parametrize("stated", [0.6, 1.0, 1.5])
+def test_the_error_is_found_however_alike_neighbours_are(stated, length, background):
+    total = sums_by_frame(smooth(stated, length=length, background=background), 300).sum(0)
+    # The bound is twice its sampling error where every value sees something of its own.
+    assert stated * error_ratio(total) ** 0.5 == pytest.approx(1.0, abs=0.08)
+
+
+@pytest.mark.parametrize("background", [False, True])
+@pytest.mark.parametrize("true_prior", [0.5, 2.0])
+@pytest.mark.parametrize("length", [0.03, 0.2])
+def test_a_wrong_prior_shifts_the_estimate_by_what_is_said(length, true_prior, background):
+    total = sums_by_frame(smooth(1.0, length=length, background=background, true_prior=true_prior), 300).sum(0)
+    # An overconfident prior lets errors look larger than they are, and a wide one smaller.
+    assert error_ratio(total) - 1.0 == pytest.approx((true_prior - 1.0) * prior_shift(total), abs=0.1)
+
+
+def test_what_the_prior_may_explain_is_no_advice():
+    part = smooth(1.0, length=0.01, background=False, true_prior=1.0 + 0.85 * PRIOR)
+    (found,) = (f for f in consistency("a", sums_by_frame(part, 300), "K") if f.test == "error")
+    assert (found.verdict, "Multiply" in found.advice) == ("unsure", False)
+    assert "if the prior's variance is 20% wrong" in found.meaning
+    part = smooth(2.0, length=0.2, background=False, true_prior=1.0 + PRIOR)
+    (found,) = (f for f in consistency("a", sums_by_frame(part, 300), "K") if f.test == "error")
+    assert found.verdict == "bad"
+    assert "by chance; ± " in found.meaning
+
+
+@pytest.mark.parametrize("members", [2, 3, 4])
+def test_few_members_do_not_overshoot(members):
+    part = smooth(2.0, length=0.2, background=False, members=members)
+    told = 2.0 * error_ratio(sums_by_frame(part, 300).sum(0)) ** 0.5
+    assert 0.9 < told < 1.6
 
 
 def test_degrees_of_freedom_for_signal_are_those_of_theory():

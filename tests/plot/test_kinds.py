@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -13,7 +15,7 @@ from matplotlib import pyplot as plt
 
 import xslams
 from xslams.errors import DimensionError, OptionError, SlamsError, VariableError
-from xslams.plot import PLOTS
+from xslams.plot import PLOTS, panels
 from xslams.plot.coasts import coastlines, draw_coasts
 from xslams.scores.spectra import zonal_spectrum
 
@@ -156,6 +158,11 @@ def test_every_kind_is_found_by_its_name_and_by_tab(fields):
     with pytest.raises(AttributeError, match=r"There is no plot 'incrment'; there are .*increment"):
         plot.incrment()
     assert not hasattr(plot, "_repr_html_")
+    # The arguments are said once, by `panels`; completion finds them everywhere.
+    said = inspect.signature(panels).parameters
+    assert inspect.signature(plot).parameters == {n: p for n, p in said.items() if n != "analysis"}
+    assert inspect.signature(plot.spread).parameters == {n: p for n, p in said.items() if n not in {"analysis", "kind"}}
+    assert "`xslams.plot.panels` but ``analysis``" in (plot.__call__.__doc__ or "")
 
 
 @pytest.mark.parametrize(

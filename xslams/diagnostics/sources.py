@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from xslams.diagnostics.diagnosis import Finding
-from xslams.likelihood.consistency import error_ratio
+from xslams.likelihood.consistency import PRIOR, error_ratio, prior_shift
 from xslams.scores.sampling import bootstrap
 from xslams.typing import FloatArray
 
@@ -39,18 +39,32 @@ def consistency(label: str, sums: FloatArray, units: str = "") -> Iterator[Findi
     stated = float(np.sqrt(total[4] / total[0]))
     estimate, off = stated * ratio**0.5, float(bootstrap(each, error_ratio).std())
     unit = f" {units}" if units and units != "1" else ""
-    wrong = abs(ratio - 1.0) > max(2.0 * off, _MATTERS)
-    fit = f"the departures fit {estimate:.3g}{unit} (Desroziers)"
-    meaning = f"Stated is {stated:.3g}{unit}, " + ("and " + fit if wrong else "which the departures confirm") + "."
+    shift = PRIOR * float(prior_shift(total))
+    known = f"the departures fit {estimate:.3g}{unit} (± {_error(off, estimate, ratio):.2g} by chance"
+    fit = f"{known}; ± {_error(shift, estimate, ratio):.2g} if the prior's variance is {PRIOR:.0%} wrong)"
+    difference = abs(ratio - 1.0)
+    advice = ""
     if np.isnan(off):
-        meaning = f"Stated is {stated:.3g}{unit}, and {fit}, but there are too few times to judge it."
-    advice = (
-        f"Multiply it by {ratio**0.5:.2g} (error={estimate:.2g} where it is one number) and diagnose again: a wrong "
-        "error of one source also shifts the estimates of others."
-    )
-    verdict = "unsure" if np.isnan(off) else "bad" if wrong else "good"
-    error = off * estimate / max(2.0 * ratio, 1e-12)
-    yield Finding(label, "error", estimate, error, stated, verdict, meaning, advice if verdict == "bad" else "")
+        verdict, meaning = "unsure", f"Stated is {stated:.3g}{unit}, and the departures fit {estimate:.3g}{unit}, but "
+        meaning += "there are too few times to judge it."
+    elif difference <= max(2.0 * off, _MATTERS):
+        verdict, meaning = "good", f"Stated is {stated:.3g}{unit}, which the departures confirm."
+    elif difference <= shift:
+        verdict = "unsure"
+        meaning = f"Stated is {stated:.3g}{unit}, and {fit}: a prior that is a little wrong explains the difference."
+        advice = "Judge the model first (diagnose with truth=), or the source beside others that see the same."
+    else:
+        verdict, meaning = "bad", f"Stated is {stated:.3g}{unit}, and {fit}."
+        advice = (
+            f"Multiply it by {ratio**0.5:.2g} (error={estimate:.2g} where it is one number) and diagnose again: a "
+            "wrong error of one source also shifts the estimates of others, and a wrong prior those of all."
+        )
+    yield Finding(label, "error", estimate, _error(off, estimate, ratio), stated, verdict, meaning, advice)
+
+
+def _error(of_ratio: float, estimate: float, ratio: float) -> float:
+    """Return the error of an estimated standard deviation, given that of the ratio of variances."""
+    return of_ratio * estimate / max(2.0 * ratio, 1e-12)
 
 
 def _chi_square(chi: float, sure: float) -> tuple[str, str, str]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from xslams.likelihood import SourceLikelihood
-from xslams.likelihood.consistency import error_ratio
+from xslams.likelihood.consistency import PRIOR, error_ratio
 from xslams.observations.audit import REASONS, AuditedLikelihood
 from xslams.observations.background_check import Expectation
 from xslams.typing import FloatArray
@@ -47,7 +47,7 @@ _LONG_NAMES = {
     "expected_std": "standard deviation of observation minus prediction where all errors are what they are said to be",
     "spread": "root mean square of the standard deviation of predictions",
     "estimated_error": "standard deviation of errors by innovations and what was learned (Desroziers et al., 2005)",
-    "advice": "what to do with the errors that were stated",
+    "advice": "what to do with the errors that were stated; diagnose says how sure that is",
     "solver_error": "largest root mean square error of the solver, in standard deviations of the analysis",
 }
 
@@ -184,14 +184,15 @@ def by_window(tables: FloatArray, members: float) -> FloatArray:
     Returns
     -------
     ndarray
-        Shape (window, 6).
+        Shape (window, 7).
     """
     column = {c: tables[:, i] for i, c in enumerate(COLUMNS)}
     spread, variance = column["after_spread"], column["after_variance"]
-    square = column["after_square"] - spread / members
-    return np.stack(
-        [column["after_n"], square, variance - spread, column["product"], variance, column["signal"]], axis=1
-    )
+    square, n, signal = column["after_square"] - spread / members, column["after_n"], column["signal"]
+    # All are of products.
+    influence = (signal / np.maximum(n, 1.0)).clip(max=0.95)
+    shift = n * influence / (1.0 - influence)
+    return np.stack([n, square, variance - spread, column["product"], variance, signal, shift], axis=1)
 
 
 def _estimate(known: FloatArray) -> FloatArray:
@@ -215,6 +216,10 @@ def _advice(known: FloatArray) -> npt.NDArray[np.object_]:
             return "keep error="
         if ratio < _LEAST:
             return "the analysis follows the values as closely as it can: error= is too small, or they are no news"
+        influence = min(signal, 0.95)
+        shift = PRIOR * influence / (1.0 - influence)
+        if abs(ratio**2 - 1.0) <= shift:
+            return "keep error=: it cannot be told from a wrong prior"
         return f"multiply error= by {ratio:.2g}"
 
     told: npt.NDArray[np.object_] = np.vectorize(each, otypes=[object])(*np.moveaxis(known, -1, 0))

@@ -2,22 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import xarray as xr
 
 from xslams.plot.base import PLOTS, panels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from xslams.observations.observation import ObservationsLike
-
 __all__ = ["Plotter"]
+
+_Rest = ParamSpec("_Rest")
+
+
+def _of_an_analysis(
+    function: Callable[Concatenate[xr.Dataset, _Rest], Figure],
+) -> Callable[Concatenate[Plotter, _Rest], Figure]:
+    """Make the method form of a plot: it has the function's arguments, and their types, but the analysis."""
+
+    @functools.wraps(function)
+    def call(self: Plotter, /, *args: _Rest.args, **kwargs: _Rest.kwargs) -> Figure:
+        return function(self._analysis, *args, **kwargs)
+
+    call.__name__, call.__qualname__, call.__module__ = "__call__", "Plotter.__call__", __name__
+    call.__doc__ = _documented(function, "analysis")
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    call.__signature__ = _signature(own, but=("analysis",))  # type: ignore[attr-defined]
+    return call
+
+
+def _signature(*first: inspect.Parameter, but: Sequence[str]) -> inspect.Signature:
+    """Return the signature of `panels` without some arguments, and with others before them."""
+    signature = inspect.signature(panels)
+    return signature.replace(parameters=[*first, *(p for n, p in signature.parameters.items() if n not in but)])
+
+
+def _documented(function: Callable[..., Figure], *but: str) -> str:
+    said = inspect.cleandoc(function.__doc__ or "").partition("\n\nParameters\n")[0]
+    without = " and ".join(f"``{name}``" for name in but)
+    return f"{said}\n\nThe arguments are those of `xslams.plot.panels` but {without}."
 
 
 class Plotter:
@@ -40,39 +67,7 @@ class Plotter:
     def __init__(self, analysis: xr.Dataset) -> None:
         self._analysis = analysis
 
-    def __call__(
-        self,
-        truth: xr.Dataset | xr.DataArray | None = None,
-        obs: ObservationsLike | None = None,
-        *,
-        variable: Hashable | None = None,
-        time: Any = None,
-        level: float | None = None,
-        kind: str = "auto",
-        background: xr.Dataset | xr.DataArray | None = None,
-        at: tuple[float, float] | None = None,
-        row: Hashable | None = None,
-        col: Hashable | None = None,
-        col_wrap: int | None = None,
-        ax: Axes | None = None,
-        figsize: tuple[float, float] | None = None,
-    ) -> Figure:
-        """Draw truth, observations, analysis mean, error and spread: maps of one time, or series of a small system.
-
-        Parameters
-        ----------
-        truth, obs, variable, time, level, kind, background, at, row, col, col_wrap, ax, figsize
-            As in `xslams.plot.panels`.
-
-        Returns
-        -------
-        Figure
-            A matplotlib figure.
-        """
-        return panels(
-            self._analysis, truth, obs, variable=variable, time=time, level=level, kind=kind, background=background,
-            at=at, row=row, col=col, col_wrap=col_wrap, ax=ax, figsize=figsize,
-        )  # fmt: skip
+    __call__ = _of_an_analysis(panels)
 
     def __getattr__(self, name: str) -> Callable[..., Figure]:
         if name not in PLOTS:
@@ -83,7 +78,8 @@ class Plotter:
             return self(truth, obs, kind=name, **settings)
 
         draw.__name__ = draw.__qualname__ = name
-        draw.__doc__ = f"{PLOTS[name].draw.__doc__}\n\nThe arguments are those of `xslams.plot.panels` but ``kind``."
+        draw.__doc__ = _documented(PLOTS[name].draw, "analysis", "kind")
+        draw.__signature__ = _signature(but=("analysis", "kind"))  # type: ignore[attr-defined]
         return draw
 
     def __dir__(self) -> list[str]:

@@ -18,6 +18,9 @@ from xslams.options import TrainingOptions
 @argument("data", "Training data; every field becomes a state variable, unless --aux names it.")
 @option("--out", metavar="FILE", required=True, help="Model to write (.safetensors), path or URL.")
 @option("--aux", multiple=True, help="Variable that is observed but not analysed; may be repeated.")
+@option("--obs", type=sources.ObservationType(), multiple=True,
+         help="A source at places of its own, of which the model learns what it says about the state, with its biases "
+         "and errors; may be repeated. Settings are those of assimilate, but error.")  # fmt: skip
 @option("--window", type=sources.Whole(min=1), default=5, help="Frames in a window of the score network; odd.")
 @options_of(TrainingOptions)
 @option("--budget", default="5min", help="Time for choosing settings and training, such as 2h; 0 chooses nothing.")
@@ -40,8 +43,8 @@ from xslams.options import TrainingOptions
 @OVERWRITE
 @PROGRESS
 def train(
-    *, data: str, out: str, aux: tuple[str, ...], name: str | None, options: tuple[str, ...], start: str | None,
-    end: str | None, overwrite: bool, **settings: Any,
+    *, data: str, out: str, aux: tuple[str, ...], obs: tuple[dict[str, Any], ...], name: str | None,
+    options: tuple[str, ...], start: str | None, end: str | None, overwrite: bool, **settings: Any,
 ) -> None:  # fmt: skip
     """Train a model on DATA."""
     from xslams.cli import files, targets
@@ -49,7 +52,7 @@ def train(
     if not out.endswith(".safetensors"):
         msg = f"--out: a model is saved as .safetensors; got {out}."
         raise click.UsageError(msg)
-    targets.check_target(out, overwrite=overwrite, inputs=[data])
+    targets.check_target(out, overwrite=overwrite, inputs=[data, *(source["path"] for source in obs)])
     ds = files.select(files.open_data(data), start, end)
     name = name or Path(public(out)).stem
     named = {k: v for k, v in settings.items() if v is not None}
@@ -57,6 +60,7 @@ def train(
     if twice := sorted(named.keys() & more.keys()):
         msg = f"--option: {', '.join(twice)} {'is' if len(twice) == 1 else 'are'} given by an option of its own, too."
         raise click.UsageError(msg)
-    model = ds.slams.fit(list(aux) or None, name=name, **named, **more)
+    learned = [sources.observation(source) for source in obs]
+    model = ds.slams.fit([*aux, *learned] or None, name=name, **named, **more)
     files.write_file(out, model.save)
     click.echo(public(out))
