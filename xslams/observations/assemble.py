@@ -36,7 +36,7 @@ from xslams.typing import FloatArray
 from xslams.weights import row_kron
 
 if TYPE_CHECKING:
-    from xslams.observations.bound import BoundVariable
+    from xslams.observations.bound_variable import BoundVariable
 
 __all__ = ["assemble"]
 

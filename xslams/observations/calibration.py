@@ -40,7 +40,7 @@ from xslams.labels.grid import grid_of
 from xslams.labels.recognise import inspect
 from xslams.labels.repeats import without_repeats
 from xslams.labels.valid_values import with_valid_values
-from xslams.observations.bound import BoundVariable
+from xslams.observations.bound_variable import BoundVariable
 from xslams.observations.error_covariance import ErrorCovariance
 from xslams.observations.innovation_correlation import Correlation, correlation_in_space
 from xslams.observations.place_values import GROUPS, Places, PlaceValues, places_of

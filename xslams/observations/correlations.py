@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from xslams.likelihood.errors import IntArray
-    from xslams.observations.bound import BoundVariable
+    from xslams.observations.bound_variable import BoundVariable
     from xslams.observations.error_covariance import ErrorCovariance
     from xslams.observations.places import Places
     from xslams.typing import FloatArray

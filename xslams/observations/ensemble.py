@@ -15,7 +15,8 @@ from xslams.labels.coordinates import coordinate, listed
 from xslams.likelihood import BackgroundCorrelation
 from xslams.observations.audit import AuditedLikelihood
 from xslams.observations.background_error import BackgroundError, stated_background
-from xslams.observations.bound import BoundSource, BoundVariable, Window
+from xslams.observations.bound import BoundSource
+from xslams.observations.bound_variable import BoundVariable, Window
 from xslams.observations.vertical import column_correlation
 
 __all__ = ["BoundBackground", "bound_background", "first_member", "member_dimension", "members_of", "spread_of"]

@@ -21,7 +21,7 @@ from xslams.labels.domain import domain_of
 from xslams.labels.frames import Frames
 from xslams.learned import FEWEST, Learned, LearnedOperator, States, Values, in_step, joint_errors, learn
 from xslams.observations.belonging import measured
-from xslams.observations.bound import bind_variable
+from xslams.observations.bound_variable import bind_variable
 from xslams.observations.flags import quality_flags
 from xslams.observations.learned_rows import elements
 from xslams.observations.observation import Observation

@@ -21,7 +21,7 @@ from xslams.observations.superob import positions
 
 if TYPE_CHECKING:
     from xslams.likelihood.errors import IntArray
-    from xslams.observations.bound import BoundVariable
+    from xslams.observations.bound_variable import BoundVariable
     from xslams.typing import FloatArray
 
 __all__ = ["Elements", "elements", "learned_likelihood"]

@@ -18,7 +18,7 @@ from xslams.observations.horizontal import cells, expand
 from xslams.observations.vertical import channels, listed_levels
 
 if TYPE_CHECKING:
-    from xslams.observations.bound import BoundVariable
+    from xslams.observations.bound_variable import BoundVariable
 
 __all__ = ["Places"]
 
