@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -70,12 +71,12 @@ def cell(value: object) -> Markup:
     ----------
     value
         Anything: arrays with labels look as they do by themselves, mappings are tables, numbers are rounded, and of
-        long sequences the ends are shown.
+        long sequences the ends are shown, and of functions the name.
 
     Examples
     --------
-    >>> cell("a < b"), cell(0.123456), cell(range(90)), cell(None)
-    ('a &lt; b', '0.1235', '90 values, 0 to 89', '')
+    >>> cell("a < b"), cell(0.123456), cell(range(90)), cell(None), cell(sum)
+    ('a &lt; b', '0.1235', '90 values, 0 to 89', '', 'sum')
     """
     if isinstance(value, Markup):
         return value
@@ -95,7 +96,8 @@ def _text(value: object) -> str:
         if len(value) > _MOST:
             return f"{len(value)} values, {_text(value[0])} to {_text(value[-1])}"
         return ", ".join(map(_text, value))
-    return str(value)
+    # Of a function the name: an address in memory says nothing, and differs from run to run.
+    return value.__name__ if inspect.isroutine(value) else str(value)
 
 
 def attributes(entries: Mapping[Any, object]) -> Markup:

@@ -93,6 +93,9 @@ class DrawnTable(SphinxDirective):
         if "log" in self.options:
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter("{x:g}")
+            shown = [v for line in axes.lines for v in line.get_ydata() if v == v]
+            # Within a decade or two the ticks between are needed, as numbers like the others.
+            axes.yaxis.set_minor_formatter("{x:g}" if max(shown) < 30 * min(shown) else "")
         axes.set(xlabel=self.options.get("xlabel", rows[0][0]), ylabel=self.options.get("ylabel", ""))
         axes.grid(alpha=0.3)
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize="small")

@@ -186,7 +186,7 @@ def test_large_members_have_blocks_of_their_own(tiny_model, long, monkeypatch):
 @pytest.mark.slow
 def test_killed_processes_leave_no_trace(fresh_python):
     """Two faults of the benchmark, which makes fifty."""
-    command = [fresh_python, "-m", "benchmarks", "faults", "--faults", "2", "--days", "90"]
+    command = [fresh_python, "-m", "benchmarks", "faults", "--faults", "2", "--days", "60"]
     done = subprocess.run([*command, "--kinds", "client", "worker"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "'identical': True" in done.stdout

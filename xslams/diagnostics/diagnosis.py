@@ -10,7 +10,19 @@ import xarray as xr
 
 from xslams.display import Section, page, table
 
-__all__ = ["Diagnosis", "Finding"]
+__all__ = ["Diagnosis", "Finding", "rounded"]
+
+
+def rounded(value: float, digits: int = 3) -> str:
+    """Return a number to some digits, and large ones to the last digit before the point.
+
+    Examples
+    --------
+    >>> rounded(0.12345), rounded(2840.4), rounded(float("nan"))
+    ('0.123', '2840', 'nan')
+    """
+    large = np.isfinite(value) and abs(value) >= 10**digits
+    return f"{value:.0f}" if large else f"{value:.{digits}g}"
 
 
 @dataclass(frozen=True)
@@ -47,8 +59,8 @@ class Finding:
     @property
     def number(self) -> str:
         """The number, with its sampling error where that is known."""
-        sure = f" ± {self.uncertainty:.2g}" if np.isfinite(self.uncertainty) else ""
-        return f"{self.value:.3g}{sure}"
+        sure = f" ± {rounded(self.uncertainty, 2)}" if np.isfinite(self.uncertainty) else ""
+        return f"{rounded(self.value)}{sure}"
 
     def __str__(self) -> str:
         advice = f" {self.advice}" if self.advice else ""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from xslams.diagnostics.diagnosis import Finding
+from xslams.diagnostics.diagnosis import Finding, rounded
 from xslams.likelihood.consistency import PRIOR, error_ratio, prior_shift
 from xslams.scores.sampling import bootstrap
 from xslams.typing import FloatArray
@@ -93,7 +93,7 @@ def signal(each: Mapping[str, FloatArray]) -> Iterator[Finding]:
         if not count or not whole:
             continue
         sure = len(sums) * float(bootstrap(sums[:, 5:6], lambda m: m[..., 0]).std())
-        meaning = f"{count:.0f} values fixed {dfs:.3g} numbers, {dfs / count:.1%} each."
+        meaning = f"{count:.0f} values fixed {rounded(dfs)} numbers, {dfs / count:.1%} each."
         advice = "Most of it is known already: thin it, or average it to save time." if dfs < 0.02 * count else ""
         yield Finding(label, "degrees of freedom for signal", dfs, sure, np.nan, "information", meaning, advice)
         share = dfs / whole
