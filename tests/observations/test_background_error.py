@@ -56,14 +56,20 @@ def test_the_error_of_a_latitude_is_found_where_there_are_values_enough():
 
 
 @pytest.mark.parametrize("lead", [1, 2, 4])
-def test_persistence_and_climatology_together_have_the_error_of_persistence(lead):
-    """Its errors depend on the truth: what is taken for independent of it has to be wider than they are."""
+def test_forecasts_that_vary_as_the_truth_have_errors_like_increments(lead):
+    """Their size is what they miss the truth by, and their memory that of what a regression on the truth leaves."""
     truth = errors(5.0, 100.0, times=2000)
     forecast = truth.shift(time=lead).isel(time=slice(lead, None))
-    found = BackgroundError.fit(forecast, truth).std["t"]
-    square = ((forecast - truth)["t"] ** 2).mean(["time", "lat", "lon"])
-    both = 1 / (1 / truth["t"].var(["time", "lat", "lon"]) + 1 / found**2)
-    np.testing.assert_allclose(both.transpose("level", "lat"), np.tile(square, (6, 1)).T, rtol=0.1)
+    found = BackgroundError.fit(forecast, truth)
+    area = np.cos(np.deg2rad(truth["lat"]))
+    square = ((forecast - truth)["t"] ** 2).weighted(area).mean(["time", "lat", "lon"])
+    assert found.correlation == "increments"
+    np.testing.assert_allclose(found.std["t"], square**0.5, rtol=1e-6)
+    rho, step = np.exp(-lead * 12 / 100.0), np.exp(-12 / 100.0)
+    # Of an AR(1) process f = x(t - lead), the rest f - rho x has at the next time the correlation
+    after = ((1 + rho**2) * step - rho * (step * rho + rho / step)) / (1 - rho**2)
+    assert np.exp(-12 / found.time) == pytest.approx(max(after, 0.05), abs=0.05)
+    assert BackgroundError.fit(truth + errors(1.0, 12.0, times=2000, seed=3), truth).correlation == "prior"
 
 
 def test_what_cannot_be_fitted_is_refused():
@@ -86,6 +92,7 @@ def test_what_cannot_be_fitted_is_refused():
         ({"time": np.nan}, "time=nan"), ({"time": "1D"}, "time='1D'"), ({"correlation": "some"}, "correlation='some'"),
         ({"correlation": 0.5}, "correlation=0.5"), ({"independent": 0.0}, "independent=0.0"),
         ({"vertical": 0.5}, "vertical=0.5 without length="), ({"vertical": -1, "length": 500.0}, "vertical=-1"),
+        ({"correlation": "increments", "length": 500.0}, "length=500.0 with correlation='increments'"),
         ({"correlation": "none", "time": 24.0}, "time=24.0 with correlation='none'"),
     ],
 )  # fmt: skip
@@ -94,8 +101,9 @@ def test_what_is_no_error_of_a_background_is_refused(options, message):
         BackgroundError(**{"std": 1.0, **options})
 
 
-def test_a_number_is_correlated_as_the_prior_and_no_more_than_a_number():
-    assert stated_background(2.0) == (2.0, BackgroundCorrelation())
+def test_a_number_has_errors_like_increments_and_is_no_more_than_a_number():
+    assert stated_background(2.0) == (2.0, BackgroundCorrelation(increments=True))
+    assert stated_background({"t": 2.0}) == ({"t": 2.0}, BackgroundCorrelation(increments=True))
     assert stated_background(BackgroundError(2.0, time=36.0)) == (2.0, BackgroundCorrelation(time=36.0))
     assert stated_background(BackgroundError(2.0, correlation="none")) == (2.0, None)
     ds = state()

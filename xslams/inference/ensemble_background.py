@@ -34,18 +34,32 @@ _AT_ONCE = 16
 _LEAST_STATIC = 0.05
 
 
-def static_weight(members: int) -> float:
-    r"""Weight of the static covariance by the size of an ensemble: :math:`2 / (N + 3)`, and 0.05 or more.
+def static_weight(members: int, directions: int | None = None) -> float:
+    r"""Weight of the static covariance by the size of an ensemble.
 
-    A sample variance of :math:`N` members has a relative sampling variance of :math:`2 / (N - 1)`. Where true
-    variances differ from place to place by as much as they are large, the estimate of least error gives their mean
-    this weight.
+    Where the static covariance knows nothing of the errors of the day it is :math:`2 / (N + 3)`, and 0.05 or more: a
+    sample variance of :math:`N` members has a relative sampling variance of :math:`2 / (N - 1)`. Where true variances
+    differ from place to place by as much as they are large, the estimate of least error gives their mean this weight.
+
+    Where it has the variances of the day, members add correlations in :math:`N - 1` of :math:`n` directions of a place,
+    and say nothing of the others: these must not look certain, and it is :math:`n / (n + N - 1)`.
+
+    Parameters
+    ----------
+    members
+        Number of members.
+    directions
+        Number of latents of a cell, where the static covariance has the variances of the day.
 
     Examples
     --------
     >>> static_weight(5)
     0.25
+    >>> static_weight(5, 36)
+    0.9
     """
+    if directions is not None:
+        return directions / (directions + members - 1)
     return max(2 / (members + 3), _LEAST_STATIC)
 
 

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from xslams.inference.background_cells import InColumns, cell_squares, patterns
 from xslams.inference.ensemble_background import HybridCovariance, localized, static_weight
+from xslams.inference.increments import Increments, areas, of_year
 from xslams.inference.operators import FieldOperator
 from xslams.linalg.conjugate_gradients import LinearObservations, solve
 from xslams.linalg.covariances import ProductCovariance
@@ -222,7 +223,7 @@ class LatentCovariance(ProductCovariance):
         shrunk = (1 - self._share) * d + self._share
         return 1 / shrunk if self.inverted else shrunk
 
-    def _scaled(self, v: Tensor) -> Tensor:
+    def scaled(self, v: Tensor) -> Tensor:
         """Multiply every latent cell of ``(B, L, z, z_lat, z_lon)`` with its root."""
         if len(self._root) == 1:
             return _in_cells(self._root[0], v)
@@ -233,17 +234,17 @@ class LatentCovariance(ProductCovariance):
 
     def __matmul__(self, x: Tensor) -> Tensor:
         v = x.reshape(-1, len(self._pattern), *self._frame)
-        return self._scaled(self._correlation.apply(self._function, self._scaled(v))).reshape(x.shape)
+        return self.scaled(self._correlation.apply(self._function, self.scaled(v))).reshape(x.shape)
 
     def color(self, x: Tensor) -> Tensor:
         """Multiply by a square root."""
         v = x.reshape(-1, len(self._pattern), *self._frame)
-        return self._scaled(self._correlation.apply(lambda d: self._function(d).sqrt(), v)).reshape(x.shape)
+        return self.scaled(self._correlation.apply(lambda d: self._function(d).sqrt(), v)).reshape(x.shape)
 
     def whiten(self, x: Tensor) -> Tensor:
         """Multiply by the transpose of the square root of the inverse, of which `color` of the inverse is the other."""
         inverse = self.inv
-        v = inverse._scaled(x.reshape(-1, len(self._pattern), *self._frame))
+        v = inverse.scaled(x.reshape(-1, len(self._pattern), *self._frame))
         return self._correlation.apply(lambda d: inverse._function(d).sqrt(), v).reshape(x.shape)
 
     @property
@@ -294,22 +295,33 @@ class LatentBackground:
         both = np.concatenate([s.errors.independent for s in sources])
         variance = torch.as_tensor(both, dtype=torch.float32, device=device)
         left_out = (seen.variance - variance).clamp(min=0) + _FIT * variance
-        departure = (seen.y - seen(rest)[0])[None]
-        self.y = _latents(prior, departure, maps, left_out, rest, _ITERATIONS).flatten()
-        pattern = torch.as_tensor(patterns(sources, length), device=device)
-        column = None if stated.column is None else InColumns(sources, stated.column, length, variance)
-        ensemble = sources[0].ensemble is not None
-        squares = cell_squares(maps, scale, variance, left_out, rest, pattern, column)
-        values, vectors = eigh(squares)
-        correlation = correlation_of(prior, spec, length, stated, device)
-        static = LatentCovariance(
-            correlation, values.clamp(min=1e-8), vectors, pattern, prior.shape, stated.independent
-        )
-        self.errors: Covariance = static
-        if ensemble:
+        latents = _latents(prior, (seen.y - seen(rest)[0])[None], maps, left_out, rest, _ITERATIONS)
+        deviations = None
+        if sources[0].ensemble is not None:
             both = np.concatenate([s.ensemble for s in sources if s.ensemble is not None], axis=1)
             members = torch.as_tensor(both, dtype=torch.float32, device=device)
             deviations = _latents(prior, members, maps, left_out, rest, _OF_MEMBERS)
+        pattern = torch.as_tensor(patterns(sources, length), device=device)
+        column = None if stated.column is None else InColumns(sources, stated.column, length, variance)
+        increments = None
+        if stated.increments and prior.stationary is not None:
+            weight, of_mean = areas(sources, spec, scale), deviations is not None
+            year = of_year(prior, sources, scale)
+            increments = Increments(prior.stationary, maps, rest, sources, variance, weight, year, of_mean=of_mean)
+            variance = increments.ratio * scale**2
+            correlation: LatentCorrelation = increments.trajectory(stated, spec)
+        else:
+            correlation = correlation_of(prior, spec, length, stated, device)
+        values, vectors = eigh(cell_squares(maps, scale, variance, left_out, rest, pattern, column))
+        values, rest_of = values.clamp(min=1e-8), (vectors, pattern, prior.shape, stated.independent)
+        static = LatentCovariance(correlation, values, *rest_of)
+        if increments is not None:
+            scaled = LatentCovariance(correlation, values.clamp(max=increments.size), *rest_of).scaled
+            latents = increments.observed(latents, scaled)
+            deviations = None if deviations is None else increments.deviations(deviations, scaled)
+        self.y = latents.flatten()
+        self.errors: Covariance = static
+        if deviations is not None:
             self.errors = _hybrid(static, deviations, stated, prior.shape, spec)
 
     def __call__(self, z: Tensor) -> Tensor:
@@ -326,7 +338,9 @@ def _hybrid(
 ) -> Covariance:
     """Covariance of the errors of an ensemble, of which latents deviate from their mean as given."""
     count = len(deviations)
-    weight = static_weight(count) if stated.static is None else stated.static
+    weight = stated.static
+    if weight is None:
+        weight = static_weight(count, shape[0] if stated.increments else None)
     if weight == 1:
         return static
     length = None if spec.flat else stated.localization or _LOCAL * count**0.5

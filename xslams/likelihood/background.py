@@ -29,6 +29,8 @@ class BackgroundCorrelation:
         Length of the correlation between levels; None for the correlation of the model.
     column
         The correlation between channels that follows from it, shape ``(channel, channel)``.
+    increments
+        Whether errors are like differences between two states of the prior, and depend on the truth as those do.
     """
 
     length: float | None = None
@@ -38,3 +40,4 @@ class BackgroundCorrelation:
     static: float | None = None
     vertical: float | None = None
     column: FloatArray | None = field(default=None, compare=False)
+    increments: bool = False

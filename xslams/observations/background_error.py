@@ -24,6 +24,8 @@ _LEAST, _MOST = 0.05, 0.98
 _ENOUGH, _NEAR = 500, 5.0
 # Times that tell how errors depend on the truth, and largest share of its variance in which they do.
 _TIMES, _MOST_SHARE = 20, 0.75
+# Dependence above which errors are those of forecasts that vary as the truth does.
+_DEPENDENT = 0.5
 # Lengths that may be stated, and their units.
 _LENGTHS = {
     "length": "km", "time": "hours", "localization": "km", "vertical": "logarithms of pressure, or units of the levels"
@@ -37,14 +39,19 @@ class BackgroundError:
     Errors of a forecast are weather: they have the size of pressure systems, the same sign through the column, and last
     for days. Taken for independent from cell to cell and day to day, the mean over neighbours looks far more certain
     than it is. By default errors are correlated as states of the model's prior are, in space, between levels and
-    variables, and in time; the standard deviation is scaled to what is stated.
+    variables, and in time; the standard deviation is scaled to what is stated. A plain number, or plain fields, in
+    place of this class mean ``correlation="increments"``, which is what most forecasts ask for.
 
     Parameters
     ----------
     std
         Standard deviation in the units of the Dataset: a number, a mapping per variable, a DataArray or a Dataset.
     correlation
-        ``"prior"``, or ``"none"`` for errors that are independent from value to value.
+        ``"prior"``; or ``"increments"`` for errors like differences between two states of the prior some time apart: a
+        forecast varies as the truth does, forgets small scales before large ones, and is regressed on the truth scale
+        by scale. The time is that at which differences have the standard deviation that is stated, which is a mean over
+        the places for which the same is stated: the prior knows where it is larger. Or ``"none"`` for errors that are
+        independent from value to value.
     length
         Length of the correlation in space in km, in place of that of the prior: at a distance :math:`d` it is
         :math:`(1 + d / L) e^{-d / L}`. Levels and variables of one place are correlated as in the prior.
@@ -61,7 +68,8 @@ class BackgroundError:
         times the root of the number of members. On a plane it is two latent cells.
     static
         Where the background is an ensemble: weight of this error against the localised sample covariance of the
-        members, above 0 to 1; by default 2 / (members + 3), and 0.05 or more.
+        members, above 0 to 1; by default 2 / (members + 3), and 0.05 or more; with increments n / (n + members - 1) for
+        n latents of a cell, as these know the spread of the day, and members few of the directions of errors.
 
     Raises
     ------
@@ -75,7 +83,7 @@ class BackgroundError:
     """
 
     std: Error
-    correlation: Literal["prior", "none"] = "prior"
+    correlation: Literal["prior", "increments", "none"] = "prior"
     length: float | None = None
     time: float | None = None
     independent: float = 0.01
@@ -88,14 +96,14 @@ class BackgroundError:
         require(given is not None, "std", given, "the standard deviation of the background", ObservationOptionError)
         check_stated(self.std, "background_error", positive=True)
         kind: Any = self.correlation
-        known = isinstance(kind, str) and kind in ("prior", "none")
-        require(known, "correlation", kind, "'prior' or 'none'", ObservationOptionError)
+        known = isinstance(kind, str) and kind in ("prior", "increments", "none")
+        require(known, "correlation", kind, "'prior', 'increments' or 'none'", ObservationOptionError)
         for name, units in _LENGTHS.items():
             value: Any = getattr(self, name)
             positive = value is None or (is_number(value) and float(value) > 0)
             require(positive, name, value, f"a positive number of {units}", ObservationOptionError)
-            if value is not None and kind == "none":
-                msg = f"{name}={shown(value)} with correlation='none'; leave one of them out."
+            if value is not None and (kind == "none" or (kind == "increments" and name in ("length", "vertical"))):
+                msg = f"{name}={shown(value)} with correlation={kind!r}; leave one of them out."
                 raise ObservationOptionError(msg)
         if self.vertical is not None and self.length is None:
             msg = (
@@ -124,8 +132,9 @@ class BackgroundError:
         if self.correlation == "none":
             return None
         return BackgroundCorrelation(
-            self.length, self.time, self.independent, self.localization, self.static, self.vertical
-        )
+            self.length, self.time, self.independent, self.localization, self.static, self.vertical,
+            increments=self.correlation == "increments",
+        )  # fmt: skip
 
     @classmethod
     def fit(cls, forecasts: xr.Dataset, truth: xr.Dataset) -> BackgroundError:
@@ -143,10 +152,11 @@ class BackgroundError:
         Returns
         -------
         BackgroundError
-            Root mean square difference of every variable and level, and of every latitude where there are values
-            enough, averaged with those within five degrees; larger where differences depend on the truth, as those of
-            forecasts that vary as much as it does. With the hours in which differences are forgotten; in space
-            correlated as the prior.
+            Where differences depend on the truth as those of forecasts that vary as much as it does: root mean square
+            difference of every variable and level, with ``correlation="increments"``, and the hours in which is
+            forgotten what a regression on the truth leaves. Else that of every latitude, too, where there are values
+            enough, averaged with those within five degrees, with the correlation of the prior in space, and the hours
+            in which differences are forgotten.
 
         Raises
         ------
@@ -171,32 +181,68 @@ class BackgroundError:
             count = 0 if at is None else apart.sizes.get(at, 0)
             msg = f"Forecasts and truth have {count} common times; expected three or more, of one dimension time."
             raise ObservationOptionError(msg)
+        parts = {n: _Sample(apart[n], truth[n], at) for n in names}
+        follow = float(np.mean([part.dependence for part in parts.values()])) > _DEPENDENT
         std: dict[Any, xr.DataArray] = {}
-        for n in names:
-            std[n] = xr.DataArray(np.sqrt(_variance(apart[n], truth[n], at)))
+        for n, part in parts.items():
+            std[n] = xr.DataArray(np.sqrt(part.overall if follow else part.independent))
             if not bool((std[n] > 0).all()):
                 msg = (
                     f"Forecasts and truth of {n!r} do not differ, or have no value in common; there is no error to fit."
                 )
                 raise ObservationOptionError(msg)
             std[n].attrs = {k: v for k, v in forecasts[n].attrs.items() if k == "units"}
-        return cls(xr.Dataset(std), time=_memory(apart / xr.Dataset(std), at))
+        rest = xr.Dataset({n: part.rest if follow else part.apart for n, part in parts.items()})
+        kind: Literal["increments", "prior"] = "increments" if follow else "prior"
+        return cls(xr.Dataset(std), correlation=kind, time=_memory(rest / xr.Dataset(std), at))
 
 
-def _variance(apart: xr.DataArray, truth: xr.DataArray, time: str) -> xr.DataArray:
-    r"""Variance of errors that do not depend on the truth and tell as much as those of forecasts.
+class _Sample:
+    r"""Errors of a variable, and how they depend on the truth.
 
-    Forecasts that vary as much as the truth miss its extremes: with errors of mean square :math:`e^2` that have the
-    covariance :math:`-c` with a truth of variance :math:`\sigma^2`, mean and variance of the truth given a forecast
-    agree with its actual error for the error variance :math:`e^2 / (1 - 2 c / \sigma^2)`.
+    Forecasts that vary as much as the truth miss its extremes: their errors of mean square :math:`e^2` have the
+    covariance :math:`c = -e^2 / 2` with it.
+
+    Parameters
+    ----------
+    apart, truth
+        Errors, and the truth.
+    time
+        Name of the time.
     """
-    square = _pooled(apart**2)
-    if apart.sizes[time] < _TIMES:
-        return square
-    anomaly = truth.where(apart.notnull())
-    anomaly = anomaly - anomaly.mean(time)
-    share = -2 * _pooled(apart * anomaly) / _pooled(anomaly**2).clip(min=1e-30)
-    return xr.DataArray(square / (1 - share.clip(min=0, max=_MOST_SHARE)))
+
+    def __init__(self, apart: xr.DataArray, truth: xr.DataArray, time: str) -> None:
+        self.apart, self.square = apart, _pooled(apart**2)
+        anomaly = truth.where(apart.notnull())
+        self._anomaly = anomaly - anomaly.mean(time)
+        known = apart.sizes[time] >= _TIMES
+        self._both = _pooled(apart * self._anomaly) * float(known)
+        self._variance = _pooled(self._anomaly**2).clip(min=1e-30)
+
+    @property
+    def overall(self) -> xr.DataArray:
+        """Mean square of a level, which the prior distributes over places as it is in that season."""
+        return _of_levels(self.apart**2)
+
+    @property
+    def dependence(self) -> float:
+        """Twice the covariance with the truth in units of the mean square: 0 of independent errors, 1 of increments."""
+        return float((-2 * self._both / self.square.clip(min=1e-30)).mean())
+
+    @property
+    def independent(self) -> xr.DataArray:
+        r"""Variance of errors that do not depend on the truth and tell as much as those of forecasts.
+
+        Mean and variance of the truth given a forecast agree with its actual error for the error variance
+        :math:`e^2 / (1 + 2 c / \sigma^2)` with a truth of variance :math:`\sigma^2`.
+        """
+        share = -2 * self._both / self._variance
+        return xr.DataArray(self.square / (1 - share.clip(min=0, max=_MOST_SHARE)))
+
+    @property
+    def rest(self) -> xr.DataArray:
+        """What a regression of forecasts on the truth leaves."""
+        return self.apart - self._both / self._variance * self._anomaly
 
 
 def _pooled(da: xr.DataArray) -> xr.DataArray:
@@ -204,17 +250,27 @@ def _pooled(da: xr.DataArray) -> xr.DataArray:
     level, lat = coordinate(da, "level"), coordinate(da, "lat")
     kept = () if level is None else da[level].dims
     if lat is None:
-        return xr.DataArray(da.mean([d for d in da.dims if d not in kept]))
-    weight = xr.DataArray(np.cos(np.deg2rad(da[lat])).clip(min=1e-6))
+        return _of_levels(da)
     others = [d for d in da.dims if d not in (*kept, lat)]
     known = da.notnull().sum(others)
-    if da[lat].dims == (lat,) and int(known.min()) >= _ENOUGH:
-        at = np.asarray(da[lat].values, float)
-        near = xr.DataArray((np.abs(at[:, None] - at) <= _NEAR) * np.asarray(weight), dims=(lat, "other"))
-        sums, counts = (a.drop_vars(lat).rename({lat: "other"}) for a in (da.sum(others), known))
-        mean = xr.dot(near, sums, dim="other") / xr.dot(near, counts, dim="other")
-        return xr.DataArray(mean.assign_coords({lat: da[lat]}).transpose(*kept, lat))
-    return xr.DataArray(da.weighted(weight).mean([d for d in da.dims if d not in kept]))
+    if da[lat].dims != (lat,) or int(known.min()) < _ENOUGH:
+        return _of_levels(da)
+    at = np.asarray(da[lat].values, float)
+    near = xr.DataArray((np.abs(at[:, None] - at) <= _NEAR) * np.asarray(_area(da[lat])), dims=(lat, "other"))
+    sums, counts = (a.drop_vars(lat).rename({lat: "other"}) for a in (da.sum(others), known))
+    mean = xr.dot(near, sums, dim="other") / xr.dot(near, counts, dim="other")
+    return xr.DataArray(mean.assign_coords({lat: da[lat]}).transpose(*kept, lat))
+
+
+def _of_levels(da: xr.DataArray) -> xr.DataArray:
+    """Mean of every level over area and time."""
+    level, lat = coordinate(da, "level"), coordinate(da, "lat")
+    others = [d for d in da.dims if level is None or d not in da[level].dims]
+    return xr.DataArray(da.mean(others) if lat is None else da.weighted(_area(da[lat])).mean(others))
+
+
+def _area(lat: xr.DataArray) -> xr.DataArray:
+    return xr.DataArray(np.cos(np.deg2rad(lat)).clip(min=1e-6))
 
 
 def _memory(apart: xr.Dataset, time: str) -> float:
@@ -231,5 +287,5 @@ def _memory(apart: xr.Dataset, time: str) -> float:
 
 def stated_background(error: object) -> tuple[Any, BackgroundCorrelation | None]:
     """Return what a user gives as ``background_error=`` as standard deviations, and how errors are correlated."""
-    given = error if isinstance(error, BackgroundError) else BackgroundError(error)  # type: ignore[arg-type]
+    given = error if isinstance(error, BackgroundError) else BackgroundError(error, correlation="increments")  # type: ignore[arg-type]
     return given.std, given.latent

@@ -181,6 +181,41 @@ class StationaryGaussian(nn.Module):
         root = lagged[0].diagonal().real.clamp(min=1e-12).rsqrt() * own[0].real.clamp(min=0).sqrt()
         return coupling * root[:, None] * lagged * root + (1 - coupling) * torch.diag_embed(own)
 
+    def variances(self) -> Tensor:
+        """Variances of all modes and, last, of what these leave out, ``(blocks, modes + 1)``."""
+        return torch.cat([self.autocov[0, ..., 0], self.rest[0, :, None]], dim=1)
+
+    def correlations(self, lags: int) -> Tensor:
+        """Correlations of all modes, and of what these leave out, with themselves 1 to `lags` frames before.
+
+        Returns
+        -------
+        Tensor
+            Shape ``(lags, blocks, modes + 1)``; of waves that travel the real part.
+        """
+        cov = _extend(_numbers(self.autocov, self), lags + 1).real
+        own = (cov[1:] / cov[0].clamp(min=1e-12)).clamp(-1, 1).to(self.rest)
+        lag = torch.arange(1, lags + 1, device=own.device)[:, None]
+        return torch.cat([own, (self.rest[1] ** lag)[..., None]], dim=2)
+
+    def like(self, variance: Tensor, correlation: Tensor) -> StationaryGaussian:
+        """Return a process of the same modes with other variances, each an AR(1) process in time.
+
+        Parameters
+        ----------
+        variance
+            As `variances`.
+        correlation
+            Correlation from frame to frame, of the same shape.
+        """
+        modes = self.modes.shape[2]
+        out = StationaryGaussian(self.latent_shape, periodic=self.periodic, modes=modes, lags=1).to(self.modes.device)
+        out.modes.copy_(self.modes)
+        both = torch.stack([variance, variance * correlation])
+        out.autocov[..., 0] = both[..., :-1]
+        out.rest.copy_(torch.stack([variance[:, -1], correlation[:, -1]]))
+        return out
+
     def basis(self) -> Tensor:
         """Orthonormal modes ``(blocks, size, modes)``; the scale and the rounding of the stored ones are repaired."""
         v = self.modes.float()
