@@ -13,7 +13,7 @@ import xslams
 from benchmarks.cases.seasons import stretches
 
 __all__ = [
-    "TESTING", "TRAINING", "cell_columns", "during", "open_cells", "open_sources", "open_state", "part_of",
+    "TESTING", "TRAINING", "cell_columns", "during", "open_cells", "open_sources", "open_state", "part_of", "since",
     "station_columns",
 ]  # fmt: skip
 
@@ -80,6 +80,11 @@ def open_sources(folder: Path, names: Sequence[str]) -> list[xslams.Observation]
 def part_of(year: xr.Dataset, days: int | None) -> xr.Dataset:
     """Return some days of a year, in stretches of ten, or all of them."""
     return year.isel(time=stretches(year.sizes["time"], days))
+
+
+def since(years: int) -> str:
+    """Return the first of the last years of training, of all where there are 0."""
+    return str(int(TRAINING.stop) + 1 - years) if years else TRAINING.start
 
 
 def cell_columns(cells: xr.Dataset) -> list[NDArray[np.float64]]:

@@ -27,6 +27,7 @@ from benchmarks.cases.europe import (
     open_cells,
     open_sources,
     open_state,
+    since,
     station_columns,
 )
 from benchmarks.command import Command
@@ -136,11 +137,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables."""
     command = Command(__name__, __doc__)
     command.add_argument("--aux", nargs="+", default=["tas", "tas+pr"], help="cells that are used")
-    command.quick(aux=["tas"])
+    command.add_argument("--years", type=int, default=0, help="last years of training that are used; by default all")
+    command.quick(aux=["tas"], years=2)
     command.shared()
     options = command.read(arguments)
     folder = shared_data(options.shared)
-    state = open_state(folder)
+    state = open_state(folder).sel(time=slice(since(options.years), None))
     cells, days = open_cells(folder, state), state["time"].sel(time=TESTING)
     for names in (used.split("+") for used in options.aux):
         head(COLUMNS, f"Europe from {' and '.join(names)}")

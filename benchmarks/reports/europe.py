@@ -31,6 +31,7 @@ from benchmarks.cases.europe import (
     open_sources,
     open_state,
     part_of,
+    since,
     station_columns,
 )
 from benchmarks.command import Command
@@ -46,7 +47,8 @@ _IN_CELLS = {"pr", "tas"}
 def europe(folder: Path, rows: Sequence[str], days: int | None, years: int, members: int, budget: str) -> None:
     """Print the table of each row."""
     state = open_state(folder)
-    past = state.sel(time=TRAINING).isel(time=slice(-365 * years, None) if years else slice(None))
+    state = state.sel(time=slice(since(years), None))
+    past = state.sel(time=TRAINING)
     truth = part_of(state.sel(time=TESTING), days)
     for names in rows:
         used = names.split("+")
@@ -74,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command.add_argument("--years", type=int, default=0, help="last years of training that are used; by default all")
     command.add_argument("--members", type=int, default=4, help="in antithetic pairs")
     command.add_argument("--budget", default="5min", help="time for the trials of fit, a budget of its own")
-    command.quick(rows=["tas"], days=3, years=1, members=2, budget="0")
+    command.quick(rows=["tas"], days=3, years=2, members=2, budget="0")
     command.shared()
     options = command.read(arguments)
     europe(shared_data(options.shared), options.rows, options.days, options.years, options.members, options.budget)
