@@ -241,10 +241,10 @@ class SlamsAccessor:
             Size of the ensemble.
         background_error
             None: this Dataset gives grid and times only, and its values are not used. A number, a mapping from variable
-            to number, or a DataArray, as standard deviation in physical units: its values are one more source, with
-            errors that are correlated as states of the model are; or a `BackgroundError`, which says how. Where this
+            to number, or a DataArray, as root mean square error in physical units: its values are one more source, with
+            errors like differences between two states of the model; or a `BackgroundError`, which says more. Where this
             Dataset has a dimension of members, their mean is the background, with the localised covariance of the
-            members and a static one, whose standard deviation is this or, with None, their mean spread.
+            members and a static one, whose standard deviation is this or, with None, their spread at every place.
         guidance
             "mmps", "sda" or "dps": how observations steer the sampler; or a guidance with its settings.
         sampler
