@@ -135,6 +135,27 @@ def test_large_groups_are_nearly_exact(length):
     assert root.nnz < 700 * 25
 
 
+@pytest.mark.parametrize("independent", [0.0, 0.02])
+def test_many_times_of_stations_with_common_errors_are_nearly_exact(independent):
+    """The nearest values would not do: errors of stations that have much in common are told apart by all of them."""
+    rng = np.random.default_rng(0)
+    mix = rng.normal(size=(40, 40)) * 0.7 ** np.arange(40)
+    between = mix @ mix.T + 0.02 * np.eye(40)
+    own = np.sqrt(np.diag(between))
+    kind, time = np.tile(np.arange(40), 20), np.repeat(np.arange(20.0), 40)
+    there = rng.random(800) < 0.95
+    c = ErrorCorrelation(
+        np.zeros(there.sum(), int), (Axis(time[there, None] / 2, "first"),), kind[there], between / (own[:, None] * own),
+        independent=independent,
+    )  # fmt: skip
+    root = inverse_root(c.elements, np.ones(c.size), c.group, c.places, layer=c.layer)
+    half = root @ np.linalg.cholesky(c.matrix())
+    values = np.linalg.eigvalsh(half @ half.T)
+    assert 0.8 < values[0] < values[-1] < 1.25
+    lost = 0.5 * (np.trace(half @ half.T) - c.size - 2 * np.linalg.slogdet(half)[1]) / c.size
+    assert 0 <= lost < 2e-3
+
+
 def test_a_source_with_heavy_tails_or_a_bias_beside_a_correlated_one():
     rng = np.random.default_rng(1)
     heavy = source(None, 4, rng, "b", robust=Huber(1.345))

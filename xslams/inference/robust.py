@@ -186,6 +186,7 @@ def _correlated_errors(likelihoods: Sequence[SourceLikelihood], variance: Tensor
             correlation.group,
             correlation.places,
             f"Source {names}: the error covariance",
+            layer=correlation.layer,
         )
     except OptionError as e:
         raise ObservationOptionError(*e.args) from e

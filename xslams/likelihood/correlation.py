@@ -127,6 +127,18 @@ class ErrorCorrelation:
             parts.append((vectors[:, leading] * np.sqrt(values[leading].clip(0)))[self.kind])
         return np.concatenate(parts, axis=1)
 
+    @property
+    def layer(self) -> IntArray | None:
+        """Number of the time of each value, ``(n,)``, if times forget as those of an AR(1) process do; else None.
+
+        The correlation is a product, so that values of one time are then independent of all earlier ones given those of
+        the time before, but for the share that is independent from value to value.
+        """
+        chains = [axis for axis in self.axes if axis.order == "first" and axis.at.shape[1] == 1]
+        if len(chains) != 1:
+            return None
+        return np.unique(chains[0].at[:, 0], return_inverse=True)[1]
+
     def keep(self, chosen: npt.NDArray[Any]) -> ErrorCorrelation:
         """Correlation of some of the values, given as a mask or as positions."""
         return replace(

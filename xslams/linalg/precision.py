@@ -8,7 +8,9 @@ What a value says beyond others is its difference from what these predict. In an
 where :math:`N` are the values before :math:`i`. This is exact, and :math:`A` is the inverse of the Cholesky factor of
 :math:`C`. In a large group of values, those before it that are not among its nearest neighbours are left out [1]_: they
 tell next to nothing beyond these, and whatever is left out, :math:`A^\top A` is the inverse of a covariance. Missing
-values, places of any kind and times of any spacing need nothing of their own.
+values, places of any kind and times of any spacing need nothing of their own. Where errors forget as an AR(1) process
+does, :math:`N` are all values of the same time and of the time before instead, which is exact but for values that are
+missing and for the share of the variance that is independent.
 
 References
 ----------
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
     from xslams.typing import FloatArray
 
-__all__ = ["EXACT", "NEIGHBOURS", "RootCovariance", "inverse_root"]
+__all__ = ["EXACT", "LAYER", "NEIGHBOURS", "RootCovariance", "inverse_root"]
 
 IntArray = npt.NDArray[np.intp]
 Elements = Callable[[IntArray, IntArray], "FloatArray"]
@@ -48,6 +50,8 @@ Elements = Callable[[IntArray, IntArray], "FloatArray"]
 EXACT = 512
 #: Values that one of a larger group is compared with.
 NEIGHBOURS = 24
+#: Largest number of values of one time that are compared with all of the time before, and of all times before together.
+LAYER, BEFORE = 256, 256
 # Variance given all other values, as a share of the variance, below which single precision is lost.
 _LEAST = 1e-7
 # Elements of covariances that are computed at a time.
@@ -125,7 +129,13 @@ def _solved(matrix: sp.csr_array, x: Tensor) -> Tensor:
 
 
 def inverse_root(
-    covariance: Elements, variance: FloatArray, group: IntArray, places: FloatArray, what: str = "The error covariance"
+    covariance: Elements,
+    variance: FloatArray,
+    group: IntArray,
+    places: FloatArray,
+    what: str = "The error covariance",
+    *,
+    layer: IntArray | None = None,
 ) -> sp.csr_array:
     """Return a sparse root of the inverse of a covariance.
 
@@ -141,11 +151,15 @@ def inverse_root(
         Where the values are, shape ``(n, d)``: those that lie close have much in common.
     what
         What the covariance is of, for messages.
+    layer
+        Time of each value, whole numbers in ascending order of time, shape ``(n,)``, where values are independent of
+        all before given those of the time before; None where they are not.
 
     Returns
     -------
     scipy.sparse.csr_array
-        Shape ``(n, n)``, in double precision. Exact within groups of at most `EXACT` values.
+        Shape ``(n, n)``, in double precision. Exact within groups of at most `EXACT` values, and of layers of at most
+        `LAYER` values as far as the time before tells all.
 
     Raises
     ------
@@ -174,7 +188,7 @@ def inverse_root(
         elif size <= EXACT:
             parts = _whole(covariance, variance, of, what)
         else:
-            parts = (part for one in of for part in _nearest(covariance, variance, one, places, what))
+            parts = (part for one in of for part in _large(covariance, variance, one, places, layer, what))
         for i, j, v in parts:
             rows.append(i)
             columns.append(j)
@@ -198,6 +212,34 @@ def _whole(
         factor = np.linalg.inv(_cholesky(_matrices(covariance, variance, some), what))
         row, column = some[:, lower[0]], some[:, lower[1]]
         yield row.ravel(), column.ravel(), factor[:, lower[0], lower[1]].ravel()
+
+
+def _large(
+    covariance: Elements, variance: FloatArray, of: IntArray, places: FloatArray, layer: IntArray | None, what: str
+) -> Iterator[tuple[IntArray, IntArray, FloatArray]]:
+    """Rows of one large group."""
+    if layer is not None:
+        of = of[np.argsort(layer[of], kind="stable")]
+        parts = np.split(of, np.flatnonzero(np.diff(layer[of])) + 1)
+        if max(map(len, parts)) <= LAYER:
+            return _layers(covariance, variance, parts, what)
+    return _nearest(covariance, variance, of, places, what)
+
+
+def _layers(
+    covariance: Elements, variance: FloatArray, parts: Sequence[IntArray], what: str
+) -> Iterator[tuple[IntArray, IntArray, FloatArray]]:
+    """Rows of values of successive times, each given those of the time before and those before it of its own."""
+    first = 0
+    for number, own in enumerate(parts):
+        while first < number - 1 and sum(map(len, parts[first:number])) > BEFORE:
+            first += 1
+        both = np.concatenate([*parts[first:number], own])
+        factor = np.linalg.inv(_cholesky(_matrices(covariance, variance, both[None]), what))[0]
+        row, column = np.tril_indices(both.size)
+        new = row >= both.size - own.size
+        row, column = row[new], column[new]
+        yield both[row], both[column], factor[row, column]
 
 
 def _nearest(
