@@ -144,10 +144,9 @@ def test_many_times_of_stations_with_common_errors_are_nearly_exact(independent)
     own = np.sqrt(np.diag(between))
     kind, time = np.tile(np.arange(40), 20), np.repeat(np.arange(20.0), 40)
     there = rng.random(800) < 0.95
-    c = ErrorCorrelation(
-        np.zeros(there.sum(), int), (Axis(time[there, None] / 2, "first"),), kind[there], between / (own[:, None] * own),
-        independent=independent,
-    )  # fmt: skip
+    between /= own[:, None] * own
+    chain = Axis(time[there, None] / 2, "first")
+    c = ErrorCorrelation(np.zeros(there.sum(), int), (chain,), kind[there], between, independent=independent)
     root = inverse_root(c.elements, np.ones(c.size), c.group, c.places, layer=c.layer)
     half = root @ np.linalg.cholesky(c.matrix())
     values = np.linalg.eigvalsh(half @ half.T)
