@@ -14,7 +14,7 @@ from xslams.observations.bound import BoundSource
 from xslams.observations.ensemble import BoundBackground, bound_background, first_member, members_of, spread_of
 from xslams.observations.error_covariance import ErrorCovariance
 from xslams.observations.gross_errors import DEVIATIONS, GrossErrors, PlausibleRange, gross_error_check, plausible_range
-from xslams.observations.learned import Lessons, learn_sources, with_learned
+from xslams.observations.learned import Lessons, learn_sources, learned_variables, with_learned
 from xslams.observations.observation import Observation, ObservationsLike, as_observations, lacks_errors
 from xslams.observations.operators import OPERATORS
 from xslams.observations.quality import QualityControl
@@ -51,6 +51,7 @@ __all__ = [
     "gross_error_check",
     "lacks_errors",
     "learn_sources",
+    "learned_variables",
     "members_of",
     "plausible_range",
     "reduced",

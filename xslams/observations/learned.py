@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from xslams.spec import Spec
     from xslams.typing import FloatArray
 
-__all__ = ["Lessons", "learn_sources", "with_learned"]
+__all__ = ["Lessons", "learn_sources", "learned_variables", "with_learned"]
 
 #: Values of one variable whose errors can be correlated with each other.
 _MOST = 4000
@@ -96,7 +96,7 @@ def learn_sources(sources: Sequence[Observation], state: xr.Dataset, spec: Spec)
     states, frames = _states(state, spec)
     values, found = [], []
     for source in sources:
-        names = _variables(source)
+        names = learned_variables(source)
         for name in names:
             label = source.name if len(names) == 1 else f"{source.name}:{name}"
             given = _values(source, name, label, spec, states, frames)
@@ -131,7 +131,7 @@ def with_learned(sources: Sequence[Observation], operators: Sequence[LearnedOper
         if source.error is not None or source.operator is not None or source.learned is not None:
             out.append(source)
             continue
-        names = _variables(source)
+        names = learned_variables(source)
         known = {n: one for n in names if (one := _operator_of(source, n, len(names), operators)) is not None}
         rest = [n for n in names if n not in known]
         for name, operator in known.items():
@@ -166,8 +166,8 @@ def _operator_of(
     return max(same, key=lambda one: int((one.places(*places) >= 0).sum()))
 
 
-def _variables(source: Observation) -> list[str]:
-    """Names of the variables of the data that a source is about."""
+def learned_variables(source: Observation) -> list[str]:
+    """Return the names of the variables of the data that a source is about, each of which has an operator."""
     if source.variable is None:
         return measured(as_dataset(source.data))
     return [source.variable] if isinstance(source.variable, str) else [str(n) for n in source.variable]

@@ -11,7 +11,7 @@ from xslams.labels.calendar import on_time_axis, without_zones
 from xslams.labels.coordinates import listed
 from xslams.labels.valid_values import with_valid_values
 from xslams.learned import LearnedOperator
-from xslams.observations import Observation, learn_sources
+from xslams.observations import Observation, learn_sources, learned_variables
 from xslams.pipeline.held_out import with_held_out_errors
 from xslams.zoo.pretrained import open_model
 
@@ -67,12 +67,11 @@ def learn_operator(
     if source.error is not None or source.operator is not None:
         msg = f"Source {source.name!r}: error= and operator= are what is learned here; leave them out."
         raise ObservationOptionError(msg)
-    ds = on_time_axis(without_zones(with_valid_values(state)))
-    model = open_model(model)
-    lessons = learn_sources([source], ds, model.spec)
-    if len(lessons.found) != 1:
-        names = [one.operator.variable for one in lessons.found]
+    names = learned_variables(source)
+    if len(names) != 1:
         msg = f"Source {source.name!r} has {listed(names)}; an operator is learned for one. Choose: variable='name'."
         raise ObservationOptionError(msg)
-    (operator,) = with_held_out_errors([source], lessons, model)
+    ds = on_time_axis(without_zones(with_valid_values(state)))
+    model = open_model(model)
+    (operator,) = with_held_out_errors([source], learn_sources([source], ds, model.spec), model)
     return operator
