@@ -27,10 +27,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from xslams.typing import FloatArray
 
-__all__ = ["PRIOR", "Departures", "error_ratio", "prior_shift", "sums_by_frame"]
+__all__ = ["PRIOR", "Departures", "error_ratio", "prior_shift", "shift_of_products", "sums_by_frame"]
 
 #: By how much the variance of a prior may be wrong: climates of models and errors of forecasts are no better known.
 PRIOR = 0.2
@@ -137,7 +138,7 @@ def sums_by_frame(part: Departures, frames: int) -> FloatArray:
     square = departure**2 - part.spread / number
     expected = part.variance - part.spread
     influence = min(float((part.spread / part.variance).mean()), _MOST) if part.values.size else 0.0
-    shift = influence / (1.0 - influence)
+    shift = float(shift_of_products(influence))
     if part.background is None:
         # By squares, which say the same with another factor; that of the whole source, as it is noisy for a few values.
         common = part.shared_influence / max(part.values.size, 1)
@@ -166,6 +167,18 @@ def error_ratio(sums: FloatArray) -> FloatArray:
     """
     q, k = sums[..., 3] / sums[..., 4], np.minimum(sums[..., 5] / sums[..., 0], _MOST)
     return np.asarray(np.maximum((q - k) / (1.0 - k), 0.01))
+
+
+def shift_of_products(influence: npt.ArrayLike) -> FloatArray:
+    """Return what `prior_shift` is by products, for the degrees of freedom for signal of each value.
+
+    Examples
+    --------
+    >>> shift_of_products([0.0, 0.5])
+    array([0., 1.])
+    """
+    k = np.minimum(np.asarray(influence, float), _MOST)
+    return np.asarray(k / (1.0 - k))
 
 
 def prior_shift(sums: FloatArray) -> FloatArray:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from xslams.likelihood import SourceLikelihood
-from xslams.likelihood.consistency import PRIOR, error_ratio
+from xslams.likelihood.consistency import PRIOR, error_ratio, shift_of_products
 from xslams.observations.audit import REASONS, AuditedLikelihood
 from xslams.observations.background_check import Expectation
 from xslams.typing import FloatArray
@@ -190,8 +190,7 @@ def by_window(tables: FloatArray, members: float) -> FloatArray:
     spread, variance = column["after_spread"], column["after_variance"]
     square, n, signal = column["after_square"] - spread / members, column["after_n"], column["signal"]
     # All are of products.
-    influence = (signal / np.maximum(n, 1.0)).clip(max=0.95)
-    shift = n * influence / (1.0 - influence)
+    shift = n * shift_of_products(signal / np.maximum(n, 1.0))
     return np.stack([n, square, variance - spread, column["product"], variance, signal, shift], axis=1)
 
 
@@ -216,9 +215,7 @@ def _advice(known: FloatArray) -> npt.NDArray[np.object_]:
             return "keep error="
         if ratio < _LEAST:
             return "the analysis follows the values as closely as it can: error= is too small, or they are no news"
-        influence = min(signal, 0.95)
-        shift = PRIOR * influence / (1.0 - influence)
-        if abs(ratio**2 - 1.0) <= shift:
+        if abs(ratio**2 - 1.0) <= PRIOR * shift_of_products(signal):
             return "keep error=: it cannot be told from a wrong prior"
         return f"multiply error= by {ratio:.2g}"
 
