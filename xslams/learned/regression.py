@@ -11,6 +11,7 @@ block.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -139,8 +140,6 @@ def regress(
     shape = len(penalties), centres, features.shape[1], values.shape[1]
     weights, guess = np.zeros(shape), np.zeros((len(penalties), *values.shape))
     chosen = judged(np.isfinite(values))
-    place = {column: n for n, column in enumerate(chosen.tolist())}
-    empty = np.zeros((features.shape[1], chosen.size))
     parts: list[list[ByBlock]] = [[{} for _ in range(centres)] for _ in penalties]
     for columns in _alike(np.isfinite(values)):
         own, rows = values[:, columns], np.flatnonzero(np.isfinite(values[:, columns]).any(axis=1))
@@ -153,13 +152,7 @@ def regress(
             filled = np.where(missing, seen[int(np.argmin((wrong**2).sum(axis=(1, 2))))], own[rows])
         weights[..., columns] = found
         guess[:, rows[:, None], columns] = seen
-        here = [(i, place[c]) for i, c in enumerate(columns.tolist()) if c in place]
-        if here:
-            own_columns, at = (list(part) for part in zip(*here, strict=True))
-            for k, by_centre in enumerate(each):
-                for centre, by_block in enumerate(by_centre):
-                    for left_out, coefficients in by_block.items():
-                        parts[k][centre].setdefault(left_out, empty.copy())[:, at] = coefficients[:, own_columns]
+        _gather(parts, each, *np.intersect1d(chosen, columns, assume_unique=True, return_indices=True)[1:], chosen.size)
     scores = [
         inverse_skill(
             parts[k], features, values[:, chosen], (values - guess[k])[:, chosen], between.argmax(axis=1), block, wanted
@@ -196,6 +189,21 @@ def _fitted(
                 each[k][centre][left_out] = part.solve(penalty, left_out)
                 guess[k, rows] += between[rows, centre, None] * (features[rows] @ each[k][centre][left_out])
     return weights, guess, each
+
+
+def _gather(
+    parts: list[list[ByBlock]],
+    each: list[list[ByBlock]],
+    at: npt.NDArray[np.intp],
+    own: npt.NDArray[np.intp],
+    count: int,
+) -> None:
+    """Put the coefficients of the values `own` of a group where they are `at` among `count` values of all groups."""
+    for total, some in zip(itertools.chain(*parts), itertools.chain(*each), strict=True):
+        for left_out, coefficients in some.items():
+            if left_out not in total:
+                total[left_out] = np.zeros((len(coefficients), count))
+            total[left_out][:, at] = coefficients[:, own]
 
 
 class _Normal:
