@@ -68,10 +68,11 @@ class HeldOut:
         """Mean CRPS of the state, in standard deviations of the prior, for a factor of each group."""
         scale = factors[self.group]
         known = cho_factor(self.covariance + scale[:, None] * self.error * scale)
-        mean = self.cross @ cho_solve(known, self.innovation)
-        left = self.variance - np.einsum("mn,nm->m", self.cross, cho_solve(known, self.cross.T))
+        gain = cho_solve(known, self.cross.T).T
+        left = self.variance - np.einsum("mn,mn->m", gain, self.cross)
         spread = np.sqrt(np.maximum(left, _LEAST * self.variance))
-        return float((_crps((self.state - mean) / spread) * spread / np.sqrt(self.variance)).mean())
+        far = (self.state - gain @ self.innovation) / spread
+        return float((_crps(far) * spread / np.sqrt(self.variance)).mean())
 
 
 def inflations(samples: Sequence[HeldOut], groups: int) -> FloatArray:
