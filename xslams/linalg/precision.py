@@ -9,8 +9,8 @@ where :math:`N` are the values before :math:`i`. This is exact, and :math:`A` is
 :math:`C`. In a large group of values, those before it that are not among its nearest neighbours are left out [1]_: they
 tell next to nothing beyond these, and whatever is left out, :math:`A^\top A` is the inverse of a covariance. Missing
 values, places of any kind and times of any spacing need nothing of their own. Where errors forget as an AR(1) process
-does, :math:`N` are all values of the same time and of the time before instead, which is exact but for values that are
-missing and for the share of the variance that is independent.
+does, :math:`N` are all values of the same time and of the times before instead, of the last at least and of as many as
+are few enough, which is exact but for values that are missing and for the share of the variance that is independent.
 
 References
 ----------
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from xslams.typing import FloatArray
 
-__all__ = ["EXACT", "LAYER", "NEIGHBOURS", "RootCovariance", "inverse_root"]
+__all__ = ["BEFORE", "EXACT", "LAYER", "NEIGHBOURS", "RootCovariance", "inverse_root"]
 
 IntArray = npt.NDArray[np.intp]
 Elements = Callable[[IntArray, IntArray], "FloatArray"]
@@ -50,7 +50,8 @@ Elements = Callable[[IntArray, IntArray], "FloatArray"]
 EXACT = 512
 #: Values that one of a larger group is compared with.
 NEIGHBOURS = 24
-#: Largest number of values of one time that are compared with all of the time before, and of all times before together.
+#: Largest number of values of one time that are compared with all of the time before; and of those of several times
+#: before, if there are more than one.
 LAYER, BEFORE = 256, 256
 # Variance given all other values, as a share of the variance, below which single precision is lost.
 _LEAST = 1e-7
@@ -229,7 +230,7 @@ def _large(
 def _layers(
     covariance: Elements, variance: FloatArray, parts: Sequence[IntArray], what: str
 ) -> Iterator[tuple[IntArray, IntArray, FloatArray]]:
-    """Rows of values of successive times, each given those of the time before and those before it of its own."""
+    """Rows of values of successive times, each given those of the times before and those before it of its own."""
     first = 0
     for number, own in enumerate(parts):
         while first < number - 1 and sum(map(len, parts[first:number])) > BEFORE:
