@@ -118,7 +118,8 @@ class DrawnTable(SphinxDirective):
             axes.xaxis.set_major_formatter("{x:g}")
         axes.set(xlabel=self.options.get("xlabel", ""))
         axes.grid(axis="x", alpha=0.3)
-        axes.legend(loc="lower right", frameon=False, fontsize="small")
+        # Above the axes, where it covers no bar.
+        axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(wanted), frameon=False, fontsize="small")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
