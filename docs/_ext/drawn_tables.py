@@ -38,6 +38,16 @@ def spread(cell: str) -> float:
     return number(cell.partition("±")[2].strip())
 
 
+def label_decades(axis: Any) -> None:
+    """Label 1, 2 and 5 of every decade of a logarithmic axis, or of wide ones the decades, by plain numbers."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 100 * low else (1.0,)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
 class DrawnTable(SphinxDirective):
     """A table as a figure. The argument is the text beneath it; `lines` has rows as lines, else columns are bars."""
 
@@ -92,10 +102,7 @@ class DrawnTable(SphinxDirective):
         axes.set_xticks(x, [f"{v:g}" for v in x])
         if "log" in self.options:
             axes.set_yscale("log")
-            axes.yaxis.set_major_formatter("{x:g}")
-            shown = [v for line in axes.lines for v in line.get_ydata() if v == v]
-            # Within a decade or two the ticks between are needed, as numbers like the others.
-            axes.yaxis.set_minor_formatter("{x:g}" if max(shown) < 30 * min(shown) else "")
+            label_decades(axes.yaxis)
         axes.set(xlabel=self.options.get("xlabel", rows[0][0]), ylabel=self.options.get("ylabel", ""))
         axes.grid(alpha=0.3)
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize="small")
@@ -115,7 +122,7 @@ class DrawnTable(SphinxDirective):
         axes.invert_yaxis()
         if "log" in self.options:
             axes.set_xscale("log")
-            axes.xaxis.set_major_formatter("{x:g}")
+            label_decades(axes.xaxis)
         axes.set(xlabel=self.options.get("xlabel", ""))
         axes.grid(axis="x", alpha=0.3)
         # Above the axes, where it covers no bar.
