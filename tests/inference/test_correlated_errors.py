@@ -19,7 +19,7 @@ from xslams.errors import ObservationOptionError, OptionError
 from xslams.inference.guidance import SDA, guide
 from xslams.inference.robust import observation_errors
 from xslams.inference.samplers import sample
-from xslams.likelihood import Axis, ErrorCorrelation, ErrorModel, Huber, SharedBias, SourceLikelihood
+from xslams.likelihood import Axis, Chain, ErrorCorrelation, ErrorModel, Huber, SharedBias, SourceLikelihood
 from xslams.linalg.precision import inverse_root
 
 
@@ -37,6 +37,14 @@ def correlation(kind: str, n: int, rng: np.random.Generator) -> ErrorCorrelation
         axes.append(Axis(np.sort(rng.uniform(0, 5, n))[:, None], "first"))
     kinds = rng.integers(0, 3, n) if "kinds" in kind else None
     group = rng.integers(0, 3, n) if "groups" in kind else np.zeros(n, int)
+    if "chain" in kind:
+        # Kinds follow each other; each is seen once at a time.
+        step = rng.normal(size=(3, 3))
+        step *= 0.8 / np.linalg.norm(step, 2)
+        root = np.linalg.cholesky(between)
+        lagged = np.stack([root @ np.linalg.matrix_power(step, h) @ root.T for h in range(12)])
+        seen = np.sort(rng.permutation(max(3 * n // 2, 3))[:n])
+        return ErrorCorrelation(np.zeros(n, int), (), seen % 3, None, chain=Chain(seen // 3, lagged))
     # Values of one kind at one time and place are the same value, but for what is independent.
     return ErrorCorrelation(group, tuple(axes), kinds, between if kinds is not None else None, independent=0.1)
 
@@ -65,7 +73,7 @@ def covariance(sources):
     return observation_errors(sources, variance)
 
 
-@pytest.mark.parametrize("kind", ["space", "time", "kinds", "space time kinds groups"])
+@pytest.mark.parametrize("kind", ["space", "time", "kinds", "space time kinds groups", "chain"])
 def test_posteriors_are_those_of_the_dense_covariance(kind):
     """Mean and covariance of the sampler, without sampling error, against the formula; beside an independent source."""
     rng = np.random.default_rng(0)
@@ -94,7 +102,7 @@ def test_posteriors_are_those_of_the_dense_covariance(kind):
 
 @settings(max_examples=15)
 @given(
-    st.integers(1, 30), st.sampled_from(["space", "time", "time groups", "space time kinds", "kinds groups"]),
+    st.integers(1, 30), st.sampled_from(["space", "time", "time groups", "space time kinds", "kinds groups", "chain"]),
     st.integers(0, 99),
 )  # fmt: skip
 def test_products_are_those_of_the_dense_covariance_also_with_values_left_out(n, kind, seed):
@@ -153,6 +161,23 @@ def test_many_times_of_stations_with_common_errors_are_nearly_exact(independent)
     assert 0.8 < values[0] < values[-1] < 1.25
     lost = 0.5 * (np.trace(half @ half.T) - c.size - 2 * np.linalg.slogdet(half)[1]) / c.size
     assert 0 <= lost < 2e-3
+
+
+def test_many_times_of_errors_that_follow_each_other_are_exact():
+    rng = np.random.default_rng(0)
+    between = 0.7 ** np.abs(np.subtract.outer(np.arange(30), np.arange(30)))
+    root = np.linalg.cholesky(between)
+    # What is at one place is at the next one a time later.
+    step = 0.8 * np.eye(30, k=-1)
+    lagged = np.stack([root @ np.linalg.matrix_power(step, h) @ root.T for h in range(31)])
+    c = ErrorCorrelation(
+        np.zeros(900, int), (), np.tile(np.arange(30), 30), chain=Chain(np.repeat(np.arange(30), 30), lagged)
+    )
+    order = rng.permutation(900)
+    c = c.keep(order)
+    root = inverse_root(c.elements, np.ones(900), c.group, c.places, layer=c.layer)
+    assert root.nnz < 900 * 300
+    np.testing.assert_allclose((root.T @ root).toarray() @ c.matrix(), np.eye(900), atol=1e-6)
 
 
 def test_a_source_with_heavy_tails_or_a_bias_beside_a_correlated_one():

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xslams.errors import ModelError
-from xslams.learned import States, Values, from_storage, joint_errors, learn, to_storage
+from xslams.learned import States, Values, from_storage, joint_errors, lagged_correlations, learn, to_storage
 from xslams.learned.inversion import inverse_skill
 from xslams.learned.operator import unit_vectors
 from xslams.learned.regression import centre_weights, regress
@@ -200,6 +200,59 @@ def test_correlations_are_those_that_made_the_errors(common, memory, n):
     assert (1 - errors.independent) * errors.between[away].mean() == pytest.approx(common, abs=0.2)
     assert errors.persistence == pytest.approx(memory, abs=0.1) or memory < 0.1
     assert np.linalg.eigvalsh(errors.between)[0] > 0
+    assert errors.before is None or errors.before.diagonal() == pytest.approx(np.full(n, memory), abs=0.15)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 999), st.integers(1, 4), st.floats(0.1, 0.9))
+def test_errors_that_move_are_followed(seed, n, share):
+    """What is said of any stretch is a covariance, and near that of the sample where there is much of it."""
+    rng = np.random.default_rng(seed)
+    step = rng.standard_normal((n, n))
+    step *= share / np.linalg.norm(step, 2)
+    e = rng.standard_normal((5000, n))
+    for t in range(1, len(e)):
+        e[t] += step @ e[t - 1]
+    e /= e.std(axis=0)
+    errors = joint_errors(e)
+    if errors.before is None:
+        assert np.abs(e[1:].T @ e[:-1] / len(e)).mean() < 0.03
+        return
+    lagged = lagged_correlations(errors.between, errors.before)
+    apart = range(min(len(lagged), 5))
+    whole = np.block([[lagged[i - j] if i >= j else lagged[j - i].T for j in apart] for i in apart])
+    assert np.linalg.eigvalsh(whole)[0] > 1e-3
+    sample = e[1:].T @ e[:-1] / (len(e) - 1)
+    assert np.abs(0.9 * sample - errors.before).max() < 0.1
+
+
+@pytest.mark.parametrize("frames", [80, 800])
+def test_few_samples_say_little_of_how_errors_move(frames):
+    rng = np.random.default_rng(0)
+    e = rng.standard_normal((frames, 30))
+    for t in range(1, frames):
+        e[t] = 0.6 * e[t - 1] + 0.8 * e[t]
+    errors = joint_errors(e)
+    assert (errors.before is None) == (frames == 80)
+    assert errors.persistence == pytest.approx(0.6, abs=0.1)
+    if errors.before is not None:
+        away = ~np.eye(30, dtype=bool)
+        assert np.abs(errors.before[away]).mean() < 0.4 * np.abs((e[1:].T @ e[:-1] / frames)[away]).mean()
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 999), st.floats(0, 0.5))
+def test_errors_of_pairs_of_values_that_were_seen_at_other_times_go_together(seed, missing):
+    rng = np.random.default_rng(seed)
+    common = rng.standard_normal(1000)
+    for t in range(1, 1000):
+        common[t] = 0.95 * common[t - 1] + np.sqrt(1 - 0.95**2) * common[t]
+    e = common[:, None] + 0.1 * rng.standard_normal((1000, 6))
+    e[rng.random(e.shape) < missing] = np.nan
+    errors = joint_errors(e)
+    assert errors.before is not None
+    whole = np.block([[errors.between, errors.before], [errors.before.T, errors.between]])
+    assert np.linalg.eigvalsh(whole)[0] > 0
 
 
 def test_places_are_found_again():

@@ -6,7 +6,9 @@ independence by the share that minimises the expected squared error [1]_,
 .. math:: \nu = \frac{\sum_{i \ne j} \mathrm{Var}[r_{ij}]}{\sum_{i \ne j} r_{ij}^2}, \qquad
     \mathrm{Var}[r_{ij}] \approx \frac{(1 - r_{ij}^2)^2}{T_{ij}} \, \frac{1 + \rho^2}{1 - \rho^2},
 
-with :math:`T` samples whose correlation from one to the next is :math:`\rho`. Errors of one variable share one
+with :math:`T` samples whose correlation from one to the next is :math:`\rho`. The errors of few values follow each
+other as a vector autoregression, see `xslams.learned.chains`. What a sample says of the correlation with the time
+before is shrunk in the same way towards :math:`\rho` times that of a time. The errors of many values share
 :math:`\rho`, that of an AR(1) process, which is not shrunk: errors of places that have nothing to do with each other
 may persist all the same.
 
@@ -22,15 +24,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xslams.learned.chains import MOST, chained, positive
 from xslams.typing import FloatArray
 
 __all__ = ["LearnedErrors", "joint_errors"]
 
-# Share of the variance that is independent from value to value, and smallest eigenvalue of a correlation matrix:
-# values are never quite redundant, and single precision has to invert it.
-_LEAST_SHARE, _LEAST_VALUE = 0.02, 1e-3
+# Share of the variance that is independent from value to value, at least: values are never quite redundant. It is
+# larger where the errors of a time follow from those before, as then even less is left that values do not have in
+# common, and what a sample says of that little is too sure of itself.
+_LEAST_SHARE, _CHAINED_SHARE = 0.02, 0.1
 # Correlation from frame to frame above which errors would never be forgotten, and below which they are independent.
 _MOST, _LITTLE = 0.98, 0.02
+# Share of what a sample says of the correlation with the time before that may be noise.
+_UNCLEAR = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,15 +50,19 @@ class LearnedErrors:
     persistence
         Correlation from one frame to the next; 0 where there is none.
     independent
-        Share of the variance that is independent from value to value.
+        Share of the variance that is independent from value to value, and not part of `between`.
     link
         What sources have in common whose errors these are together; None where they are of one source.
+    before
+        Correlation of the values of a time, in the rows, with those of the time before, shape ``(n, n)``; None where it
+        is `persistence` times that of the same time.
     """
 
     between: FloatArray
     persistence: float
     independent: float
     link: str | None = None
+    before: FloatArray | None = None
 
     def hours(self, time_step: float) -> float | None:
         """Hours after which errors are forgotten, for frames `time_step` hours apart; None where they are at once."""
@@ -84,23 +94,27 @@ def joint_errors(residual: FloatArray, link: str | None = None) -> LearnedErrors
     lagged = float(pairs[together].sum() / max(own[together].sum(), 1e-30)) if together.any() else 0.0
     count = known.T @ known
     square = (filled**2).T @ known
-    correlation = filled.T @ filled / np.sqrt(np.maximum(square * square.T, 1e-30))
+    scale = np.sqrt(np.maximum(square * square.T, 1e-30))
     # Of values that were never seen together nothing is known.
-    correlation = np.where(count > 1, np.clip(correlation, -1, 1), 0.0)
+    correlation = np.where(count > 1, np.clip(filled.T @ filled / scale, -1, 1), 0.0)
     away = ~np.eye(len(correlation), dtype=bool)
     memory = min(max(lagged, 0.0), _MOST)
-    variance = (1 - correlation**2) ** 2 / np.maximum(count, 1) * (1 + memory**2) / (1 - memory**2)
-    noise, signal = float(variance[away].sum()), float((correlation[away] ** 2).sum())
-    share = min(noise / signal, 1.0) if signal > 0 else 1.0
-    persistence = min(lagged / (1 - _LEAST_SHARE), _MOST) if lagged > _LITTLE else 0.0
-    return LearnedErrors(_positive(np.where(away, 1 - share, 1.0) * correlation), persistence, _LEAST_SHARE, link)
+    # Of a correlation of zero.
+    noise = (1 + memory**2) / (1 - memory**2) / np.maximum(count, 1)
+    share = _share(((1 - correlation**2) ** 2 * noise)[away], correlation[away])
+    # Divided by what belongs to all times, not to pairs of them: only then does it go together with that of a time.
+    before = np.where(count > 1, filled[1:].T @ filled[:-1] / scale, 0.0)
+    if len(correlation) > MOST or _share(noise, before) > _UNCLEAR:
+        between = positive(np.where(away, 1 - share, 1.0) * correlation)
+        persistence = min(lagged / (1 - _LEAST_SHARE), _MOST) if lagged > _LITTLE else 0.0
+        return LearnedErrors(between, persistence, _LEAST_SHARE, link)
+    now = positive(np.where(away, 1 - max(share, _CHAINED_SHARE), 1.0) * correlation)
+    apart = before - lagged * correlation
+    before = lagged * (now - _CHAINED_SHARE * ~away) + (1 - _CHAINED_SHARE) * (1 - _share(noise, apart)) * apart
+    return LearnedErrors(now, memory, 0.0, link, chained(now, before))
 
 
-def _positive(correlation: FloatArray) -> FloatArray:
-    """Nearest correlation matrix whose eigenvalues are positive, by clipping these."""
-    values, vectors = np.linalg.eigh((correlation + correlation.T) / 2)
-    matrix = (vectors * np.maximum(values, _LEAST_VALUE)) @ vectors.T
-    own = np.sqrt(np.diag(matrix))
-    matrix = matrix / (own[:, None] * own)
-    np.fill_diagonal(matrix, 1.0)
-    return np.asarray(matrix)
+def _share(noise: FloatArray, found: FloatArray) -> float:
+    """Share of what a sample has found that is noise, given the variance of that."""
+    signal = float((found**2).sum())
+    return min(float(noise.sum()) / signal, 1.0) if signal > 0 else 1.0

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xslams.errors import ModelError
+from xslams.learned.chains import chained, positive
 from xslams.learned.errors import LearnedErrors
 from xslams.learned.operator import Coefficients, LearnedOperator, Tile
 from xslams.learned.transforms import TRANSFORMS
@@ -39,6 +40,8 @@ def to_storage(operators: Sequence[LearnedOperator]) -> tuple[list[dict[str, Any
         start = f"{PREFIX}{number}."
         if first == number:
             arrays[f"{start}between"] = operator.errors.between.astype(np.float32)
+            if operator.errors.before is not None:
+                arrays[f"{start}before"] = operator.errors.before.astype(np.float32)
         for name in _PLAIN:
             values = getattr(operator, name)
             arrays[start + name] = values.astype(np.int64 if values.dtype.kind == "i" else np.float64)
@@ -172,9 +175,16 @@ def _errors(
         square = between.ndim == 2 and between.shape[0] == between.shape[1]
         _require(square and bool(np.isfinite(between).all()), "the correlation of errors is no matrix")
         _require(bool(np.allclose(between, between.T, atol=1e-4)), "the correlation of errors is not symmetric")
-        _require(0 <= persistence < 1 and 0 < independent <= 1, "the correlation of errors is out of range")
+        _require(0 <= persistence < 1 and 0 <= independent <= 1, "the correlation of errors is out of range")
+        before = arrays.get(f"{PREFIX}{of}.before")
+        if before is not None:
+            fits = before.shape == between.shape and bool(np.isfinite(before).all())
+            _require(fits, "the correlation of errors with those before is not finite, or no matrix of their size")
+            # Rounded on the way into the file.
+            between, before = positive(between), np.asarray(before, float)
+            before = chained(between, before)
         link = about.get("link")
-        known[of] = LearnedErrors(between, persistence, independent, None if link is None else str(link))
+        known[of] = LearnedErrors(between, persistence, independent, None if link is None else str(link), before)
     return known[of]
 
 

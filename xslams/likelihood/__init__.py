@@ -2,7 +2,7 @@
 
 from xslams.likelihood.arrays import Boxes, SourceLikelihood
 from xslams.likelihood.background import BackgroundCorrelation
-from xslams.likelihood.correlation import Axis, ErrorCorrelation
+from xslams.likelihood.correlation import Axis, Chain, ErrorCorrelation
 from xslams.likelihood.errors import ErrorModel, SharedBias
 from xslams.likelihood.robust import ROBUST, Huber, RobustLikelihood, StudentT
 
@@ -11,6 +11,7 @@ __all__ = [
     "Axis",
     "BackgroundCorrelation",
     "Boxes",
+    "Chain",
     "ErrorCorrelation",
     "ErrorModel",
     "Huber",

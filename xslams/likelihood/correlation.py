@@ -9,6 +9,9 @@ height the second-order autoregressive one, :math:`(1 + r) e^{-r}`, in time the 
 is an AR(1) process at any times. Distances are in units of the length of the axis, on the sphere along the chord, for
 which both are positive definite. A share :math:`\nu` of the variance is independent from value to value. Values of
 different groups have nothing to do with each other.
+
+Where errors of one kind are followed by those of others, a matrix :math:`\kappa^{(h)}` for each lag :math:`h`, that of
+a vector autoregression of first order, takes the place of :math:`\kappa` and of the function in time.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import numpy.typing as npt
 
 from xslams.typing import FloatArray
 
-__all__ = ["Axis", "ErrorCorrelation"]
+__all__ = ["Axis", "Chain", "ErrorCorrelation"]
 
 IntArray = npt.NDArray[np.intp]
 # Leading directions of the matrix between kinds that tell which of them are alike.
@@ -63,6 +66,32 @@ class Axis:
 
 
 @dataclass(frozen=True)
+class Chain:
+    """Errors of kinds that follow each other from one time to the next.
+
+    Attributes
+    ----------
+    step
+        Time of each value, whole numbers that are one apart from one time to the next, shape ``(n,)``.
+    lagged
+        Correlation of kinds, in the rows, with those that many times before, shape ``(lag, k, k)``; none beyond the
+        last lag. That of a vector autoregression of first order: values are independent of all before given those of
+        the time before.
+    """
+
+    step: IntArray
+    lagged: FloatArray
+
+    def correlation(self, i: IntArray, j: IntArray, kind: IntArray) -> FloatArray:
+        """Correlation of values `i` and `j`, whose kinds are given for all values."""
+        lag = self.step[i] - self.step[j]
+        later, earlier = np.where(lag >= 0, kind[i], kind[j]), np.where(lag >= 0, kind[j], kind[i])
+        apart = np.abs(lag)
+        found = self.lagged[np.minimum(apart, len(self.lagged) - 1), later, earlier]
+        return np.where(apart < len(self.lagged), found, 0.0)
+
+
+@dataclass(frozen=True)
 class ErrorCorrelation:
     """Correlation of the errors of the values of a source.
 
@@ -79,6 +108,8 @@ class ErrorCorrelation:
         Share of the variance that is independent from value to value, from 0 to 1.
     link
         Sources of one link are correlated with each other, as the variables of one source may be.
+    chain
+        How kinds follow each other in time; then there are neither `between` nor an axis in time.
 
     Examples
     --------
@@ -96,6 +127,7 @@ class ErrorCorrelation:
     between: FloatArray | None = None
     independent: float = 0.0
     link: str | None = None
+    chain: Chain | None = None
 
     @property
     def size(self) -> int:
@@ -109,6 +141,8 @@ class ErrorCorrelation:
             out *= axis.correlation(i, j)
         if self.kind is not None and self.between is not None:
             out *= self.between[self.kind[i], self.kind[j]]
+        if self.kind is not None and self.chain is not None:
+            out *= self.chain.correlation(i, j, self.kind)
         return np.where(i == j, 1.0, (1 - self.independent) * out)
 
     def matrix(self) -> FloatArray:
@@ -121,8 +155,14 @@ class ErrorCorrelation:
     def places(self) -> FloatArray:
         """Positions in which values that are close are strongly correlated, shape ``(n, d)``."""
         parts = [np.zeros((self.size, 1)), *(axis.at for axis in self.axes)]
-        if self.kind is not None and self.between is not None:
-            values, vectors = np.linalg.eigh(self.between)
+        if self.chain is not None:
+            # As far apart as the values of a kind that have lost as much of their correlation.
+            lagged = self.chain.lagged
+            kept = np.trace(lagged[1]) / np.trace(lagged[0]) if len(lagged) > 1 else 0.0
+            parts.append(self.chain.step[:, None] * np.sqrt(2 * (1 - np.clip(kept, 0.0, 1.0))))
+        between = self.between if self.chain is None else self.chain.lagged[0]
+        if self.kind is not None and between is not None:
+            values, vectors = np.linalg.eigh(between)
             leading = np.argsort(values)[::-1][:_DIRECTIONS]
             parts.append((vectors[:, leading] * np.sqrt(values[leading].clip(0)))[self.kind])
         return np.concatenate(parts, axis=1)
@@ -134,6 +174,8 @@ class ErrorCorrelation:
         The correlation is a product, so that values of one time are then independent of all earlier ones given those of
         the time before, but for the share that is independent from value to value.
         """
+        if self.chain is not None:
+            return np.unique(self.chain.step, return_inverse=True)[1]
         chains = [axis for axis in self.axes if axis.order == "first" and axis.at.shape[1] == 1]
         if len(chains) != 1:
             return None
@@ -146,6 +188,7 @@ class ErrorCorrelation:
             group=self.group[chosen],
             axes=tuple(Axis(axis.at[chosen], axis.order) for axis in self.axes),
             kind=None if self.kind is None else self.kind[chosen],
+            chain=None if self.chain is None else replace(self.chain, step=self.chain.step[chosen]),
         )
 
     def averaged(self, weights: Any, first: IntArray) -> ErrorCorrelation:
@@ -172,4 +215,6 @@ class ErrorCorrelation:
             Axis(np.concatenate([p.axes[a].at for p in parts]), axis.order) for a, axis in enumerate(first.axes)
         )
         group = np.concatenate([p.group + shift for p, shift in zip(parts, shifts, strict=True)])
-        return replace(first, group=group, axes=axes, kind=np.concatenate(kinds) if kinds else None)
+        chains = [p.chain for p in parts if p.chain is not None]
+        chain = replace(chains[0], step=np.concatenate([c.step for c in chains])) if chains else None
+        return replace(first, group=group, axes=axes, kind=np.concatenate(kinds) if kinds else None, chain=chain)

@@ -10,8 +10,9 @@ With the innovations :math:`d` of held-out frames, their covariance :math:`HBH^T
 
 .. math:: K d, \qquad P - K (H P), \qquad K = P H^T (H B H^T + D R D)^{-1}
 
-with a factor for each group of values in the diagonal :math:`D`. The factors minimise the continuous ranked probability
-score of that posterior, each in turn.
+with a factor for each group of values in the diagonal :math:`D`. The factors minimise the logarithmic score of that
+posterior in each cell, each in turn. The continuous ranked probability score would hardly tell an analysis that is too
+sure by a tenth from a right one.
 """
 
 from __future__ import annotations
@@ -22,14 +23,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve
-from scipy.special import ndtr
 
 from xslams.typing import FloatArray
 
 __all__ = ["FACTORS", "HeldOut", "inflations"]
 
 #: Factors of standard deviations that are tried; with the last one values count next to nothing.
-FACTORS = (1.0, 1.2, 1.4, 1.7, 2.0, 2.5, 3.0, 4.0, 8.0)
+FACTORS = (1.0, 1.1, 1.2, 1.3, 1.4, 1.7, 2.0, 2.5, 3.0, 4.0, 8.0)
 # Rounds over the groups, and smallest share of the prior variance that a posterior keeps.
 _ROUNDS, _LEAST = 3, 1e-6
 
@@ -65,14 +65,14 @@ class HeldOut:
     cross: FloatArray
 
     def score(self, factors: FloatArray) -> float:
-        """Mean CRPS of the state, in standard deviations of the prior, for a factor of each group."""
+        """Mean logarithmic score of the state in units of the prior's deviation, for a factor of each group."""
         scale = factors[self.group]
         known = cho_factor(self.covariance + scale[:, None] * self.error * scale)
         gain = cho_solve(known, self.cross.T).T
         left = self.variance - np.einsum("mn,mn->m", gain, self.cross)
-        spread = np.sqrt(np.maximum(left, _LEAST * self.variance))
-        far = (self.state - gain @ self.innovation) / spread
-        return float((_crps(far) * spread / np.sqrt(self.variance)).mean())
+        share = np.maximum(left / self.variance, _LEAST)
+        far = (self.state - gain @ self.innovation) ** 2 / (share * self.variance)
+        return float(0.5 * (far + np.log(share)).mean())
 
 
 def inflations(samples: Sequence[HeldOut], groups: int) -> FloatArray:
@@ -121,9 +121,3 @@ def inflations(samples: Sequence[HeldOut], groups: int) -> FloatArray:
         if (before == factors).all():
             break
     return factors
-
-
-def _crps(z: FloatArray) -> FloatArray:
-    """CRPS of a standard normal distribution."""
-    density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
-    return np.asarray(z * (2 * ndtr(z) - 1) + 2 * density - 1 / np.sqrt(np.pi))

@@ -1,7 +1,8 @@
 """Inflation of the errors of learned operators, by analyses of frames of which operators have learned nothing.
 
 Some stretches of the past are hidden, the operators learned again from the rest, and the hidden frames analysed from
-the sources, exactly, under the Gaussian prior of the model. See `xslams.likelihood.held_out` for why and how.
+the sources, exactly, under the Gaussian prior of the model; then others are hidden. See `xslams.likelihood.held_out`
+for why and how.
 """
 
 from __future__ import annotations
@@ -26,9 +27,12 @@ if TYPE_CHECKING:
 
 __all__ = ["with_held_out_errors"]
 
-# Stretches that are analysed, frames of each, and frames beside them that are hidden, too; of these stretches as many
-# as hide no more than a share of the past.
+# Stretches that are hidden together, frames of each, and frames beside them that are hidden, too; of these stretches as
+# many as hide no more than a share of the past.
 _STRETCHES, _LENGTH, _BESIDE, _SHARE = 24, 5, 3, 0.2
+# Where in equal parts of the past those of each turn lie: the errors of stretches differ by a third, and with those of
+# a single turn chance decides.
+_TURNS = (0.5, 0.17, 0.83)
 # Without so many stretches there is no evidence.
 _FEWEST = 3
 # Values of a stretch, and cells of the state at its middle frames.
@@ -50,17 +54,21 @@ def with_held_out_errors(sources: Sequence[Observation], lessons: Lessons, model
     from xslams.inference.innovations import knows_covariance
 
     operators = lessons.operators
-    stretches = _stretches(lessons.states.number)
-    if len(stretches) < _FEWEST or not knows_covariance(model):
+    if not knows_covariance(model):
         return operators
-    hidden = np.zeros(len(lessons.states.season), bool)
-    for stretch in stretches:
-        hidden[max(stretch.start - _BESIDE, 0) : stretch.stop + _BESIDE] = True
     groups = {key: n for n, key in enumerate(dict.fromkeys(map(_group, operators)))}
-    known = with_learned(sources, lessons.without(hidden))
-    bound = [source.bind(model.spec, lessons.frames) for source in known]
-    found = [_sample(model, bound, lessons, stretch, groups) for stretch in stretches]
-    samples = [sample for sample in found if sample is not None]
+    samples: list[HeldOut] = []
+    for turn in _TURNS:
+        stretches = _stretches(lessons.states.number, turn)
+        if len(stretches) < _FEWEST:
+            return operators
+        hidden = np.zeros(len(lessons.states.season), bool)
+        for stretch in stretches:
+            hidden[max(stretch.start - _BESIDE, 0) : stretch.stop + _BESIDE] = True
+        known = with_learned(sources, lessons.without(hidden))
+        bound = [source.bind(model.spec, lessons.frames) for source in known]
+        found = [_sample(model, bound, lessons, stretch, groups) for stretch in stretches]
+        samples += [sample for sample in found if sample is not None]
     if len(samples) < _FEWEST:
         return operators
     factors = inflations(samples, len(groups))
@@ -72,13 +80,12 @@ def _group(operator: LearnedOperator) -> str:
     return operator.errors.link or operator.name
 
 
-def _stretches(number: npt.NDArray[np.floating]) -> list[AnalysisWindow]:
-    """Stretches of frames to analyse, spread evenly over the past."""
+def _stretches(number: npt.NDArray[np.floating], turn: float) -> list[AnalysisWindow]:
+    """Stretches of frames to analyse, spread evenly over the past, others each turn."""
     whole = _LENGTH + 2 * _BESIDE
     count = min(_STRETCHES, int(_SHARE * number.size / whole))
     places = [start + _BESIDE for run in contiguous(number) for start in range(run.start, run.stop - whole + 1, whole)]
-    # From the middle of each of `count` equal parts.
-    chosen = [places[int((i + 0.5) * len(places) / count)] for i in range(count)] if len(places) >= count else []
+    chosen = [places[int((i + turn) * len(places) / count)] for i in range(count)] if len(places) >= count else []
     return [AnalysisWindow(start, start + _LENGTH, start, start + _LENGTH) for start in chosen]
 
 

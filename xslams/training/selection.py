@@ -67,10 +67,6 @@ _CHANGES: tuple[dict[str, Any], ...] = (
     {"seasonality": 0.3},
     {"smoothing": 9},
     {"smoothing": 31},
-    {"inflation": 1.1},
-    {"inflation": 1.2},
-    {"inflation": 1.4},
-    {"inflation": 0.9},
 )
 # Frames of a case, cases per block, and numbers in the cases of one part.
 _LENGTH, _CASES, _LARGEST_SET = 6, 2, 4_000_000
@@ -86,8 +82,10 @@ _WIDENINGS, _WIDEST = 2, 2.0
 # Standard errors by which a change that raises the CRPS of the first parts is not examined on the others: once in a
 # thousand times by chance.
 _HOPELESS = 3.0
-# A spread that is off by so little, as a logarithm, is right.
-_NEAR = 0.01
+# A spread that is off by so little, as a logarithm, is right; and what a right spread may cost of the CRPS, relative to
+# that of the climatology: where errors of days differ by more than a prior knows, the best CRPS is that of a narrower
+# spread.
+_NEAR, _COST = 0.01, 0.002
 # Coarsest latent grid; seconds that a fit may take if the grid can be coarser, and what a processor does in one.
 _COARSEST, _LONGEST_FIT, _OPERATIONS_PER_SECOND = 16, 60.0, 3e10
 
@@ -249,8 +247,9 @@ def _widened(
         # The climatology is that without the factors.
         tried = dataclasses.replace(examine(best | change)[0], climatology=scores.climatology)
         trial = _compare(change, scores, tried, climatology)
-        # It is for the spread: the CRPS has no more to do than not to rise by more than its standard error.
-        kept = tried.worst_spread < scores.worst_spread and (trial.gain or 0.0) > -(trial.error or 0.0)
+        # It is for the spread: the CRPS has no more to do than not to rise by much.
+        cost = max(trial.error or 0.0, _COST)
+        kept = tried.worst_spread < scores.worst_spread and (trial.gain or 0.0) > -cost
         trials.append(dataclasses.replace(trial, kept=kept))
         if not kept:
             break
