@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from xslams.likelihood.held_out import FACTORS, HeldOut, inflations
+from xslams.likelihood.held_out import FACTORS, HeldOut, inflations, widened
 
 
 def samples(rng, count, n, m, factors, group):
@@ -57,3 +59,22 @@ def test_the_score_is_that_of_the_exact_posterior():
     mean, std = gain @ one.innovation, np.sqrt(one.variance - np.diag(gain @ one.cross.T))
     wanted = -norm.logpdf(one.state, mean, std) - np.log(np.sqrt(2 * np.pi * one.variance))
     assert one.score(np.array([2.0])) == pytest.approx(wanted.mean())
+
+
+@pytest.mark.parametrize("short", [1.0, 1.3])
+def test_a_prior_that_is_too_sure_is_widened_with_the_errors(short):
+    """The gain stays as it is: both covariances are short of the same factor."""
+    rng = np.random.default_rng(3)
+    group = np.zeros(6, int)
+    right = samples(rng, 400, 6, 8, [1.0], group)
+    told = [
+        replace(
+            s, covariance=s.covariance / short**2, error=s.error / short**2, variance=s.variance / short**2,
+            cross=s.cross / short**2,
+        )
+        for s in right
+    ]  # fmt: skip
+    prior, errors = widened(told, 1)
+    assert prior == pytest.approx(short, rel=0.06)
+    assert errors[0] == pytest.approx(short, rel=0.2)
+    assert errors[0] >= prior

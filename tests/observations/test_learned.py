@@ -133,8 +133,10 @@ def test_errors_of_few_samples_are_inflated_by_held_out_analyses():
     (operator,) = found.operators
     assert operator.record["inflation"] >= 1
     again = xslams.learn_operator(xslams.Observation(da.isel(time=slice(420)), name="tas"), past, found)
-    assert again.record["inflation"] == operator.record["inflation"]
-    np.testing.assert_allclose(again.coefficients[0].error, operator.coefficients[0].error, rtol=1e-5)
+    # The prior has been widened since, as far as analyses by the operator were too sure of themselves.
+    assert again.record["inflation"] == pytest.approx(operator.record["inflation"], rel=0.15)
+    plain = [one.coefficients[0].error / one.record["inflation"] for one in (again, operator)]
+    np.testing.assert_allclose(*plain, rtol=1e-5)
     truth = state.isel(time=slice(430, 520))
     analysis = truth.slams.assimilate([xslams.Observation(da, name="tas")], model=found, members=8, steps=8)
     assert 0.8 < float(analysis.slams.score(truth).spread_skill) < 1.25

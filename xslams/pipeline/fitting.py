@@ -38,7 +38,7 @@ from xslams.observations import Observation, learn_sources
 from xslams.options import MOST_SEED, TrainingOptions
 from xslams.pipeline import workers
 from xslams.pipeline.frames import Survey, frames_of, survey, whole_frames
-from xslams.pipeline.held_out import with_held_out_errors
+from xslams.pipeline.held_out import held_out_factors
 from xslams.pipeline.windows import contiguous
 from xslams.progress import require_progress
 from xslams.quantities import is_rain
@@ -90,7 +90,7 @@ def fit(
         In memory; save it with ``model.save(path)``.
     """
     from xslams import __version__
-    from xslams.training import check_checkpoint, check_log, fit_chosen
+    from xslams.training import check_checkpoint, check_log, fit_chosen, wider
 
     named = {"latent_channels": latent_channels, "epochs": epochs}
     given = options | {k: v for k, v in named.items() if v is not None}
@@ -124,7 +124,10 @@ def fit(
         spec, list(zip(runs, seasons, strict=True)), given, budget=seconds, device=device, seed=seed,
         progress=progress, checkpoint=checkpoint, log=log,
     )  # fmt: skip
-    return model if lessons is None else model.with_operators(with_held_out_errors(sources, lessons, model))
+    if lessons is None:
+        return model
+    factor, operators = held_out_factors(sources, lessons, model, widen="spread" not in given)
+    return wider(model, factor).with_operators(operators)
 
 
 _Described = tuple[xr.Dataset, dict[str, tuple[str, ...]], Spec, list[xr.DataArray]]

@@ -1,4 +1,4 @@
-"""Inflation of the errors of learned operators, by analyses of frames of which operators have learned nothing.
+"""Errors of learned operators and spread of the prior, by analyses of frames of which operators have learned nothing.
 
 Some stretches of the past are hidden, the operators learned again from the rest, and the hidden frames analysed from
 the sources, exactly, under the Gaussian prior of the model; then others are hidden. See `xslams.likelihood.held_out`
@@ -16,7 +16,7 @@ import scipy.sparse as sp
 
 from xslams.labels.domain import domain_of
 from xslams.likelihood import ErrorModel, SourceLikelihood
-from xslams.likelihood.held_out import HeldOut, inflations
+from xslams.likelihood.held_out import HeldOut, inflations, widened
 from xslams.observations import with_learned
 from xslams.pipeline.windows import AnalysisWindow, contiguous
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from xslams.model import Model
     from xslams.observations import BoundSource, Lessons, Observation
 
-__all__ = ["with_held_out_errors"]
+__all__ = ["held_out_factors"]
 
 # Stretches that are hidden together, frames of each, and frames beside them that are hidden, too; of these stretches as
 # many as hide no more than a share of the past.
@@ -39,8 +39,10 @@ _FEWEST = 3
 _VALUES, _CELLS = 1200, 150
 
 
-def with_held_out_errors(sources: Sequence[Observation], lessons: Lessons, model: Model) -> tuple[LearnedOperator, ...]:
-    """Return the operators of some sources with errors for which analyses of held-out frames are best.
+def held_out_factors(
+    sources: Sequence[Observation], lessons: Lessons, model: Model, *, widen: bool
+) -> tuple[float, tuple[LearnedOperator, ...]]:
+    """Return the factor of the spread of the prior, and operators, with which analyses of held-out frames are best.
 
     Parameters
     ----------
@@ -50,18 +52,27 @@ def with_held_out_errors(sources: Sequence[Observation], lessons: Lessons, model
         What was learned.
     model
         The model. Operators of one whose prior has no covariance stay as they are, as do those of a short past.
+    widen
+        Whether the prior may be widened, too; else the factor is 1.
     """
+    operators = lessons.operators
+    groups = {key: n for n, key in enumerate(dict.fromkeys(map(_group, operators)))}
+    samples = _samples(sources, lessons, model, groups)
+    if len(samples) < _FEWEST:
+        return 1.0, operators
+    factor, factors = widened(samples, len(groups)) if widen else (1.0, inflations(samples, len(groups)))
+    return factor, tuple(one.with_inflation(float(factors[groups[_group(one)]])) for one in operators)
+
+
+def _samples(sources: Sequence[Observation], lessons: Lessons, model: Model, groups: dict[str, int]) -> list[HeldOut]:
+    """Values and state of stretches that were hidden in turn; none where there is no evidence."""
     from xslams.inference.innovations import knows_covariance
 
-    operators = lessons.operators
-    if not knows_covariance(model):
-        return operators
-    groups = {key: n for n, key in enumerate(dict.fromkeys(map(_group, operators)))}
     samples: list[HeldOut] = []
-    for turn in _TURNS:
+    for turn in _TURNS if knows_covariance(model) else ():
         stretches = _stretches(lessons.states.number, turn)
         if len(stretches) < _FEWEST:
-            return operators
+            return []
         hidden = np.zeros(len(lessons.states.season), bool)
         for stretch in stretches:
             hidden[max(stretch.start - _BESIDE, 0) : stretch.stop + _BESIDE] = True
@@ -69,10 +80,7 @@ def with_held_out_errors(sources: Sequence[Observation], lessons: Lessons, model
         bound = [source.bind(model.spec, lessons.frames) for source in known]
         found = [_sample(model, bound, lessons, stretch, groups) for stretch in stretches]
         samples += [sample for sample in found if sample is not None]
-    if len(samples) < _FEWEST:
-        return operators
-    factors = inflations(samples, len(groups))
-    return tuple(one.with_inflation(float(factors[groups[_group(one)]])) for one in operators)
+    return samples
 
 
 def _group(operator: LearnedOperator) -> str:

@@ -12,7 +12,7 @@ from xslams.labels.coordinates import listed
 from xslams.labels.valid_values import with_valid_values
 from xslams.learned import LearnedOperator
 from xslams.observations import Observation, learn_sources, learned_variables
-from xslams.pipeline.held_out import with_held_out_errors
+from xslams.pipeline.held_out import held_out_factors
 from xslams.zoo.pretrained import open_model
 
 if TYPE_CHECKING:
@@ -73,5 +73,5 @@ def learn_operator(
         raise ObservationOptionError(msg)
     ds = on_time_axis(without_zones(with_valid_values(state)))
     model = open_model(model)
-    (operator,) = with_held_out_errors([source], learn_sources([source], ds, model.spec), model)
+    _, (operator,) = held_out_factors([source], learn_sources([source], ds, model.spec), model, widen=False)
     return operator
