@@ -23,6 +23,13 @@ def test_autoencoder_with_room_enough_loses_nothing(shape: tuple[int, int, int])
     torch.testing.assert_close(autoencoder.decode(autoencoder.encode(u)), u, atol=1e-4, rtol=1e-4)
 
 
+def test_latents_that_leave_nothing_out_are_the_values_of_a_patch() -> None:
+    autoencoder = Autoencoder((2, 4, 6), 8, 2, periodic=True, hidden=0)
+    u = torch.randn(50, 2, 4, 6, generator=torch.Generator().manual_seed(0))
+    autoencoder.start_from_patches(u, torch.tensor([1.0, 0.5]))
+    torch.testing.assert_close(autoencoder.encode(u), torch.nn.functional.pixel_unshuffle(u, 2))
+
+
 @pytest.mark.parametrize("periodic", [False, True])
 def test_whitening_decorrelates_the_channels_of_every_cell(periodic: bool) -> None:
     torch.manual_seed(0)

@@ -96,9 +96,17 @@ class Autoencoder(nn.Module):
             nn.init.zeros_(last.bias)
             self.encode_residual = nn.Sequential(PadConv2d(size, hidden, periodic=periodic), nn.SiLU(), last)
 
+    @property
+    def complete(self) -> bool:
+        """Whether a latent frame has as many channels as a patch has values."""
+        return self.latent_shape[0] == self.frame_shape[0] * self.patch**2
+
     @torch.no_grad()
     def start_from_patches(self, u: Tensor, weights: Tensor) -> None:
-        """Start from the empirical orthogonal functions of single patches.
+        """Start from the empirical orthogonal functions of single patches; where none is left out, from the values.
+
+        All values of a patch have about the same variance; the last functions have next to none, which would be scaled
+        to that of the first, cell by cell.
 
         Parameters
         ----------
@@ -108,6 +116,15 @@ class Autoencoder(nn.Module):
             Importance of each channel, shape ``(channel,)``.
         """
         w = weights.repeat_interleave(self.patch**2)
+        for layer in (self.encode_linear, self.decode_linear):
+            assert layer.bias is not None
+            layer.bias.zero_()
+        self.decode_linear.weight.zero_()
+        if self.complete:
+            whole = torch.eye(len(w), device=w.device)
+            self.encode_linear.weight.copy_(whole[..., None, None])
+            self.decode_linear.weight[:, :, 1, 1] = whole
+            return
         gram, count = w.new_zeros(len(w), len(w)), 0
         for part in u.split(_PART):
             x = F.pad(part.to(w.device), (0, self.padding[1], 0, self.padding[0]), mode="replicate")
@@ -116,11 +133,7 @@ class Autoencoder(nn.Module):
             count += len(x)
         _, vectors = eigh(gram / count)
         vectors = vectors.flip(1)[:, : self.latent_shape[0]]
-        for layer in (self.encode_linear, self.decode_linear):
-            assert layer.bias is not None
-            layer.bias.zero_()
         self.encode_linear.weight.copy_((vectors.T * w)[..., None, None])
-        self.decode_linear.weight.zero_()
         self.decode_linear.weight[:, :, 1, 1] = vectors / w[:, None]
 
     @torch.no_grad()

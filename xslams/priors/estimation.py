@@ -14,7 +14,7 @@ from torch import Tensor
 from xslams.linalg.eigen import eigh
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Iterable
 
     from xslams.priors.blocks import Blocks
 
@@ -36,13 +36,28 @@ class Sample:
         their own sample: the variance along the first is overrated by a third or more, along the last underrated.
     taper
         Localisation of the covariance of a whole frame, shape ``(size, size)``; only without periodicity.
+    others
+        Other latent frames of the same stretches that have the same statistics, such as those of shifted fields. They
+        are left out together with the frames of the same time.
     """
 
-    def __init__(self, layout: Blocks, runs: list[Tensor], *, folds: int = 0, taper: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        layout: Blocks,
+        runs: list[Tensor],
+        *,
+        folds: int = 0,
+        taper: Tensor | None = None,
+        others: Iterable[list[Tensor]] = (),
+    ) -> None:
         self.folds, self.taper = folds, taper
         self._layout = layout
-        self._runs = [layout.split(run[None])[:, 0] for run in runs]
-        self._groups = _groups(self._runs, folds) if folds else []
+        versions = [[layout.split(run[None])[:, 0] for run in version] for version in (runs, *others)]
+        self._runs = [run for version in versions for run in version]
+        self._groups: list[list[Tensor]] = []
+        if folds:
+            dealt = [_groups(version, folds) for version in versions]
+            self._groups = [[piece for group in same for piece in group] for same in zip(*dealt, strict=True)]
         self._found: dict[Hashable, tuple[Tensor, ...]] = {}
         self._decompositions: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
@@ -51,8 +66,21 @@ class Sample:
         return self._decompose(m, -1, modes)
 
     def autocovariances(self, m: int, modes: int, lags: int) -> tuple[Tensor, ...]:
-        """Autocovariances ``(lags + 1, modes)``, variances along modes; variance and lag-1 covariance of the rest."""
-        return self._once(("own", m, modes, lags), lambda: self._autocovariances(self._parts(m, modes), lags))
+        """Autocovariances ``(lags + 1, modes)``, variances along modes; variance and lag-1 covariance of the rest.
+
+        Variances are those of frames that were left out, rank by rank. Correlations in time are those of the modes
+        themselves: those of the same rank are other waves where other frames are left out, with other periods.
+        """
+
+        def found() -> tuple[Tensor, ...]:
+            lagged, power, rest = self._autocovariances(self._parts(m, modes), lags)
+            if self.folds:
+                own = self.decomposed(m, modes)[1], [run[m] for run in self._runs]
+                lagged, variance, _ = self._autocovariances([own], lags)
+                lagged = lagged * (power / variance.clamp(min=1e-12))
+            return lagged, power, rest
+
+        return self._once(("own", m, modes, lags), found)
 
     def tapered(self, m: int, modes: int) -> Tensor:
         """Variances along modes by the tapered covariances of other frames than they were found with."""

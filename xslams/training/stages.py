@@ -25,6 +25,7 @@ from xslams.training.frames import Blocks, Room, size_of, spread
 from xslams.training.gaussians import Latents, estimate, make_stationary, sample_of
 from xslams.training.monitor import Monitor, named, set_random_state, watched
 from xslams.training.score import fit_score, require_precision
+from xslams.training.shifts import count_shifts
 from xslams.training.windows import Windows
 
 if TYPE_CHECKING:
@@ -387,7 +388,7 @@ def _architecture(spec: Spec, options: TrainingOptions) -> LatentArchitecture:
 def _fit_gaussian(
     networks: LatentPrior, spec: Spec, latents: list[Tensor], seasons: list[Tensor], options: TrainingOptions
 ) -> None:
-    most = options.memory * 2**30 / (4 * latents[0][0].numel())
+    most = options.memory * 2**30 / (4 * latents[0][0].numel() * (1 + count_shifts(networks.autoencoder)))
     parts, device = spread(list(map(len, latents)), most), networks.calibration.device
     chosen = [latents[run][part].to(device) for run, part in parts]
     sample = sample_of(networks, spec, chosen, [seasons[run][part] for run, part in parts], options)
