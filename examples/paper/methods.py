@@ -21,7 +21,7 @@ __all__ = ["KINDS", "analyse", "during", "reconstruction", "trained"]
 #: a patch, 0.753 with half of them, 0.777 with three tenths. Modes are in proportion to the values of a wavenumber.
 KINDS: dict[str, dict[str, Any]] = {
     "pixel": {"patch": 1, "mean_order": 3, "modes": 200},
-    "latent": {"patch": 2, "mean_order": 3, "modes": 200},
+    "latent": {"patch": 2, "mean_order": 3, "modes": 400},
 }
 
 
