@@ -9,7 +9,8 @@ Latents are scaled to unit variance at every latent cell and channel, and the ch
 is what a diffusion prior wants to see. Which channels go together differs between land and sea, or between tropics and
 storm tracks: taken out here, cell by cell, it need not be learned by a prior that is the same along a latitude circle.
 The symmetric square root of the correlation matrix (as in ZCA whitening [1]_) is the one that changes the channels
-least, so that they keep their meaning from cell to cell. What the decoder cannot represent is kept as a standard
+least, so that they keep their meaning from cell to cell. Where latents are all values of a patch, the channels of each
+of its cells are decorrelated on their own. What the decoder cannot represent is kept as a standard
 deviation per channel and cell: it is part of the observation error (representativeness) and of the spread of the
 analysis,
 
@@ -140,6 +141,8 @@ class Autoencoder(nn.Module):
     def whiten(self, frames: Sequence[Tensor], shrinkage: float = 0.3) -> None:
         """Set scale and mixing so that the latents of every cell have unit variance and are uncorrelated.
 
+        Where they leave nothing out, those of the same cell of the fields are.
+
         Parameters
         ----------
         frames
@@ -164,6 +167,10 @@ class Autoencoder(nn.Module):
             correlation += cells @ cells.mT / count
         if self.periodic:
             correlation = torch.lerp(correlation, correlation.mean(1, keepdim=True), shrinkage)
+        if self.complete:
+            # Values of one cell only: how cells go together within a patch is the prior's to learn, as between patches.
+            place = torch.arange(len(correlation[0, 0]), device=correlation.device) % self.patch**2
+            correlation = correlation * (place[:, None] == place)
         values, vectors = eigh(correlation)
         self.mixing.copy_(vectors @ torch.diag_embed(values.clamp(min=1e-4).sqrt()) @ vectors.mT)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from xslams.linalg.eigen import eigh
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable
+    from collections.abc import Callable, Hashable
 
     from xslams.priors.blocks import Blocks
 
@@ -36,28 +36,13 @@ class Sample:
         their own sample: the variance along the first is overrated by a third or more, along the last underrated.
     taper
         Localisation of the covariance of a whole frame, shape ``(size, size)``; only without periodicity.
-    others
-        Other latent frames of the same stretches that have the same statistics, such as those of shifted fields. They
-        are left out together with the frames of the same time.
     """
 
-    def __init__(
-        self,
-        layout: Blocks,
-        runs: list[Tensor],
-        *,
-        folds: int = 0,
-        taper: Tensor | None = None,
-        others: Iterable[list[Tensor]] = (),
-    ) -> None:
+    def __init__(self, layout: Blocks, runs: list[Tensor], *, folds: int = 0, taper: Tensor | None = None) -> None:
         self.folds, self.taper = folds, taper
         self._layout = layout
-        versions = [[layout.split(run[None])[:, 0] for run in version] for version in (runs, *others)]
-        self._runs = [run for version in versions for run in version]
-        self._groups: list[list[Tensor]] = []
-        if folds:
-            dealt = [_groups(version, folds) for version in versions]
-            self._groups = [[piece for group in same for piece in group] for same in zip(*dealt, strict=True)]
+        self._runs = [layout.split(run[None])[:, 0] for run in runs]
+        self._groups = _groups(self._runs, folds) if folds else []
         self._found: dict[Hashable, tuple[Tensor, ...]] = {}
         self._decompositions: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 

@@ -10,7 +10,6 @@ import torch
 
 from xslams.priors.estimation import Sample
 from xslams.priors.latent import LatentPrior
-from xslams.training.shifts import shifted
 from xslams.training.taper import taper_of
 
 if TYPE_CHECKING:
@@ -53,22 +52,13 @@ def sample_of(
     Sample
         Of frames of the stationary process, which are the latents where there is no mixing.
     """
-    mixing = networks.seasonal
-    if mixing is not None:
-        mixing.fit(latents, seasons, seasonality=options.seasonality)
-
-    def stationary(frames: list[Tensor]) -> list[Tensor]:
-        if mixing is None:
-            return frames
-        return [_unmixed(mixing, run, own) for run, own in zip(frames, seasons, strict=True)]
-
+    if networks.seasonal is not None:
+        networks.seasonal.fit(latents, seasons, seasonality=options.seasonality)
+        latents = [_unmixed(networks.seasonal, run, own) for run, own in zip(latents, seasons, strict=True)]
     taper = None
     if options.localization is not None and not spec.periodic:
         taper = taper_of(networks.autoencoder, spec, options.localization).to(latents[0].device)
-    return Sample(
-        networks.gaussian.layout, stationary(latents), folds=options.folds, taper=taper,
-        others=map(stationary, shifted(networks.autoencoder, latents)),
-    )  # fmt: skip
+    return Sample(networks.gaussian.layout, latents, folds=options.folds, taper=taper)
 
 
 @torch.no_grad()

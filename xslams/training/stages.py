@@ -25,7 +25,6 @@ from xslams.training.frames import Blocks, Room, size_of, spread
 from xslams.training.gaussians import Latents, estimate, make_stationary, sample_of
 from xslams.training.monitor import Monitor, named, set_random_state, watched
 from xslams.training.score import fit_score, require_precision
-from xslams.training.shifts import count_shifts
 from xslams.training.windows import Windows
 
 if TYPE_CHECKING:
@@ -368,8 +367,11 @@ def _architecture(spec: Spec, options: TrainingOptions) -> LatentArchitecture:
             f"{options.patch} x {options.patch} cells with {spec.channels} channels. Take fewer, or a larger patch."
         )
         raise OptionError(msg)
+    # Values of patches that close the circle are a frame of the fields, whose waves the Gaussian prior can have.
+    whole = channels == most and spec.periodic and spec.frame_shape[2] % options.patch == 0
     return LatentArchitecture(
         latent_channels=channels,
+        cut=options.patch if whole else 1,
         patch=options.patch,
         hidden=options.hidden,
         modes=options.modes,
@@ -388,7 +390,7 @@ def _architecture(spec: Spec, options: TrainingOptions) -> LatentArchitecture:
 def _fit_gaussian(
     networks: LatentPrior, spec: Spec, latents: list[Tensor], seasons: list[Tensor], options: TrainingOptions
 ) -> None:
-    most = options.memory * 2**30 / (4 * latents[0][0].numel() * (1 + count_shifts(networks.autoencoder)))
+    most = options.memory * 2**30 / (4 * latents[0][0].numel())
     parts, device = spread(list(map(len, latents)), most), networks.calibration.device
     chosen = [latents[run][part].to(device) for run, part in parts]
     sample = sample_of(networks, spec, chosen, [seasons[run][part] for run, part in parts], options)
