@@ -105,8 +105,7 @@ def _random_gaussian(gaussian: StationaryGaussian) -> None:
     by_mode = 1.0 / (1.0 + number)
     # One block after the other, as all at once are large on fine grids.
     for m in range(blocks):
-        real = m == 0 or 2 * m == gaussian.latent_shape[2]
-        block = torch.randn(size, modes, 2) * torch.tensor([1.0, 0.0 if real else 1.0])
+        block = torch.randn(size, modes, 2) * torch.tensor([1.0, 0.0 if gaussian.layout.is_real(m) else 1.0])
         gaussian.modes[m] = torch.view_as_real(torch.linalg.qr(torch.view_as_complex(block))[0])
         variance = 0.8 * size * by_wave[m] * by_mode / by_mode.sum()
         for lag in range(gaussian.lags + 1):

@@ -65,7 +65,7 @@ class Experiment:
     column
         Name of what is varied.
     backgrounds
-        Backgrounds by the value of what is varied.
+        Backgrounds by the value of what is varied, in cells of the data.
     sets
         Names in `SETS`.
     references
@@ -75,24 +75,24 @@ class Experiment:
     title: str
     column: str
     backgrounds: Mapping[float, Degraded]
-    sets: tuple[str, ...] = ("background", "background, pr, olr")
+    sets: tuple[str, ...] = tuple(SETS)
     references: bool = False
 
 
+#: Boxes and distances are in cells of the data, which `Size.coarsen` makes larger.
 EXPERIMENTS = {
     "cases": Experiment(
         "Pixels and latents, from the background alone and with each further source",
         "coarse",
-        {4: Degraded(coarsen=4, noise=0.5)},
-        tuple(SETS),
+        {8: Degraded(coarsen=8, noise=0.5)},
         references=True,
     ),
     "coarse": Experiment(
-        "The background is coarsened", "coarse", {n: Degraded(coarsen=n, noise=0.5) for n in (2, 4, 6, 8, 12)}
+        "The background is coarsened", "coarse", {n: Degraded(coarsen=n, noise=0.5) for n in (4, 8, 12, 16, 24)}
     ),
     "noise": Experiment(
         "The background has more noise, in standard deviations of the climatology", "noise",
-        {x: Degraded(coarsen=4, noise=x) for x in (0.1, 0.5, 1.0, 2.0, 4.0)},
+        {x: Degraded(coarsen=8, noise=x) for x in (0.1, 0.5, 1.0, 2.0, 4.0)},
     ),
     "sparse": Experiment(
         "Only every n-th cell of the background is given", "every",
@@ -100,6 +100,6 @@ EXPERIMENTS = {
     ),
     "published": Experiment(
         "The published procedure: with the truth encoded, and with the background in its place", "coarse",
-        {n: Degraded(coarsen=n, noise=0.5) for n in (2, 4, 8)}, sets=("background",),
+        {n: Degraded(coarsen=n, noise=0.5) for n in (4, 8, 16)}, sets=("background",),
     ),
 }  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import xarray as xr
 
@@ -30,6 +30,24 @@ class Degraded:
     coarsen: int = 1
     noise: float = 0.5
     every: int = 1
+
+    def on(self, cells: int) -> Degraded:
+        """Return the same degradation for a grid whose cells are so many cells of this one in each direction.
+
+        Parameters
+        ----------
+        cells
+            They divide what is averaged or left out.
+
+        Examples
+        --------
+        >>> Degraded(coarsen=8).on(4)
+        Degraded(coarsen=2, noise=0.5, every=1)
+        """
+        if any(n > 1 and n % cells for n in (self.coarsen, self.every)):
+            msg = f"{self} cannot be had on cells that are {cells} times as large."
+            raise ValueError(msg)
+        return replace(self, coarsen=max(self.coarsen // cells, 1), every=max(self.every // cells, 1))
 
     def observe(self, truth: xr.DataArray, spread: xr.DataArray, seed: int = 0) -> xslams.Observation:
         """Degrade temperature.

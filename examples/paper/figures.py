@@ -9,13 +9,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from scipy.stats import wasserstein_distance
 
-from examples.paper.scoring import interval
+from examples.paper.scoring import comparisons, difference, interval
 from xslams.plot.coasts import draw_coasts
 
-__all__ = ["by_level", "curves", "histograms", "panel", "read"]
+__all__ = ["by_level", "curves", "differences", "histograms", "panel", "read"]
 
 #: Of Okabe and Ito, which all eyes tell apart.
 _COLORS = {
@@ -23,6 +25,7 @@ _COLORS = {
     "autoencoder alone": "#CC79A7", "published": "#E69F00",
 }  # fmt: skip
 _STYLES = ("--", "-.", "-")
+_SOURCES = ("#000000", "#CC79A7", "#56B4E9")
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -49,22 +52,76 @@ def by_level(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def curves(frame: pd.DataFrame, column: str, label: str) -> Figure:
-    """Draw CRPS along what is varied, for each method and its sources, with the interval of 95 % over cases."""
-    figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
+def curves(frame: pd.DataFrame, column: str, label: str, *, log: bool = False) -> Figure:
+    """Draw CRPS along what is varied, for each method and its sources, with the interval of 95 % over cases.
+
+    Parameters
+    ----------
+    frame
+        Rows of cases and levels.
+    column, label
+        What is varied, and what the axis says.
+    log
+        Whether its axis is logarithmic.
+    """
+    figure, ax = plt.subplots(figsize=(7.5, 4), layout="constrained")
     sets = list(dict.fromkeys(frame["sources"]))
     for (method, sources), part in frame.groupby(["method", "sources"], sort=False):
         rows = [(value, p.groupby("case")["crps"].mean().to_numpy()) for value, p in part.groupby(column)]
         x, y = [value for value, _ in rows], [cases.mean() for _, cases in rows]
         low, high = zip(*(interval(cases) for _, cases in rows), strict=True)
-        style = _STYLES[-1] if sources == sets[-1] else _STYLES[0]
+        style = _STYLES[(sets.index(sources) - len(sets)) % 3]
         ax.plot(x, y, style, color=_COLORS[method], marker="o", markersize=4, label=f"{method}, {sources}")
         ax.fill_between(x, low, high, color=_COLORS[method], alpha=0.12, linewidth=0)
-    ax.set(xlabel=label, ylabel="CRPS of temperature, mean of levels [K]")
+    _along(ax, frame, column, label, log=log)
+    ax.set_ylabel("CRPS of temperature, mean of levels [K]")
     ax.set_ylim(bottom=0)
-    ax.grid(alpha=0.3)
-    ax.legend(fontsize=8, frameon=False)
+    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     return figure
+
+
+def differences(frame: pd.DataFrame, column: str, label: str, *, log: bool = False) -> Figure:
+    """Draw what the latent loses against the pixel model and what each source adds, with paired intervals of 95 %.
+
+    Parameters
+    ----------
+    frame, column, label, log
+        As for `curves`.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    markers = iter("osD^v<>")
+    for name, (one, other) in comparisons(frame).items():
+        of_models = one["sources"] == other["sources"]
+        found = {value: difference(part, one, other) for value, part in frame.groupby(column)}
+        x, y = np.array(list(found)), np.array([values.mean() for values in found.values()])
+        low, high = np.array([interval(values) for values in found.values()]).T
+        # Methods are moved a little from each other, so that no interval hides another.
+        ax = axes[0 if of_models else 1]
+        step = len(ax.containers)
+        moved = x * 1.03**step if log else x + 0.012 * step * np.ptp(x)
+        # What is compared over models has no colour of a model.
+        colour = _SOURCES[step % 3] if of_models else _COLORS[str(one["method"])]
+        style = "-" if of_models or "olr added" in name else "--"
+        drawn = {"color": colour, "marker": next(markers), "markersize": 4, "linestyle": style, "capsize": 2}
+        ax.errorbar(moved, y, [y - low, high - y], label=name.removeprefix("latent less pixel, "), **drawn)
+    for ax, title in zip(axes, ("latent less pixel", "a source added"), strict=True):
+        _along(ax, frame, column, label, log=log)
+        ax.axhline(0, color="black", linewidth=0.8)
+        ax.set_title(title, fontsize=10)
+        ax.legend(fontsize=8, frameon=False)
+    axes[0].set_ylabel("difference of CRPS [K]")
+    return figure
+
+
+def _along(ax: Axes, frame: pd.DataFrame, column: str, label: str, *, log: bool) -> None:
+    """Axis of what is varied, with a tick at each value."""
+    if log:
+        ax.set_xscale("log")
+    values = sorted(set(frame[column]))
+    ax.set_xticks(values, [f"{value:g}" for value in values])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlabel(label)
+    ax.grid(alpha=0.3)
 
 
 def panel(rows: Mapping[str, xr.DataArray], truth: xr.DataArray, levels: Sequence[float]) -> Figure:

@@ -50,7 +50,7 @@ def run(
     """
     models = {kind: trained(kind, atmosphere, folder, size.budget) for kind in KINDS}
     benches = {
-        value: _Bench(experiment, atmosphere, size, degraded, models, classical)
+        value: _Bench(experiment, atmosphere, size, degraded.on(size.coarsen), models, classical)
         for value, degraded in experiment.backgrounds.items()
     }
     for case, days in atmosphere.in_turn(size.cases, size.frames):
@@ -78,7 +78,7 @@ def run_published(experiment: Experiment, atmosphere: Atmosphere, size: Size, fo
     sampling = {"members": size.members, "steps": size.steps}
     published = {"members": size.members, "steps": max(size.steps, _STEPS)}
     backgrounds = {
-        value: degraded.observe(atmosphere.testing["t"], atmosphere.spread, seed=3)
+        value: degraded.on(size.coarsen).observe(atmosphere.testing["t"], atmosphere.spread, seed=3)
         for value, degraded in experiment.backgrounds.items()
     }
     for case, days in atmosphere.in_turn(size.cases, size.frames):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ import xarray as xr
 
 import xslams  # noqa: F401  (registers .slams)
 
-__all__ = ["METRICS", "interval", "paired", "score", "summary"]
+__all__ = ["METRICS", "along", "comparisons", "difference", "interval", "paired", "score", "summary"]
 
 #: What is kept of each case and level: squares add up over cases, roots do not.
 METRICS = ("mse", "crps", "variance", "wasserstein")
@@ -82,8 +83,10 @@ def interval(values: npt.NDArray[np.float64], *, root: bool = False) -> tuple[fl
     return (float(np.sqrt(low)), float(np.sqrt(high))) if root else (float(low), float(high))
 
 
-def paired(frame: pd.DataFrame, one: dict[str, object], other: dict[str, object], metric: str = "crps") -> str:
-    """Difference of a score between two methods over the same cases, with its interval of 95 %.
+def difference(
+    frame: pd.DataFrame, one: Mapping[str, object], other: Mapping[str, object], metric: str = "crps"
+) -> npt.NDArray[np.float64]:
+    """Difference of a score between two methods, for each case that both have.
 
     Parameters
     ----------
@@ -96,16 +99,64 @@ def paired(frame: pd.DataFrame, one: dict[str, object], other: dict[str, object]
 
     Returns
     -------
-    str
-        The mean of `one` less `other`, and the interval.
+    ndarray
+        The score of `one` less that of `other`, a mean over levels.
     """
     values = [
         frame[np.logical_and.reduce([frame[k] == v for k, v in which.items()])].groupby("case")[metric].mean()
         for which in (one, other)
     ]
-    difference = (values[0] - values[1]).dropna().to_numpy()
-    low, high = interval(difference)
-    return f"{difference.mean():+.3f} ({low:+.3f} to {high:+.3f})"
+    return (values[0] - values[1]).dropna().to_numpy()
+
+
+def paired(frame: pd.DataFrame, one: Mapping[str, object], other: Mapping[str, object], metric: str = "crps") -> str:
+    """Mean `difference` of a score between two methods over the same cases, with its interval of 95 %, as text."""
+    found = difference(frame, one, other, metric)
+    low, high = interval(found)
+    return f"{found.mean():+.3f} ({low:+.3f} to {high:+.3f})"
+
+
+def comparisons(frame: pd.DataFrame) -> dict[str, tuple[dict[str, object], dict[str, object]]]:
+    """Return what is compared with what by a name: latent with pixel model, and each source with the same without it.
+
+    Parameters
+    ----------
+    frame
+        Rows of cases and levels, with sources that are each in addition to those before.
+    """
+    chosen = frame[frame["method"].isin(["pixel", "latent"])]
+    sets = list(dict.fromkeys(chosen["sources"]))
+    found: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+        f"latent less pixel, {names}": ({"method": "latent", "sources": names}, {"method": "pixel", "sources": names})
+        for names in sets
+    }
+    for kind in ("pixel", "latent"):
+        for before, after in pairwise(sets):
+            added = after.removeprefix(before).strip(", ")
+            pair = {"method": kind, "sources": after}, {"method": kind, "sources": before}
+            found[f"{added} added, {kind}"] = pair
+    return found
+
+
+def along(frame: pd.DataFrame, column: str, metric: str = "crps") -> pd.DataFrame:
+    """Return all `comparisons` with intervals of 95 %, for each value of what is varied.
+
+    Parameters
+    ----------
+    frame
+        Rows of cases and levels.
+    column
+        What is varied.
+    metric
+        A column of `METRICS`.
+    """
+    pairs = comparisons(frame)
+    return pd.DataFrame(
+        {
+            value: {name: paired(part, one, other, metric) for name, (one, other) in pairs.items()}
+            for value, part in frame.groupby(column)
+        }
+    ).rename_axis(columns=column)
 
 
 def _text(bounds: tuple[float, float]) -> str:

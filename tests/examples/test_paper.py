@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib import pyplot as plt
 
 import xslams
 from examples.paper import __main__ as command
 from examples.paper import figures
 from examples.paper.atmosphere import Atmosphere, era5, speedy
-from examples.paper.configurations import EXPERIMENTS
+from examples.paper.configurations import EXPERIMENTS, FULL, QUICK, Size
 from examples.paper.degraded import Degraded
 from examples.paper.optimal_interpolation import OptimalInterpolation
-from examples.paper.scoring import interval, paired, score, summary
+from examples.paper.scoring import along, comparisons, difference, interval, paired, score, summary
 
 LEVELS = [0.9, 0.5]
 
@@ -59,6 +62,66 @@ def test_a_degraded_background_is_what_it_is_said_to_be(atmosphere: Atmosphere) 
     np.testing.assert_allclose((noisy - exact).std(["time", "lat", "lon"]), 0.5 * spread, rtol=0.05)
     sparse = Degraded(every=4, noise=0.0).observe(t, spread).data
     np.testing.assert_allclose(sparse, t[..., ::4, ::4])
+
+
+@given(cells=st.integers(1, 4), boxes=st.integers(1, 6), every=st.integers(1, 6))
+def test_boxes_are_as_wide_on_larger_cells(cells: int, boxes: int, every: int) -> None:
+    fine = Degraded(coarsen=boxes * cells, noise=0.3, every=every * cells)
+    assert fine.on(cells) == Degraded(coarsen=boxes, noise=0.3, every=every)
+    assert Degraded(noise=0.3).on(cells) == Degraded(noise=0.3)
+    if cells > 1:
+        with pytest.raises(ValueError, match="times as large"):
+            Degraded(coarsen=boxes * cells + 1).on(cells)
+
+
+@pytest.mark.parametrize("size", [FULL, dataclasses.replace(FULL, coarsen=4), QUICK])
+def test_every_background_can_be_had_on_the_cells_of_the_tables(size: Size) -> None:
+    for experiment in EXPERIMENTS.values():
+        found = [degraded.on(size.coarsen) for degraded in experiment.backgrounds.values()]
+        assert len(set(found)) == len(found)
+        # None of the 48 latitudes of the simulation is left over.
+        assert all(48 // size.coarsen % degraded.coarsen == 0 for degraded in found)
+
+
+def ablation() -> pd.DataFrame:
+    """Errors of two models and of three sets of sources that are known, with cases that differ far more."""
+    rng = np.random.default_rng(3)
+    hard = rng.uniform(1, 2, 12)
+    rows = [
+        {"method": method, "sources": names, "coarse": n, "case": case, "level": level,
+         "crps": hard[case] + 0.1 * n + less + worse, "mse": 1.0, "variance": 1.0}
+        for n in (2, 4)
+        for method, worse in (("pixel", 0.0), ("latent", -0.01 * n))
+        for names, less in (("background", 0.0), ("background, pr", -0.2), ("background, pr, olr", -0.3))
+        for case in range(12)
+        for level in LEVELS
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_ablations_are_compared_case_by_case() -> None:
+    frame = ablation()
+    found = along(frame, "coarse")
+    assert list(found.columns) == [2, 4]
+    assert found.loc["latent less pixel, background, pr", 4] == "-0.040 (-0.040 to -0.040)"
+    assert found.loc["pr added, latent", 2] == "-0.200 (-0.200 to -0.200)"
+    assert found.loc["olr added, pixel", 2] == "-0.100 (-0.100 to -0.100)"
+    one, other = comparisons(frame)["olr added, pixel"]
+    assert difference(frame, one, other).shape == (12,)
+    mse = along(frame, "coarse", "mse")
+    assert set(mse.to_numpy().ravel()) == {"+0.000 (+0.000 to +0.000)"}
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_curves_have_a_tick_at_each_value_and_every_comparison(log: bool) -> None:
+    frame = ablation()
+    drawn = figures.curves(frame, "coarse", "cells", log=log)
+    apart = figures.differences(frame, "coarse", "cells", log=log)
+    for ax in (*drawn.axes, *apart.axes):
+        assert [tick.get_text() for tick in ax.get_xticklabels()] == ["2", "4"]
+    assert len(drawn.axes[0].lines) == 6
+    assert [len(ax.containers) for ax in apart.axes] == [3, 4]
+    plt.close("all")
 
 
 def test_optimal_interpolation_is_tuned_on_training_days_and_beats_the_climatology(atmosphere: Atmosphere) -> None:

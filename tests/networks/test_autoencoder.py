@@ -23,24 +23,53 @@ def test_autoencoder_with_room_enough_loses_nothing(shape: tuple[int, int, int])
     torch.testing.assert_close(autoencoder.decode(autoencoder.encode(u)), u, atol=1e-4, rtol=1e-4)
 
 
+def test_latents_that_leave_nothing_out_are_the_values_of_a_patch() -> None:
+    autoencoder = Autoencoder((2, 4, 6), 8, 2, periodic=True, hidden=0)
+    u = torch.randn(50, 2, 4, 6, generator=torch.Generator().manual_seed(0))
+    autoencoder.start_from_patches(u, torch.tensor([1.0, 0.5]))
+    torch.testing.assert_close(autoencoder.encode(u), torch.nn.functional.pixel_unshuffle(u, 2))
+
+
+def in_half_of_the_longitudes() -> torch.Tensor:
+    """Two fields that go together over half of the longitudes, where neighbours do, too."""
+    u = torch.randn(2000, 2, 8, 16, generator=torch.Generator().manual_seed(0))
+    u[..., 8:] += u[..., 8:].roll(1, -1)
+    u[:, 1, :, 8:] += 2 * u[:, 0, :, 8:]
+    return u
+
+
 @pytest.mark.parametrize("periodic", [False, True])
 def test_whitening_decorrelates_the_channels_of_every_cell(periodic: bool) -> None:
-    torch.manual_seed(0)
-    autoencoder = Autoencoder((2, 8, 16), 8, 2, periodic=periodic, hidden=0)
-    u = torch.randn(2000, 2, 8, 16)
-    u[:, 1, :, 8:] += 2 * u[:, 0, :, 8:]  # over half of the longitudes the two fields go together
+    autoencoder = Autoencoder((2, 8, 16), 7, 2, periodic=periodic, hidden=0)
+    u = in_half_of_the_longitudes()
     autoencoder.start_from_patches(u, torch.ones(2))
-    before = autoencoder.encode(u[:5])
+    before, decoded = autoencoder.encode(u[:5]), autoencoder.decode(autoencoder.encode(u))
     autoencoder.whiten(u.split(500), shrinkage=0.0)
     z = autoencoder.encode(u).permute(2, 3, 1, 0)
-    torch.testing.assert_close(z @ z.mT / 2000, torch.eye(8).expand(4, 8, 8, 8), atol=2e-3, rtol=0)
-    torch.testing.assert_close(autoencoder.decode(autoencoder.encode(u)), u, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(z @ z.mT / 2000, torch.eye(7).expand(4, 8, 7, 7), atol=2e-3, rtol=0)
+    torch.testing.assert_close(autoencoder.decode(autoencoder.encode(u)), decoded, atol=1e-3, rtol=1e-3)
     # Channels keep their meaning: each is still most like itself.
     likeness = torch.einsum("bcij,bdij->cd", autoencoder.encode(u[:5]), before).abs()
-    assert (likeness.argmax(1) == torch.arange(8)).all()
+    assert (likeness.argmax(1) == torch.arange(7)).all()
     if periodic:
         autoencoder.whiten(u.split(500), shrinkage=1.0)
         assert torch.allclose(autoencoder.mixing, autoencoder.mixing[:, :1].expand_as(autoencoder.mixing), atol=1e-5)
+
+
+@pytest.mark.parametrize("periodic", [False, True])
+def test_whitening_of_all_values_of_a_patch_is_that_of_single_cells(periodic: bool) -> None:
+    autoencoder = Autoencoder((2, 8, 16), 8, 2, periodic=periodic, hidden=0)
+    u = in_half_of_the_longitudes()
+    autoencoder.start_from_patches(u, torch.ones(2))
+    autoencoder.whiten(u.split(500), shrinkage=0.0)
+    z = autoencoder.encode(u)
+    # Latents of the two fields, on the grid of the fields.
+    cells = torch.nn.functional.pixel_shuffle(z, 2).permute(2, 3, 1, 0)
+    torch.testing.assert_close(cells @ cells.mT / 2000, torch.eye(2).expand(8, 16, 2, 2), atol=2e-3, rtol=0)
+    torch.testing.assert_close(autoencoder.decode(z), u, atol=1e-3, rtol=1e-3)
+    # Neighbours go together as they did.
+    alike = (cells[:, 12, 0] * cells[:, 13, 0]).mean(-1)
+    assert (alike > 0.3).all()
 
 
 def test_some_channels_decode_as_all_do() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -89,6 +91,29 @@ def test_all_values_of_a_patch_have_the_prior_of_the_fields() -> None:
     )
     torch.testing.assert_close(patches, fields, rtol=0, atol=0.01)
     assert float((few - fields).abs().max()) > 0.3
+
+
+def test_on_a_closed_circle_all_values_of_a_patch_have_the_waves_of_the_fields() -> None:
+    spec = spec_of(1, 4, 8, periodic=True)
+    fields, patches, few = (
+        fitted(spec, 200, modes=3, **latent)
+        for latent in ({"patch": 1}, {"patch": 2, "latent_channels": 4}, {"patch": 2, "latent_channels": 3})
+    )
+    assert [p.gaussian.blocks for p in (fields, patches, few)] == [5, 5, 3]
+    # One variable has no others that it could be mixed with in its cell.
+    torch.testing.assert_close(covariance(patches), covariance(fields), rtol=0, atol=1e-3)
+    found = list(wider_latents(spec_of(2, 4, 8, periodic=True), TrainingOptions(patch=2, modes=50), {}))
+    assert found[-1] == {"latent_channels": 8, "modes": 50}
+    # Four patches of three cells do not close a circle of ten.
+    assert fitted(spec_of(1, 4, 10, periodic=True), 200, patch=3, latent_channels=9).gaussian.layout.cut == 1
+
+
+def test_files_from_before_are_read_with_the_waves_of_patches() -> None:
+    spec = spec_of(1, 4, 8, periodic=True)
+    spec = with_architecture(spec, TrainingOptions.of({"patch": 2, "latent_channels": 4}))
+    assert LatentPrior(spec).gaussian.blocks == 5
+    before = dataclasses.replace(spec, architecture={k: v for k, v in spec.architecture.items() if k != "cut"})
+    assert LatentPrior(before).gaussian.blocks == 3
 
 
 def test_held_out_frames_choose_the_channels_that_are_not_given() -> None:

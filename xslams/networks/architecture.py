@@ -103,6 +103,9 @@ class LatentArchitecture(_Architecture):
         Annual harmonics, see `xslams.networks.normalization.Normalization`.
     seasonal
         Modes whose covariances vary with the season, see `xslams.priors.seasonal.SeasonalMixing`.
+    cut
+        Cells of the fields in a latent cell, in each direction, whose values the latents are to the Gaussian prior, see
+        `xslams.priors.blocks.Blocks`: the patch where the latents have all of them, otherwise 1.
     width, blocks, location, dropout
         See `xslams.networks.unet.ScoreNetwork`; without any width there is no score network.
     """
@@ -110,6 +113,7 @@ class LatentArchitecture(_Architecture):
     RANGES: ClassVar = {
         "latent_channels": (1, _LARGEST), "patch": (1, 1024), "lags": (0, 1024), "mean_order": (0, 64),
         "std_order": (0, 64), "width": (1, _LARGEST), "blocks": (0, 256),
+        "cut": (1, 1024),
     }  # fmt: skip
 
     latent_channels: int
@@ -128,6 +132,8 @@ class LatentArchitecture(_Architecture):
     coupled: int = 0
     # Files of models with one covariance for the whole year may lack it.
     seasonal: int = 0
+    # Files of models whose Gaussian prior knows latent cells only may lack it.
+    cut: int = 1
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ Latents are scaled to unit variance at every latent cell and channel, and the ch
 is what a diffusion prior wants to see. Which channels go together differs between land and sea, or between tropics and
 storm tracks: taken out here, cell by cell, it need not be learned by a prior that is the same along a latitude circle.
 The symmetric square root of the correlation matrix (as in ZCA whitening [1]_) is the one that changes the channels
-least, so that they keep their meaning from cell to cell. What the decoder cannot represent is kept as a standard
+least, so that they keep their meaning from cell to cell. Where latents are all values of a patch, the channels of each
+of its cells are decorrelated on their own. What the decoder cannot represent is kept as a standard
 deviation per channel and cell: it is part of the observation error (representativeness) and of the spread of the
 analysis,
 
@@ -96,9 +97,17 @@ class Autoencoder(nn.Module):
             nn.init.zeros_(last.bias)
             self.encode_residual = nn.Sequential(PadConv2d(size, hidden, periodic=periodic), nn.SiLU(), last)
 
+    @property
+    def complete(self) -> bool:
+        """Whether a latent frame has as many channels as a patch has values."""
+        return self.latent_shape[0] == self.frame_shape[0] * self.patch**2
+
     @torch.no_grad()
     def start_from_patches(self, u: Tensor, weights: Tensor) -> None:
-        """Start from the empirical orthogonal functions of single patches.
+        """Start from the empirical orthogonal functions of single patches; where none is left out, from the values.
+
+        All values of a patch have about the same variance; the last functions have next to none, which would be scaled
+        to that of the first, cell by cell.
 
         Parameters
         ----------
@@ -108,6 +117,15 @@ class Autoencoder(nn.Module):
             Importance of each channel, shape ``(channel,)``.
         """
         w = weights.repeat_interleave(self.patch**2)
+        for layer in (self.encode_linear, self.decode_linear):
+            assert layer.bias is not None
+            layer.bias.zero_()
+        self.decode_linear.weight.zero_()
+        if self.complete:
+            whole = torch.eye(len(w), device=w.device)
+            self.encode_linear.weight.copy_(whole[..., None, None])
+            self.decode_linear.weight[:, :, 1, 1] = whole
+            return
         gram, count = w.new_zeros(len(w), len(w)), 0
         for part in u.split(_PART):
             x = F.pad(part.to(w.device), (0, self.padding[1], 0, self.padding[0]), mode="replicate")
@@ -116,16 +134,14 @@ class Autoencoder(nn.Module):
             count += len(x)
         _, vectors = eigh(gram / count)
         vectors = vectors.flip(1)[:, : self.latent_shape[0]]
-        for layer in (self.encode_linear, self.decode_linear):
-            assert layer.bias is not None
-            layer.bias.zero_()
         self.encode_linear.weight.copy_((vectors.T * w)[..., None, None])
-        self.decode_linear.weight.zero_()
         self.decode_linear.weight[:, :, 1, 1] = vectors / w[:, None]
 
     @torch.no_grad()
     def whiten(self, frames: Sequence[Tensor], shrinkage: float = 0.3) -> None:
         """Set scale and mixing so that the latents of every cell have unit variance and are uncorrelated.
+
+        Where they leave nothing out, those of the same cell of the fields are.
 
         Parameters
         ----------
@@ -151,6 +167,10 @@ class Autoencoder(nn.Module):
             correlation += cells @ cells.mT / count
         if self.periodic:
             correlation = torch.lerp(correlation, correlation.mean(1, keepdim=True), shrinkage)
+        if self.complete:
+            # Values of one cell only: how cells go together within a patch is the prior's to learn, as between patches.
+            place = torch.arange(len(correlation[0, 0]), device=correlation.device) % self.patch**2
+            correlation = correlation * (place[:, None] == place)
         values, vectors = eigh(correlation)
         self.mixing.copy_(vectors @ torch.diag_embed(values.clamp(min=1e-4).sqrt()) @ vectors.mT)
 

@@ -51,8 +51,21 @@ class Sample:
         return self._decompose(m, -1, modes)
 
     def autocovariances(self, m: int, modes: int, lags: int) -> tuple[Tensor, ...]:
-        """Autocovariances ``(lags + 1, modes)``, variances along modes; variance and lag-1 covariance of the rest."""
-        return self._once(("own", m, modes, lags), lambda: self._autocovariances(self._parts(m, modes), lags))
+        """Autocovariances ``(lags + 1, modes)``, variances along modes; variance and lag-1 covariance of the rest.
+
+        Variances are those of frames that were left out, rank by rank. Correlations in time are those of the modes
+        themselves: those of the same rank are other waves where other frames are left out, with other periods.
+        """
+
+        def found() -> tuple[Tensor, ...]:
+            lagged, power, rest = self._autocovariances(self._parts(m, modes), lags)
+            if self.folds:
+                own = self.decomposed(m, modes)[1], [run[m] for run in self._runs]
+                lagged, variance, _ = self._autocovariances([own], lags)
+                lagged = lagged * (power / variance.clamp(min=1e-12))
+            return lagged, power, rest
+
+        return self._once(("own", m, modes, lags), found)
 
     def tapered(self, m: int, modes: int) -> Tensor:
         """Variances along modes by the tapered covariances of other frames than they were found with."""

@@ -51,6 +51,8 @@ class StationaryGaussian(nn.Module):
         Largest lag whose autocovariance is stored.
     coupled
         Number of leading modes, per wavenumber or of the whole frame, that are coupled in time.
+    cut
+        Cells whose values the channels of a latent cell are, see `xslams.priors.blocks.Blocks`.
     """
 
     modes: Tensor
@@ -59,10 +61,17 @@ class StationaryGaussian(nn.Module):
     rest: Tensor
 
     def __init__(
-        self, latent_shape: tuple[int, int, int], *, periodic: bool, modes: int, lags: int, coupled: int = 0
+        self,
+        latent_shape: tuple[int, int, int],
+        *,
+        periodic: bool,
+        modes: int,
+        lags: int,
+        coupled: int = 0,
+        cut: int = 1,
     ) -> None:
         super().__init__()
-        self.layout = Blocks(latent_shape, periodic)
+        self.layout = Blocks(latent_shape, periodic, cut)
         self.latent_shape = latent_shape
         self.periodic = periodic
         self.lags = lags
@@ -209,7 +218,9 @@ class StationaryGaussian(nn.Module):
             Correlation from frame to frame, of the same shape.
         """
         modes = self.modes.shape[2]
-        out = StationaryGaussian(self.latent_shape, periodic=self.periodic, modes=modes, lags=1).to(self.modes.device)
+        out = StationaryGaussian(
+            self.latent_shape, periodic=self.periodic, modes=modes, lags=1, cut=self.layout.cut
+        ).to(self.modes.device)
         out.modes.copy_(self.modes)
         both = torch.stack([variance, variance * correlation])
         out.autocov[..., 0] = both[..., :-1]
@@ -339,7 +350,7 @@ class TrajectoryGaussian:
         weight = torch.ones(process.blocks, device=self.values.device)
         if process.periodic:
             weight[1:] = 2.0
-            if process.latent_shape[2] % 2 == 0:
+            if process.layout.is_real(process.blocks - 1):
                 weight[-1] = 1.0
         a2, s2 = (alpha**2)[..., None, None, None], (sigma**2)[..., None, None, None]
         post = self.values * s2 / (a2 * self.values + s2)

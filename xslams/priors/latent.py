@@ -55,7 +55,12 @@ class LatentPrior(nn.Module, Prior):
         )
         latent_shape = self.autoencoder.latent_shape
         self.gaussian = StationaryGaussian(
-            latent_shape, periodic=spec.periodic, modes=sizes.modes, lags=sizes.lags, coupled=sizes.coupled
+            latent_shape,
+            periodic=spec.periodic,
+            modes=sizes.modes,
+            lags=sizes.lags,
+            coupled=sizes.coupled,
+            cut=sizes.cut,
         )
         # The process of the Gaussian is mixed into latents whose covariance varies with the season.
         self.seasonal: SeasonalMixing | None = None

@@ -66,6 +66,7 @@ def wider_latents(spec: Spec, options: TrainingOptions, given: Mapping[str, Any]
     whole = spec.channels * options.patch**2
     for channels in (whole // 2, whole):
         if channels > usual_channels(spec, options.patch):
-            # Patches have fewer wavenumbers than fields, each of more values.
-            modes = max(round(options.modes * options.patch * channels / whole), options.modes)
+            # Patches have fewer wavenumbers than fields, each of more values; all of their values have those of fields.
+            few = options.modes * options.patch * channels / whole
+            modes = options.modes if channels == whole and spec.periodic else max(round(few), options.modes)
             yield {"latent_channels": channels} | ({} if "modes" in given else {"modes": modes})

@@ -302,7 +302,7 @@ def _blocks(spec: Spec) -> tuple[int, int]:
     """Return the number of blocks of the covariance of a latent frame, and their size."""
     shape = LatentArchitecture.from_header(spec.architecture)
     lat, lon = (-(-n // shape.patch) for n in spec.frame_shape[1:])
-    layout = Blocks((shape.latent_channels, lat, lon), spec.periodic)
+    layout = Blocks((shape.latent_channels, lat, lon), spec.periodic, shape.cut)
     return layout.count, layout.size
 
 

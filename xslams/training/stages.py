@@ -367,8 +367,11 @@ def _architecture(spec: Spec, options: TrainingOptions) -> LatentArchitecture:
             f"{options.patch} x {options.patch} cells with {spec.channels} channels. Take fewer, or a larger patch."
         )
         raise OptionError(msg)
+    # Values of patches that close the circle are a frame of the fields, whose waves the Gaussian prior can have.
+    whole = channels == most and spec.periodic and spec.frame_shape[2] % options.patch == 0
     return LatentArchitecture(
         latent_channels=channels,
+        cut=options.patch if whole else 1,
         patch=options.patch,
         hidden=options.hidden,
         modes=options.modes,
