@@ -125,6 +125,21 @@ def test_damage_is_refused(learned, entry, change):
         from_storage(records, arrays, (3, 2, 3))
 
 
+def test_errors_that_move_survive_a_file(learned):
+    rng = np.random.default_rng(0)
+    e = rng.standard_normal((3000, 2))
+    e[1:, 1] += e[:-1, 0]
+    operator = learned[0].operator.with_errors(joint_errors(e / e.std(axis=0)), np.arange(2))
+    records, arrays = to_storage([operator])
+    (back,) = from_storage(records, arrays, operator.frame_shape)
+    assert operator.errors.before is not None
+    assert back.errors.before == pytest.approx(operator.errors.before, abs=1e-5)
+    assert back.errors.between == pytest.approx(operator.errors.between, abs=1e-5)
+    for damaged in (arrays["operators.0.before"][:1], arrays["operators.0.before"] * np.nan):
+        with pytest.raises(ModelError, match="damaged"):
+            from_storage(records, arrays | {"operators.0.before": damaged}, (3, 2, 3))
+
+
 @pytest.mark.parametrize("entry", ["name", "transform", "scale", "lags", "errors", "tiles"])
 def test_damaged_records_are_refused(learned, entry):
     records, arrays = to_storage([learned[0].operator])
