@@ -35,8 +35,8 @@ _STRETCHES, _LENGTH, _BESIDE, _SHARE = 24, 5, 3, 0.2
 _TURNS = (0.5, 0.17, 0.83)
 # Without so many stretches there is no evidence.
 _FEWEST = 3
-# Values of a stretch, and cells of the state at its middle frames. Where frames have more numbers than the last, a stretch
-# has fewer values, and there is one turn: each value takes a product with the covariance of the prior.
+# Values of a stretch, and cells of the state at its middle frames. Where frames have more numbers than the last, a
+# stretch has fewer values, and there is one turn: each value takes a product with the covariance of the prior.
 _VALUES, _CELLS, _FEW, _LARGE = 1200, 150, 400, 10_000
 
 
