@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xslams.priors.gaussian import StationaryGaussian, _extend, _levinson
+from xslams.priors.autoregression import extend, levinson
+from xslams.priors.gaussian import StationaryGaussian
 
 SHAPE = (2, 3, 8)
 
@@ -127,9 +128,9 @@ def test_levinson_solves_the_yule_walker_equations(reflections: list[float], len
         coefficients = np.append(coefficients - k * coefficients[::-1], k)
         variance *= 1 - k**2
     cov = torch.tensor(autocov, dtype=torch.complex128)[:, None, None]
-    found = torch.stack(_levinson(cov)).real.flatten().numpy()
+    found = torch.stack(levinson(cov)).real.flatten().numpy()
     np.testing.assert_allclose(found, scipy.linalg.solve_toeplitz(autocov[:-1], autocov[1:]), atol=1e-6)
-    extended = _extend(cov, length).real.flatten().numpy()
+    extended = extend(cov, length).real.flatten().numpy()
     assert np.linalg.eigvalsh(scipy.linalg.toeplitz(extended)).min() > -1e-9
 
 
@@ -141,7 +142,7 @@ def test_a_wave_without_noise_is_extended_as_a_wave(period: float) -> None:
     prior = StationaryGaussian(SHAPE, periodic=True, modes=2, lags=4)
     prior.fit([run])
     cov = torch.view_as_complex(prior.autocov.contiguous())
-    extended = _extend(cov, 60)
+    extended = extend(cov, 60)
     assert bool((extended.abs() <= 1.001 * cov[0].abs() + 1e-6).all())
     values = prior.trajectory(60).values
     assert bool(torch.isfinite(values).all())

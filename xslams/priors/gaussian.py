@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from xslams.linalg.eigen import eigh
+from xslams.priors.autoregression import extend, extend_coupled
 from xslams.priors.blocks import Blocks
 from xslams.priors.estimation import Sample
 
@@ -202,7 +203,7 @@ class StationaryGaussian(nn.Module):
         Tensor
             Shape ``(lags, blocks, modes + 1)``; of waves that travel the real part.
         """
-        cov = _extend(_numbers(self.autocov, self), lags + 1).real
+        cov = extend(_numbers(self.autocov, self), lags + 1).real
         own = (cov[1:] / cov[0].clamp(min=1e-12)).clamp(-1, 1).to(self.rest)
         lag = torch.arange(1, lags + 1, device=own.device)[:, None]
         return torch.cat([own, (self.rest[1] ** lag)[..., None]], dim=2)
@@ -260,7 +261,7 @@ class TrajectoryGaussian:
         self.basis = process.basis()
         self._couple(process)
         cov = _numbers(process.autocov, process)[:, :, process.coupled :]
-        lagged = _extend(cov, length)
+        lagged = extend(cov, length)
         index = torch.arange(length, device=cov.device)
         lag = index[:, None] - index[None, :]
         matrix = lagged[lag.abs()].permute(2, 3, 0, 1)  # (blocks, modes, L, L)
@@ -282,7 +283,7 @@ class TrajectoryGaussian:
         cov = _numbers(process.crosscov, process).movedim(1, 0)  # (blocks, lag, J, J)
         index = torch.arange(self.length, device=cov.device)
         lag = index[:, None] - index[None, :]
-        lagged = torch.stack([_extend_coupled(c, self.length) for c in cov])
+        lagged = torch.stack([extend_coupled(c, self.length) for c in cov])
         matrix = lagged[:, lag.abs()]  # (blocks, L, L, J, J)
         matrix = torch.where((lag >= 0)[..., None, None], matrix, matrix.mH)
         values, vectors = eigh(matrix.permute(0, 3, 1, 4, 2).flatten(3, 4).flatten(1, 2))
@@ -385,50 +386,3 @@ def _smooth(correlation: Tensor, width: int) -> Tensor:
     near = (index[:, None] - index).abs() <= width // 2
     weight = near.to(correlation.real.dtype) / near.sum(1, keepdim=True)
     return weight.to(correlation.dtype) @ correlation
-
-
-def _extend(cov: Tensor, length: int) -> Tensor:
-    """Autocovariances of lags 0 to ``length - 1`` by the autoregression that the first ones imply; lag leads."""
-    order = len(cov) - 1
-    if length <= order + 1:
-        return cov[:length]
-    coefficients = _levinson(cov)
-    lags = list(cov.unbind(0))
-    for _ in range(order + 1, length):
-        lags.append(
-            sum((a * c for a, c in zip(coefficients, reversed(lags[-order:]), strict=True)), torch.zeros_like(lags[0]))
-        )
-    return torch.stack(lags)
-
-
-def _levinson(cov: Tensor) -> list[Tensor]:
-    """Coefficients of the autoregression with autocovariances `cov` (lag leads), by the Levinson recursion."""
-    variance = cov[0].real.clamp(min=1e-12)
-    coefficients: list[Tensor] = []
-    for order in range(1, len(cov)):
-        predicted = sum((a * cov[order - 1 - i] for i, a in enumerate(coefficients)), torch.zeros_like(cov[0]))
-        reflection = (cov[order] - predicted) / variance
-        # A wave without noise has a reflection of one, and the slightest error would make the extension explode.
-        reflection = reflection * (0.999 / reflection.abs().clamp(min=0.999))
-        coefficients = [
-            a - reflection * b.conj() for a, b in zip(coefficients, reversed(coefficients), strict=True)
-        ] + [reflection]
-        variance = (variance * (1 - reflection.abs().square())).clamp(min=1e-12)
-    return coefficients
-
-
-def _extend_coupled(cov: Tensor, length: int) -> Tensor:
-    """Lag covariance matrices ``(lag, J, J)`` of lags 0 to ``length - 1``, by the vector autoregression they imply."""
-    order = len(cov) - 1
-    if length <= order + 1:
-        return cov[:length]
-    # Yule-Walker: C(n) = sum_k A_k C(n - k), where C(-n) is the adjoint of C(n).
-    both = torch.cat([cov[1:].flip(0).mH, cov])  # lags -order to order
-    rows = [torch.cat(list(both[order - k + 1 : 2 * order - k + 1]), dim=1) for k in range(1, order + 1)]
-    coefficients = torch.linalg.solve(torch.cat(rows).mH, torch.cat(list(cov[1:]), dim=1).mH).mH
-    steps = coefficients.unflatten(1, (order, -1)).movedim(1, 0)
-    lags = list(cov)
-    for _ in range(order + 1, length):
-        recent = torch.stack(lags[: -order - 1 : -1])
-        lags.append((steps @ recent).sum(0))
-    return torch.stack(lags)
