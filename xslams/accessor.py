@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from xslams.model import Model
     from xslams.observations import BackgroundError
     from xslams.observations.observation import ObservationsLike
-    from xslams.pipeline.fitting import Aux
+    from xslams.pipeline.training_data import Aux
     from xslams.plot.plotter import Plotter
     from xslams.regrid import Target
     from xslams.typing import Edges, Engine, GuidanceName, Method, Precision, SamplerName

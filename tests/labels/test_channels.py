@@ -14,7 +14,7 @@ from tests.problems.states import SPEC, state
 from xslams.errors import ChunkError, DimensionError, GridError, UnitError, VariableError
 from xslams.labels.channels import check_time, from_channels, to_channels
 from xslams.labels.units import convert_units
-from xslams.pipeline.fitting import _describe
+from xslams.pipeline.training_data import describe
 
 
 def never(*args, **kwargs):
@@ -130,6 +130,6 @@ def test_pressures_along_numbered_levels_are_the_levels(own):
     np.testing.assert_array_equal(to_channels(numbered, SPEC), to_channels(ds, SPEC))
     reversed_ = numbered.isel(lev=[1, 0])
     np.testing.assert_array_equal(to_channels(reversed_, SPEC), to_channels(ds, SPEC))
-    spec = _describe(numbered, {"state": ["t", "ps"], "aux": ["pr"]})
+    spec = describe(numbered, {"state": ["t", "ps"], "aux": ["pr"]})
     assert (spec.variables[0].level_dim, spec.variables[0].levels) == ("p", (850.0, 500.0))
     np.testing.assert_array_equal(to_channels(numbered, spec), to_channels(ds, SPEC))

@@ -9,7 +9,7 @@ import xarray as xr
 
 import xslams
 from xslams.errors import CoverageError, DimensionError, SlamsWarning, VariableError
-from xslams.pipeline.fitting import _join
+from xslams.pipeline.training_data import joined
 
 
 def fields(name: str, time: pd.DatetimeIndex) -> xr.Dataset:
@@ -35,7 +35,7 @@ KINDS = {
 def test_rounded_times_of_auxiliary_variables_lose_no_frame(seconds: int) -> None:
     days = pd.date_range("2001-01-01", periods=8)
     rounded = days[2:] + pd.to_timedelta(np.where(np.arange(6) % 2, seconds, -seconds), unit="s")
-    both, names = _join(fields("t", days), fields("pr", rounded))
+    both, names = joined(fields("t", days), fields("pr", rounded))
     assert names == {"state": ("t",), "aux": ("pr",)}
     np.testing.assert_array_equal(both["t"].isel(lat=0, lon=0), np.arange(2, 8))
     np.testing.assert_array_equal(both["pr"].isel(lat=0, lon=0), np.arange(6))
@@ -44,7 +44,7 @@ def test_rounded_times_of_auxiliary_variables_lose_no_frame(seconds: int) -> Non
 def test_auxiliary_times_between_frames_are_announced() -> None:
     days = pd.date_range("2001-01-01", periods=8)
     with pytest.warns(SlamsWarning, match="7 of 15 times of the auxiliary variables lie between frames"):
-        both, _ = _join(fields("t", days), fields("pr", pd.date_range("2001-01-01", periods=15, freq="12h")))
+        both, _ = joined(fields("t", days), fields("pr", pd.date_range("2001-01-01", periods=15, freq="12h")))
     assert both.sizes["time"] == 8
 
 
@@ -66,15 +66,15 @@ def test_an_auxiliary_variable_without_any_value_is_refused() -> None:
 
 def test_a_dataset_without_fields_is_not_said_to_have_auxiliary_ones() -> None:
     with pytest.raises(VariableError, match="has no variable that is recognised as a field"):
-        _join(fields("t", DAYS)[[]], [])
+        joined(fields("t", DAYS)[[]], [])
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_auxiliary_times_are_read_as_those_of_states(kind: str) -> None:
-    both, _ = _join(fields("t", DAYS), fields("pr", DAYS).assign_coords(time=KINDS[kind]))
+    both, _ = joined(fields("t", DAYS), fields("pr", DAYS).assign_coords(time=KINDS[kind]))
     assert both["time"].dtype.kind == "M"
     np.testing.assert_array_equal(both["pr"], both["t"])
-    both, _ = _join(fields("t", DAYS), fields("pr", DAYS)["pr"].assign_coords(time=KINDS[kind])[2:])
+    both, _ = joined(fields("t", DAYS), fields("pr", DAYS)["pr"].assign_coords(time=KINDS[kind])[2:])
     np.testing.assert_array_equal(both["pr"], both["t"] - 0)
     assert both.sizes["time"] == 6
 
@@ -137,7 +137,7 @@ def with_bounds(ds: xr.Dataset, begin: pd.DatetimeIndex, hours: float = 24.0) ->
 def test_days_that_are_stamped_at_other_hours_are_brought_together(state: str, aux: str) -> None:
     ds, other = fields("t", DAYS + pd.Timedelta(state)), fields("pr", DAYS[2:] + pd.Timedelta(aux))
     with pytest.warns(SlamsWarning, match="frames of the same calendar day are brought together"):
-        both, _ = _join(ds, other)
+        both, _ = joined(ds, other)
     np.testing.assert_array_equal(both["t"].isel(lat=0, lon=0), np.arange(2, 8))
     np.testing.assert_array_equal(both["pr"].isel(lat=0, lon=0), np.arange(6))
     np.testing.assert_array_equal(both["time"], ds["time"][2:])
@@ -148,7 +148,7 @@ def test_bounds_say_which_day_a_stamp_is_for(end: int) -> None:
     # Stamped at the begin, in the middle and at the end of the same days.
     aux = with_bounds(fields("pr", DAYS + pd.Timedelta(hours=end + 1)), DAYS)
     state = with_bounds(fields("t", DAYS + pd.Timedelta("12h")), DAYS)
-    both, _ = _join(state, aux)
+    both, _ = joined(state, aux)
     np.testing.assert_array_equal(both["pr"], both["t"])
     assert both.sizes["time"] == 8
 
@@ -157,9 +157,9 @@ def test_instants_and_other_periods_are_not_brought_together() -> None:
     state, aux = fields("t", NOON), fields("pr", MIDNIGHT)
     state["t"].attrs["cell_methods"] = "time: point"
     with pytest.raises(CoverageError, match="no time in common"):
-        _join(state, aux)
+        joined(state, aux)
     with pytest.raises(CoverageError, match="no time in common"):
-        _join(with_bounds(fields("t", NOON), DAYS), with_bounds(fields("pr", MIDNIGHT), DAYS - pd.Timedelta("12h")))
+        joined(with_bounds(fields("t", NOON), DAYS), with_bounds(fields("pr", MIDNIGHT), DAYS - pd.Timedelta("12h")))
 
 
 def test_rain_with_normal_scores_is_observed_in_any_units_and_tells_wet_from_dry() -> None:
