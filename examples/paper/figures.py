@@ -38,7 +38,7 @@ def by_level(frame: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(1, 2, figsize=(9, 4.5), sharey=True, layout="constrained")
     sets = list(dict.fromkeys(frame["sources"]))
     for (method, sources), part in frame.groupby(["method", "sources"], sort=False):
-        style = _STYLES[sets.index(sources) % 3]
+        style = _STYLES[(sets.index(sources) - len(sets)) % 3]
         levels = part.groupby("level")[["mse", "crps"]].mean()
         for ax, values in zip(axes, (np.sqrt(levels["mse"]), levels["crps"]), strict=True):
             ax.plot(values, levels.index, style, color=_COLORS[method], label=f"{method}, {sources}")
@@ -71,7 +71,9 @@ def curves(frame: pd.DataFrame, column: str, label: str, *, log: bool = False) -
         x, y = [value for value, _ in rows], [cases.mean() for _, cases in rows]
         low, high = zip(*(interval(cases) for _, cases in rows), strict=True)
         style = _STYLES[(sets.index(sources) - len(sets)) % 3]
-        ax.plot(x, y, style, color=_COLORS[method], marker="o", markersize=4, label=f"{method}, {sources}")
+        # Larger ones show from under those that hide them.
+        size = 8 if method == "pixel" else 4
+        ax.plot(x, y, style, color=_COLORS[method], marker="o", markersize=size, label=f"{method}, {sources}")
         ax.fill_between(x, low, high, color=_COLORS[method], alpha=0.12, linewidth=0)
     _along(ax, frame, column, label, log=log)
     ax.set_ylabel("CRPS of temperature, mean of levels [K]")

@@ -9,8 +9,6 @@ degraded background brought to the grid, in its place.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import xarray as xr
 from torch import Tensor
@@ -18,6 +16,7 @@ from torch.nn import functional
 
 import xslams
 from xslams.inference import sample_posterior
+from xslams.inference.guidance import SDA
 from xslams.labels.calendar import year_fraction
 from xslams.model import Model
 
@@ -25,6 +24,8 @@ __all__ = ["filled", "observe_latents"]
 
 #: Latent cells that are averaged in each direction, and noise of the averages in units of a latent.
 _POOL, _NOISE = 2, 0.5
+#: With the constant that is the default of its authors' code.
+_GUIDANCE = SDA(gamma=0.01)
 
 
 def observe_latents(
@@ -34,7 +35,6 @@ def observe_latents(
     members: int,
     steps: int,
     seed: int = 0,
-    guidance: Literal["sda", "mmps"] = "sda",
 ) -> xr.Dataset:
     """Encode fields, average and disturb their latents, and analyse these as observations of the latents.
 
@@ -44,7 +44,7 @@ def observe_latents(
         Prior in a latent space.
     encoded
         The truth, with precipitation and radiation, as published; or what stands in its place.
-    members, steps, guidance
+    members, steps
         As in `ds.slams.assimilate`.
     seed
         Of the noise.
@@ -61,7 +61,7 @@ def observe_latents(
     season = torch.as_tensor(year_fraction(encoded["time"]), dtype=torch.float32)
     drawn = sample_posterior(
         model.prior().denoiser(len(z), season), y, average, _NOISE**2, shape=tuple(z.shape), members=members,
-        steps=steps, guidance=guidance, generator=generator,
+        steps=steps, guidance=_GUIDANCE, generator=generator,
     )  # fmt: skip
     dims = ("member", "time", "latent_channel", "latent_lat", "latent_lon")
     return latent.assign(latent=(dims, drawn.numpy())).slams.decode(model).compute()
