@@ -71,6 +71,12 @@ def test_import_registers_the_accessor() -> None:
     run("import xarray, xslams; assert hasattr(xarray.Dataset, 'slams') and hasattr(xarray.DataArray, 'slams')")
 
 
+def test_a_model_is_loaded_without_the_compiler_of_torch() -> None:
+    """It takes a second to import, more than all of the loading."""
+    load = "import sys, xslams; xslams.open_model('speedy-t30').prior(); assert 'torch' in sys.modules"
+    run(f"{load}; assert 'torch._dynamo' not in sys.modules")
+
+
 def test_public_names_resolve_and_are_listed() -> None:
     run("import xslams; assert set(xslams.__all__) <= set(dir(xslams)); [getattr(xslams, n) for n in xslams.__all__]")
 

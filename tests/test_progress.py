@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import multiprocessing
 import re
 import sys
@@ -132,6 +133,28 @@ def test_nothing_is_shown_where_nobody_waits_or_wants_it(tiny_model, monkeypatch
     assert pipe.getvalue() == ""
     ds.slams.assimilate([gauges(ds)], tiny_model, progress=True, **FAST)
     assert "4.0/4 frames" in pipe.getvalue()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 2000))
+def test_a_bar_writes_few_lines_where_they_stay(frames, calls):
+    """Their number is that of the seconds, not that of the network calls; the last one says that all is done."""
+    lines = {}
+    for stream in (io.StringIO(), Terminal()):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "stderr", stream)
+            # A clock that a call moves on by a second.
+            now = itertools.count()
+            patch.setattr(tqdm.std, "time", lambda now=now: float(next(now)))
+            with progress.shown("assimilate", frames, True) as seen:
+                called = seen.window(frames, calls)
+                for _ in range(calls):
+                    called(1)
+                seen.finish()
+        lines[type(stream)] = re.findall(r"assimilate: .*?frames", stream.getvalue())
+        assert f"{frames}.0/{frames} frames" in lines[type(stream)][-1]
+    assert len(lines[io.StringIO]) <= 3 + calls / 5
+    assert len(lines[Terminal]) >= len(lines[io.StringIO])
 
 
 def test_writing_shows_progress_within_a_region_too(tiny_model, tmp_path, monkeypatch):

@@ -16,7 +16,10 @@ from typing import Any
 
 from xslams.arguments import require
 
-__all__ = ["Progress", "current", "require_progress", "shown", "wanted"]
+__all__ = ["Progress", "current", "pace", "require_progress", "shown", "wanted"]
+
+# Seconds between two states of a bar where what it writes stays, each on a line of its own in the end.
+_SELDOM = 10.0
 
 
 def require_progress(progress: object) -> None:
@@ -43,7 +46,19 @@ def wanted(progress: bool | None) -> bool:
     if os.environ.get("TQDM_DISABLE", "0") not in ("", "0"):
         return False
     first = threading.current_thread() is threading.main_thread() and multiprocessing.parent_process() is None
-    return first and (_is_terminal(sys.stderr) or _is_kernel())
+    return first and _is_seen()
+
+
+def pace() -> dict[str, float]:
+    """Return how often tqdm shall draw: as it does by itself where a person looks, and seldom into files and pipes.
+
+    A terminal shows the last state alone. A file keeps all of them.
+    """
+    return {} if _is_seen() else {"mininterval": _SELDOM, "maxinterval": 2 * _SELDOM}
+
+
+def _is_seen() -> bool:
+    return _is_terminal(sys.stderr) or _is_kernel()
 
 
 def _is_terminal(stream: Any) -> bool:
@@ -159,7 +174,7 @@ def shown(
 
     form = "{l_bar}{bar}| {n:.1f}/{total:.0f} frames [{elapsed}<{remaining}{postfix}]"
     initial = frames * done / parts if parts else 0
-    with tqdm(total=frames, initial=initial, desc=label, bar_format=form) as bar:
+    with tqdm(total=frames, initial=initial, desc=label, bar_format=form, **pace()) as bar:
         seen = Progress(bar, parts, done)
         if tasks:
             _WATCHING.append(seen)

@@ -85,7 +85,10 @@ class Autoencoder(nn.Module):
         if self.identity:
             return
         # Symmetric roots of the correlation matrices of channels, cell by cell.
-        self.register_buffer("mixing", torch.eye(latent_channels).repeat(*self.latent_shape[1:], 1, 1))
+        mixing = torch.zeros(*self.latent_shape[1:], latent_channels, latent_channels)
+        # Not `torch.eye`: without memory, as where sizes are compared with a file, it imports the compiler of torch.
+        mixing.diagonal(dim1=-2, dim2=-1).fill_(1.0)
+        self.register_buffer("mixing", mixing)
         size = channels * patch * patch
         self.encode_linear = nn.Conv2d(size, latent_channels, 1)
         self.decode_linear = PadConv2d(latent_channels, size, periodic=periodic)

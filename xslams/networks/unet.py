@@ -79,7 +79,10 @@ class ScoreNetwork(nn.Module):
         self.embed = nn.Sequential(
             nn.Linear(NOISE_FEATURES + 2, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU()
         )
-        self.location = nn.Parameter(0.5 * torch.randn(location, lat, lon))
+        self.location = nn.Parameter(torch.empty(location, lat, lon))
+        # Random numbers without memory, as where sizes are compared with a file, import the compiler of torch.
+        if not self.location.is_meta:
+            nn.init.normal_(self.location, std=0.5)
         self.first = nn.Conv2d(2 * frames + location, width[0], 1)
         self.down = nn.ModuleList()
         self.up = nn.ModuleList()

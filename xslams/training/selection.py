@@ -23,6 +23,7 @@ from xslams.networks.acceleration import device_of
 from xslams.networks.architecture import LatentArchitecture
 from xslams.options import TrainingOptions
 from xslams.priors.blocks import Blocks
+from xslams.progress import pace
 from xslams.training.auxiliary import Benefit
 from xslams.training.blocks import deal, starts
 from xslams.training.channels import wider_latents
@@ -184,7 +185,7 @@ def choose(
         return Choice(options, [], None)
     examine = _Examined(spec, folds, device, seed)
     curves = [{"normal_scores": (v.name,)} for v in spec.aux if can_have_scores(v)]
-    with tqdm(desc="settings", disable=not progress, unit="trial") as bar:
+    with tqdm(desc="settings", disable=not progress, unit="trial", **pace()) as bar:
         scores, seconds = examine(best)
         climatology = float(scores.climatology.mean())
         trials = [Trial(best, float(scores.crps.mean()) / climatology, spread_skill=scores.spread_skill)]

@@ -40,6 +40,7 @@ from xslams.errors import OptionError
 from xslams.inference.foreign import DENOISER, SAMPLER, calling, checked
 from xslams.inference.noise_levels import time_grid
 from xslams.options import SAMPLERS, SamplerOptions
+from xslams.progress import pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -217,7 +218,7 @@ class StepSampler(Sampler, Protocol):
     def sample(self, run: Run, x: Tensor) -> Tensor:
         """Integrate the reverse process step by step, see `Sampler.sample`."""
         step, last, levels = self.stepper(run), run.last, run.levels
-        bar = tqdm(total=last + 1, desc="sampling", disable=not run.progress, unit="step", leave=False)
+        bar = tqdm(total=last + 1, desc="sampling", disable=not run.progress, unit="step", leave=False, **pace())
         with bar, torch.no_grad():
             x = run.scaled(x)
             mirror = x if run.warm else run.estimate(-x, 0)
