@@ -24,8 +24,10 @@ from xslams.inference.samplers import sample
 from xslams.likelihood import BackgroundCorrelation, ErrorModel, SourceLikelihood
 from xslams.model import Model
 from xslams.observations.vertical import column_correlation
+from xslams.options import TrainingOptions
 from xslams.priors.latent import LatentPrior
 from xslams.spec import Spec, VariableSpec
+from xslams.training import fit_arrays
 
 LENGTH, LAT, LON = 3, 3, 4
 SIZE = LENGTH * 2 * LAT * LON
@@ -290,3 +292,37 @@ def test_errors_that_the_decoder_makes_have_the_stated_size(tiny_model: Model) -
     found = 100 * float(drawn[:, index].square().mean().sqrt())
     # What the decoder leaves out is added.
     assert 0.75 < found / stated < 1.5
+
+
+@pytest.mark.parametrize("seasonal", [0, 30])
+def test_errors_of_cells_are_those_stated_where_covariances_vary_with_the_season(seasonal: int) -> None:
+    """Patterns that mix distant latents are none of a single cell: errors lie between the least and the largest."""
+    rng = np.random.default_rng(0)
+    days, lat, lon = 400, 6, 9
+    season = np.arange(days) % 365 / 365.25
+    wave = np.sin(np.pi * np.arange(lat) / 5)[:, None] * np.cos(np.pi * np.arange(lon) / 8)
+    size = 1 + 0.7 * np.cos(2 * np.pi * season)
+    fields = 0.4 * rng.standard_normal((days, 1, lat, lon))
+    fields += (size * rng.standard_normal(days))[:, None, None, None] * wave
+    spec = Spec(
+        variables=(VariableSpec("t", "K"),), lat=tuple(40.0 + 2 * np.arange(lat)), lon=tuple(2.0 * np.arange(lon)),
+        periodic=False, window=3, name="seasons", summary="",
+    )  # fmt: skip
+    options = TrainingOptions(
+        patch=1, epochs=0, modes=30, seasonal=seasonal, seasonality=0.8, mean_order=0, std_order=0, folds=0
+    )
+    model = fit_arrays(spec, [(280 + fields, season)], options, progress=False, device="cpu")
+    prior = model.prior()
+    rest, where = torch.zeros(1, 3, *prior.shape), np.arange(3 * lat * lon)
+    stated = ErrorModel(np.full(where.size, 0.25)).completed(np.zeros(where.size), np.ones(where.size))
+    rows = sp.csr_array((np.ones(where.size), (where, where)), shape=(where.size, where.size))
+    source = SourceLikelihood("b", rows, np.full(where.size, 280.0), stated, None, None)
+    source = replace(source, background=BackgroundCorrelation())
+    known = prior.fields(torch.zeros(3))
+    errors = LatentBackground(prior, model.spec, known, [source], rest).errors
+    assert isinstance(errors, LatentCovariance)
+    ratio = 0.25 / known.spread.square()
+    found = torch.linalg.eigvalsh(errors._root).square()
+    assert 0.99 * float(ratio.min()) <= float(found.min())
+    # What the decoder leaves out, and what latents need not fit, are added.
+    assert float(found.max()) <= 1.05 * float(ratio.max()) + 1e-2

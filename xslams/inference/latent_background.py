@@ -312,7 +312,9 @@ class LatentBackground:
             correlation: LatentCorrelation = increments.trajectory(stated, spec)
         else:
             correlation = correlation_of(prior, spec, length, stated, device)
-        values, vectors = eigh(cell_squares(maps, scale, variance, left_out, rest, pattern, column))
+        # Cell by cell, which needs a map that does not mix them.
+        near = FieldOperator(fields.nearby(), sources).secant(rest)
+        values, vectors = eigh(cell_squares(near, scale, variance, left_out, rest, pattern, column))
         values, rest_of = values.clamp(min=1e-8), (vectors, pattern, prior.shape, stated.independent)
         static = LatentCovariance(correlation, values, *rest_of)
         if increments is not None:

@@ -55,6 +55,10 @@ class FieldMap(Protocol):
         """Return the map to some of the channels."""
         ...
 
+    def nearby(self) -> FieldMap:
+        """Return the map by which fields depend on latents near them alone, as if they were those of the frame."""
+        ...
+
     def disturbed(self, z: Tensor, noise: Tensor) -> Tensor:
         """Return physical fields with what the map leaves out, drawn by standard normal noise of their shape."""
         ...
@@ -140,6 +144,10 @@ class AffineFields:
         """Return the map to some of the channels; the others are neither decoded nor linearised."""
         return AffineFields(self.autoencoder, self.normalization, self.season, channels, self._mixing)
 
+    def nearby(self) -> AffineFields:
+        """Return the map without the mixing, whose patterns are as wide as the frame."""
+        return AffineFields(self.autoencoder, self.normalization, self.season, self.channels)
+
     def __call__(self, z: Tensor) -> Tensor:
         """Return physical fields ``(B, L, channel, lat, lon)``."""
         return self.normalization.inverse_transform(self._transformed(z), self.channels)
@@ -221,6 +229,10 @@ class DecodedFields:
     def only(self, channels: Sequence[int]) -> DecodedFields:
         """Return the map to some of the channels."""
         return DecodedFields(self._decode, *self._whole, channels)
+
+    def nearby(self) -> DecodedFields:
+        """Return the map itself."""
+        return self
 
     def __call__(self, z: Tensor) -> Tensor:
         """Return physical fields ``(B, L, channel, lat, lon)``."""
