@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from xslams.likelihood.held_out import FACTORS, HeldOut, inflations, widened
+from xslams.likelihood.held_out import HeldOut, inflations, widened
 
 
 def samples(rng, count, n, m, factors, group):
@@ -33,18 +33,16 @@ def samples(rng, count, n, m, factors, group):
 @given(st.integers(2, 10), st.integers(2, 12), st.sampled_from([1.0, 1.7, 3.0]), st.integers(0, 99))
 def test_one_factor_is_found(n, m, factor, seed):
     found = inflations(samples(np.random.default_rng(seed), 80, n, m, [factor], np.zeros(n, int)), 1)
-    near = FACTORS.index(factor)
     # A factor that does not matter, since the values say little of the state, stays at 1.
-    assert found[0] == 1 or found[0] in FACTORS[max(near - 2, 0) : near + 3]
+    assert found[0] == 1 or factor / 1.8 < found[0] < 1.8 * factor
 
 
-@settings(max_examples=2, deadline=None)
-@given(st.integers(0, 99))
-def test_each_group_has_its_own_factor(seed):
+def test_each_group_has_its_own_factor():
     group = np.repeat([0, 1], 4)
-    found = inflations(samples(np.random.default_rng(seed), 100, 8, 10, [1.0, 3.0], group), 2)
-    assert found[0] <= 1.7
-    assert found[1] >= 1.7
+    draws = [samples(np.random.default_rng(seed), 100, 8, 10, [1.0, 3.0], group) for seed in range(7)]
+    first, second = np.median([inflations(draw, 2) for draw in draws], axis=0)
+    assert first == 1
+    assert 2.5 <= second <= 4
 
 
 def test_right_errors_are_inflated_by_nothing():
