@@ -332,7 +332,10 @@ def test_good_operators_pass(tiny_model, good):
 
 @settings(max_examples=15)
 @given(
-    st.lists(st.sampled_from([torch.tanh, torch.sin, torch.sigmoid, torch.nn.functional.softplus]), max_size=3),
+    # Exponentials of exponentials are not finite.
+    st.lists(st.sampled_from([torch.tanh, torch.sin, torch.exp, torch.nn.functional.softplus]), max_size=3).filter(
+        lambda chain: chain.count(torch.exp) < 2
+    ),
     st.sampled_from(["none", "detach", "numpy", "random", "write", "double", "nan"]),
     st.integers(0, 2**31),
 )

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xslams.errors import ModelError
-from xslams.learned import States, Values, from_storage, joint_errors, lagged_correlations, learn, to_storage
+from xslams.learned import States, Values, from_storage, joint_errors, learn, to_storage
 from xslams.learned.inversion import inverse_skill
 from xslams.learned.operator import unit_vectors
 from xslams.learned.regression import centre_weights, regress
@@ -233,7 +233,7 @@ def test_errors_that_move_are_followed(seed, n, share):
     if errors.before is None:
         assert np.abs(e[1:].T @ e[:-1] / len(e)).mean() < 0.03
         return
-    lagged = lagged_correlations(errors.between, errors.before)
+    lagged = errors.lagged
     apart = range(min(len(lagged), 5))
     whole = np.block([[lagged[i - j] if i >= j else lagged[j - i].T for j in apart] for i in apart])
     assert np.linalg.eigvalsh(whole)[0] > 1e-3

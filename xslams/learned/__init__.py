@@ -1,6 +1,5 @@
 """Learned observation operators as arrays: what an instrument reports, as a linear function of the state near it."""
 
-from xslams.learned.chains import lagged_correlations
 from xslams.learned.errors import LearnedErrors, joint_errors
 from xslams.learned.fitting import FEWEST, Learned, Settings, States, Values, in_step, learn
 from xslams.learned.operator import LearnedOperator
@@ -17,7 +16,6 @@ __all__ = [
     "from_storage",
     "in_step",
     "joint_errors",
-    "lagged_correlations",
     "learn",
     "to_storage",
 ]

@@ -21,10 +21,11 @@ References
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from xslams.learned.chains import MOST, chained, positive
+from xslams.learned.chains import MOST, chained, lagged_correlations, positive
 from xslams.typing import FloatArray
 
 __all__ = ["LearnedErrors", "joint_errors"]
@@ -63,6 +64,11 @@ class LearnedErrors:
     independent: float
     link: str | None = None
     before: FloatArray | None = None
+
+    @cached_property
+    def lagged(self) -> FloatArray | None:
+        """Correlation with the values of that many times before, ``(lag, n, n)``; None where `before` is."""
+        return None if self.before is None else lagged_correlations(self.between, self.before)
 
     def hours(self, time_step: float) -> float | None:
         """Hours after which errors are forgotten, for frames `time_step` hours apart; None where they are at once."""

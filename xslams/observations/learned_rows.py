@@ -12,7 +12,7 @@ from xslams.errors import DimensionError, ObservationOptionError, warn
 from xslams.labels.calendar import frame_numbers, hours
 from xslams.labels.coordinates import listed
 from xslams.labels.domain import domain_of
-from xslams.learned import LearnedOperator, lagged_correlations
+from xslams.learned import LearnedOperator
 from xslams.likelihood import Axis, Chain, ErrorCorrelation, ErrorModel, SourceLikelihood
 from xslams.observations.audit import AuditedLikelihood, NothingLeft, Tally
 from xslams.observations.flags import quality_flags
@@ -233,10 +233,10 @@ def _correlation(
 ) -> ErrorCorrelation | None:
     """Correlation of the errors of values: between places, and in time."""
     errors = operator.errors
-    if errors.before is not None:
+    if errors.lagged is not None:
         number = frame_numbers(variable.frames, variable.spec)
         step = np.rint(number - number[0]).astype(np.intp)
-        chain = Chain(step[frame], lagged_correlations(errors.between, errors.before))
+        chain = Chain(step[frame], errors.lagged)
         group = np.zeros(frame.size, np.intp)
         return ErrorCorrelation(group, (), operator.kind[place], None, errors.independent, errors.link, chain)
     after = errors.hours(variable.spec.time_step)
