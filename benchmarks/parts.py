@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from benchmarks.timing import peak_memory
-from xslams.inference import arrays
+from xslams.inference import arrays, observed
 from xslams.inference.noise import KeyedNoise
 from xslams.inference.operators import SparseRows
 from xslams.networks.autoencoder import LinearDecoder
@@ -28,7 +28,7 @@ __all__ = ["PARTS", "Spent", "measured"]
 #: Parts, and the functions that do their work, as (owner, name). What the first two call is theirs.
 PARTS: dict[str, list[tuple[Any, str]]] = {
     "building": [
-        (segment, "prepare"), (arrays, "complete_errors"), (arrays._Observed, "of"), (LatentPrior, "denoiser"),
+        (segment, "prepare"), (arrays, "complete_errors"), (observed.ObservedFrames, "of"), (LatentPrior, "denoiser"),
         (LatentPrior, "fields"),
     ],
     "decoding": [(AffineFields, "disturbed")],

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from tests.problems import observed
 from tests.problems.posteriors import UnitNoise, moments
-from xslams.inference.arrays import _Observed
 from xslams.inference.background_cells import cell_squares
 from xslams.inference.guidance import MMPS, GuidedDenoiser
 from xslams.inference.latent_background import LatentBackground, LatentCovariance, correlation_of
+from xslams.inference.observed import ObservedFrames
 from xslams.inference.posterior import initial_noise
 from xslams.inference.samplers import sample
 from xslams.likelihood import BackgroundCorrelation, ErrorModel, SourceLikelihood
@@ -126,7 +126,7 @@ def test_the_posterior_is_that_of_the_dense_covariance(kind):
     exact, std = mean + D @ z, np.sqrt(np.diag(D @ (P - gain @ A @ P) @ D.T))
     prior, season = gaussian_model().prior(), torch.zeros(LENGTH)
     rest = torch.zeros(1, LENGTH, *prior.shape)
-    seen_by = _Observed.of(prior, prior.fields(season), [*background, seen], gaussian_model(), rest)
+    seen_by = ObservedFrames.of(prior, prior.fields(season), [*background, seen], gaussian_model(), rest)
     np.testing.assert_array_equal(seen_by.columns, np.arange(SIZE + 3))
     guided = GuidedDenoiser(prior.denoiser(LENGTH, season), seen_by.all, MMPS())
     noise = UnitNoise(SIZE)

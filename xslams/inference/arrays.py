@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,15 +12,13 @@ from torch import Tensor
 
 from xslams.inference.batches import fitting, in_batches, one_thread
 from xslams.inference.decoder_errors import completed
+from xslams.inference.exact import draw_exactly, exact_prior
 from xslams.inference.guidance import GUIDANCE, GuidanceState, GuidedDenoiser, Observed
-from xslams.inference.latent_background import LatentBackground
-from xslams.inference.magnitudes import require_solvable
 from xslams.inference.noise import KeyedNoise
+from xslams.inference.observed import ObservedFrames
 from xslams.inference.operator_checks import check_function
-from xslams.inference.operators import FieldOperator, FunctionOperator, channel_responses
+from xslams.inference.operators import channel_responses
 from xslams.inference.posterior import draw, initial_noise
-from xslams.inference.robust import BlockErrors, observation_errors
-from xslams.inference.stacked import StackedOperator
 from xslams.inference.user_function import UserFunction
 from xslams.networks.acceleration import device_of
 from xslams.options import ComputeOptions, SamplerOptions
@@ -36,6 +33,7 @@ if TYPE_CHECKING:
     from xslams.model import Model
     from xslams.priors.base import Prior
     from xslams.priors.fields import FieldMap
+    from xslams.priors.posteriors import GaussianPrior
     from xslams.typing import FieldFunction, FloatArray
 
 __all__ = [
@@ -120,12 +118,29 @@ def assimilate_arrays(
         prior = prior.accelerated(compute.precision, compiled=compute.compile)
         fields = prior.fields(season)
         rest = torch.zeros(1, len(season), *prior.shape, device=season.device)
-        problem = _Observed.of(prior, fields, sources, model, rest) if any(len(s.values) for s in sources) else None
+        seen = any(len(s.values) for s in sources)
+        problem = ObservedFrames.of(prior, fields, sources, model, rest) if seen else None
         denoiser = prior.denoiser(len(season), season)
-        first = None if problem is None else _first_guess(denoiser, prior.shape, season, problem.all, options)
+        exact = exact_prior(denoiser, None if problem is None else problem.all, options)
+        first = None
+        if problem is not None and exact is None:
+            first = _first_guess(denoiser, prior.shape, season, problem.all, options)
         report = _Report(predicted, solver_error)
         drawing = _Draw(
-            model, prior, fields, denoiser, season, labels, members, problem, first, options, seed, called, report
+            model,
+            prior,
+            fields,
+            denoiser,
+            season,
+            labels,
+            members,
+            problem,
+            first,
+            exact,
+            options,
+            seed,
+            called,
+            report,
         )
         size, automatic = _batch(model, prior, len(season), len(members), compute, season.device)
         in_batches(drawing, members, season.device, size=size, shrink=automatic, threads=threads)
@@ -152,65 +167,6 @@ def _batch(
 
 
 @dataclass(frozen=True)
-class _Observed:
-    """All observations of a stretch of frames, and where they are among those of all sources.
-
-    Attributes
-    ----------
-    all
-        All of them as guidance takes them.
-    columns
-        Positions of the values among those of all sources in the order in which they were given.
-    seen
-        What latents ``(B, L, *latent)`` say of all values, for reports: of a background as well whose errors are
-        correlated, which guidance sees as latents.
-    """
-
-    all: Observed
-    columns: npt.NDArray[np.intp]
-    seen: Callable[[Tensor], Tensor]
-
-    @classmethod
-    def of(
-        cls, prior: Prior, fields: FieldMap, sources: Sequence[SourceLikelihood], model: Model, rest: Tensor
-    ) -> _Observed:
-        """Put sources together; functions of users come last, since what is linear is one operator.
-
-        At `rest`, a trajectory of latents that are zero, fields are the climatology.
-        """
-        order = sorted(
-            (i for i, s in enumerate(sources) if len(s.values)), key=lambda i: sources[i].function is not None
-        )
-        present = completed(fields, [sources[i] for i in order], model.spec.variables)
-        operator = _operator(fields, present, model)
-        with torch.no_grad():
-            require_solvable(present, operator(rest)[0].cpu().numpy())
-        positions = _columns(sources)
-        columns = np.concatenate([positions[i] for i in order])
-        latent = [s for s in present if s.background is not None]
-        if latent:
-            return cls(_with_background(prior, fields, present, model, rest), columns, operator)
-        errors, robust = observation_errors(present, operator.variance)
-        return cls(Observed(operator.y, operator, errors, robust), columns, operator)
-
-
-def _with_background(
-    prior: Prior, fields: FieldMap, present: Sequence[SourceLikelihood], model: Model, rest: Tensor
-) -> Observed:
-    """Observations, and a background as an observation of latents."""
-    others = [s for s in present if s.background is None]
-    with torch.no_grad():
-        background = LatentBackground(prior, model.spec, fields, [s for s in present if s.background is not None], rest)
-    if not others:
-        return Observed(background.y, background, background.errors)
-    operator = _operator(fields, others, model)
-    errors, robust = observation_errors(others, operator.variance)
-    both = StackedOperator([operator.y, background.y], [operator, background], [errors, background.errors])
-    reweight = None if robust is None else BlockErrors(both.cov_y, [robust, None])
-    return Observed(both.y, both, both.cov_y, reweight)
-
-
-@dataclass(frozen=True)
 class _Report:
     """Arrays to fill besides the analysis, see `assimilate_arrays`."""
 
@@ -229,8 +185,9 @@ class _Draw:
     season: Tensor
     labels: npt.NDArray[np.int64]
     members: Sequence[int]
-    observed: _Observed | None
+    observed: ObservedFrames | None
     first: GuidanceState | None
+    exact: GaussianPrior | None
     options: SamplerOptions
     seed: int
     called: Callable[[int], None] | None
@@ -252,7 +209,6 @@ class _Draw:
         denoiser, report = self.denoiser, self.report
         noise = self._noise(batch, self.prior.shape)
         observed = None if self.observed is None else self.observed.all
-        start = initial_noise(denoiser.schedule) * noise(0)
         # Rows of no other batch, so that batches may be drawn side by side.
         rows = slice(first, first + len(batch))
 
@@ -260,38 +216,20 @@ class _Draw:
             if report.solver_error is not None:
                 report.solver_error[rows] = np.maximum(report.solver_error[rows], error.cpu().numpy())
 
-        z = draw(denoiser, start, noise, observed, self.options, first=self.first, monitor=monitor, called=self.called)
+        if self.exact is not None:
+            disturbance = None if self.observed is None else self.observed.noise(noise)
+            z = draw_exactly(self.exact, noise(0), observed, disturbance, monitor)
+        else:
+            start = initial_noise(denoiser.schedule) * noise(0)
+            z = draw(
+                denoiser, start, noise, observed, self.options, first=self.first, monitor=monitor, called=self.called
+            )
         with torch.no_grad():
             if report.predicted is not None and self.observed is not None:
                 report.predicted[rows, self.observed.columns] = self.observed.seen(z).cpu().numpy()
             residual = self._noise(batch, self.model.spec.frame_shape)(_RESIDUAL_DRAW)
             x = self.fields.disturbed(z, residual)
             self.out[rows] = x[:, :, : self.model.spec.state_channels].cpu().numpy()
-
-
-class _Stacked(StackedOperator):
-    """Operators of several sources, with the variances of their independent errors."""
-
-    def __init__(self, operators: Sequence[FieldOperator | FunctionOperator]) -> None:
-        super().__init__([o.y for o in operators], list(operators), [o.variance for o in operators])
-        self.variance = torch.cat([o.variance for o in operators])
-
-
-def _operator(
-    fields: FieldMap, sources: Sequence[SourceLikelihood], model: Model
-) -> FieldOperator | FunctionOperator | _Stacked:
-    """All sources as one operator; those with a function come last."""
-    linear = [s for s in sources if s.function is None]
-    operators: list[FieldOperator | FunctionOperator] = [FieldOperator(fields, linear)] if linear else []
-    variables = model.spec.variables
-    operators += [FunctionOperator(fields, s, variables) for s in sources if s.function is not None]
-    return operators[0] if len(operators) == 1 else _Stacked(operators)
-
-
-def _columns(sources: Sequence[SourceLikelihood]) -> list[npt.NDArray[np.intp]]:
-    """Positions of the values of each source among those of all."""
-    ends = np.cumsum([0, *(s.values.size for s in sources)])
-    return [np.arange(a, b) for a, b in itertools.pairwise(ends)]
 
 
 def encode_arrays(

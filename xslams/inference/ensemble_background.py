@@ -14,6 +14,7 @@ Sherman, Morrison and Woodbury.
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -107,8 +108,12 @@ class StaticCovariance(Protocol):
         """Multiply."""
         ...
 
+    def color(self, x: Tensor) -> Tensor:
+        """Multiply by a square root."""
+        ...
+
     def whiten(self, x: Tensor) -> Tensor:
-        """Multiply by the transpose of the square root of the inverse."""
+        """Multiply by the inverse of that root."""
         ...
 
 
@@ -118,7 +123,7 @@ class HybridCovariance(ProductCovariance):
     Parameters
     ----------
     static
-        The covariance ``B``, which can whiten: multiply by the transpose of the square root of its inverse.
+        The covariance ``B``, which can colour and whiten: multiply by a square root and by the inverse of that root.
     columns
         Columns of ``U``, shape ``(columns, n)``.
     weight
@@ -128,7 +133,7 @@ class HybridCovariance(ProductCovariance):
     def __init__(self, static: StaticCovariance, columns: Tensor, weight: float) -> None:
         self._static, self._inverse, self._columns, self._weight = static, static.inv, columns, weight
         # By a square root, as the product with the inverse of a covariance of many scales is not positive to rounding.
-        white = torch.cat([static.whiten(part) for part in columns.split(_AT_ONCE)]) / math.sqrt(weight)
+        white = self._whitened()
         self._solved = torch.cat([self._inverse.color(part) for part in white.split(_AT_ONCE)]) / math.sqrt(weight)
         small = white.double() @ white.double().mT
         small = small + torch.eye(len(small), dtype=torch.float64, device=small.device)
@@ -138,6 +143,24 @@ class HybridCovariance(ProductCovariance):
     def shape(self) -> Sequence[int]:
         """Shape of what it multiplies."""
         return (self._columns.shape[1],)
+
+    def _whitened(self) -> Tensor:
+        """Columns in units of the static part."""
+        parts = [self._static.whiten(part) for part in self._columns.split(_AT_ONCE)]
+        return torch.cat(parts) / math.sqrt(self._weight)
+
+    @cached_property
+    def _white(self) -> tuple[Tensor, Tensor]:
+        """Columns in units of the static part, and the root of what they add to the identity, less it, among them."""
+        white = self._whitened()
+        values, vectors = torch.linalg.eigh(white.double() @ white.double().mT)
+        return white, ((vectors / (1 + (1 + values.clamp(min=0)).sqrt())) @ vectors.mT).to(white)
+
+    def color(self, x: Tensor) -> Tensor:
+        r"""Multiply by a square root, :math:`(\beta B)^{1/2}` times the symmetric root of what is left in its units."""
+        white, root = self._white
+        rows = x.reshape(-1, x.shape[-1])
+        return math.sqrt(self._weight) * self._static.color(rows + (rows @ white.mT @ root) @ white).reshape(x.shape)
 
     def __matmul__(self, x: Tensor) -> Tensor:
         return self._weight * self._static(x) + (x @ self._columns.mT) @ self._columns

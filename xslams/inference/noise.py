@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from scipy.special import ndtri
 from torch import Tensor
 
 from xslams.inference.batches import transfer
+from xslams.likelihood.identity import mixed
 
 __all__ = ["GeneratorNoise", "KeyedNoise", "Noise"]
 
@@ -93,12 +96,45 @@ class KeyedNoise:
         out = torch.empty(len(self.members), len(self.labels), *self.frame_shape)
         generator = torch.Generator()
         for i, member in enumerate(self.members):
-            owner = member // 2 if self.antithetic else member
-            for j, label in enumerate(self.labels):
-                # Labels before 1970 are negative, which a seed sequence refuses.
-                key = np.random.SeedSequence([self.seed, owner, label % 2**63, draw])
-                generator.manual_seed(int(key.generate_state(1, np.uint64)[0] >> 1))
+            for j in range(len(self.labels)):
+                generator.manual_seed(int(self._key(member, j, draw) >> np.uint64(1)))
                 torch.randn(self.frame_shape, generator=generator, out=out[i, j])
-            if self.antithetic and member % 2:
+            if self._sign(member) < 0:
                 out[i].neg_()
         return transfer(out, self.device)
+
+    def of_values(self, frame: npt.NDArray[np.intp], name: npt.NDArray[np.uint64], draw: int) -> Tensor:
+        """Return noise of values that belong to frames.
+
+        Parameters
+        ----------
+        frame
+            Position of the frame of each value, shape ``(n,)``.
+        name
+            Whole numbers that tell the values of a frame apart, shape ``(n,)``; they key the noise.
+        draw
+            Number of the draw.
+
+        Returns
+        -------
+        Tensor
+            Shape ``(member, n)``.
+        """
+        out = np.empty((len(self.members), frame.size), np.float32)
+        for i, member in enumerate(self.members):
+            keys = np.array([self._key(member, j, draw) for j in range(len(self.labels))], np.uint64)
+            # The upper 53 bits are what a number of double precision holds.
+            share = ((mixed(keys[frame] ^ name) >> np.uint64(11)).astype(float) + 0.5) * 2.0**-53
+            out[i] = self._sign(member) * ndtri(share)
+        return transfer(torch.from_numpy(out), self.device)
+
+    def _key(self, member: int, frame: int, draw: int) -> np.uint64:
+        """Return the key of the noise of a member at a frame."""
+        owner = member // 2 if self.antithetic else member
+        # Labels before 1970 are negative, which a seed sequence refuses.
+        key = np.random.SeedSequence([self.seed, owner, self.labels[frame] % 2**63, draw])
+        return np.uint64(key.generate_state(1, np.uint64)[0])
+
+    def _sign(self, member: int) -> int:
+        """Return what the noise of the owner of a key is multiplied by."""
+        return -1 if self.antithetic and member % 2 else 1

@@ -19,6 +19,8 @@ __all__ = ["check_function"]
 _KINKS = 0.01
 # Mismatch of inner products in parts of their size; single precision of derivatives leaves less.
 _ADJOINT = 2e-5
+# Smallest difference of members in parts of what is usual, but for those that do not differ at all.
+_LEAST = 0.1
 # Where between two members derivatives are compared; a kink that is near a value at one place is not at the others.
 _PLACES = (0.3, 0.45, 0.7)
 
@@ -67,11 +69,11 @@ def _contradicted_share(function: UserFunction, x: Tensor) -> str:
     A derivative that is wrong in few cells is wrong in the same ones wherever it is taken, and kinks lie elsewhere.
     """
     generator = torch.Generator().manual_seed(1)
-    wrong = None
+    wrong, apart = None, _apart(x)
     for place in _PLACES:
         # Between the members, since the climatology itself may be at a kink, as rain is at zero where it never rains.
         between = x + place * (x.flip(0) - x)
-        v = _probe(x, generator) * (x.flip(0) - x)
+        v = _probe(x, generator) * apart
         here = contradicted(function.where_defined, between, v, function.product(between, v))
         wrong = here if wrong is None else wrong & here
         if place == _PLACES[0] and float(wrong.float().mean()) > _KINKS:
@@ -81,6 +83,13 @@ def _contradicted_share(function: UserFunction, x: Tensor) -> str:
     assert wrong is not None
     cells = int(wrong.flatten(0, 1).any(dim=0).sum())
     return f"{cells} of {wrong[0, 0].numel()} cells"
+
+
+def _apart(x: Tensor) -> Tensor:
+    """Difference of members, nowhere so small next to what is usual that a step of that size would show nothing."""
+    apart = x.flip(0) - x
+    usual = apart.square().mean((-2, -1), keepdim=True).sqrt()
+    return apart.sign() * apart.abs().clamp(min=_LEAST * usual)
 
 
 def _check_derivative(function: UserFunction, x: Tensor) -> None:

@@ -79,6 +79,11 @@ class FieldOperator:
         spread = np.divide(abs(matrix).T @ np.sqrt(variance), weight, out=np.zeros_like(weight), where=weight > 0)
         self._error = torch.as_tensor(spread.reshape(part), dtype=torch.float32, device=device)
 
+    @property
+    def linear(self) -> bool:
+        """Whether observed values are linear in latents but for a constant, wherever these are."""
+        return self.fields.affine
+
     def errors_of_model(self) -> tuple[FloatArray, FloatArray]:
         """Return the variance of what the decoder leaves out, and the inflation of all variances, each ``(n,)``.
 
@@ -127,6 +132,11 @@ class FunctionOperator:
         self._rows = SparseRows(source.matrix, device)
         self.y = torch.as_tensor(source.values, dtype=torch.float32, device=device)
         self.variance = torch.as_tensor(source.errors.variance, dtype=torch.float32, device=device)
+
+    @property
+    def linear(self) -> bool:
+        """No: nothing is known of the function of a user."""
+        return False
 
     def errors_of_model(self) -> tuple[FloatArray, FloatArray]:
         """Return the variance of what the decoder leaves out, and the inflation of all variances, each ``(n,)``.

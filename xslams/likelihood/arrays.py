@@ -12,6 +12,7 @@ import scipy.sparse as sp
 
 from xslams.likelihood.background import BackgroundCorrelation
 from xslams.likelihood.errors import ErrorModel, IntArray
+from xslams.likelihood.identity import named
 from xslams.typing import FieldFunction, FloatArray
 
 __all__ = ["Boxes", "SourceLikelihood"]
@@ -121,6 +122,38 @@ class SourceLikelihood:
             boxes=boxes,
             ensemble=ensemble,
         )
+
+    def first_frame(self, frames: int) -> IntArray:
+        """Return the first frame that each value sees, shape ``(n,)``.
+
+        Parameters
+        ----------
+        frames
+            Number of frames that `matrix` acts on.
+
+        Examples
+        --------
+        Three frames of one cell, of which values see the second, and a mean of the first two:
+
+        >>> rows = sp.csr_array([[0.0, 1.0, 0.0], [0.5, 0.5, 0.0]])
+        >>> SourceLikelihood("a", rows, np.ones(2), ErrorModel(np.ones(2))).first_frame(3)
+        array([1, 0])
+        """
+        rows = sp.coo_array(self.matrix)
+        first = np.full(self.size, frames - 1, dtype=np.intp)
+        np.minimum.at(first, rows.coords[0], rows.coords[1] // (self.matrix.shape[1] // frames))
+        return first
+
+    def identity(self, frames: int) -> npt.NDArray[np.uint64]:
+        """Return numbers that name the values of each frame, shape ``(n,)``; see `xslams.likelihood.identity`.
+
+        Parameters
+        ----------
+        frames
+            Number of frames that `matrix` acts on.
+        """
+        kind = None if self.errors.correlation is None else self.errors.correlation.kind
+        return named(self.name, self.matrix, self.first_frame(frames), self.matrix.shape[1] // frames, kind)
 
     def shifted(self, before: int, after: int, frames: int) -> SourceLikelihood:
         """Likelihood of a longer trajectory, whose further frames are not observed.

@@ -177,7 +177,9 @@ def inverse_root(
     rows: list[IntArray] = []
     columns: list[IntArray] = []
     values: list[FloatArray] = []
-    order = np.argsort(group, kind="stable")
+    # Sorted by where they are, so that the root is the same in whatever order values are given.
+    times = () if layer is None else (layer,)
+    order = np.lexsort((*places.T[::-1], *times, group))
     _, count = np.unique(group, return_counts=True)
     starts = np.concatenate([[0], np.cumsum(count)[:-1]]).astype(np.intp)
     for size in np.unique(count):

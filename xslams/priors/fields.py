@@ -47,6 +47,11 @@ class FieldMap(Protocol):
         """Which channels go through a transform that is not linear, booleans of shape ``(channel,)``."""
         ...
 
+    @property
+    def affine(self) -> bool:
+        """Whether the map is known to be linear but for a constant."""
+        ...
+
     def __call__(self, z: Tensor) -> Tensor:
         """Return physical fields."""
         ...
@@ -140,6 +145,11 @@ class AffineFields:
         """Which channels go through a transform that is not linear, booleans of shape ``(channel,)``."""
         return self._curved
 
+    @property
+    def affine(self) -> bool:
+        """Whether no channel goes through a transform."""
+        return not bool(self._curved.any())
+
     def only(self, channels: Sequence[int]) -> AffineFields:
         """Return the map to some of the channels; the others are neither decoded nor linearised."""
         return AffineFields(self.autoencoder, self.normalization, self.season, channels, self._mixing)
@@ -225,6 +235,11 @@ class DecodedFields:
         self._chosen = slice(None) if channels is None else list(channels)
         self.mean, self.spread = mean[:, self._chosen], spread[:, self._chosen]
         self.curved = torch.zeros(self.mean.shape[1], dtype=torch.bool, device=mean.device)
+
+    @property
+    def affine(self) -> bool:
+        """No: nothing is known of the decoder."""
+        return False
 
     def only(self, channels: Sequence[int]) -> DecodedFields:
         """Return the map to some of the channels."""

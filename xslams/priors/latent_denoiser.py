@@ -22,7 +22,7 @@ from azula.denoise import Denoiser
 from azula.noise import Schedule, VESchedule
 from torch import Tensor
 
-from xslams.priors.posteriors import CorrelatedPosterior
+from xslams.priors.posteriors import CorrelatedPosterior, GaussianPrior
 from xslams.priors.windows import pieces
 
 if TYPE_CHECKING:
@@ -84,6 +84,13 @@ class TrajectoryDenoiser(Denoiser):
         """Return clean trajectories given noisy ones, as `forward` does."""
         found: CorrelatedPosterior = self(x_t, t, **kwargs)
         return found
+
+    def gaussian_prior(self) -> GaussianPrior | None:
+        """Return the Gaussian prior where no network corrects it, of which nothing else is known; else None."""
+        if self.score is not None:
+            return None
+        gaussian = self.gaussian
+        return GaussianPrior(lambda v: gaussian.apply(lambda d: d, v), lambda v: gaussian.apply(torch.sqrt, v))
 
     def _correction(self, score: ScoreNetwork, x_t: Tensor, gaussian: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return what the network adds to the Gaussian estimate, in units of `spread`, window by window."""

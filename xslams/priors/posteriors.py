@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from azula.denoise import Denoiser
@@ -23,6 +23,8 @@ __all__ = [
     "ConditionalDenoiser",
     "CorrelatedPosterior",
     "Derivative",
+    "GaussianPrior",
+    "MaybeGaussian",
     "Posterior",
     "TweedieDenoiser",
     "conditional",
@@ -104,6 +106,28 @@ class ConditionalDenoiser(Protocol):
 
     def posterior(self, x_t: Tensor, t: Tensor, **kwargs: object) -> Posterior:
         """Return clean states given noisy ones ``(B, *shape)`` at the time `t`, shape ``()``."""
+        ...
+
+
+class GaussianPrior(NamedTuple):
+    """A Gaussian of mean zero that can be drawn from.
+
+    Attributes
+    ----------
+    covariance, root
+        Products with its covariance and with a square root of it, both on ``(B, *shape)``.
+    """
+
+    covariance: Callable[[Tensor], Tensor]
+    root: Callable[[Tensor], Tensor]
+
+
+@runtime_checkable
+class MaybeGaussian(Protocol):
+    """A denoiser of states that may be Gaussian."""
+
+    def gaussian_prior(self) -> GaussianPrior | None:
+        """Return the Gaussian that the clean states are, with all that the denoiser knows of them; None: another."""
         ...
 
 
