@@ -327,8 +327,8 @@ class LatentBackground:
             self.errors = _hybrid(static, deviations, stated, prior.shape, spec)
 
     @property
-    def linear(self) -> bool:
-        """Yes."""
+    def monotone(self) -> bool:
+        """Yes: it is linear."""
         return True
 
     def __call__(self, z: Tensor) -> Tensor:

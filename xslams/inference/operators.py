@@ -80,9 +80,9 @@ class FieldOperator:
         self._error = torch.as_tensor(spread.reshape(part), dtype=torch.float32, device=device)
 
     @property
-    def linear(self) -> bool:
-        """Whether observed values are linear in latents but for a constant, wherever these are."""
-        return self.fields.affine
+    def monotone(self) -> bool:
+        """Whether observed values are linear in latents but for monotone transforms of single values."""
+        return self.fields.monotone
 
     def errors_of_model(self) -> tuple[FloatArray, FloatArray]:
         """Return the variance of what the decoder leaves out, and the inflation of all variances, each ``(n,)``.
@@ -134,7 +134,7 @@ class FunctionOperator:
         self.variance = torch.as_tensor(source.errors.variance, dtype=torch.float32, device=device)
 
     @property
-    def linear(self) -> bool:
+    def monotone(self) -> bool:
         """No: nothing is known of the function of a user."""
         return False
 

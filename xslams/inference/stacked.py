@@ -79,9 +79,9 @@ class StackedOperator:
         self.cov_y = BlockCovariance([error_covariance(c) for c in cov_y], self.sizes)
 
     @property
-    def linear(self) -> bool:
-        """Whether all operators say that they are linear but for a constant."""
-        return all(getattr(operator, "linear", False) for operator in self.operators)
+    def monotone(self) -> bool:
+        """Whether all operators say that they are linear but for monotone transforms of single values."""
+        return all(getattr(operator, "monotone", False) for operator in self.operators)
 
     def __call__(self, z: Tensor) -> Tensor:
         """From states ``(B, *shape)`` to what all sources see of them, ``(B, n)``."""

@@ -48,8 +48,8 @@ class FieldMap(Protocol):
         ...
 
     @property
-    def affine(self) -> bool:
-        """Whether the map is known to be linear but for a constant."""
+    def monotone(self) -> bool:
+        """Whether the map is known to be linear but for monotone transforms of single values."""
         ...
 
     def __call__(self, z: Tensor) -> Tensor:
@@ -146,9 +146,9 @@ class AffineFields:
         return self._curved
 
     @property
-    def affine(self) -> bool:
-        """Whether no channel goes through a transform."""
-        return not bool(self._curved.any())
+    def monotone(self) -> bool:
+        """Yes."""
+        return True
 
     def only(self, channels: Sequence[int]) -> AffineFields:
         """Return the map to some of the channels; the others are neither decoded nor linearised."""
@@ -237,7 +237,7 @@ class DecodedFields:
         self.curved = torch.zeros(self.mean.shape[1], dtype=torch.bool, device=mean.device)
 
     @property
-    def affine(self) -> bool:
+    def monotone(self) -> bool:
         """No: nothing is known of the decoder."""
         return False
 
