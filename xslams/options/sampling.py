@@ -52,7 +52,8 @@ class SamplerOptions:
     guidance
         Name in `GUIDANCE`, or a guidance with its settings.
     sampler
-        Name in `SAMPLERS`, or a sampler with its settings.
+        Name in `SAMPLERS`, or a sampler with its settings. ``"auto"`` draws members of a Gaussian prior by one solve
+        each, see `xslams.inference.exact`.
     steps
         Network calls per member, without corrections.
     corrections
