@@ -120,8 +120,8 @@ def test_held_out_frames_choose_the_channels_that_are_not_given() -> None:
     spec = spec_of(2, 4, 6)
     few = {"patch": 2, "epochs": 0, "mean_order": 0, "std_order": 0, "coupled": 0, "seasonal": 0, "spread": ()}
     few |= {"localization": None, "smoothing": 1, "inflation": 1.0, "modes": 8, "folds": 0}
-    # Each of the eight values of a patch is the same in all patches: four patterns of a patch leave out half of what
-    # a single observation tells of the whole field.
+    # Each of the eight values of a patch is the same in all patches: six patterns of a patch leave out a quarter of
+    # what a single observation tells of the whole field.
     rng = np.random.default_rng(0)
     fields = 280 + np.tile(rng.standard_normal((100, 2, 2, 2)), (2, 3)) + 0.1 * rng.standard_normal((100, 2, 4, 6))
     runs = [(fields.astype(np.float32), np.arange(100) / 365.25)]
@@ -130,6 +130,6 @@ def test_held_out_frames_choose_the_channels_that_are_not_given() -> None:
     trials = [t for t in choice.trials if "latent_channels" in t.change]
     assert [t.change for t in trials] == [{"latent_channels": 8}]
     assert trials[0].gain is not None
-    assert trials[0].gain > 0.05
+    assert trials[0].gain > 0.02
     given = choose(spec, runs, few | {"latent_channels": 4}, budget=1e5, device="cpu", progress=False)
     assert given.options.latent_channels == 4

@@ -119,7 +119,8 @@ class TrainingOptions(_TrainingOptions):
         Weight, 0 to 1, of the mean variance of all modes against their own. 0 trusts the sample.
     localization
         Half of the distance, in km, at which the covariance of the Gaussian prior is tapered to zero. None: nowhere. It
-        pays with few frames. Grids that are periodic in longitude have modes per wavenumber and no taper.
+        pays with few frames. On grids that are periodic in longitude, where statistics are homogeneous along a latitude
+        circle, it is the distance between latitudes.
     smoothing
         Number of modes of like variance over which lag correlations are averaged, odd. 1 keeps those of every mode;
         with few frames these are noise.

@@ -35,7 +35,7 @@ class Sample:
         modes found without it; 0 takes them from the frames that the modes were found with. Modes fit the noise of
         their own sample: the variance along the first is overrated by a third or more, along the last underrated.
     taper
-        Localisation of the covariance of a whole frame, shape ``(size, size)``; only without periodicity.
+        Localisation of the covariance of a block, shape ``(size, size)``.
     """
 
     def __init__(self, layout: Blocks, runs: list[Tensor], *, folds: int = 0, taper: Tensor | None = None) -> None:
@@ -69,7 +69,7 @@ class Sample:
 
     def tapered(self, m: int, modes: int) -> Tensor:
         """Variances along modes by the tapered covariances of other frames than they were found with."""
-        return self._once(("tapered", m, modes), lambda: (self._tapered(self._parts(m, modes)),))[0]
+        return self._once(("tapered", m, modes), lambda: (self._tapered(m, self._parts(m, modes)),))[0]
 
     def lagged(self, m: int, modes: int, lags: int) -> Tensor:
         """Return sums of products of the amplitudes of leading modes, ``(lags + 1, modes, modes)``."""
@@ -106,11 +106,11 @@ class Sample:
             self._decompositions[m, without] = known
         return known[0], known[1][:, :modes]
 
-    def _tapered(self, parts: list[tuple[Tensor, list[Tensor]]]) -> Tensor:
+    def _tapered(self, m: int, parts: list[tuple[Tensor, list[Tensor]]]) -> Tensor:
         count = sum(len(run) for _, runs in parts for run in runs)
         return torch.stack(
             [
-                (vectors * (self._covariance(runs, 0) @ vectors)).sum(0) * (sum(map(len, runs)) / count)
+                (vectors.conj() * (self._covariance(runs, m) @ vectors)).sum(0).real * (sum(map(len, runs)) / count)
                 for vectors, runs in parts
             ]
         ).sum(0)

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["usual_channels", "wider_latents"]
 
-# Tenths of the values of a patch that a latent frame has where nothing else is asked for, and its least number.
-_TENTHS, _LEAST = 3, 4
+# Tenths of the values of a patch that a latent frame has where nothing else is asked for, its least number, and its
+# least number for each channel of the fields: a mean and two gradients. With fewer, what is left out of rain and
+# radiation is as large as what is kept, and observations of them mislead.
+_TENTHS, _LEAST, _EACH = 3, 4, 3
 
 
 def usual_channels(spec: Spec, patch: int) -> int:
@@ -38,7 +40,7 @@ def usual_channels(spec: Spec, patch: int) -> int:
     >>> usual_channels(spec, 1), usual_channels(spec, 4)
     (1, 4)
     """
-    return spec.channels if patch == 1 else max(spec.channels * patch**2 * _TENTHS // 10, _LEAST)
+    return spec.channels if patch == 1 else max(spec.channels * patch**2 * _TENTHS // 10, spec.channels * _EACH, _LEAST)
 
 
 def wider_latents(spec: Spec, options: TrainingOptions, given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

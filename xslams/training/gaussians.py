@@ -56,8 +56,9 @@ def sample_of(
         networks.seasonal.fit(latents, seasons, seasonality=options.seasonality)
         latents = [_unmixed(networks.seasonal, run, own) for run, own in zip(latents, seasons, strict=True)]
     taper = None
-    if options.localization is not None and not spec.periodic:
-        taper = taper_of(networks.autoencoder, spec, options.localization).to(latents[0].device)
+    if options.localization is not None and not spec.flat:
+        layout, patch = networks.gaussian.layout, networks.autoencoder.patch
+        taper = taper_of(layout, patch, spec, options.localization).to(latents[0].device)
     return Sample(networks.gaussian.layout, latents, folds=options.folds, taper=taper)
 
 

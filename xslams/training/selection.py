@@ -27,6 +27,7 @@ from xslams.progress import pace
 from xslams.training.auxiliary import Benefit
 from xslams.training.blocks import deal, starts
 from xslams.training.channels import wider_latents
+from xslams.training.climatology import seasonal_orders
 from xslams.training.curves import can_have_scores, with_normal_scores
 from xslams.training.evidence import Examination, Scores
 from xslams.training.gaussians import Candidates, Latents
@@ -34,7 +35,7 @@ from xslams.training.interrupts import stop_requested
 from xslams.training.stages import fit_latents, supported, with_architecture
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from torch import Tensor
 
@@ -44,18 +45,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Choice", "Trial", "choose"]
 
-# Changes, in the order in which they are tried against the best so far; those of one row go on from each other.
-_CHANGES: tuple[dict[str, Any], ...] = (
-    {"mean_order": 2},
-    {"mean_order": 3},
-    {"mean_order": 0},
-    {"std_order": 1},
+# Changes, in the order in which they are tried against the best so far. Those come first that matter most to any data:
+# too few modes, and correlations of distant places by chance.
+_FIRST_CHANGES: tuple[dict[str, Any], ...] = (
     {"modes": 300},
     {"modes": 1000},
-    {"modes": 30},
     {"localization": 5000.0},
+    {"localization": 8000.0},
     {"localization": 3000.0},
     {"localization": 1500.0},
+)
+# Then curves of auxiliary variables and wider latents, and then these.
+_CHANGES: tuple[dict[str, Any], ...] = (
+    {"modes": 30},
     {"coupled": 10},
     {"coupled": 30},
     {"coupling": 0.8},
@@ -69,6 +71,8 @@ _CHANGES: tuple[dict[str, Any], ...] = (
     {"smoothing": 9},
     {"smoothing": 31},
 )
+# Annual harmonics that are tried.
+_MEAN_ORDERS, _STD_ORDERS = (1, 2, 3, 4, 0), (0, 1)
 # Frames of a case, cases per block, and numbers in the cases of one part.
 _LENGTH, _CASES, _LARGEST_SET = 6, 2, 4_000_000
 # Coupled modes, in all or for each of many wavenumbers, whose covariance over some forty frames is diagonalised in
@@ -183,13 +187,15 @@ def choose(
     folds = deal(spec, runs, 3 if 30 * seconds < budget else 1) if seconds < budget / 4 else []
     if not folds:
         return Choice(options, [], None)
+    best |= _seasonal(spec, runs, folds, given, best)
+    options = TrainingOptions.of(best)
     examine = _Examined(spec, folds, device, seed)
-    curves = [{"normal_scores": (v.name,)} for v in spec.aux if can_have_scores(v)]
+    changes = _wanted(spec, given, lambda: best)
     with tqdm(desc="settings", disable=not progress, unit="trial", **pace()) as bar:
         scores, seconds = examine(best)
         climatology = float(scores.climatology.mean())
         trials = [Trial(best, float(scores.crps.mean()) / climatology, spread_skill=scores.spread_skill)]
-        for wanted in (*curves, *wider_latents(spec, options, given), *_CHANGES):
+        for wanted in changes:
             change = _joined(wanted, best)
             bar.update()
             bar.set_postfix_str(f"CRPS {float(scores.crps.mean()) / climatology:.4f} of climatology")
@@ -212,6 +218,29 @@ def choose(
             best, scores = _widened(examine, best, scores, trials, climatology)
         benefits = {v.name: Benefit.of(scores, examine(best, spec.channel_slice(v.name))[0]) for v in spec.aux}
     return Choice(TrainingOptions.of(best), trials, scores, benefits)
+
+
+def _wanted(spec: Spec, given: Mapping[str, Any], best: Callable[[], Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the changes to try, of which some follow from the best settings so far."""
+    yield from _FIRST_CHANGES
+    yield from ({"normal_scores": (v.name,)} for v in spec.aux if can_have_scores(v))
+    yield from wider_latents(spec, TrainingOptions.of(best()), given)
+    yield from _CHANGES
+
+
+def _seasonal(
+    spec: Spec, runs: Sequence[Run], folds: Sequence[Fold], given: Mapping[str, Any], best: Mapping[str, Any]
+) -> dict[str, int]:
+    """Choose the annual harmonics of mean and standard deviation among those that the data can support."""
+    orders = []
+    for name, candidates in (("mean_order", _MEAN_ORDERS), ("std_order", _STD_ORDERS)):
+        wanted = () if name in given else candidates
+        asked = [TrainingOptions.of({**best, name: order}) for order in wanted]
+        known = [getattr(option, name) for option in asked if supported(spec, runs, option) == option]
+        first = best[name]
+        orders.append([first, *(order for order in known if order != first)])
+    mean, std = seasonal_orders(spec, folds, *orders)
+    return {"mean_order": mean, "std_order": std}
 
 
 def _joined(change: dict[str, Any], best: Mapping[str, Any]) -> dict[str, Any]:
@@ -260,7 +289,7 @@ def _widened(
 
 def _applies(spec: Spec, before: TrainingOptions, settings: TrainingOptions, change: Mapping[str, Any]) -> bool:
     """Whether a change goes with the grid and with the settings that it leads to."""
-    if "localization" in change and spec.periodic:
+    if "localization" in change and spec.flat:
         return False
     if ("coupling" in change and not settings.coupled) or ("seasonality" in change and not settings.seasonal):
         return False
