@@ -63,14 +63,16 @@ QUICK = {
 }  # fmt: skip
 
 
-def open_runs(more: Sequence[Path], *, quick: bool) -> xr.Dataset:
+def open_runs(more: Sequence[Path], *, quick: bool, data: Path | None = None) -> xr.Dataset:
     """Return all runs, one after the other, with gaps between them, which windows do not cross."""
+    data = SHARED if data is None else data
     runs = [
-        xr.open_dataset(SHARED / "speedy_t30_daily_4yr.nc").isel(time=slice(SPIN_UP, TRAINING)),
-        xr.open_dataset(SHARED / "speedy_t30_daily_2yr_b.nc").isel(time=slice(SPIN_UP, None)),
+        xr.open_dataset(data / "speedy_t30_daily_4yr.nc").isel(time=slice(SPIN_UP, TRAINING)),
+        xr.open_dataset(data / "speedy_t30_daily_2yr_b.nc").isel(time=slice(SPIN_UP, None)),
     ]
     for folder in more:
-        parts = [xr.open_dataset(part) for part in sorted(folder.glob("part_*.nc"))]
+        # Winds and pressure, which are as large again, are not read.
+        parts = [xr.open_dataset(part)[["t", "pr", "olr"]] for part in sorted(folder.glob("part_*.nc"))]
         run = xr.concat(parts, dim="time").rename(level="sigma").isel(time=slice(SPIN_UP, None))
         runs.append(run.assign_coords(time=run["time"].dt.floor("D")))
     if quick:

@@ -9,7 +9,10 @@ import xarray as xr
 
 import xslams
 
-__all__ = ["ERRORS", "ROWS", "SPIN_UP", "YEAR", "observe", "observe_stations", "open_case", "open_second_run"]
+__all__ = [
+    "ERRORS", "ROWS", "SPIN_UP", "YEAR", "coarse", "observe", "observe_soundings", "observe_stations", "open_case",
+    "open_second_run",
+]  # fmt: skip
 
 YEAR = 365
 #: Days at the start of the simulation in which the stratosphere still spins up.
@@ -23,6 +26,7 @@ ROWS: dict[str, tuple[str, ...]] = {
 }
 #: Standard deviations of the errors, in mm/day, W m-2 and K.
 ERRORS = {"pr": 1.0, "olr": 5.0, "t": 1.0}
+_SOUNDINGS = 60
 
 
 def open_case(data: Path, years: int = 3) -> tuple[xr.Dataset, xr.Dataset]:
@@ -65,3 +69,21 @@ def observe_stations(truth: xr.Dataset) -> xslams.Observation:
     """Observe temperature at the two lowest levels by 200 stations."""
     lowest = truth["t"].isel(sigma=slice(0, 2))
     return xslams.simulate_observations(lowest, stations=200, error=ERRORS["t"], seed=3)
+
+
+def coarse(ds: xr.Dataset, cells: int) -> xr.Dataset:
+    """Average over boxes of so many cells along latitude and longitude."""
+    return ds.coarsen(lat=cells, lon=cells).mean(keep_attrs=True)
+
+
+def observe_soundings(truth: xr.Dataset) -> dict[str, xslams.Observation]:
+    """Observe temperature at all levels by 60 soundings, and precipitation and radiation in every cell."""
+    rng = np.random.default_rng(0)
+    where = np.zeros((truth.sizes["lat"], truth.sizes["lon"]), bool)
+    where.flat[rng.choice(where.size, _SOUNDINGS, replace=False)] = True
+    noise = ERRORS["t"] * rng.standard_normal(truth["t"].shape)
+    soundings = (truth["t"] + noise).where(xr.DataArray(where, dims=("lat", "lon"))).assign_attrs(truth["t"].attrs)
+    return {
+        "t": xslams.Observation(soundings, error=ERRORS["t"]),
+        **{n: xslams.simulate_observations(truth[n], error=ERRORS[n], seed=1) for n in ("pr", "olr")},
+    }

@@ -23,37 +23,35 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 import xslams
 from benchmarks.cases import shared_data
 from benchmarks.cases.europe import TESTING, TRAINING, cell_columns, open_cells, open_state, part_of
 from benchmarks.cases.seasons import stretches
+from benchmarks.cases.speedy import coarse, observe_soundings
 from benchmarks.command import Command
+from benchmarks.fits import chosen, level_means
 from benchmarks.references.seasonal import COLUMNS, scores
 from benchmarks.tables import head, row
 from xslams.model import Model
 
 ROWS = ("europe", "year")
-_SOUNDINGS = 60
 
 
 def fit(ds: xr.Dataset, aux: Any, **given: Any) -> Model:
     """Train, and say how long it took and what was chosen."""
     start = time.perf_counter()
     model = ds.slams.fit(aux, progress=False, **given)
-    kept = {k: v for t in model.spec.training["trials"][1:] if t["kept"] for k, v in t["change"].items()}
-    print(f"\nfit: {time.perf_counter() - start:.0f} s, {len(model.spec.training['trials'])} trials, chosen {kept}")
+    trials = len(model.spec.training["trials"])
+    print(f"\nfit: {time.perf_counter() - start:.0f} s, {trials} trials, chosen {chosen(model)}")
     return model
 
 
 def judge(analysis: xr.Dataset, truth: xr.Dataset, name: str) -> None:
     """Print a row for each variable."""
     for n in truth.data_vars:
-        found = analysis[[n]].slams.score(truth[[n]]).compute()
-        # Levels are averaged, too.
-        rmse, crps, ratio = (float(found[m].mean()) for m in ("rmse", "crps", "spread_skill"))
+        rmse, crps, ratio = level_means(analysis, truth, n)
         row([name, n, f"{rmse:.4g}", f"{crps:.4g}", f"{ratio:.2f}"])
 
 
@@ -74,20 +72,11 @@ def europe(folder: Path, rows: Sequence[str], days: int | None, members: int, bu
 def year(folder: Path, days: int, members: int, budget: str) -> None:
     """One year of a global simulation at 7.5 degrees."""
     whole = xr.open_dataset(folder / "speedy_t30_daily_4yr.nc")[["t", "pr", "olr"]].isel(sigma=[1, 3])
-    ds = whole.coarsen(lat=2, lon=2).mean().load()
-    for n in ds.data_vars:
-        ds[n].attrs = whole[n].attrs
+    ds = coarse(whole, 2).load()
     past, third = ds.isel(time=slice(365)), ds.isel(time=slice(730, 1095))
     truth = third.isel(time=stretches(365, days))
-    rng = np.random.default_rng(0)
-    where = np.zeros((truth.sizes["lat"], truth.sizes["lon"]), bool)
-    where.flat[rng.choice(where.size, _SOUNDINGS, replace=False)] = True
-    noise = rng.standard_normal(truth["t"].shape)
-    soundings = (truth["t"] + noise).where(xr.DataArray(where, dims=("lat", "lon"))).assign_attrs(truth["t"].attrs)
-    sets = {"soundings": [xslams.Observation(soundings, error=1.0)]}
-    sets["soundings, pr, olr"] = sets["soundings"] + [
-        xslams.simulate_observations(truth[n], error=e, seed=1) for n, e in (("pr", 1.0), ("olr", 5.0))
-    ]
+    every = observe_soundings(truth)
+    sets = {"soundings": [every["t"]], "soundings, pr, olr": list(every.values())}
     for name, given in (("plain", {"budget": 0}), ("fit", {"budget": budget})):
         model = fit(past, ["pr", "olr"], **given)
         head(COLUMNS, f"One year at 7.5 degrees, {truth.sizes['time']} days of another")

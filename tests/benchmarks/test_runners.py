@@ -42,10 +42,11 @@ EXPECTED = {
     "solves": "| three and a background |",
     "speedy": "speedy-t30 pr",
     "testbeds": "xslams, 17 times",
+    "years": "| 15 | 365 | fit |",
 }
 #: Quick runs that are tested elsewhere, as they fork the process: tests/pipeline/test_cluster.py.
 ELSEWHERE = {"faults"}
-NEEDS_DATA = {"background", "enoi", "europe", "fit", "ncep", "seasonal", "speedy"}
+NEEDS_DATA = {"background", "enoi", "europe", "fit", "ncep", "seasonal", "speedy", "years"}
 NEEDS_DAPPER = {"classical", "testbeds"}
 
 
