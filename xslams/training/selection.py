@@ -27,7 +27,6 @@ from xslams.progress import pace
 from xslams.training.auxiliary import Benefit
 from xslams.training.blocks import deal, starts
 from xslams.training.channels import wider_latents
-from xslams.training.climatology import seasonal_orders
 from xslams.training.curves import can_have_scores, with_normal_scores
 from xslams.training.evidence import Examination, Scores
 from xslams.training.gaussians import Candidates, Latents
@@ -58,6 +57,10 @@ _FIRST_CHANGES: tuple[dict[str, Any], ...] = (
 # Then curves of auxiliary variables and wider latents, and then these.
 _CHANGES: tuple[dict[str, Any], ...] = (
     {"modes": 30},
+    {"mean_order": 2},
+    {"mean_order": 3},
+    {"mean_order": 0},
+    {"std_order": 1},
     {"coupled": 10},
     {"coupled": 30},
     {"coupling": 0.8},
@@ -71,8 +74,6 @@ _CHANGES: tuple[dict[str, Any], ...] = (
     {"smoothing": 9},
     {"smoothing": 31},
 )
-# Annual harmonics that are tried.
-_MEAN_ORDERS, _STD_ORDERS = (1, 2, 3, 4, 0), (0, 1)
 # Frames of a case, cases per block, and numbers in the cases of one part.
 _LENGTH, _CASES, _LARGEST_SET = 6, 2, 4_000_000
 # Coupled modes, in all or for each of many wavenumbers, whose covariance over some forty frames is diagonalised in
@@ -187,8 +188,6 @@ def choose(
     folds = deal(spec, runs, 3 if 30 * seconds < budget else 1) if seconds < budget / 4 else []
     if not folds:
         return Choice(options, [], None)
-    best |= _seasonal(spec, runs, folds, given, best)
-    options = TrainingOptions.of(best)
     examine = _Examined(spec, folds, device, seed)
     changes = _wanted(spec, given, lambda: best)
     with tqdm(desc="settings", disable=not progress, unit="trial", **pace()) as bar:
@@ -226,21 +225,6 @@ def _wanted(spec: Spec, given: Mapping[str, Any], best: Callable[[], Mapping[str
     yield from ({"normal_scores": (v.name,)} for v in spec.aux if can_have_scores(v))
     yield from wider_latents(spec, TrainingOptions.of(best()), given)
     yield from _CHANGES
-
-
-def _seasonal(
-    spec: Spec, runs: Sequence[Run], folds: Sequence[Fold], given: Mapping[str, Any], best: Mapping[str, Any]
-) -> dict[str, int]:
-    """Choose the annual harmonics of mean and standard deviation among those that the data can support."""
-    orders = []
-    for name, candidates in (("mean_order", _MEAN_ORDERS), ("std_order", _STD_ORDERS)):
-        wanted = () if name in given else candidates
-        asked = [TrainingOptions.of({**best, name: order}) for order in wanted]
-        known = [getattr(option, name) for option in asked if supported(spec, runs, option) == option]
-        first = best[name]
-        orders.append([first, *(order for order in known if order != first)])
-    mean, std = seasonal_orders(spec, folds, *orders)
-    return {"mean_order": mean, "std_order": std}
 
 
 def _joined(change: dict[str, Any], best: Mapping[str, Any]) -> dict[str, Any]:
