@@ -7,11 +7,11 @@ repository) and trains on 2013-01-01 to 2014-06-30 by the defaults of `fit`, wit
 trials, of which it takes three; the rest of 2014 is for judging (`python -m benchmarks ncep`). ``--quick`` takes
 seconds, and makes the same file of a year and a few modes.
 
-545 days determine no more than a Gaussian. `fit` finds by blocks of days that are left out: one annual harmonic in the
-mean and one spread for the year, a covariance localised at 5000 km, 30 modes that are coupled in time, covariances of
-100 modes that vary with the season, and lag correlations averaged over nine modes. The CRPS of held-out days is 0.559
-of that of the climatology. Settings that were found by hand before (a localisation of 3000 km, lag correlations
-averaged over 21 modes, neither coupling nor season) have 0.578 by the same measure.
+545 days determine no more than a Gaussian. `fit` finds by blocks of days that are left out: two annual harmonics in the
+mean and one spread for the year, all modes, a covariance localised at 5000 km, 30 modes that are coupled in time,
+covariances of 30 modes that vary with the season, and lag correlations averaged over nine modes. The CRPS of held-out
+days is 0.559 of that of the climatology with one harmonic. Settings that were found by hand before (a localisation of
+3000 km, lag correlations averaged over 21 modes, neither coupling nor season) have 0.578 by the same measure.
 """
 
 import argparse
