@@ -30,7 +30,7 @@ def test_scores_are_close_to_normal_and_come_back_in_numpy_and_torch(sample: np.
     assert (np.diff(scores(np.sort(sample), knots)) >= 0).all()
     np.testing.assert_allclose(from_scores(g, knots), sample, rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(scores(torch.as_tensor(sample), knots).numpy(), g)
-    assert len(knots) <= 33
+    assert len(knots) <= 35
 
 
 def test_no_rain_has_the_mean_score_of_the_dry_days_and_the_least_rain_is_a_step_above() -> None:
@@ -38,6 +38,16 @@ def test_no_rain_has_the_mean_score_of_the_dry_days_and_the_least_rain_is_a_step
     dry, wet = scores(np.array([0.0, 0.01]), knots_of(sample))
     assert dry == pytest.approx(-0.644, abs=0.01)
     assert wet > 0.2
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_noise_beyond_a_bound_has_scores_near_it_however_close_the_next_value_is(sign: int) -> None:
+    sample = sign * np.concatenate([np.zeros(600), [1e-9] * 50, RNG.gamma(0.5, 8, 400)])
+    knots = knots_of(sample)
+    bound, beyond = scores(np.array([0.0, -sign * 3.0]), knots)
+    assert 0 < sign * (bound - beyond) < 1
+    # Within the sample it is the curve of its ranks.
+    np.testing.assert_allclose(from_scores(scores(sample, knots), knots), sample, rtol=1e-6, atol=1e-9)
 
 
 @given(arrays(np.float64, st.integers(0, 60), elements=st.floats(-1e6, 1e6) | st.just(np.nan) | st.just(0.0)))

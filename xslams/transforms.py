@@ -40,8 +40,10 @@ __all__ = [
 Knots = Sequence[tuple[float, float]]
 """Values and their normal scores, both rising."""
 
-# Knots of a curve at most, and digits of its numbers.
+# Knots of a curve at most, without those beyond its ends, and digits of its numbers.
 _MOST, _DIGITS = 33, 7
+# Times the slope of the whole curve above which that of an end is none to go on with.
+_STEEP = 10.0
 
 _Array = TypeVar("_Array", "FloatArray", "Tensor")
 
@@ -93,7 +95,7 @@ def square_root_slope(g: _Array, scale: _Array | float) -> _Array:
 
 
 def knots_of(values: FloatArray) -> tuple[tuple[float, float], ...]:
-    """Return the curve of normal scores of a sample.
+    """Return the curve of normal scores of a sample, and how it goes on beyond it.
 
     Parameters
     ----------
@@ -130,7 +132,24 @@ def knots_of(values: FloatArray) -> tuple[tuple[float, float], ...]:
         # Values that differ in less than their digits are the same.
         if knot[0] > kept[-1][0] and knot[1] > kept[-1][1]:
             kept.append(knot)
-    return tuple(kept) if len(kept) > 1 else ()
+    return _gentle_ends(kept) if len(kept) > 1 else ()
+
+
+def _gentle_ends(knots: list[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """Go on beyond an end that is steep with the slope of the whole curve, by one more knot.
+
+    Next to a value that many share, such as no rain, there may be one of 1e-9. Observations have noise and lie beyond
+    it: on the line through the two, they would have scores without end.
+    """
+    (low, least), (high, most) = knots[0], knots[-1]
+    run, rise = high - low, most - least
+    limit = _STEEP * rise / run
+    out = list(knots)
+    if (knots[1][1] - least) / (knots[1][0] - low) > limit:
+        out.insert(0, (low - run, least - rise))
+    if (most - knots[-2][1]) / (high - knots[-2][0]) > limit:
+        out.append((high + run, most + rise))
+    return tuple(out)
 
 
 def scores(x: _Array, knots: Knots) -> _Array:
