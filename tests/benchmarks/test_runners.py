@@ -27,6 +27,7 @@ EXPECTED = {
     "exactness": "| red-8 |",
     "fit": "| fit, soundings |",
     "fullsize": "| peak of memory, GB |",
+    "gaussian": "| one solve each |",
     "ncep": "ncep-na stations",
     "observations": "| as they are |",
     "overhead": "| xarray and dask |",
@@ -46,7 +47,7 @@ EXPECTED = {
 }
 #: Quick runs that are tested elsewhere, as they fork the process: tests/pipeline/test_cluster.py.
 ELSEWHERE = {"faults"}
-NEEDS_DATA = {"background", "enoi", "europe", "fit", "ncep", "seasonal", "speedy", "years"}
+NEEDS_DATA = {"background", "enoi", "europe", "fit", "gaussian", "ncep", "seasonal", "speedy", "years"}
 NEEDS_DAPPER = {"classical", "testbeds"}
 
 

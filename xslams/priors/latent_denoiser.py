@@ -89,8 +89,9 @@ class TrajectoryDenoiser(Denoiser):
         """Return the Gaussian prior where no network corrects it, of which nothing else is known; else None."""
         if self.score is not None:
             return None
-        gaussian = self.gaussian
-        return GaussianPrior(lambda v: gaussian.apply(lambda d: d, v), lambda v: gaussian.apply(torch.sqrt, v))
+        gaussian, nothing, one = self.gaussian, torch.zeros(()), torch.ones(())
+        # The covariance given noise alone is that of the prior.
+        return GaussianPrior(lambda v: gaussian.covariance(v, nothing, one), lambda v: gaussian.apply(torch.sqrt, v))
 
     def _correction(self, score: ScoreNetwork, x_t: Tensor, gaussian: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return what the network adds to the Gaussian estimate, in units of `spread`, window by window."""
