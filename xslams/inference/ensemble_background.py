@@ -108,12 +108,8 @@ class StaticCovariance(Protocol):
         """Multiply."""
         ...
 
-    def color(self, x: Tensor) -> Tensor:
-        """Multiply by a square root."""
-        ...
-
     def whiten(self, x: Tensor) -> Tensor:
-        """Multiply by the inverse of that root."""
+        """Multiply by the transpose of the square root of the inverse."""
         ...
 
 
@@ -123,7 +119,7 @@ class HybridCovariance(ProductCovariance):
     Parameters
     ----------
     static
-        The covariance ``B``, which can colour and whiten: multiply by a square root and by the inverse of that root.
+        The covariance ``B``, which can whiten: multiply by the transpose of the square root of its inverse.
     columns
         Columns of ``U``, shape ``(columns, n)``.
     weight
@@ -151,16 +147,17 @@ class HybridCovariance(ProductCovariance):
 
     @cached_property
     def _white(self) -> tuple[Tensor, Tensor]:
-        """Columns in units of the static part, and the root of what they add to the identity, less it, among them."""
+        """Columns in units of the static part, and what the inverse root of all takes off the identity, among them."""
         white = self._whitened()
         values, vectors = torch.linalg.eigh(white.double() @ white.double().mT)
-        return white, ((vectors / (1 + (1 + values.clamp(min=0)).sqrt())) @ vectors.mT).to(white)
+        root = (1 + values.clamp(min=0)).sqrt()
+        return white, ((vectors / (root * (1 + root))) @ vectors.mT).to(white)
 
-    def color(self, x: Tensor) -> Tensor:
-        r"""Multiply by a square root, :math:`(\beta B)^{1/2}` times the symmetric root of what is left in its units."""
+    def color_inverse(self, x: Tensor) -> Tensor:
+        r"""Multiply by a root of the inverse, :math:`(\beta B)^{-1/2}` times that of what is left in its units."""
         white, root = self._white
         rows = x.reshape(-1, x.shape[-1])
-        return math.sqrt(self._weight) * self._static.color(rows + (rows @ white.mT @ root) @ white).reshape(x.shape)
+        return self._inverse.color(rows - (rows @ white.mT @ root) @ white).reshape(x.shape) / math.sqrt(self._weight)
 
     def __matmul__(self, x: Tensor) -> Tensor:
         return self._weight * self._static(x) + (x @ self._columns.mT) @ self._columns
@@ -188,6 +185,10 @@ class _Inverse(ProductCovariance):
 
     def __matmul__(self, x: Tensor) -> Tensor:
         return self._of.solve(x)
+
+    def color(self, x: Tensor) -> Tensor:
+        """Multiply by a square root."""
+        return self._of.color_inverse(x)
 
     @property
     def inv(self) -> Covariance:

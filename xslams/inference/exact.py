@@ -117,9 +117,10 @@ def draw_exactly(
     if observed is None or disturbance is None:
         return drawn
     expected, forward, adjoint = linearize(observed.operator, torch.zeros_like(drawn))
-    innovation = observed.y + observed.errors.color(disturbance) - (expected + forward(drawn))
+    innovation, precision = observed.y - (expected + forward(drawn)), observed.errors.inv
+    # A root of the precision is at hand where one of the covariance takes a solve.
     found = solve(
-        LinearObservations(innovation, prior.covariance, forward, adjoint, observed.errors.inv),
+        LinearObservations(innovation, prior.covariance, forward, adjoint, precision, precision.color(disturbance)),
         tolerance=_TOLERANCE,
         largest=_LARGEST,
         iterations=_MOST,

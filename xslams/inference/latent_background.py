@@ -242,7 +242,7 @@ class LatentCovariance(ProductCovariance):
         return self.scaled(self._correlation.apply(lambda d: self._function(d).sqrt(), v)).reshape(x.shape)
 
     def whiten(self, x: Tensor) -> Tensor:
-        """Multiply by the inverse of the square root, the transpose of which is `color` of the inverse."""
+        """Multiply by the transpose of the square root of the inverse, of which `color` of the inverse is the other."""
         inverse = self.inv
         v = inverse.scaled(x.reshape(-1, len(self._pattern), *self._frame))
         return self._correlation.apply(lambda d: inverse._function(d).sqrt(), v).reshape(x.shape)

@@ -60,6 +60,9 @@ class LinearObservations:
         Product with :math:`J`, from ``(B, *shape)`` to ``(B, n)``, and with its adjoint.
     precision
         Product with :math:`R^{-1}`, on ``(B, n)``.
+    disturbance
+        Product of :math:`R^{-1}` with what is added to the innovation, shape ``(B, n)``: noise of covariance
+        :math:`R^{-1}` disturbs observations by their errors. None adds nothing.
     """
 
     innovation: Tensor
@@ -67,6 +70,13 @@ class LinearObservations:
     forward: Callable[[Tensor], Tensor]
     adjoint: Callable[[Tensor], Tensor]
     precision: Callable[[Tensor], Tensor]
+    disturbance: Tensor | None = None
+
+    @property
+    def weighted(self) -> Tensor:
+        """Product of :math:`R^{-1}` with the innovation, disturbed or not."""
+        weighted = self.precision(self.innovation)
+        return weighted if self.disturbance is None else weighted + self.disturbance
 
 
 @dataclass(frozen=True)
@@ -179,7 +189,7 @@ def solve(
 
 def _start(observations: LinearObservations, guesses: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """Return the best combination of guesses, its increment, and half the slope downhill there."""
-    weighted = observations.precision(observations.innovation)
+    weighted = observations.weighted
     if not guesses:
         gradient = observations.adjoint(weighted)
         return torch.zeros_like(gradient), torch.zeros_like(gradient), gradient
