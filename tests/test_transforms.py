@@ -30,7 +30,7 @@ def test_scores_are_close_to_normal_and_come_back_in_numpy_and_torch(sample: np.
     assert (np.diff(scores(np.sort(sample), knots)) >= 0).all()
     np.testing.assert_allclose(from_scores(g, knots), sample, rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(scores(torch.as_tensor(sample), knots).numpy(), g)
-    assert len(knots) <= 35
+    assert len(knots) <= 33
 
 
 def test_no_rain_has_the_mean_score_of_the_dry_days_and_the_least_rain_is_a_step_above() -> None:

@@ -40,9 +40,11 @@ __all__ = [
 Knots = Sequence[tuple[float, float]]
 """Values and their normal scores, both rising."""
 
-# Knots of a curve at most, without those beyond its ends, and digits of its numbers.
+# Knots of a curve at most, and digits of its numbers.
 _MOST, _DIGITS = 33, 7
-# Times the slope of the whole curve above which that of an end is none to go on with.
+# Times the slope of the whole curve above which that of an end is none to go on with. Next to a value that many share,
+# such as no rain, there may be one of 1e-9. Observations have noise and lie beyond it: on the line through the two they
+# would have scores without end.
 _STEEP = 10.0
 
 _Array = TypeVar("_Array", "FloatArray", "Tensor")
@@ -95,7 +97,7 @@ def square_root_slope(g: _Array, scale: _Array | float) -> _Array:
 
 
 def knots_of(values: FloatArray) -> tuple[tuple[float, float], ...]:
-    """Return the curve of normal scores of a sample, and how it goes on beyond it.
+    """Return the curve of normal scores of a sample.
 
     Parameters
     ----------
@@ -132,24 +134,7 @@ def knots_of(values: FloatArray) -> tuple[tuple[float, float], ...]:
         # Values that differ in less than their digits are the same.
         if knot[0] > kept[-1][0] and knot[1] > kept[-1][1]:
             kept.append(knot)
-    return _gentle_ends(kept) if len(kept) > 1 else ()
-
-
-def _gentle_ends(knots: list[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
-    """Go on beyond an end that is steep with the slope of the whole curve, by one more knot.
-
-    Next to a value that many share, such as no rain, there may be one of 1e-9. Observations have noise and lie beyond
-    it: on the line through the two, they would have scores without end.
-    """
-    (low, least), (high, most) = knots[0], knots[-1]
-    run, rise = high - low, most - least
-    limit = _STEEP * rise / run
-    out = list(knots)
-    if (knots[1][1] - least) / (knots[1][0] - low) > limit:
-        out.insert(0, (low - run, least - rise))
-    if (most - knots[-2][1]) / (high - knots[-2][0]) > limit:
-        out.append((high + run, most + rise))
-    return tuple(out)
+    return tuple(kept) if len(kept) > 1 else ()
 
 
 def scores(x: _Array, knots: Knots) -> _Array:
@@ -168,7 +153,7 @@ def scores(x: _Array, knots: Knots) -> _Array:
     >>> scores(np.array([0.0, 1.0, 3.0]), [(0.0, -1.0), (2.0, 1.0)])
     array([-1.,  0.,  2.])
     """
-    return _along(x, knots)
+    return _along(x, knots, steepest=_STEEP)
 
 
 def from_scores(g: _Array, knots: Knots) -> _Array:
@@ -181,7 +166,7 @@ def from_scores(g: _Array, knots: Knots) -> _Array:
     knots
         As for `scores`.
     """
-    return _along(g, [(score, value) for value, score in knots])
+    return _along(g, [(score, value) for value, score in knots], flattest=1 / _STEEP)
 
 
 def score_chord(low: _Array, high: _Array, knots: Knots) -> _Array:
@@ -201,12 +186,18 @@ def score_chord(low: _Array, high: _Array, knots: Knots) -> _Array:
     return rise
 
 
-def _along(x: _Array, knots: Knots) -> _Array:
-    """Go from the first numbers of knots to the second, in straight lines; those at the ends go on."""
-    pieces = list(pairwise(knots))
-    total: _Array = x * 0.0 + knots[0][1]
-    for i, ((start, value), (end, other)) in enumerate(pieces):
+def _along(x: _Array, knots: Knots, *, steepest: float = np.inf, flattest: float = 0.0) -> _Array:
+    """Go from the first numbers of knots to the second, in straight lines; those at the ends go on.
+
+    An end whose slope is outside of the bounds, in units of that of the whole, goes on with the slope of the whole.
+    """
+    (left, bottom), (right, top) = knots[0], knots[-1]
+    whole = (top - bottom) / (right - left)
+    total: _Array = x * 0.0 + bottom
+    slopes = []
+    for (start, value), (end, other) in pairwise(knots):
+        slopes.append((other - value) / (end - start))
         # How far a value is along each of the pieces: sums of positive numbers do not cancel.
-        along = (x - start).clip(min=0.0 if i else -np.inf, max=end - start if i + 1 < len(pieces) else np.inf)
-        total = total + along * ((other - value) / (end - start))
-    return total
+        total = total + (x - start).clip(min=0.0, max=end - start) * slopes[-1]
+    below, above = (s if flattest * whole <= s <= steepest * whole else whole for s in (slopes[0], slopes[-1]))
+    return total + (x - left).clip(max=0.0) * below + (x - right).clip(min=0.0) * above

@@ -40,7 +40,8 @@ def test_a_taper_is_a_correlation_that_vanishes_where_it_is_said_to(lat, lon, ch
         apart = EARTH * np.abs(np.deg2rad(np.subtract.outer(spec.lat, spec.lat)))
         expected = gaspari_cohn(torch.as_tensor(apart / length), 1.0).repeat(channels, channels)
         torch.testing.assert_close(taper, expected.double(), rtol=0, atol=1e-5)
-    assert float(torch.linalg.eigvalsh(taper)[0]) > -1e-4
+    # Along great circles it is so for lengths that are small next to the Earth, and nearly so for others.
+    assert float(torch.linalg.eigvalsh(taper)[0]) > -1e-3
 
 
 @pytest.mark.parametrize("cut", [1, 2])

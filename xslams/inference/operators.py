@@ -81,7 +81,7 @@ class FieldOperator:
 
     @property
     def monotone(self) -> bool:
-        """Whether observed values are linear in latents but for monotone transforms of single values."""
+        """Whether one slope may stand for the transforms of what is observed."""
         return self.fields.monotone
 
     def errors_of_model(self) -> tuple[FloatArray, FloatArray]:

@@ -80,7 +80,7 @@ class StackedOperator:
 
     @property
     def monotone(self) -> bool:
-        """Whether all operators say that they are linear but for monotone transforms of single values."""
+        """Whether all operators say that one slope may stand for their transforms, if they have any."""
         return all(getattr(operator, "monotone", False) for operator in self.operators)
 
     def __call__(self, z: Tensor) -> Tensor:

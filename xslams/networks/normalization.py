@@ -73,6 +73,11 @@ class Normalization(nn.Module):
         curved[list(self._knots)] = True
         return curved
 
+    @property
+    def scored(self) -> list[int]:
+        """Channels that are normal scores."""
+        return list(self._knots)
+
     def climatology(self, season: Tensor) -> tuple[Tensor, Tensor]:
         """Seasonal mean and standard deviation in transformed units, each of shape ``(T, channel, lat, lon)``."""
         mean = torch.einsum("tk,k...->t...", harmonics(season, self.mean_order, self.gaps), self.mean)

@@ -49,7 +49,7 @@ class FieldMap(Protocol):
 
     @property
     def monotone(self) -> bool:
-        """Whether the map is known to be linear but for monotone transforms of single values."""
+        """Whether one slope, that from the climatology to what was observed, may stand for each transform."""
         ...
 
     def __call__(self, z: Tensor) -> Tensor:
@@ -147,8 +147,9 @@ class AffineFields:
 
     @property
     def monotone(self) -> bool:
-        """Yes."""
-        return True
+        """Yes, but for normal scores: being dry, where it is as often dry as not, is no amount less than usual."""
+        observed = range(len(self._curved)) if self.channels is None else self.channels
+        return not set(self.normalization.scored) & set(observed)
 
     def only(self, channels: Sequence[int]) -> AffineFields:
         """Return the map to some of the channels; the others are neither decoded nor linearised."""
