@@ -29,7 +29,7 @@ def spec_of(lat: int, lon: int, *, periodic: bool) -> Spec:
 @settings(max_examples=30)
 @given(
     lat=st.integers(2, 6), lon=st.integers(4, 8), channels=st.integers(1, 3), periodic=st.booleans(),
-    length=st.floats(500, 20000),
+    length=st.floats(500, 6000),
 )  # fmt: skip
 def test_a_taper_is_a_correlation_that_vanishes_where_it_is_said_to(lat, lon, channels, periodic, length):
     layout, spec = Blocks((channels, lat, lon), periodic), spec_of(lat, lon, periodic=periodic)
@@ -40,8 +40,8 @@ def test_a_taper_is_a_correlation_that_vanishes_where_it_is_said_to(lat, lon, ch
         apart = EARTH * np.abs(np.deg2rad(np.subtract.outer(spec.lat, spec.lat)))
         expected = gaspari_cohn(torch.as_tensor(apart / length), 1.0).repeat(channels, channels)
         torch.testing.assert_close(taper, expected.double(), rtol=0, atol=1e-5)
-    # Along great circles it is so for lengths that are small next to the Earth, and nearly so for others.
-    assert float(torch.linalg.eigvalsh(taper)[0]) > -1e-3
+    # Along great circles it is a correlation for lengths that are small next to the Earth.
+    assert float(torch.linalg.eigvalsh(taper)[0]) > -1e-4 * layout.size
 
 
 @pytest.mark.parametrize("cut", [1, 2])
