@@ -252,8 +252,8 @@ class SlamsAccessor:
             sampler with its settings.
         steps
             Steps from noise to state; the score network is called once in each ("heun" takes half as many steps of two
-            calls). A model without a network needs none, unless a sampler, guidance, corrections, heavy tails or an
-            operator that is a function ask for it.
+            calls). A model without a network needs none, unless a sampler, guidance, corrections, heavy tails, normal
+            scores or an operator that is a function ask for it.
         corrections
             Langevin corrections after each step, for posteriors with several modes.
         antithetic

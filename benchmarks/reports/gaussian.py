@@ -58,17 +58,8 @@ def compare(truth: xr.Dataset, obs: list[xslams.Observation], model: Model, memb
         off = (analysis[name].mean("member") - first.mean("member")) / first.std("member")
         rmse, crps, ratio = (float(scores[k].mean()) for k in ("rmse", "crps", "spread_skill"))
         distance = f"{float(np.sqrt((off**2).mean())):.1%}"
-        row(
-            [
-                label,
-                f"{rmse:.3f}",
-                f"{crps:.3f}",
-                f"{ratio:.2f}",
-                distance,
-                f"{count.calls / members:.0f}",
-                f"{seconds:.2f}",
-            ]
-        )
+        judged = [f"{rmse:.3f}", f"{crps:.3f}", f"{ratio:.2f}", distance]
+        row([label, *judged, f"{count.calls / members:.0f}", f"{seconds:.2f}"])
 
 
 def america(folder: Path, days: int) -> tuple[xr.Dataset, list[xslams.Observation]]:

@@ -110,7 +110,7 @@ def test_names_do_not_depend_on_order_or_on_other_values(seed, count, frames):
     rows = sp.csr_array(np.eye(frames * size)[frame * size + cells])
     one = SourceLikelihood("a", rows, np.zeros(len(cells)), ErrorModel(np.ones(len(cells))))
     np.testing.assert_array_equal(one.first_frame(frames), frame)
-    names = one.identity(frames)
+    names = one.identity(frame, frames)
     for f in range(frames):
         assert len(set(names[frame == f].tolist())) == (frame == f).sum()
     order = rng.permutation(len(cells))
@@ -118,7 +118,7 @@ def test_names_do_not_depend_on_order_or_on_other_values(seed, count, frames):
     np.testing.assert_array_equal(named("a", rows[some], frame[some], size), names[some])
     # Nor on where a stretch begins.
     later = SourceLikelihood("a", rows, one.values, one.errors).shifted(2, 1, frames)
-    np.testing.assert_array_equal(later.identity(frames + 3), names)
+    np.testing.assert_array_equal(later.identity(frame + 2, frames + 3), names)
     assert not np.isin(named("b", rows, frame, size), names).any()
 
 
@@ -176,7 +176,7 @@ def test_neither_the_order_of_sources_nor_others_nor_windows_matter_to_noise():
 class Curved:
     """Two values of one variable, through a transform that is three times as steep on one side."""
 
-    monotone = True
+    one_slope = True
 
     def __call__(self, z: torch.Tensor) -> torch.Tensor:
         return torch.where(z > 0, 3 * z, z).expand(-1, 2)

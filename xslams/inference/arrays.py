@@ -127,21 +127,9 @@ def assimilate_arrays(
             first = _first_guess(denoiser, prior.shape, season, problem.all, options)
         report = _Report(predicted, solver_error)
         drawing = _Draw(
-            model,
-            prior,
-            fields,
-            denoiser,
-            season,
-            labels,
-            members,
-            problem,
-            first,
-            exact,
-            options,
-            seed,
-            called,
+            model, prior, fields, denoiser, season, labels, members, problem, first, exact, options, seed, called,
             report,
-        )
+        )  # fmt: skip
         size, automatic = _batch(model, prior, len(season), len(members), compute, season.device)
         in_batches(drawing, members, season.device, size=size, shrink=automatic, threads=threads)
     return drawing.out

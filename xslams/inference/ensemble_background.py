@@ -14,7 +14,6 @@ Sherman, Morrison and Woodbury.
 from __future__ import annotations
 
 import math
-from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -129,35 +128,25 @@ class HybridCovariance(ProductCovariance):
     def __init__(self, static: StaticCovariance, columns: Tensor, weight: float) -> None:
         self._static, self._inverse, self._columns, self._weight = static, static.inv, columns, weight
         # By a square root, as the product with the inverse of a covariance of many scales is not positive to rounding.
-        white = self._whitened()
+        white = torch.cat([static.whiten(part) for part in columns.split(_AT_ONCE)]) / math.sqrt(weight)
         self._solved = torch.cat([self._inverse.color(part) for part in white.split(_AT_ONCE)]) / math.sqrt(weight)
-        small = white.double() @ white.double().mT
-        small = small + torch.eye(len(small), dtype=torch.float64, device=small.device)
+        gram = white.double() @ white.double().mT
+        small = gram + torch.eye(len(gram), dtype=torch.float64, device=gram.device)
         self._small = torch.cholesky_inverse(torch.linalg.cholesky(small)).to(columns)
+        # What the inverse root takes off the identity, among the columns.
+        values, vectors = torch.linalg.eigh(gram)
+        root = (1 + values.clamp(min=0)).sqrt()
+        self._taken = ((vectors / (root * (1 + root))) @ vectors.mT).to(columns)
 
     @property
     def shape(self) -> Sequence[int]:
         """Shape of what it multiplies."""
         return (self._columns.shape[1],)
 
-    def _whitened(self) -> Tensor:
-        """Columns in units of the static part."""
-        parts = [self._static.whiten(part) for part in self._columns.split(_AT_ONCE)]
-        return torch.cat(parts) / math.sqrt(self._weight)
-
-    @cached_property
-    def _white(self) -> tuple[Tensor, Tensor]:
-        """Columns in units of the static part, and what the inverse root of all takes off the identity, among them."""
-        white = self._whitened()
-        values, vectors = torch.linalg.eigh(white.double() @ white.double().mT)
-        root = (1 + values.clamp(min=0)).sqrt()
-        return white, ((vectors / (root * (1 + root))) @ vectors.mT).to(white)
-
     def color_inverse(self, x: Tensor) -> Tensor:
         r"""Multiply by a root of the inverse, :math:`(\beta B)^{-1/2}` times that of what is left in its units."""
-        white, root = self._white
-        rows = x.reshape(-1, x.shape[-1])
-        return self._inverse.color(rows - (rows @ white.mT @ root) @ white).reshape(x.shape) / math.sqrt(self._weight)
+        colored = self._inverse.color(x) / math.sqrt(self._weight)
+        return colored - (colored @ self._columns.mT @ self._taken) @ self._solved
 
     def __matmul__(self, x: Tensor) -> Tensor:
         return self._weight * self._static(x) + (x @ self._columns.mT) @ self._columns

@@ -67,7 +67,7 @@ def exact_prior(denoiser: object, observed: Observed | None, options: SamplerOpt
     default: Guidance = GUIDANCE.instance("mmps")
     if GUIDANCE.instance(options.guidance) != default or not isinstance(denoiser, MaybeGaussian):
         return None
-    if observed is not None and (observed.reweight is not None or not getattr(observed.operator, "monotone", False)):
+    if observed is not None and (observed.reweight is not None or not getattr(observed.operator, "one_slope", False)):
         return None
     return denoiser.gaussian_prior()
 
@@ -117,7 +117,7 @@ def draw_exactly(
     if observed is None or disturbance is None:
         return drawn
     expected, forward, adjoint = linearize(observed.operator, torch.zeros_like(drawn))
-    innovation, precision = observed.y - (expected + forward(drawn)), observed.errors.inv
+    innovation, precision = observed.y - (expected + forward(drawn)), observed.precision
     # A root of the precision is at hand where one of the covariance takes a solve.
     found = solve(
         LinearObservations(innovation, prior.covariance, forward, adjoint, precision, precision.color(disturbance)),

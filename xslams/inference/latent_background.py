@@ -327,7 +327,7 @@ class LatentBackground:
             self.errors = _hybrid(static, deviations, stated, prior.shape, spec)
 
     @property
-    def monotone(self) -> bool:
+    def one_slope(self) -> bool:
         """Yes: it is linear."""
         return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,18 +49,19 @@ class ObservedFrames:
     seen
         What latents ``(B, L, *latent)`` say of all values, for reports: of a background as well whose errors are
         correlated, which guidance sees as latents.
-    frame, name
-        First frame that each value sees, and a number that tells those of a frame apart, shape ``(n,)``; without those
-        of a background that guidance sees as latents.
+    sources
+        Those of the values, without a background that guidance sees as latents.
+    length
+        Number of frames.
     background
-        Whether there is one.
+        Whether guidance sees a background as latents.
     """
 
     all: Observed
     columns: npt.NDArray[np.intp]
     seen: Callable[[Tensor], Tensor]
-    frame: npt.NDArray[np.intp]
-    name: npt.NDArray[np.uint64]
+    sources: Sequence[SourceLikelihood]
+    length: int
     background: bool
 
     @classmethod
@@ -80,21 +82,27 @@ class ObservedFrames:
         positions = _columns(sources)
         columns = np.concatenate([positions[i] for i in order])
         others = [s for s in present if s.background is None]
-        length = rest.shape[1]
-        frame = np.concatenate([np.zeros(0, np.intp), *(s.first_frame(length) for s in others)])
-        name = np.concatenate([np.zeros(0, np.uint64), *(s.identity(length) for s in others)])
-        if len(others) < len(present):
-            both = _with_background(prior, fields, present, model, rest)
-            return cls(both, columns, operator, frame, name, background=True)
-        errors, robust = observation_errors(present, operator.variance)
-        return cls(Observed(operator.y, operator, errors, robust), columns, operator, frame, name, background=False)
+        background = len(others) < len(present)
+        if background:
+            seen = _with_background(prior, fields, present, model, rest)
+        else:
+            errors, robust = observation_errors(present, operator.variance)
+            seen = Observed(operator.y, operator, errors, robust)
+        return cls(seen, columns, operator, others, rest.shape[1], background)
+
+    @cached_property
+    def _keys(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.uint64]]:
+        """First frame that each value of the sources sees, and a number that tells those of a frame apart."""
+        frames = [source.first_frame(self.length) for source in self.sources]
+        names = [source.identity(frame, self.length) for source, frame in zip(self.sources, frames, strict=True)]
+        return np.concatenate(frames), np.concatenate(names)
 
     def noise(self, noise: KeyedNoise) -> Tensor:
         """Return standard normal noise for all values as guidance sees them, shape ``(B, n)``.
 
         That of a value does not depend on other values, and stretches that overlap agree about it.
         """
-        parts = [noise.of_values(self.frame, self.name, _OF_VALUES)] if self.frame.size else []
+        parts = [noise.of_values(*self._keys, _OF_VALUES)] if self.sources else []
         if self.background:
             parts.append(noise(_OF_BACKGROUND).flatten(1))
         return torch.cat(parts, dim=1)

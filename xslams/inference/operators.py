@@ -80,9 +80,9 @@ class FieldOperator:
         self._error = torch.as_tensor(spread.reshape(part), dtype=torch.float32, device=device)
 
     @property
-    def monotone(self) -> bool:
+    def one_slope(self) -> bool:
         """Whether one slope may stand for the transforms of what is observed."""
-        return self.fields.monotone
+        return self.fields.one_slope
 
     def errors_of_model(self) -> tuple[FloatArray, FloatArray]:
         """Return the variance of what the decoder leaves out, and the inflation of all variances, each ``(n,)``.
@@ -134,7 +134,7 @@ class FunctionOperator:
         self.variance = torch.as_tensor(source.errors.variance, dtype=torch.float32, device=device)
 
     @property
-    def monotone(self) -> bool:
+    def one_slope(self) -> bool:
         """No: nothing is known of the function of a user."""
         return False
 

@@ -79,9 +79,9 @@ class StackedOperator:
         self.cov_y = BlockCovariance([error_covariance(c) for c in cov_y], self.sizes)
 
     @property
-    def monotone(self) -> bool:
+    def one_slope(self) -> bool:
         """Whether all operators say that one slope may stand for their transforms, if they have any."""
-        return all(getattr(operator, "monotone", False) for operator in self.operators)
+        return all(getattr(operator, "one_slope", False) for operator in self.operators)
 
     def __call__(self, z: Tensor) -> Tensor:
         """From states ``(B, *shape)`` to what all sources see of them, ``(B, n)``."""

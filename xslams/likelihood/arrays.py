@@ -144,16 +144,18 @@ class SourceLikelihood:
         np.minimum.at(first, rows.coords[0], rows.coords[1] // (self.matrix.shape[1] // frames))
         return first
 
-    def identity(self, frames: int) -> npt.NDArray[np.uint64]:
+    def identity(self, frame: IntArray, frames: int) -> npt.NDArray[np.uint64]:
         """Return numbers that name the values of each frame, shape ``(n,)``; see `xslams.likelihood.identity`.
 
         Parameters
         ----------
+        frame
+            First frame that each value sees.
         frames
             Number of frames that `matrix` acts on.
         """
         kind = None if self.errors.correlation is None else self.errors.correlation.kind
-        return named(self.name, self.matrix, self.first_frame(frames), self.matrix.shape[1] // frames, kind)
+        return named(self.name, self.matrix, frame, self.matrix.shape[1] // frames, kind)
 
     def shifted(self, before: int, after: int, frames: int) -> SourceLikelihood:
         """Likelihood of a longer trajectory, whose further frames are not observed.

@@ -77,8 +77,8 @@ def named(
     else:
         own += mixed(kind.astype(np.uint64))
     order = np.lexsort((own, frame))
-    last = np.r_[True, (np.diff(frame[order]) != 0) | (own[order][1:] != own[order][:-1])]
+    starts = np.r_[True, (np.diff(frame[order]) != 0) | (own[order][1:] != own[order][:-1])]
     position = np.arange(order.size)
     rank = np.empty_like(position)
-    rank[order] = position - np.maximum.accumulate(np.where(last, position, 0))
+    rank[order] = position - np.maximum.accumulate(np.where(starts, position, 0))
     return mixed(own + rank.astype(np.uint64))

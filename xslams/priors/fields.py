@@ -48,7 +48,7 @@ class FieldMap(Protocol):
         ...
 
     @property
-    def monotone(self) -> bool:
+    def one_slope(self) -> bool:
         """Whether one slope, that from the climatology to what was observed, may stand for each transform."""
         ...
 
@@ -146,7 +146,7 @@ class AffineFields:
         return self._curved
 
     @property
-    def monotone(self) -> bool:
+    def one_slope(self) -> bool:
         """Yes, but for normal scores: being dry, where it is as often dry as not, is no amount less than usual."""
         observed = range(len(self._curved)) if self.channels is None else self.channels
         return not set(self.normalization.scored) & set(observed)
@@ -238,7 +238,7 @@ class DecodedFields:
         self.curved = torch.zeros(self.mean.shape[1], dtype=torch.bool, device=mean.device)
 
     @property
-    def monotone(self) -> bool:
+    def one_slope(self) -> bool:
         """No: nothing is known of the decoder."""
         return False
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, Protocol, get_args
 
 import torch
@@ -190,6 +191,11 @@ class Observed:
     errors: Covariance
     reweight: Callable[[Tensor], Covariance] | None = None
 
+    @cached_property
+    def precision(self) -> Covariance:
+        """Inverse of the error covariance; all members share what it makes for itself."""
+        return self.errors.inv
+
 
 @dataclass(frozen=True)
 class GuidanceState:
@@ -245,7 +251,7 @@ class GuidedDenoiser(Denoiser):
             guidance.check(observed.errors)
             derivative = guidance.derivative
         self.denoiser, self.observed, self.guidance, self.monitor = denoiser, observed, guidance, monitor
-        self._first = GuidanceState(observed.errors, observed.errors.inv) if first is None else first
+        self._first = GuidanceState(observed.errors, observed.precision) if first is None else first
         self._conditional = conditional(denoiser, derivative)
 
     @property
