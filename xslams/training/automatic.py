@@ -16,9 +16,9 @@ from xslams.training.frames import sample
 from xslams.training.interrupts import stop_requested
 from xslams.training.monitor import watched
 from xslams.training.score import require_precision
-from xslams.training.selection import choose
+from xslams.training.selection import choose, first_options
 from xslams.training.stages import fit_stages
-from xslams.training.trial import try_network
+from xslams.training.trial import time_for_network, try_network
 
 if TYPE_CHECKING:
     import os
@@ -102,12 +102,17 @@ def _chosen(
 ) -> dict[str, dict[str, Any]]:
     """Choose the settings; return what the header of the model is to hold of training and scores, as plain values."""
     end = time.monotonic() + budget
-    choice = choose(spec, runs, given, budget=budget, device=device, seed=seed, progress=monitor.progress)
+    kept = 0.0
+    if "epochs" not in given:
+        first = first_options(spec, runs, given)
+        kept = time_for_network(spec, runs, first, budget=budget, device=device)
+    left = end - time.monotonic() - kept
+    choice = choose(spec, runs, given, budget=left, device=device, seed=seed, progress=monitor.progress)
     options, trials = choice.options, list(choice.trials)
     left_out = harmful(choice.benefits)
     spec, some = without(spec, runs, left_out)
-    kept = tuple(name for name in options.normal_scores if name not in left_out)
-    options = dataclasses.replace(options, normal_scores=kept)
+    scored = tuple(name for name in options.normal_scores if name not in left_out)
+    options = dataclasses.replace(options, normal_scores=scored)
     runs = [(np.asarray(fields, np.float32), season) for fields, season in some]
     record: dict[str, Any] = {"left_out": left_out} if left_out else {}
     if choice.scores is not None and "epochs" not in given and not stop_requested():

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from xslams.spec import Spec
     from xslams.training.blocks import Fold, Run
 
-__all__ = ["Choice", "Trial", "choose"]
+__all__ = ["Choice", "Trial", "choose", "first_options"]
 
 # Changes, in the order in which they are tried against the best so far. Those come first that matter most to any data:
 # too few modes, and correlations of distant places by chance.
@@ -92,8 +92,9 @@ _HOPELESS = 3.0
 # that of the climatology: where errors of days differ by more than a prior knows, the best CRPS is that of a narrower
 # spread.
 _NEAR, _COST = 0.01, 0.002
-# Coarsest latent grid; seconds that a fit may take if the grid can be coarser, and what a processor does in one.
-_COARSEST, _LONGEST_FIT, _OPERATIONS_PER_SECOND = 16, 60.0, 3e10
+# Factors by which latent grids are coarser; seconds that a fit may take if another is faster, and what a processor does
+# in one.
+_PATCHES, _LONGEST_FIT, _OPERATIONS_PER_SECOND = (1, 2, 4, 8, 16), 60.0, 3e10
 
 
 @dataclass(frozen=True)
@@ -181,9 +182,9 @@ def choose(
         If a setting is unknown or out of range.
     """
     end = time.monotonic() + budget
-    best = {"patch": _patch(spec, runs, given), **given}
-    options = supported(spec, runs, TrainingOptions.of(best))
-    best |= {"mean_order": options.mean_order, "std_order": options.std_order}
+    options = first_options(spec, runs, given)
+    found = {name: getattr(options, name) for name in ("patch", "mean_order", "std_order")}
+    best = {**given, **found}
     seconds = _seconds(with_architecture(spec, options), runs, options)
     folds = deal(spec, runs, 3 if 30 * seconds < budget else 1) if seconds < budget / 4 else []
     if not folds:
@@ -217,6 +218,22 @@ def choose(
             best, scores = _widened(examine, best, scores, trials, climatology)
         benefits = {v.name: Benefit.of(scores, examine(best, spec.channel_slice(v.name))[0]) for v in spec.aux}
     return Choice(TrainingOptions.of(best), trials, scores, benefits)
+
+
+def first_options(spec: Spec, runs: Sequence[Run], given: Mapping[str, Any]) -> TrainingOptions:
+    """Return the settings with which the search begins.
+
+    Parameters
+    ----------
+    spec, runs, given
+        As for `choose`.
+
+    Raises
+    ------
+    OptionError
+        If a setting is unknown or out of range.
+    """
+    return supported(spec, runs, TrainingOptions.of({"patch": _patch(spec, runs, given), **given}))
 
 
 def _wanted(spec: Spec, given: Mapping[str, Any], best: Callable[[], Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -287,15 +304,18 @@ def _applies(spec: Spec, before: TrainingOptions, settings: TrainingOptions, cha
 
 
 def _patch(spec: Spec, runs: Sequence[Run], given: Mapping[str, Any]) -> int:
-    """Finest latent grid whose modes can be found in reasonable time, and that has the latent channels asked for."""
-    patch = 1
-    while patch < _COARSEST:
+    """Finest latent grid whose modes can be found in reasonable time, and that has the latent channels asked for.
+
+    Latents of coarser grids have more channels, and may take longer again: where none is fast, the fastest is taken.
+    """
+    seconds: dict[int, float] = {}
+    for patch in _PATCHES:
         options = TrainingOptions.of({"patch": patch, **given, "latent_channels": None})
-        enough = (given.get("latent_channels") or 1) <= spec.channels * patch**2
-        if enough and _seconds(with_architecture(spec, options), runs, options) < _LONGEST_FIT:
-            break
-        patch *= 2
-    return patch
+        if (given.get("latent_channels") or 1) <= spec.channels * patch**2:
+            seconds[patch] = _seconds(with_architecture(spec, options), runs, options)
+            if seconds[patch] < _LONGEST_FIT:
+                return patch
+    return min(seconds, key=seconds.__getitem__, default=_PATCHES[-1])
 
 
 def _seconds(spec: Spec, runs: Sequence[Run], options: TrainingOptions) -> float:

@@ -29,11 +29,17 @@ if TYPE_CHECKING:
     from xslams.spec import Spec
     from xslams.training.blocks import Run
 
-__all__ = ["try_network"]
+__all__ = ["time_for_network", "try_network"]
 
 # Passes that are enough for some years of daily fields, and those below which a network has learned nothing. A year or
 # two determine little more than a Gaussian: below so many windows no network is tried.
 _EPOCHS, _LEAST_EPOCHS, _LEAST_WINDOWS = 30, 5, 1000
+# Share of the time that the trial takes. What it trains for some passes gains more by more of them, up to so many times
+# as many, as a network that has hardly overfitted in the trial has not in the end.
+_TRIAL, _MORE = 0.25, 3
+# Share of a budget that is kept for the network, whose gain is larger than that of all but the first changes of the
+# Gaussian; of the time that is left, what the estimate of a step may be off by.
+_RESERVED, _SAFE = 0.7, 0.85
 # Steps of the optimiser that tell how long one takes; windows of each half of the held-out frames.
 _TIMED, _COUNT = 2, 64
 
@@ -57,14 +63,14 @@ def try_network(
     options
         Settings of the Gaussian.
     budget
-        Seconds that are left; a third is for this trial, and a third for the final training.
+        Seconds that are left; a quarter is for this trial, and most of the others for the final training.
     device, seed, progress
         As for `xslams.training.fit_arrays`.
 
     Returns
     -------
     Trial or str
-        The trial of a number of epochs, or why there was none.
+        The trial, with the number of epochs of the final training, or why there was none.
     """
     options = dataclasses.replace(options, epochs=_EPOCHS, spread=())
     folds = deal(spec, runs, 1)
@@ -81,15 +87,54 @@ def try_network(
         per_step = _time_of_a_step(networks, windows, options)
         steps = -(-len(windows) // options.batch)
         left = budget - (time.monotonic() - start)
-        epochs = min(int(left / 3 / (per_step * steps)), _EPOCHS)
+        epochs = min(int(_TRIAL * left / (per_step * steps)), _EPOCHS)
         if epochs < _LEAST_EPOCHS:
-            hours = 3 * _EPOCHS * per_step * steps / 3600
+            hours = (_EPOCHS / _MORE + _EPOCHS) * per_step * steps / _SAFE / 3600
             return f"no network was tried: trial and training take about {hours:.1f} h; see budget"
         networks.load_state_dict(begun)
         fit_score(networks, windows, dataclasses.replace(options, epochs=epochs), progress=progress)
         gain, score = _gain(networks, spec, left_out)
     mean, error = float(gain.mean()), float(gain.std() / len(gain) ** 0.5)
-    return Trial({"epochs": epochs}, score, mean, error, None, mean > error)
+    # All of the data have more windows.
+    left = (budget - (time.monotonic() - start)) * len(windows) / sum(len(season) for _, season in runs)
+    final = min(max(int(_SAFE * left / (per_step * steps)), epochs), _MORE * epochs, _EPOCHS)
+    return Trial({"epochs": final}, score, mean, error, None, mean > error)
+
+
+def time_for_network(
+    spec: Spec, runs: Sequence[Run], options: TrainingOptions, *, budget: float, device: str | None = None
+) -> float:
+    """Return the seconds of a budget that are to be kept for a network.
+
+    Parameters
+    ----------
+    spec, runs, device
+        As for `xslams.training.fit_arrays`.
+    options
+        Settings with which the search begins.
+    budget
+        Seconds for the search, the trial of a network and its training.
+
+    Returns
+    -------
+    float
+        What trial and training take, and at most 0.7 of the budget; 0 if that is not half of what they take, or the
+        data are too few for a network.
+    """
+    frames = sum(len(season) for _, season in runs)
+    if frames < _LEAST_WINDOWS or not budget:
+        return 0.0
+    options = dataclasses.replace(options, epochs=_EPOCHS, spread=())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        networks = LatentPrior(with_architecture(spec, options)).to(device_of(device))
+        count = options.batch + spec.window - 1
+        latents = torch.randn((count, *networks.shape), device=networks.calibration.device)
+        windows = Windows([latents], [torch.zeros(count, device=latents.device)], spec.window)
+        per_step = _time_of_a_step(networks, windows, options)
+    whole = (_EPOCHS / _MORE + _EPOCHS) * per_step * -(-frames // options.batch) / _SAFE
+    share = _RESERVED * budget
+    return min(whole, share) if share >= whole / 2 else 0.0
 
 
 def _time_of_a_step(networks: LatentPrior, windows: Windows, options: TrainingOptions) -> float:
