@@ -21,7 +21,7 @@ from xslams.training.evidence import Examination
 from xslams.training.gaussians import Candidates, Latents
 from xslams.training.selection import Choice, Trial, choose
 from xslams.training.stages import fit_gaussian_stages, fit_latents, with_architecture
-from xslams.training.trial import try_network
+from xslams.training.trial import time_for_network, try_network
 
 # Some of the data cover a part of the year.
 pytestmark = pytest.mark.filterwarnings("ignore:The training data:xslams.errors.SlamsWarning")
@@ -135,10 +135,21 @@ def test_a_network_is_tried_where_data_and_time_allow() -> None:
     assert 5 <= trial.change["epochs"] <= 30
     assert trial.gain is not None and trial.error is not None
     assert trial.score == pytest.approx(1 - trial.gain)
-    assert trial.kept == (trial.gain > trial.error)
+    assert trial.kept == (trial.gain > max(trial.error, 0.005))
     assert "no network was tried: trial and training take" in str(
         try_network(SPEC, runs, options, budget=0.0, progress=False, device="cpu")
     )
+
+
+def test_time_is_kept_for_a_network_where_it_is_enough_for_one() -> None:
+    options, many = TrainingOptions(width=(8,), blocks=1, location=4, batch=64), [run(1100)]
+    assert time_for_network(SPEC, [run(900)], options, budget=1e6) == 0
+    assert time_for_network(SPEC, many, options, budget=0) == 0
+    assert time_for_network(SPEC, many, options, budget=0.01) == 0
+    whole = time_for_network(SPEC, many, options, budget=1e6, device="cpu")
+    assert 0.05 < whole < 1e5
+    # Times of a step differ from one measurement to the next.
+    assert time_for_network(SPEC, many, options, budget=whole) == pytest.approx(0.7 * whole)
 
 
 def test_an_unknown_setting_is_refused_before_anything_is_tried() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xslams.networks.acceleration import device_of
 from xslams.options import TrainingOptions
-from xslams.priors.latent import CALIBRATION_LEVELS
+from xslams.priors.latent import CALIBRATION_LEVELS, LatentPrior
 from xslams.training.autoencoder import encode_runs
 from xslams.training.blocks import deal
 from xslams.training.calibration import calibrate
@@ -25,7 +25,6 @@ from xslams.training.windows import Windows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from xslams.priors.latent import LatentPrior
     from xslams.spec import Spec
     from xslams.training.blocks import Run
 
@@ -40,6 +39,8 @@ _TRIAL, _MORE = 0.25, 3
 # Share of a budget that is kept for the network, whose gain is larger than that of all but the first changes of the
 # Gaussian; of the time that is left, what the estimate of a step may be off by.
 _RESERVED, _SAFE = 0.7, 0.85
+# Least gain, as a share of the Gaussian's error, for which a network is worth its calls: without one, members need none.
+_WORTH = 0.005
 # Steps of the optimiser that tell how long one takes; windows of each half of the held-out frames.
 _TIMED, _COUNT = 2, 64
 
@@ -98,7 +99,7 @@ def try_network(
     # All of the data have more windows.
     left = (budget - (time.monotonic() - start)) * len(windows) / sum(len(season) for _, season in runs)
     final = min(max(int(_SAFE * left / (per_step * steps)), epochs), _MORE * epochs, _EPOCHS)
-    return Trial({"epochs": final}, score, mean, error, None, mean > error)
+    return Trial({"epochs": final}, score, mean, error, None, mean > max(error, _WORTH))
 
 
 def time_for_network(
