@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.problems import observed
 from tests.problems.posteriors import UnitNoise, moments
 from xslams.inference.background_cells import cell_squares
+from xslams.inference.background_sizes import areas, distributed
 from xslams.inference.guidance import MMPS, GuidedDenoiser
 from xslams.inference.latent_background import LatentBackground, LatentCovariance, correlation_of
 from xslams.inference.observed import ObservedFrames
@@ -266,6 +267,32 @@ def test_errors_of_a_cell_lie_between_those_of_its_values(seed: int, length: int
     found = torch.linalg.eigvalsh(squares.double())
     assert ratio.min() * 0.99 <= found.min()
     assert found.max() <= ratio.max() * 1.01 + 1e-3
+
+
+@given(st.integers(0, 2**16), st.integers(1, 5), st.integers(1, 5))
+@settings(max_examples=20)
+def test_what_is_stated_for_many_values_is_their_mean_over_area_and_year(seed: int, groups: int, alone: int) -> None:
+    """And errors are in one ratio to the climate, whatever is stated for which values."""
+    rng = np.random.default_rng(seed)
+    spec = gaussian_model().spec
+    cells = LAT * LON
+    group = rng.integers(0, groups, 2 * cells)
+    stated = rng.uniform(0.5, 2.0, groups)[group]
+    stated[:alone] = rng.uniform(3.0, 4.0, alone)
+    scale, year = (rng.uniform(0.5, 2.0, 2 * cells) for _ in range(2))
+    rows = sp.csr_array(np.eye(2 * cells))
+    source = SourceLikelihood("b", rows, np.zeros(2 * cells), ErrorModel(stated))
+    tensors = [torch.as_tensor(a, dtype=torch.float64) for a in (stated, scale, year)]
+    weight = areas([source], spec, tensors[1])
+    found = distributed([source], tensors[0], tensors[1], weight, tensors[2]).numpy()
+    area = np.tile(np.repeat(np.cos(np.deg2rad(spec.lat)), LON), 2)
+    for one in np.unique(stated):
+        own = stated == one
+        ratio = found[own] / scale[own] ** 2
+        np.testing.assert_allclose(ratio, ratio[0])
+        several = own.sum() > 1
+        mean = np.average(found[own] * (year[own] if several else 1.0), weights=area[own])
+        np.testing.assert_allclose(mean, one)
 
 
 def test_errors_that_the_decoder_makes_have_the_stated_size(tiny_model: Model) -> None:

@@ -72,6 +72,29 @@ def test_forecasts_that_vary_as_the_truth_have_errors_like_increments(lead):
     assert BackgroundError.fit(truth + errors(1.0, 12.0, times=2000, seed=3), truth).correlation == "prior"
 
 
+def at_places(std: float, power: float, times: int, seed: int) -> xr.Dataset:
+    """Of two levels, whose size is a power of a number of each place, half of the greatest numbers or more."""
+    size = np.random.default_rng(0).uniform(1.0, 2.0, (6, 8)) ** power
+    ds = errors(std, 36.0, times=times, seed=seed)
+    return ds * xr.DataArray(size / np.sqrt((size**2).mean()), dims=("lat", "lon"))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("times", [60, 400])
+@pytest.mark.parametrize(("power", "places"), [(0.0, "stated"), (1.0, "prior"), (-1.0, "stated")])
+def test_errors_that_are_larger_where_the_truth_varies_more_are_told_from_others(seed, times, power, places):
+    wrong, truth = at_places(1.0, power, times, seed), at_places(5.0, 1.0, times, seed + 100)
+    found = BackgroundError.fit(truth + wrong, truth)
+    assert (found.correlation, found.places) == ("prior", places)
+    if places == "prior":
+        area = np.cos(np.deg2rad(truth["lat"]))
+        square = (wrong["t"] ** 2).weighted(area).mean(["time", "lat", "lon"])
+        np.testing.assert_allclose(found.std["t"], square**0.5, rtol=0.1)
+    # Where the truth varies alike everywhere, nothing is known of places.
+    same = at_places(5.0, 0.0, times, seed + 100)
+    assert BackgroundError.fit(same + wrong, same).places == "stated"
+
+
 def test_what_cannot_be_fitted_is_refused():
     truth = errors(1.0, 12.0, times=4)
     with pytest.raises(ObservationOptionError, match="do not differ"):
@@ -94,6 +117,8 @@ def test_what_cannot_be_fitted_is_refused():
         ({"vertical": 0.5}, "vertical=0.5 without length="), ({"vertical": -1, "length": 500.0}, "vertical=-1"),
         ({"correlation": "increments", "length": 500.0}, "length=500.0 with correlation='increments'"),
         ({"correlation": "none", "time": 24.0}, "time=24.0 with correlation='none'"),
+        ({"correlation": "none", "places": "prior"}, "places='prior' with correlation='none'"),
+        ({"places": "everywhere"}, "places='everywhere'; expected 'stated' or 'prior'"),
     ],
 )  # fmt: skip
 def test_what_is_no_error_of_a_background_is_refused(options, message):
@@ -106,6 +131,7 @@ def test_a_number_has_errors_like_increments_and_is_no_more_than_a_number():
     assert stated_background({"t": 2.0}) == ({"t": 2.0}, BackgroundCorrelation(increments=True))
     assert stated_background(BackgroundError(2.0, time=36.0)) == (2.0, BackgroundCorrelation(time=36.0))
     assert stated_background(BackgroundError(2.0, correlation="none")) == (2.0, None)
+    assert stated_background(BackgroundError(2.0, places="prior")) == (2.0, BackgroundCorrelation(distributed=True))
     ds = state()
     plain, stated = (background_observation(ds, SPEC, e) for e in (2.0, BackgroundError(2.0, length=300.0)))
     assert plain.error == stated.error == 2.0

@@ -22,23 +22,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xslams.inference.background_sizes import alone, pooled
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from xslams.likelihood import BackgroundCorrelation, SourceLikelihood
-    from xslams.priors.base import Prior
     from xslams.priors.fields import LinearMaps
     from xslams.priors.gaussian import StationaryGaussian, TrajectoryGaussian
     from xslams.spec import Spec
 
-__all__ = ["Increments", "areas", "of_year"]
+__all__ = ["Increments"]
 
 # Longest lead in frames, and least correlation of a forecast with the truth: next to nothing is known then.
 _MOST, _KNOWN = 8, 0.1
 # Frames that are drawn to find the size of increments, trajectories at once, and the seed of the draws.
 _DRAWS, _NUMBERS, _SEED = 192, 2**22, 0
-# Times of the year of which the climatology is averaged.
-_SEASONS = 12
 # Largest factor between stated errors and increments.
 _FACTOR = 1e3
 
@@ -90,11 +89,11 @@ class Increments:
         self._process, self._length = process, rest.shape[1]
         self._correlations, self._of_mean = process.correlations(_MOST), of_mean
         sizes = [len(s.values) for s in sources]
-        alone = torch.cat([_alone(v) for v in variance.split(sizes)])
-        self._year = torch.ones_like(year) if of_mean else torch.where(alone, 1.0, year)
+        single = torch.cat([alone(v) for v in variance.split(sizes)])
+        self._year = torch.ones_like(year) if of_mean else torch.where(single, 1.0, year)
         self.lead, own = self._sized(maps, rest, weight, float(weight @ variance))
         parts = zip(*(v.split(sizes) for v in (weight, variance, own)), strict=True)
-        own = torch.cat([_pooled(*part) for part in parts])
+        own = torch.cat([pooled(*part) for part in parts])
         ratio = (variance / own.clamp(min=1e-30)).clamp(1 / _FACTOR, _FACTOR)
         now, later = int(self.lead), min(int(self.lead) + 1, _MOST)
         both = torch.cat([torch.ones_like(self._correlations[:1]), self._correlations])
@@ -173,57 +172,3 @@ class Increments:
         more = (self._gain**-power - 1) / self.size
         frames = self._process.like(more, torch.zeros_like(more)).trajectory(1)
         return z + scaled(frames.apply(lambda d: d, scaled(z).flatten(0, 1)[:, None]).reshape(z.shape))
-
-
-def _pooled(weight: Tensor, variance: Tensor, own: Tensor) -> Tensor:
-    """Mean squares of the values for which the same is stated, together."""
-    same = variance.unique(return_inverse=True)[1]
-    sums = torch.zeros(2, int(same.max()) + 1, dtype=torch.float64, device=own.device)
-    sums[0].index_add_(0, same, (weight * own).double())
-    sums[1].index_add_(0, same, weight.double())
-    return (sums[0] / sums[1])[same].to(own)
-
-
-def _alone(variance: Tensor) -> Tensor:
-    """Whether what is stated for a value is stated for no other."""
-    _, same, counts = variance.unique(return_inverse=True, return_counts=True)
-    return counts[same] == 1
-
-
-def of_year(prior: Prior, sources: Sequence[SourceLikelihood], spread: Tensor) -> Tensor:
-    """Climatological variance in the mean over the year, in units of that of the season, ``(n,)``.
-
-    Parameters
-    ----------
-    prior
-        The model's.
-    sources
-        Variables of the background, of which every row sees one element.
-    spread
-        Climatological standard deviation of the values.
-    """
-    seasons = prior.climatology((torch.arange(_SEASONS, device=spread.device) + 0.5) / _SEASONS)[1]
-    variance = seasons.square().mean(0).flatten()
-    element = np.concatenate([s.matrix.indices for s in sources]).astype(np.int64) % len(variance)
-    return variance[torch.as_tensor(element, device=spread.device)] / spread.square()
-
-
-def areas(sources: Sequence[SourceLikelihood], spec: Spec, spread: Tensor) -> Tensor:
-    """Weights of values in a mean over the area, and over variables in units of their climatology, ``(n,)``.
-
-    Parameters
-    ----------
-    sources
-        Variables of the background, of which every row sees one element.
-    spec
-        The model's.
-    spread
-        Climatological standard deviation of the values.
-    """
-    lat = np.ones(len(spec.lat)) if spec.flat else np.cos(np.deg2rad(spec.lat)).clip(min=1e-6)
-    out = []
-    for source, own in zip(sources, spread.split([len(s.values) for s in sources]), strict=True):
-        row = source.matrix.indices // len(spec.lon) % len(spec.lat)
-        area = torch.as_tensor(lat[row], dtype=spread.dtype, device=spread.device)
-        out.append(area / (area @ own.square()))
-    return torch.cat(out)

@@ -25,8 +25,9 @@ from azula.linalg.covariance import Covariance
 from torch import Tensor
 
 from xslams.inference.background_cells import InColumns, cell_squares, patterns
+from xslams.inference.background_sizes import areas, distributed, of_year
 from xslams.inference.ensemble_background import HybridCovariance, localized, static_weight
-from xslams.inference.increments import Increments, areas, of_year
+from xslams.inference.increments import Increments
 from xslams.inference.operators import FieldOperator
 from xslams.linalg.conjugate_gradients import LinearObservations, solve
 from xslams.linalg.covariances import ProductCovariance
@@ -312,6 +313,9 @@ class LatentBackground:
             correlation: LatentCorrelation = increments.trajectory(stated, spec)
         else:
             correlation = correlation_of(prior, spec, length, stated, device)
+            if stated.distributed:
+                weight, year = areas(sources, spec, scale), of_year(prior, sources, scale)
+                variance = distributed(sources, variance, scale, weight, year)
         # Cell by cell, which needs a map that does not mix them.
         near = FieldOperator(fields.nearby(), sources).secant(rest)
         values, vectors = eigh(cell_squares(near, scale, variance, left_out, rest, pattern, column))

@@ -31,6 +31,8 @@ class BackgroundCorrelation:
         The correlation between channels that follows from it, shape ``(channel, channel)``.
     increments
         Whether errors are like differences between two states of the prior, and depend on the truth as those do.
+    distributed
+        Whether what is stated for many values is their mean, and errors are larger where the climate varies more.
     """
 
     length: float | None = None
@@ -41,3 +43,4 @@ class BackgroundCorrelation:
     vertical: float | None = None
     column: FloatArray | None = field(default=None, compare=False)
     increments: bool = False
+    distributed: bool = False

@@ -26,6 +26,8 @@ _ENOUGH, _NEAR = 500, 5.0
 _TIMES, _MOST_SHARE = 20, 0.75
 # Dependence above which errors are those of forecasts that vary as the truth does.
 _DEPENDENT = 0.5
+# Correlation of the variances of places in halves of the times above which places differ.
+_TOLD = 0.3
 # Lengths that may be stated, and their units.
 _LENGTHS = {
     "length": "km", "time": "hours", "localization": "km", "vertical": "logarithms of pressure, or units of the levels"
@@ -70,6 +72,10 @@ class BackgroundError:
         Where the background is an ensemble: weight of this error against the localised sample covariance of the
         members, above 0 to 1; by default 2 / (members + 3), and 0.05 or more; with increments n / (n + members - 1) for
         n latents of a cell, as these know the spread of the day, and members few of the directions of errors.
+    places
+        ``"stated"``: errors have the standard deviation that is stated at every place. ``"prior"``: they are larger
+        where and when the climate of the model varies more, and values for which the same is stated have that standard
+        deviation in the mean over places and seasons. With ``correlation="increments"`` they always are.
 
     Raises
     ------
@@ -90,6 +96,7 @@ class BackgroundError:
     localization: float | None = None
     static: float | None = None
     vertical: float | None = None
+    places: Literal["stated", "prior"] = "stated"
 
     def __post_init__(self) -> None:
         given: Any = self.std
@@ -98,6 +105,12 @@ class BackgroundError:
         kind: Any = self.correlation
         known = isinstance(kind, str) and kind in ("prior", "increments", "none")
         require(known, "correlation", kind, "'prior', 'increments' or 'none'", ObservationOptionError)
+        places: Any = self.places
+        known = isinstance(places, str) and places in ("stated", "prior")
+        require(known, "places", places, "'stated' or 'prior'", ObservationOptionError)
+        if places == "prior" and kind == "none":
+            msg = "places='prior' with correlation='none'; leave one of them out."
+            raise ObservationOptionError(msg)
         for name, units in _LENGTHS.items():
             value: Any = getattr(self, name)
             positive = value is None or (is_number(value) and float(value) > 0)
@@ -121,6 +134,7 @@ class BackgroundError:
     def __repr__(self) -> str:
         parts = [f"std={shown(self.std)}", f"correlation={self.correlation!r}"]
         parts += [f"{n}={getattr(self, n)!r}" for n in (*_LENGTHS, "static") if getattr(self, n) is not None]
+        parts += [f"places={self.places!r}"] if self.places != "stated" else []
         return f"BackgroundError({', '.join(parts)})"
 
     def _repr_html_(self) -> str:
@@ -133,7 +147,7 @@ class BackgroundError:
             return None
         return BackgroundCorrelation(
             self.length, self.time, self.independent, self.localization, self.static, self.vertical,
-            increments=self.correlation == "increments",
+            increments=self.correlation == "increments", distributed=self.places == "prior",
         )  # fmt: skip
 
     @classmethod
@@ -154,9 +168,10 @@ class BackgroundError:
         BackgroundError
             Where differences depend on the truth as those of forecasts that vary as much as it does: root mean square
             difference of every variable and level, with ``correlation="increments"``, and the hours in which is
-            forgotten what a regression on the truth leaves. Else that of every latitude, too, where there are values
-            enough, averaged with those within five degrees, with the correlation of the prior in space, and the hours
-            in which differences are forgotten.
+            forgotten what a regression on the truth leaves. Else with the correlation of the prior in space, and the
+            hours in which differences are forgotten: that of every level with ``places="prior"``, where differences
+            are larger at places where the truth varies more; otherwise that of every latitude, too, where there are
+            values enough, averaged with those within five degrees.
 
         Raises
         ------
@@ -183,9 +198,11 @@ class BackgroundError:
             raise ObservationOptionError(msg)
         parts = {n: _Sample(apart[n], truth[n], at) for n in names}
         follow = float(np.mean([part.dependence for part in parts.values()])) > _DEPENDENT
+        vary = not follow and float(np.mean([part.variation for part in parts.values()])) > _DEPENDENT
         std: dict[Any, xr.DataArray] = {}
         for n, part in parts.items():
-            std[n] = xr.DataArray(np.sqrt(part.overall if follow else part.independent))
+            square = part.overall if follow else _of_levels(part.independent) if vary else part.independent
+            std[n] = xr.DataArray(np.sqrt(square))
             if not bool((std[n] > 0).all()):
                 msg = (
                     f"Forecasts and truth of {n!r} do not differ, or have no value in common; there is no error to fit."
@@ -194,7 +211,8 @@ class BackgroundError:
             std[n].attrs = {k: v for k, v in forecasts[n].attrs.items() if k == "units"}
         rest = xr.Dataset({n: part.rest if follow else part.apart for n, part in parts.items()})
         kind: Literal["increments", "prior"] = "increments" if follow else "prior"
-        return cls(xr.Dataset(std), correlation=kind, time=_memory(rest / xr.Dataset(std), at))
+        time = _memory(rest / xr.Dataset(std), at)
+        return cls(xr.Dataset(std), correlation=kind, time=time, places="prior" if vary else "stated")
 
 
 class _Sample:
@@ -215,8 +233,8 @@ class _Sample:
         self.apart, self.square = apart, _pooled(apart**2)
         anomaly = truth.where(apart.notnull())
         self._anomaly = anomaly - anomaly.mean(time)
-        known = apart.sizes[time] >= _TIMES
-        self._both = _pooled(apart * self._anomaly) * float(known)
+        self._time, self._known = time, apart.sizes[time] >= _TIMES
+        self._both = _pooled(apart * self._anomaly) * float(self._known)
         self._variance = _pooled(self._anomaly**2).clip(min=1e-30)
 
     @property
@@ -238,6 +256,33 @@ class _Sample:
         """
         share = -2 * self._both / self._variance
         return xr.DataArray(self.square / (1 - share.clip(min=0, max=_MOST_SHARE)))
+
+    @property
+    def variation(self) -> float:
+        """By which power of the variance of the truth at a place the mean square of errors there grows.
+
+        Variances of few times are off by chance, which flattens a regression on them: those of one half of the times
+        are related to those of the other, which are off by something else.
+        """
+        if not self._known:
+            return 0.0
+        half = self.apart.sizes[self._time] // 2
+        first, last = (self._logarithms({self._time: part}) for part in (slice(half), slice(-half, None)))
+        pairs = [(first, last), (last, first)]
+        own = sum(float((truth * other).mean()) for (_, truth), (_, other) in pairs)
+        both = sum(float((error * other).mean()) for (error, _), (_, other) in pairs)
+        # Where halves have little in common, places do not differ, or cannot be told apart.
+        noise = sum(float((truth**2).mean()) for _, truth in (first, last))
+        return both / own if own > _TOLD * noise > 0 else 0.0
+
+    def _logarithms(self, part: dict[str, slice]) -> tuple[xr.DataArray, xr.DataArray]:
+        """Logarithms of mean squares of errors and of the truth at each place, less their means over a level."""
+        level = coordinate(self.apart, "level")
+        kept = () if level is None else self.apart[level].dims
+        some = [(da.isel(part) ** 2).mean(self._time) for da in (self.apart, self._anomaly)]
+        logs = [da.copy(data=np.log(np.where(da > 0, da, np.nan))) for da in some]
+        error, truth = (da - da.mean([d for d in da.dims if d not in kept]) for da in logs)
+        return error, truth
 
     @property
     def rest(self) -> xr.DataArray:

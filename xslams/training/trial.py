@@ -39,7 +39,8 @@ _TRIAL, _MORE = 0.25, 3
 # Share of a budget that is kept for the network, whose gain is larger than that of all but the first changes of the
 # Gaussian; of the time that is left, what the estimate of a step may be off by.
 _RESERVED, _SAFE = 0.7, 0.85
-# Least gain, as a share of the Gaussian's error, for which a network is worth its calls: without one, members need none.
+# Least gain, as a share of the Gaussian's error, for which a network is worth its calls, as members need none without
+# one.
 _WORTH = 0.005
 # Steps of the optimiser that tell how long one takes; windows of each half of the held-out frames.
 _TIMED, _COUNT = 2, 64
