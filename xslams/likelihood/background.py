@@ -37,7 +37,7 @@ class BackgroundCorrelation:
 
     length: float | None = None
     time: float | None = None
-    independent: float = 0.01
+    independent: float = 0.1
     localization: float | None = None
     static: float | None = None
     vertical: float | None = None

@@ -64,7 +64,8 @@ class BackgroundError:
     time
         Hours after which the correlation in time is :math:`1 / e`, in place of that of the prior.
     independent
-        Share of the variance that is independent.
+        Share of the variance that is independent from latent to latent. Real errors are in part in patterns that the
+        prior takes for impossible, and must not look certain there.
     localization
         Where the background is an ensemble: length in km over which its sample covariance is localised; by default 500
         times the root of the number of members. On a plane it is two latent cells.
@@ -92,7 +93,7 @@ class BackgroundError:
     correlation: Literal["prior", "increments", "none"] = "prior"
     length: float | None = None
     time: float | None = None
-    independent: float = 0.01
+    independent: float = 0.1
     localization: float | None = None
     static: float | None = None
     vertical: float | None = None
