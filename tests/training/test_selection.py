@@ -141,6 +141,12 @@ def test_a_network_is_tried_where_data_and_time_allow() -> None:
     )
 
 
+def test_without_a_width_no_network_is_tried() -> None:
+    options, many = TrainingOptions(width=()), [run(1100)]
+    assert time_for_network(SPEC, many, options, budget=1e6) == 0
+    assert "width=() asks for none" in str(try_network(SPEC, many, options, budget=30.0, progress=False))
+
+
 def test_time_is_kept_for_a_network_where_it_is_enough_for_one() -> None:
     options, many = TrainingOptions(width=(8,), blocks=1, location=4, batch=64), [run(1100)]
     assert time_for_network(SPEC, [run(900)], options, budget=1e6) == 0

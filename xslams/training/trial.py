@@ -74,6 +74,8 @@ def try_network(
     Trial or str
         The trial, with the number of epochs of the final training, or why there was none.
     """
+    if not options.width:
+        return "no network was tried: width=() asks for none"
     options = dataclasses.replace(options, epochs=_EPOCHS, spread=())
     folds = deal(spec, runs, 1)
     if not folds or sum(len(season) for _, season in runs) < _LEAST_WINDOWS:
@@ -124,7 +126,7 @@ def time_for_network(
         data are too few for a network.
     """
     frames = sum(len(season) for _, season in runs)
-    if frames < _LEAST_WINDOWS or not budget:
+    if frames < _LEAST_WINDOWS or not budget or not options.width:
         return 0.0
     options = dataclasses.replace(options, epochs=_EPOCHS, spread=())
     with torch.random.fork_rng(devices=[]):
