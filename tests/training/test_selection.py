@@ -101,6 +101,17 @@ def test_a_curve_of_a_skewed_variable_is_found() -> None:
     assert chosen([run(120)], **few).spec.training["settings"]["normal_scores"] == []
 
 
+@pytest.mark.parametrize(
+    "given",
+    [{"normal_scores": ("pr",)}, {"normal_scores": ()}, {"modes": 5}, {"mean_order": 0}, {"localization": 3000.0}],
+)
+def test_what_is_given_stays_as_it_is(given: dict[str, object]) -> None:
+    few = {"epochs": 0, "coupled": 0, "mean_order": 1, "seasonal": 0} | given
+    settings = chosen([skewed(200)], budget=5.0, **few).spec.training["settings"]
+    for name, value in given.items():
+        assert settings[name] == (list(value) if isinstance(value, tuple) else value)
+
+
 def test_only_variables_that_have_one_distribution_have_a_curve() -> None:
     fields, season = run(60)
     with pytest.raises(VariableError, match="'q', which is none of"):

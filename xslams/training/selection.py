@@ -59,6 +59,7 @@ _CHANGES: tuple[dict[str, Any], ...] = (
     {"modes": 30},
     {"mean_order": 2},
     {"mean_order": 3},
+    {"mean_order": 4},
     {"mean_order": 0},
     {"std_order": 1},
     {"coupled": 10},
@@ -196,13 +197,15 @@ def choose(
         climatology = float(scores.climatology.mean())
         trials = [Trial(best, float(scores.crps.mean()) / climatology, spread_skill=scores.spread_skill)]
         for wanted in changes:
+            if given.keys() & wanted.keys():
+                continue
             change = _joined(wanted, best)
             bar.update()
             bar.set_postfix_str(f"CRPS {float(scores.crps.mean()) / climatology:.4f} of climatology")
             if stop_requested() or time.monotonic() + seconds * (1 + len(spec.aux) + _WIDENINGS) > end:
                 break
             before, settings = TrainingOptions.of(best), TrainingOptions.of(best | change)
-            if given.keys() & change.keys() or settings == before:
+            if settings == before:
                 continue
             if not _applies(spec, before, settings, change) or supported(spec, runs, settings) != settings:
                 continue
