@@ -107,7 +107,7 @@ def _chosen(
         first = first_options(spec, runs, given)
         kept = time_for_network(spec, runs, first, budget=budget, device=device)
     left = end - time.monotonic() - kept
-    choice = choose(spec, runs, given, budget=left, device=device, seed=seed, progress=monitor.progress)
+    choice = choose(spec, runs, given, budget=left, device=device, seed=seed, progress=monitor.progress, wider=not kept)
     options, trials = choice.options, list(choice.trials)
     left_out = harmful(choice.benefits)
     spec, some = without(spec, runs, left_out)

@@ -161,6 +161,7 @@ def choose(
     device: str | None = None,
     seed: int = 0,
     progress: bool = True,
+    wider: bool = True,
 ) -> Choice:
     """Choose the settings that the user leaves open.
 
@@ -176,6 +177,8 @@ def choose(
         As for `xslams.training.fit_arrays`.
     progress
         Whether to print what is tried.
+    wider
+        Whether to try latents of more channels than usual, for which a network would be too small and too slow.
 
     Raises
     ------
@@ -191,7 +194,7 @@ def choose(
     if not folds:
         return Choice(options, [], None)
     examine = _Examined(spec, folds, device, seed)
-    changes = _wanted(spec, given, lambda: best)
+    changes = _wanted(spec, given, lambda: best, wider=wider)
     with tqdm(desc="settings", disable=not progress, unit="trial", **pace()) as bar:
         scores, seconds = examine(best)
         climatology = float(scores.climatology.mean())
@@ -239,11 +242,14 @@ def first_options(spec: Spec, runs: Sequence[Run], given: Mapping[str, Any]) -> 
     return supported(spec, runs, TrainingOptions.of({"patch": _patch(spec, runs, given), **given}))
 
 
-def _wanted(spec: Spec, given: Mapping[str, Any], best: Callable[[], Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+def _wanted(
+    spec: Spec, given: Mapping[str, Any], best: Callable[[], Mapping[str, Any]], *, wider: bool
+) -> Iterator[dict[str, Any]]:
     """Yield the changes to try, of which some follow from the best settings so far."""
     yield from _FIRST_CHANGES
     yield from ({"normal_scores": (v.name,)} for v in spec.aux if can_have_scores(v))
-    yield from wider_latents(spec, TrainingOptions.of(best()), given)
+    if wider:
+        yield from wider_latents(spec, TrainingOptions.of(best()), given)
     yield from _CHANGES
 
 
