@@ -24,10 +24,10 @@ These choices helped, by the error of the linear analysis of all three sources o
 A localised covariance that also differs along latitude circles, mixed with the homogeneous one, would bring the error
 of the same analysis down to 1.70 K.
 
-With ``--budget`` nothing is given, and `fit` searches. On 11845 days (two runs of 14 years in place of 7) it found normal
-scores of rain and radiation, all modes, and no localisation. A model with these, 48 channels and 19 passes of the
-network is not embedded: it has 1.639 K / 0.851 with all three sources, as the embedded one (1.634 / 0.850), but 2.300 /
-1.135 with rain alone (2.184 / 1.075).
+With ``--budget`` nothing is given, and `fit` searches. On 11845 days (two runs of 14 years in place of 7) it found
+normal scores of rain and radiation, all modes, and no localisation. A model with these, 48 channels and 19 passes of
+the network is not embedded. Its errors are 1.639 K with all three sources (CRPS 0.851), as those of the embedded one
+(1.634 and 0.850), but 2.300 with rain alone (1.135), where the embedded one has 2.184 and 1.075.
 
 The embedded weights were trained stage by stage, with an autoencoder trained on the 1645 days of the first two runs;
 this script was not run from start to end with all of the data.
