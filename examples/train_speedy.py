@@ -99,13 +99,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", nargs="?", type=Path, default=Path("speedy-t30.safetensors"))
     parser.add_argument("--more", nargs="*", type=Path, default=[], help="folders of further runs")
-    parser.add_argument("--budget", help="time for a search by `fit` and for training, in place of given settings")
-    parser.add_argument("--quick", action="store_true", help="seconds, to see that it works")
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--budget", help="time for a search by `fit` and for training, in place of given settings")
+    either.add_argument("--quick", action="store_true", help="seconds, to see that it works")
     options = parser.parse_args(arguments)
     ds = open_runs(options.more, quick=options.quick)
-    settings = dataclasses.asdict(OPTIONS) | (QUICK if options.quick else {})
-    # All settings are given: nothing is tried, and no variable is left out for what a few held-out frames say.
-    settings = {"budget": options.budget, "precision": "bf16"} if options.budget else {"budget": 0, **settings}
+    if options.budget:
+        settings = {"budget": options.budget, "precision": OPTIONS.precision}
+    else:
+        # All settings are given: nothing is tried, and no variable is left out for what a few held-out frames say.
+        settings = {"budget": 0, **dataclasses.asdict(OPTIONS), **(QUICK if options.quick else {})}
     model = ds.slams.fit(aux=["pr", "olr"], window=5, seed=0, **settings, **ABOUT)
     print("saved", model.save(options.out))
 

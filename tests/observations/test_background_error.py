@@ -73,7 +73,7 @@ def test_forecasts_that_vary_as_the_truth_have_errors_like_increments(lead):
 
 
 def at_places(std: float, power: float, times: int, seed: int) -> xr.Dataset:
-    """Of two levels, whose size is a power of a number of each place, half of the greatest numbers or more."""
+    """Errors whose size is a power of a number of each place, from 1 to 2."""
     size = np.random.default_rng(0).uniform(1.0, 2.0, (6, 8)) ** power
     ds = errors(std, 36.0, times=times, seed=seed)
     return ds * xr.DataArray(size / np.sqrt((size**2).mean()), dims=("lat", "lon"))

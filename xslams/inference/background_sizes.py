@@ -40,40 +40,52 @@ def distributed(
     year
         Climatological variance in the mean over the year in units of that of the season, see `of_year`.
     """
-    sizes = [len(s.values) for s in sources]
-    single = torch.cat([alone(v) for v in variance.split(sizes)])
-    own = torch.where(single, 1.0, year) * scale**2
-    parts = zip(*(v.split(sizes) for v in (weight, variance, own)), strict=True)
-    return variance / torch.cat([pooled(*part) for part in parts]).clamp(min=1e-30) * scale**2
+    own = torch.where(alone(sources, variance), 1.0, year) * scale**2
+    return variance / pooled(sources, weight, variance, own).clamp(min=1e-30) * scale**2
 
 
-def pooled(weight: Tensor, variance: Tensor, own: Tensor) -> Tensor:
-    """Mean squares of the values for which the same is stated, together.
+def pooled(sources: Sequence[SourceLikelihood], weight: Tensor, variance: Tensor, own: Tensor) -> Tensor:
+    """Mean squares of the values of a variable for which the same is stated, together, ``(n,)``.
 
     Parameters
     ----------
+    sources
+        Variables of the background.
     weight
         Weights of values in the mean, ``(n,)``.
     variance, own
         What is stated, and mean squares of values, ``(n,)``.
     """
-    same = variance.unique(return_inverse=True)[1]
-    sums = torch.zeros(2, int(same.max()) + 1, dtype=torch.float64, device=own.device)
-    sums[0].index_add_(0, same, (weight * own).double())
-    sums[1].index_add_(0, same, weight.double())
-    return (sums[0] / sums[1])[same].to(own)
+    means = []
+    for w, stated, squares in zip(*(_by_source(sources, v) for v in (weight, variance, own)), strict=True):
+        same = stated.unique(return_inverse=True)[1]
+        sums = torch.zeros(2, int(same.max()) + 1, dtype=torch.float64, device=own.device)
+        sums[0].index_add_(0, same, (w * squares).double())
+        sums[1].index_add_(0, same, w.double())
+        means.append((sums[0] / sums[1])[same].to(own))
+    return torch.cat(means)
 
 
-def alone(variance: Tensor) -> Tensor:
-    """Whether what is stated for a value is stated for no other.
+def alone(sources: Sequence[SourceLikelihood], variance: Tensor) -> Tensor:
+    """Whether what is stated for a value is stated for no other of its variable, ``(n,)``.
 
     Parameters
     ----------
+    sources
+        Variables of the background.
     variance
         What is stated, ``(n,)``.
     """
-    _, same, counts = variance.unique(return_inverse=True, return_counts=True)
-    return counts[same] == 1
+    single = []
+    for stated in _by_source(sources, variance):
+        _, same, counts = stated.unique(return_inverse=True, return_counts=True)
+        single.append(counts[same] == 1)
+    return torch.cat(single)
+
+
+def _by_source(sources: Sequence[SourceLikelihood], values: Tensor) -> tuple[Tensor, ...]:
+    parts: tuple[Tensor, ...] = values.split([len(s.values) for s in sources])
+    return parts
 
 
 def of_year(prior: Prior, sources: Sequence[SourceLikelihood], spread: Tensor) -> Tensor:
@@ -108,7 +120,7 @@ def areas(sources: Sequence[SourceLikelihood], spec: Spec, spread: Tensor) -> Te
     """
     lat = np.ones(len(spec.lat)) if spec.flat else np.cos(np.deg2rad(spec.lat)).clip(min=1e-6)
     out = []
-    for source, own in zip(sources, spread.split([len(s.values) for s in sources]), strict=True):
+    for source, own in zip(sources, _by_source(sources, spread), strict=True):
         row = source.matrix.indices // len(spec.lon) % len(spec.lat)
         area = torch.as_tensor(lat[row], dtype=spread.dtype, device=spread.device)
         out.append(area / (area @ own.square()))

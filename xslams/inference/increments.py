@@ -88,12 +88,9 @@ class Increments:
     ) -> None:
         self._process, self._length = process, rest.shape[1]
         self._correlations, self._of_mean = process.correlations(_MOST), of_mean
-        sizes = [len(s.values) for s in sources]
-        single = torch.cat([alone(v) for v in variance.split(sizes)])
-        self._year = torch.ones_like(year) if of_mean else torch.where(single, 1.0, year)
+        self._year = torch.ones_like(year) if of_mean else torch.where(alone(sources, variance), 1.0, year)
         self.lead, own = self._sized(maps, rest, weight, float(weight @ variance))
-        parts = zip(*(v.split(sizes) for v in (weight, variance, own)), strict=True)
-        own = torch.cat([pooled(*part) for part in parts])
+        own = pooled(sources, weight, variance, own)
         ratio = (variance / own.clamp(min=1e-30)).clamp(1 / _FACTOR, _FACTOR)
         now, later = int(self.lead), min(int(self.lead) + 1, _MOST)
         both = torch.cat([torch.ones_like(self._correlations[:1]), self._correlations])

@@ -93,7 +93,7 @@ def try_network(
         left = budget - (time.monotonic() - start)
         epochs = min(int(_TRIAL * left / (per_step * steps)), _EPOCHS)
         if epochs < _LEAST_EPOCHS:
-            hours = (_EPOCHS / _MORE + _EPOCHS) * per_step * steps / _SAFE / 3600
+            hours = _whole(per_step * steps) / 3600
             return f"no network was tried: trial and training take about {hours:.1f} h; see budget"
         networks.load_state_dict(begun)
         fit_score(networks, windows, dataclasses.replace(options, epochs=epochs), progress=progress)
@@ -136,9 +136,14 @@ def time_for_network(
         latents = torch.randn((count, *networks.shape), device=networks.calibration.device)
         windows = Windows([latents], [torch.zeros(count, device=latents.device)], spec.window)
         per_step = _time_of_a_step(networks, windows, options)
-    whole = (_EPOCHS / _MORE + _EPOCHS) * per_step * -(-frames // options.batch) / _SAFE
+    whole = _whole(per_step * -(-frames // options.batch))
     share = _RESERVED * budget
     return min(whole, share) if share >= whole / 2 else 0.0
+
+
+def _whole(per_epoch: float) -> float:
+    """Seconds of a trial and of the final training that is as long as any."""
+    return (_EPOCHS / _MORE + _EPOCHS) * per_epoch / _SAFE
 
 
 def _time_of_a_step(networks: LatentPrior, windows: Windows, options: TrainingOptions) -> float:
