@@ -49,8 +49,10 @@ SHARED = Path(os.environ.get("XSLAMS_SHARED", Path(__file__).resolve().parents[2
 SPIN_UP, TRAINING = 90, 1095
 #: Days of each run with ``--quick``.
 DAYS = 100
-#: Runs overlap in time. Moved by multiples of 28 years, after which the calendar repeats, they follow each other.
-APART = np.timedelta64(10227, "D")
+#: Runs overlap in time. Moved by multiples of four years, after which the calendar repeats, they follow each other.
+FOUR_YEARS = np.timedelta64(1461, "D")
+#: There is no such multiple across 1900 and 2100, which have no 29 February.
+EARLIEST = np.datetime64("1901-01-01", "ns")
 
 OPTIONS = TrainingOptions(
     epochs=25, latent_channels=48, patch=4, hidden=64, modes=180, folds=0, mean_order=4, std_order=1,
@@ -68,23 +70,34 @@ QUICK = {
 }  # fmt: skip
 
 
-def open_runs(more: Sequence[Path], *, quick: bool, data: Path | None = None) -> xr.Dataset:
+def open_runs(more: Sequence[Path], *, quick: bool, data: Path | None = None, shared: bool = True) -> xr.Dataset:
     """Return all runs, one after the other, with gaps between them, which windows do not cross."""
     data = SHARED if data is None else data
-    runs = [
-        xr.open_dataset(data / "speedy_t30_daily_4yr.nc").isel(time=slice(SPIN_UP, TRAINING)),
-        xr.open_dataset(data / "speedy_t30_daily_2yr_b.nc").isel(time=slice(SPIN_UP, None)),
-    ]
+    runs = []
+    if shared:
+        runs = [
+            xr.open_dataset(data / "speedy_t30_daily_4yr.nc").isel(time=slice(SPIN_UP, TRAINING)),
+            xr.open_dataset(data / "speedy_t30_daily_2yr_b.nc").isel(time=slice(SPIN_UP, None)),
+        ]
     for folder in more:
         # Winds and pressure, which are as large again, are not read.
-        parts = [xr.open_dataset(part)[["t", "pr", "olr"]] for part in sorted(folder.glob("part_*.nc"))]
-        run = xr.concat(parts, dim="time").rename(level="sigma").isel(time=slice(SPIN_UP, None))
+        run = xr.concat(
+            [xr.open_dataset(part)[["t", "pr", "olr"]] for part in sorted(folder.glob("part_*.nc"))], dim="time"
+        )
+        if "level" in run.dims:
+            # `simulate_speedy_t30.py` leaves the spin-up to its readers, and `simulate_speedy.py` leaves it out.
+            run = run.rename(level="sigma").isel(time=slice(SPIN_UP, None))
         runs.append(run.assign_coords(time=run["time"].dt.floor("D")))
     if quick:
-        runs = [run.isel(time=slice(n * DAYS, (n + 1) * DAYS)) for n, run in enumerate(runs)]
-    fields = []
+        firsts = [max(min(n * DAYS, run.sizes["time"] - DAYS), 0) for n, run in enumerate(runs)]
+        runs = [run.isel(time=slice(first, first + DAYS)) for first, run in zip(firsts, runs, strict=True)]
+    fields, free = [], EARLIEST
     for n, run in enumerate(runs):
-        part = run[["t", "pr", "olr"]].astype("float32").assign_coords(time=run["time"] + n * APART)
+        first = run["time"].values[0]
+        moved = run["time"] + np.ceil((free - first) / FOUR_YEARS).astype(int) * FOUR_YEARS
+        # A day between two runs is enough for the gap.
+        free = moved.values[-1] + np.timedelta64(2, "D")
+        part = run[["t", "pr", "olr"]].astype("float32").assign_coords(time=moved)
         # Units and names are those of the first run, and so are grid and levels.
         fields.append(part.drop_attrs() if n else part)
     # The gap between the runs keeps windows from crossing it.
@@ -99,17 +112,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", nargs="?", type=Path, default=Path("speedy-t30.safetensors"))
     parser.add_argument("--more", nargs="*", type=Path, default=[], help="folders of further runs")
+    parser.add_argument("--alone", action="store_true", help="train on further runs alone")
+    parser.add_argument("--epochs", type=int, help="passes of the score network", default=OPTIONS.epochs)
+    parser.add_argument("--width", type=int, nargs="+", default=OPTIONS.width, help="of the score network")
+    parser.add_argument("--log", type=Path, help="a .csv file of what the training did")
     either = parser.add_mutually_exclusive_group()
     either.add_argument("--budget", help="time for a search by `fit` and for training, in place of given settings")
     either.add_argument("--quick", action="store_true", help="seconds, to see that it works")
     options = parser.parse_args(arguments)
-    ds = open_runs(options.more, quick=options.quick)
+    ds = open_runs(options.more, quick=options.quick, shared=not options.alone)
     if options.budget:
         settings = {"budget": options.budget, "precision": OPTIONS.precision}
     else:
         # All settings are given: nothing is tried, and no variable is left out for what a few held-out frames say.
-        settings = {"budget": 0, **dataclasses.asdict(OPTIONS), **(QUICK if options.quick else {})}
-    model = ds.slams.fit(aux=["pr", "olr"], window=5, seed=0, **settings, **ABOUT)
+        settings = {"budget": 0, **dataclasses.asdict(OPTIONS), "epochs": options.epochs, "width": tuple(options.width)}
+        settings |= QUICK if options.quick else {}
+    model = ds.slams.fit(aux=["pr", "olr"], window=5, seed=0, log=options.log, **settings, **ABOUT)
     print("saved", model.save(options.out))
 
 

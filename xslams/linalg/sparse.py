@@ -87,6 +87,8 @@ def _to_torch(matrix: sp.csr_array, device: torch.device) -> Tensor:
         # torch calls its compressed sparse tensors beta; products with dense matrices, all that is used here, are not
         # new.
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta", category=UserWarning)
+        # On the way to a GPU torch forgets that its checks were declined.
+        warnings.filterwarnings("ignore", message="Sparse invariant checks are implicitly", category=UserWarning)
         return torch.sparse_csr_tensor(
             torch.as_tensor(matrix.indptr.astype(np.int64)),
             torch.as_tensor(matrix.indices.astype(np.int64)),
