@@ -56,7 +56,8 @@ EARLIEST = np.datetime64("1901-01-01", "ns")
 
 OPTIONS = TrainingOptions(
     epochs=25, latent_channels=48, patch=4, hidden=64, modes=180, folds=0, mean_order=4, std_order=1,
-    autoencoder_epochs=4, width=(96, 128), dropout=0.05, precision="bf16",
+    autoencoder_epochs=6, width=(256, 320), dropout=0.05, precision="bf16", batch=256, learning_rate=1.5e-3,
+    memory=32,
 )  # fmt: skip
 ABOUT = {
     "name": "speedy-t30",
