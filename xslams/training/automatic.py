@@ -115,6 +115,8 @@ def _chosen(
     options = dataclasses.replace(options, normal_scores=scored)
     runs = [(np.asarray(fields, np.float32), season) for fields, season in some]
     record: dict[str, Any] = {"left_out": left_out} if left_out else {}
+    if choice.why_none and budget:
+        record["search"] = choice.why_none
     if choice.scores is not None and "epochs" not in given and not stop_requested():
         trial = try_network(
             spec, runs, options, budget=end - time.monotonic(), device=device, seed=seed, progress=monitor.progress

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import statistics
 import time
+from collections import deque
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -82,8 +84,10 @@ _LENGTH, _CASES, _LARGEST_SET = 6, 2, 4_000_000
 _MOST_COUPLED, _MOST_COUPLED_WAVES = 30, 10
 # Modes of each of many wavenumbers whose covariances vary with the season.
 _MOST_SEASONAL_WAVES = 30
-# Trials that there has to be time for where a change makes them all longer.
-_ROOM = 4
+# Trials that there has to be time for, or else none is made; and where a change makes them all longer.
+_LEAST_TRIALS = _ROOM = 4
+# Trials whose middle one tells how long the next takes: one may be slow by chance.
+_RECENT = 3
 # Times that the spread of each channel is corrected, and by which factor at most.
 _WIDENINGS, _WIDEST = 2, 2.0
 # Standard errors by which a change that raises the CRPS of the first parts is not examined on the others: once in a
@@ -144,12 +148,15 @@ class Choice:
         What the held-out cases said of the Gaussian that was chosen; None where nothing was tried.
     benefits
         What observations of each auxiliary variable were worth there.
+    why_none
+        Why nothing was tried; None where something was.
     """
 
     options: TrainingOptions
     trials: list[Trial]
     scores: Scores | None
     benefits: dict[str, Benefit] = field(default_factory=dict)
+    why_none: str | None = None
 
 
 def choose(
@@ -190,13 +197,17 @@ def choose(
     found = {name: getattr(options, name) for name in ("patch", "mean_order", "std_order")}
     best = {**given, **found}
     seconds = _seconds(with_architecture(spec, options), runs, options)
-    folds = deal(spec, runs, 3 if 30 * seconds < budget else 1) if seconds < budget / 4 else []
+    if seconds >= budget / _LEAST_TRIALS:
+        why = f"no settings were tried: one trial takes about {seconds:.0f} s of the {max(budget, 0):.0f} s; see budget"
+        return Choice(options, [], None, why_none=why)
+    folds = deal(spec, runs, 3 if 30 * seconds < budget else 1)
     if not folds:
-        return Choice(options, [], None)
+        return Choice(options, [], None, why_none="no settings were tried: the data are too short to leave a part out")
     examine = _Examined(spec, folds, device, seed)
     changes = _wanted(spec, given, lambda: best, wider=wider)
     with tqdm(desc="settings", disable=not progress, unit="trial", **pace()) as bar:
         scores, seconds = examine(best)
+        recent = deque([seconds], maxlen=_RECENT)
         climatology = float(scores.climatology.mean())
         trials = [Trial(best, float(scores.crps.mean()) / climatology, spread_skill=scores.spread_skill)]
         for wanted in changes:
@@ -216,6 +227,8 @@ def choose(
             if longer > 0 and time.monotonic() + (seconds + longer) * _ROOM > end:
                 continue
             tried, seconds = examine(best | change, against=scores)
+            recent.append(seconds)
+            seconds = statistics.median(recent)
             trial = _compare(change, scores, tried, climatology)
             trials.append(trial)
             if trial.kept:

@@ -44,6 +44,9 @@ _RESERVED, _SAFE = 0.7, 0.85
 _WORTH = 0.005
 # Steps of the optimiser that tell how long one takes; windows of each half of the held-out frames.
 _TIMED, _COUNT = 2, 64
+# Before the search, when nothing is known of how long a step may take: windows of the first ones, and the share of the
+# budget up to which a step of all windows is measured, too.
+_FEW, _SHORT = 4, 0.01
 
 
 def try_network(
@@ -132,10 +135,16 @@ def time_for_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         networks = LatentPrior(with_architecture(spec, options)).to(device_of(device))
-        count = options.batch + spec.window - 1
-        latents = torch.randn((count, *networks.shape), device=networks.calibration.device)
-        windows = Windows([latents], [torch.zeros(count, device=latents.device)], spec.window)
-        per_step = _time_of_a_step(networks, windows, options)
+        per_step = 0.0
+        for batch in (min(_FEW, options.batch), options.batch):
+            # Small grids take as long for a few windows as for many, and of large ones a few tell enough.
+            if per_step > _SHORT * budget:
+                break
+            count = batch + spec.window - 1
+            latents = torch.randn((count, *networks.shape), device=networks.calibration.device)
+            windows = Windows([latents], [torch.zeros(count, device=latents.device)], spec.window)
+            few = dataclasses.replace(options, batch=batch)
+            per_step = _time_of_a_step(networks, windows, few) * options.batch / batch
     whole = _whole(per_step * -(-frames // options.batch))
     share = _RESERVED * budget
     return min(whole, share) if share >= whole / 2 else 0.0
