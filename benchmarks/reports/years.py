@@ -35,7 +35,7 @@ import xarray as xr
 import xslams
 from benchmarks.cases import shared_data
 from benchmarks.cases.seasons import stretches
-from benchmarks.cases.speedy import YEAR, coarse, observe_soundings, open_case
+from benchmarks.cases.speedy import SPIN_UP, YEAR, coarse, observe_soundings, open_case
 from benchmarks.command import Command
 from benchmarks.fits import chosen, level_means
 from benchmarks.tables import head, row
@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = command.read(arguments)
     folder = shared_data(options.shared)
     _, last = open_case(folder, years=0)
-    whole = open_runs(options.more, quick=False, data=folder)
+    whole = open_runs(options.more, quick=False, data=folder, spin_up=SPIN_UP)
     truths = {grid: coarse(last.isel(time=stretches(YEAR, options.judged)), GRIDS[grid]) for grid in options.grids}
     training = {grid: coarse(whole, GRIDS[grid]).compute() for grid in options.grids}
     # As many years as there are, once.

@@ -375,7 +375,7 @@ def test_a_process_killed_while_it_fetches_leaves_nothing_under_the_name(remote,
 def test_shipped_models_are_small_and_say_what_they_are():
     for name, row in xslams.list_models().iterrows():
         if row["where"] == "embedded":
-            assert row["size"] < 10, name
+            assert row["size"] < 30, name
             assert row["summary"], name
             assert xslams.open_model(name).spec.name == name
 
