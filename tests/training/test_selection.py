@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from xslams.errors import OptionError, VariableError
 from xslams.model import Model
@@ -84,9 +86,9 @@ def test_what_is_given_stays_and_what_was_chosen_gives_the_same_weights_again() 
 
 
 def skewed(days: int) -> tuple[np.ndarray, np.ndarray]:
-    """Frames whose auxiliary variable is dry on most days, and now and then heavy."""
+    """Frames whose auxiliary variable is dry on a third of the days, and now and then heavy."""
     fields, season = run(days)
-    fields[:, 1] = np.maximum(np.exp(1.5 * fields[:, 1]) - 2, 0)
+    fields[:, 1] = np.maximum(np.exp(2 * fields[:, 1]) - 0.5, 0)
     return fields, season
 
 
@@ -161,13 +163,51 @@ def test_without_a_width_no_network_is_tried() -> None:
 def test_time_is_kept_for_a_network_where_it_is_enough_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
     options, many = TrainingOptions(width=(8,), blocks=1, location=4, batch=64), [run(1100)]
     assert 0 < time_for_network(SPEC, many, options, budget=1e6, device="cpu") < 1e5
-    monkeypatch.setattr(trial, "_time_of_a_step", lambda *_: 1.0)
+    monkeypatch.setattr(trial, "_time_of_a_step", lambda _, __, options: options.batch / 64)
     whole = time_for_network(SPEC, many, options, budget=1e6)
     assert whole == pytest.approx((10 + 30) * 18 / 0.85)
     assert time_for_network(SPEC, many, options, budget=whole) == pytest.approx(0.7 * whole)
     assert time_for_network(SPEC, many, options, budget=0.7 * whole) == 0
     assert time_for_network(SPEC, many, options, budget=0) == 0
     assert time_for_network(SPEC, [run(900)], options, budget=1e6) == 0
+
+
+@pytest.mark.parametrize(("budget", "batches"), [(1e6, [4, 64]), (100.0, [4])])
+def test_steps_that_take_long_are_measured_with_few_windows(
+    monkeypatch: pytest.MonkeyPatch, budget: float, batches: list[int]
+) -> None:
+    seen = []
+
+    def step(networks: LatentPrior, windows: object, options: TrainingOptions) -> float:
+        seen.append(options.batch)
+        return 0.1 * options.batch
+
+    monkeypatch.setattr(trial, "_time_of_a_step", step)
+    options = TrainingOptions(width=(8,), blocks=1, location=4, batch=64)
+    time_for_network(SPEC, [run(1100)], options, budget=budget)
+    assert seen == batches
+
+
+def test_why_nothing_was_tried_is_recorded() -> None:
+    few = {"epochs": 0, "coupled": 0, "mean_order": 1, "seasonal": 0}
+    record = chosen([run(200)], budget=1e-4, **few).spec.training
+    assert record["trials"] == []
+    assert "one trial takes about" in record["search"]
+    assert "too short" in chosen([run(9)], **few).spec.training["search"]
+    # Nothing was asked for, and nothing is missing.
+    assert "search" not in chosen([run(200)], budget=0, **few).spec.training
+
+
+def test_one_slow_trial_does_not_end_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    examine, calls = selection._Examined.__call__, []
+
+    def slow_once(self: object, *args: Any, **options: Any) -> tuple[Any, float]:
+        scores, seconds = examine(self, *args, **options)  # type: ignore[arg-type]
+        calls.append(seconds)
+        return scores, 1e6 if len(calls) == 3 else seconds
+
+    monkeypatch.setattr(selection._Examined, "__call__", slow_once)
+    assert len(chosen([run(200)], epochs=0, budget=1000.0).spec.training["trials"]) > 3
 
 
 def test_an_unknown_setting_is_refused_before_anything_is_tried() -> None:
@@ -217,6 +257,39 @@ def test_scores_are_those_of_dense_linear_algebra() -> None:
     assert float(scores.variance.mean()) == pytest.approx(float(variance.mean()), rel=0.1)
 
 
+@given(
+    scale=st.floats(0.1, 10), size=st.floats(0.01, 100), offset=st.floats(-3, 3), aux=st.integers(0, 2),
+    seed=st.integers(0, 99),
+)  # fmt: skip
+def test_errors_of_auxiliary_variables_are_of_one_size_in_their_units(
+    scale: float, size: float, offset: float, aux: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    kinds = [VariableSpec("t", "K"), *(VariableSpec(f"a{n}", "mm/day", role="aux") for n in range(aux))]
+    # One curve bends at what is a large amount to one user and a small one to another; the state has none.
+    kinds[1:] = [dataclasses.replace(kind, transform="sqrt", scale=scale) for kind in kinds[1:]]
+    spec = dataclasses.replace(SPEC, variables=tuple(kinds))
+    fields = offset + rng.standard_normal((60, 1 + aux, *SPEC.frame_shape[1:]))
+    fields[:, 1:] *= size
+    season = np.arange(60) % 365 / 365.25
+    prior, _, _ = fit_gaussian_stages(
+        with_architecture(spec, TrainingOptions()), [(fields, season)], TrainingOptions(), torch.device("cpu"),
+        progress=False,
+    )  # fmt: skip
+    unseen = torch.as_tensor(fields, dtype=torch.float32), torch.as_tensor(season, dtype=torch.float32)
+    cases = [(unseen[0][i : i + 6], unseen[1][i : i + 6]) for i in range(0, 60, 6)]
+    examination = Examination(spec, cases, transform=prior, scale=torch.ones(1 + aux), seed=seed)
+    physical = prior.normalization.inverse_transform(examination._observed) - torch.stack([u for u, _ in cases])
+    assert float(physical[:, :, 0].std()) == pytest.approx(0.3, rel=0.1)
+    for n in range(1, 1 + aux):
+        for kind, share in enumerate((0.3, 0.2)):
+            errors = physical[kind::2, :, n]
+            assert float(errors.std() / (size * share)) == pytest.approx(1, rel=0.1)
+            # They are no larger where the values are.
+            values = torch.stack([u for u, _ in cases])[kind::2, :, n]
+            assert abs(float(torch.corrcoef(torch.stack([errors, values]).abs().flatten(1))[0, 1])) < 0.25
+
+
 def _dense(prior: LatentPrior, examination: Examination) -> tuple[torch.Tensor, torch.Tensor]:
     """Posterior variance and squared error of the mean for each case, by matrices."""
     n = 4 * int(np.prod(prior.shape))
@@ -230,8 +303,8 @@ def _dense(prior: LatentPrior, examination: Examination) -> tuple[torch.Tensor, 
         mean, std = prior.normalization.climatology(season)
         seen = examination._seen[i].expand(4, -1, -1, -1).flatten()
         truth = examination._truth[i]
-        error = examination._error[i, 0, 0, 0, 0]
-        y = ((truth - mean) / std + error / std * examination._noise[i]).flatten()[seen].double()
+        error = examination._error(prior, mean[None].expand(len(examination._season), -1, -1, -1, -1))[i]
+        y = ((examination._observed[i] - mean) / std).flatten()[seen].double()
         r = (error / std).square().flatten()[seen].double()
         gain = torch.linalg.solve(cov[seen][:, seen] + torch.diag(r), cov[seen]).T
         post = (cov - gain @ cov[seen]).diagonal().reshape(truth.shape).float()

@@ -8,7 +8,11 @@ mean square of what is left of draws of the prior :math:`z` once they are observ
 
 (Matheron's rule [1]_), over the draws of all cases. What is judged is the state in all cells, with what the decoder
 leaves out. Everything is in units of one climatological standard deviation for each channel, the same for all priors
-that are compared, and where fields are transformed, after the transform.
+that are compared, and where fields of the state are transformed, after the transform.
+
+Auxiliary variables are observed as instruments do, with errors that are of one size in physical units: a gauge is wrong
+by a millimetre, in light rain and in heavy rain. Which transform serves best depends on that, and each is linearised as
+an analysis does, from the climatology to what is observed.
 
 References
 ----------
@@ -36,7 +40,10 @@ __all__ = ["Examination", "Scores"]
 
 # Share of the cells that are observed, of all channels and, in every other case of a model with auxiliary variables,
 # of these alone; errors of these observations in climatological standard deviations; draws per case.
-_SHARE, _AUX_SHARE, _ERROR, _AUX_ERROR, _DRAWS = 0.05, 0.2, 0.3, 0.1, 2
+_SHARE, _AUX_SHARE, _ERROR, _DRAWS = 0.05, 0.2, 0.3, 2
+# Errors of auxiliary variables, in units of how much their physical values vary: where all channels are observed, and
+# where these alone are.
+_PHYSICAL_ERRORS = 0.3, 0.2
 # Iterations of a solve, and its tolerance in posterior standard deviations: far below what cases differ by.
 _ITERATIONS, _TOLERANCE = 40, 0.1
 
@@ -107,10 +114,11 @@ class Examination:
         seed: int,
     ) -> None:
         self._scale = scale[:, None, None]
-        self._truth = torch.stack([transform.normalization.transform(fields) for fields, _ in cases])
+        fields = torch.stack([fields for fields, _ in cases])
+        self._truth = transform.normalization.transform(fields)
         self._season = torch.stack([season for _, season in cases])
         self._generator = torch.Generator().manual_seed(seed)
-        self._noise = self._normal(*self._truth.shape)
+        noise = self._normal(*self._truth.shape)
         # Cells are observed in all frames, as by stations, and those of one channel say nothing of the others'.
         frame = self._truth.shape[2:]
         draw = torch.rand(frame, generator=self._generator).to(self._truth.device)
@@ -119,9 +127,16 @@ class Examination:
         known = torch.isfinite(self._truth).any(1).any(0).float().mean((1, 2), keepdim=True)
         few = _AUX_SHARE / known.clamp(min=1e-6)
         patterns = [draw < _SHARE] + ([aux & (draw < few)] if spec.aux else [])
-        error = torch.tensor([_ERROR, _AUX_ERROR][: len(patterns)], device=draw.device)
-        self._error = error[torch.arange(len(cases), device=draw.device) % len(patterns)][:, None, None, None, None]
         self._kinds = len(patterns)
+        errors = torch.tensor(_PHYSICAL_ERRORS, device=draw.device)[torch.arange(len(cases)) % self._kinds]
+        #: Errors of auxiliary variables in physical units, shape (case, 1, channel, 1, 1).
+        self._physical = errors[:, None, None, None, None] * _variability(fields[:, :, spec.state_channels :])
+        self._observed = self._truth + _ERROR * self._scale * noise
+        if spec.aux:
+            aux_fields = fields.clone()
+            aux_fields[:, :, spec.state_channels :] += self._physical * noise[:, :, spec.state_channels :]
+            made = transform.normalization.transform(aux_fields)
+            self._observed[:, :, spec.state_channels :] = made[:, :, spec.state_channels :]
         seen = torch.stack([patterns[i % self._kinds] for i in range(len(cases))])[:, None]
         self._seen = seen & torch.isfinite(self._truth)
         area = torch.as_tensor(spec.area_weights(), dtype=draw.dtype, device=draw.device)
@@ -152,9 +167,8 @@ class Examination:
         mean, std = (a.unflatten(0, (cases, length)) for a in (mean, std))
         residual = prior.autoencoder.residual_std
         decoder = _Decoder(prior, self._season, 1 + _DRAWS)
-        error = self._error * self._scale / std
-        precision = torch.where(seen, 1 / (error.square() + residual.square()), 0.0)
-        observed = torch.where(seen, (self._truth - mean) / std + error * self._noise, 0.0)
+        precision = torch.where(seen, 1 / ((self._error(prior, mean) / std).square() + residual.square()), 0.0)
+        observed = torch.where(seen, (self._observed - mean) / std, 0.0)
         found, variance = self._posterior(prior, decoder, observed - decoder.offset, precision)
         expected = mean + std * (found + decoder.offset)
         spread = std * (variance + residual.square()).sqrt()
@@ -167,6 +181,16 @@ class Examination:
             spread.square(),
         )
         return Scores(*((self._weight * part).mean((1, 3, 4)) for part in parts))
+
+    def _error(self, prior: LatentPrior, mean: Tensor) -> Tensor:
+        """Return the standard deviation of the errors of observations after the transform."""
+        error = (_ERROR * self._scale).expand_as(mean).clone()
+        aux = list(range(self._state, mean.shape[2]))
+        if aux:
+            physical = self._physical.expand(*mean.shape[:2], -1, *mean.shape[3:])
+            slope = prior.normalization.secant(mean[:, :, aux], self._observed[:, :, aux], aux, physical)
+            error[:, :, aux] = physical / slope
+        return error
 
     def _posterior(
         self, prior: LatentPrior, decoder: _Decoder, innovation: Tensor, precision: Tensor
@@ -215,6 +239,16 @@ class _Decoder:
     def adjoint(self, w: Tensor) -> Tensor:
         v = self._decoder.adjoint(w)
         return v if self._mixing is None else self._mixing.adjoint(v)
+
+
+def _variability(fields: Tensor) -> Tensor:
+    """Return how much each channel varies, shape ``(channel, 1, 1)``; of a normal variable the standard deviation.
+
+    It is made of the mean absolute deviation from the mean of a cell: a few downpours make the standard deviation of
+    rain several times as large as what gauges err by.
+    """
+    deviation = (fields - fields.nanmean((0, 1))).abs()
+    return math.sqrt(math.pi / 2) * deviation.nanmean((0, 1, 3, 4)).nan_to_num(1.0)[:, None, None]
 
 
 def _crps(error: Tensor, spread: Tensor) -> Tensor:
