@@ -124,8 +124,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("out", nargs="?", type=Path, default=Path("speedy-t30.safetensors"))
     parser.add_argument("--more", nargs="*", type=Path, default=[], help="folders of further runs")
     parser.add_argument("--alone", action="store_true", help="train on further runs alone")
-    parser.add_argument("--epochs", type=int, help="passes of the score network", default=OPTIONS.epochs)
-    parser.add_argument("--width", type=int, nargs="+", default=OPTIONS.width, help="of the score network")
+    parser.add_argument("--epochs", type=int, help="passes of the score network")
+    parser.add_argument("--width", type=int, nargs="+", help="of the score network")
     parser.add_argument("--log", type=Path, help="a .csv file of what the training did")
     either = parser.add_mutually_exclusive_group()
     either.add_argument("--budget", help="time for a search by `fit` and for training, in place of given settings")
@@ -136,8 +136,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         settings = {"budget": options.budget, "precision": OPTIONS.precision}
     else:
         # All settings are given: nothing is tried, and no variable is left out for what a few held-out frames say.
-        settings = {"budget": 0, **dataclasses.asdict(OPTIONS), "epochs": options.epochs, "width": tuple(options.width)}
-        settings |= QUICK if options.quick else {}
+        settings = {"budget": 0, **dataclasses.asdict(OPTIONS), **(QUICK if options.quick else {})}
+    settings |= {name: given for name in ("epochs", "width") if (given := getattr(options, name)) is not None}
     model = ds.slams.fit(aux=["pr", "olr"], window=5, seed=0, log=options.log, **settings, **ABOUT)
     print("saved", model.save(options.out))
 

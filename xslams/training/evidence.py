@@ -114,6 +114,8 @@ class Examination:
         seed: int,
     ) -> None:
         self._scale = scale[:, None, None]
+        self._state = spec.state_channels
+        self._aux = list(range(spec.state_channels, spec.channels))
         fields = torch.stack([fields for fields, _ in cases])
         self._truth = transform.normalization.transform(fields)
         self._season = torch.stack([season for _, season in cases])
@@ -130,18 +132,16 @@ class Examination:
         self._kinds = len(patterns)
         errors = torch.tensor(_PHYSICAL_ERRORS, device=draw.device)[torch.arange(len(cases)) % self._kinds]
         #: Errors of auxiliary variables in physical units, shape (case, 1, channel, 1, 1).
-        self._physical = errors[:, None, None, None, None] * _variability(fields[:, :, spec.state_channels :])
+        own = fields[:, :, self._aux]
+        self._physical = errors[:, None, None, None, None] * _variability(own)
         self._observed = self._truth + _ERROR * self._scale * noise
-        if spec.aux:
-            aux_fields = fields.clone()
-            aux_fields[:, :, spec.state_channels :] += self._physical * noise[:, :, spec.state_channels :]
-            made = transform.normalization.transform(aux_fields)
-            self._observed[:, :, spec.state_channels :] = made[:, :, spec.state_channels :]
+        if self._aux:
+            disturbed = own + self._physical * noise[:, :, self._aux]
+            self._observed[:, :, self._aux] = transform.normalization.transform(disturbed, self._aux)
         seen = torch.stack([patterns[i % self._kinds] for i in range(len(cases))])[:, None]
         self._seen = seen & torch.isfinite(self._truth)
         area = torch.as_tensor(spec.area_weights(), dtype=draw.dtype, device=draw.device)
         self._weight = (area / area.mean())[:, None]
-        self._state = spec.state_channels
         self._seed = seed
 
     def _normal(self, *shape: int) -> Tensor:
@@ -185,11 +185,10 @@ class Examination:
     def _error(self, prior: LatentPrior, mean: Tensor) -> Tensor:
         """Return the standard deviation of the errors of observations after the transform."""
         error = (_ERROR * self._scale).expand_as(mean).clone()
-        aux = list(range(self._state, mean.shape[2]))
-        if aux:
-            physical = self._physical.expand(*mean.shape[:2], -1, *mean.shape[3:])
-            slope = prior.normalization.secant(mean[:, :, aux], self._observed[:, :, aux], aux, physical)
-            error[:, :, aux] = physical / slope
+        if self._aux:
+            expected, observed = mean[:, :, self._aux], self._observed[:, :, self._aux]
+            physical = self._physical.expand_as(expected)
+            error[:, :, self._aux] = physical / prior.normalization.secant(expected, observed, self._aux, physical)
         return error
 
     def _posterior(

@@ -136,7 +136,7 @@ def time_for_network(
         torch.manual_seed(0)
         networks = LatentPrior(with_architecture(spec, options)).to(device_of(device))
         per_step = 0.0
-        for batch in (min(_FEW, options.batch), options.batch):
+        for batch in sorted({min(_FEW, options.batch), options.batch}):
             # Small grids take as long for a few windows as for many, and of large ones a few tell enough.
             if per_step > _SHORT * budget:
                 break
