@@ -128,6 +128,25 @@ def test_the_spread_of_an_ensemble_is_the_error_of_its_mean_once(share):
     assert np.linalg.norm(taken - centre) < 0.4 * np.linalg.norm(centre)
 
 
+@given(st.integers(2, 40), st.integers(0, 99))
+@settings(max_examples=8, deadline=None)
+def test_an_ensemble_that_knows_nothing_takes_nothing_away(count: int, seed: int) -> None:
+    """Members that are independent of the truth, such as those of other years: their mean is that of chance."""
+    mean, D, P = pieces()
+    rng = np.random.default_rng(seed)
+    root = np.linalg.cholesky(P + 1e-9 * np.eye(SIZE))
+    members = D @ (root @ rng.normal(size=(SIZE, count)))
+    centre = members.mean(1, keepdims=True)
+    variance = np.diag(D @ P @ D.T) * (1 + 1 / count)
+    found = bound(background(mean + centre[:, 0], variance, ensemble=(members - centre).T))
+    R = found.errors(torch.eye(SIZE)).double().numpy()
+    gain = np.linalg.solve(P + R, P).T
+    climate = np.trace(D @ P @ D.T)
+    taken = D @ (gain @ found.y.double().numpy())
+    assert taken @ taken < 0.35 * climate  # nothing but chance: of three members a third without the prior
+    assert np.trace(D @ (P - gain @ P) @ D.T) > 0.6 * climate
+
+
 def test_modes_keep_their_variance_and_correlation_in_a_process_like_another():
     base = process()
     variance, rho = base.variances() * 0.3, torch.full_like(base.variances(), 0.5)

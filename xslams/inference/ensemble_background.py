@@ -25,7 +25,7 @@ from xslams.linalg.covariances import ProductCovariance
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["HybridCovariance", "localized", "static_weight"]
+__all__ = ["HybridCovariance", "localized", "sampling_weight", "static_weight", "whitened"]
 
 # Share of the localisation that is kept, and largest number of columns, and of numbers in all of them.
 _KEPT, _COLUMNS, _NUMBERS = 0.95, 256, 2**25
@@ -63,38 +63,6 @@ def static_weight(members: int, directions: int | None = None) -> float:
     return max(2 / (members + 3), _LEAST_STATIC)
 
 
-def localized(deviations: Tensor, localization: Tensor, weight: float) -> Tensor:
-    """Columns whose sum of squares is the localised sample covariance.
-
-    Parameters
-    ----------
-    deviations
-        Of the latents of members from their mean, shape ``(N, L, z, z_lat, z_lon)``.
-    localization
-        Correlation of latent cells, shape ``(cells, cells)``.
-    weight
-        Factor of the covariance of a mean of members.
-
-    Returns
-    -------
-    Tensor
-        Shape ``(columns, n)``.
-    """
-    count = len(deviations)
-    values, vectors = torch.linalg.eigh(localization.double())
-    values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
-    enough = int((values.cumsum(0) < _KEPT * values.sum()).sum()) + 1
-    most = min(_COLUMNS // count, _NUMBERS // deviations.numel())
-    # A few columns are all: what is small for one localisation is the whole of another.
-    columns = len(values) if len(values) <= most else max(min(enough, most), 1)
-    root = vectors[:, :columns] * values[:columns].sqrt()
-    # What is left out must not take variance away.
-    root = (root / root.square().sum(1, keepdim=True).sqrt().clamp(min=1e-12)).to(deviations)
-    scale = math.sqrt(weight * (count + 1) / (count * (count - 1)))
-    parts = scale * deviations.flatten(3)[:, None] * root.mT[None, :, None, None]
-    return parts.flatten(0, 1).flatten(1)
-
-
 class StaticCovariance(Protocol):
     """A covariance that can whiten."""
 
@@ -112,6 +80,83 @@ class StaticCovariance(Protocol):
         ...
 
 
+def whitened(static: StaticCovariance, columns: Tensor) -> Tensor:
+    """Return columns ``(columns, n)`` in units of the static covariance."""
+    return torch.cat([static.whiten(part) for part in columns.split(_AT_ONCE)])
+
+
+def sampling_weight(white: Tensor, members: int) -> float:
+    r"""Weight of the static covariance by what members have in common beyond chance, after Ledoit and Wolf [1]_.
+
+    In units of the static covariance the sample covariance is a mean over members, :math:`S = \sum_i M_i / N`, which
+    differs from the identity by its sampling error and by what is true of the day. The combination of least error
+    gives the identity the weight
+
+    .. math:: \frac{1}{N (N - 2)} \sum_i \| M_i - S \|^2 / \| S - I \|^2
+
+    in the norm of Frobenius, and 1 at most; the denominator is :math:`N^2` where the mean of members is known. Two
+    members, of which one deviates as the other does, cannot tell their own sampling error, and all is taken for it.
+
+    Parameters
+    ----------
+    white
+        Columns whose sum of squares is the localised sample covariance, in these units, ``(columns, n)``, those of
+        member after member.
+    members
+        Number of members.
+
+    References
+    ----------
+    .. [1] Ledoit and Wolf, A well-conditioned estimator for large-dimensional covariance matrices, 2004,
+       doi:10.1016/S0047-259X(03)00096-4.
+
+    Examples
+    --------
+    Members that differ by what the static covariance expects say nothing more:
+
+    >>> white = torch.randn(20, 400, generator=torch.Generator().manual_seed(0)) / 20**0.5
+    >>> sampling_weight(white, 20) > 0.9
+    True
+    """
+    gram = (white.double() @ white.double().mT).unflatten(1, (members, -1)).unflatten(0, (members, -1))
+    squares = gram.square().sum((1, 3))
+    whole = squares.sum()
+    # Of the blocks of a member with itself and with all: the error of their mean.
+    sampling = whole if members == 2 else (squares.diagonal().sum() - whole / members) * members / (members - 2)
+    away = whole - 2 * white.double().square().sum() + white.shape[1]
+    return float((sampling / away.clamp(min=1e-30)).clamp(0.0, 1.0))
+
+
+def localized(deviations: Tensor, localization: Tensor) -> Tensor:
+    """Columns whose sum of squares is the localised sample covariance.
+
+    Parameters
+    ----------
+    deviations
+        Of the latents of members from their mean, shape ``(N, L, z, z_lat, z_lon)``.
+    localization
+        Correlation of latent cells, shape ``(cells, cells)``.
+
+    Returns
+    -------
+    Tensor
+        Shape ``(columns, n)``.
+    """
+    count = len(deviations)
+    values, vectors = torch.linalg.eigh(localization.double())
+    values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
+    enough = int((values.cumsum(0) < _KEPT * values.sum()).sum()) + 1
+    most = min(_COLUMNS // count, _NUMBERS // deviations.numel())
+    # A few columns are all: what is small for one localisation is the whole of another.
+    columns = len(values) if len(values) <= most else max(min(enough, most), 1)
+    root = vectors[:, :columns] * values[:columns].sqrt()
+    # What is left out must not take variance away.
+    root = (root / root.square().sum(1, keepdim=True).sqrt().clamp(min=1e-12)).to(deviations)
+    scale = math.sqrt((count + 1) / (count * (count - 1)))
+    parts = scale * deviations.flatten(3)[:, None] * root.mT[None, :, None, None]
+    return parts.flatten(0, 1).flatten(1)
+
+
 class HybridCovariance(ProductCovariance):
     """The covariance ``weight B + U U^T``, or its inverse.
 
@@ -123,12 +168,16 @@ class HybridCovariance(ProductCovariance):
         Columns of ``U``, shape ``(columns, n)``.
     weight
         Weight of ``B``.
+    white
+        The columns in units of ``B``, where they are known, see `whitened`.
     """
 
-    def __init__(self, static: StaticCovariance, columns: Tensor, weight: float) -> None:
+    def __init__(
+        self, static: StaticCovariance, columns: Tensor, weight: float, white: Tensor | None = None
+    ) -> None:
         self._static, self._inverse, self._columns, self._weight = static, static.inv, columns, weight
         # By a square root, as the product with the inverse of a covariance of many scales is not positive to rounding.
-        white = torch.cat([static.whiten(part) for part in columns.split(_AT_ONCE)]) / math.sqrt(weight)
+        white = (whitened(static, columns) if white is None else white) / math.sqrt(weight)
         self._solved = torch.cat([self._inverse.color(part) for part in white.split(_AT_ONCE)]) / math.sqrt(weight)
         gram = white.double() @ white.double().mT
         small = gram + torch.eye(len(gram), dtype=torch.float64, device=gram.device)

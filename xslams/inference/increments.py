@@ -10,8 +10,10 @@ on the truth. In every mode :math:`k` of the prior, of variance :math:`p_k`, a s
 with the autocorrelation :math:`\rho_k(\tau)` of the mode, and :math:`\eta` independent of the truth. So
 :math:`f_k / \rho_k` is an observation of the mode with the error variance :math:`p_k (1 - \rho_k^2) / \rho_k^2`, and
 says nothing of modes that are forgotten. The mean of an ensemble of such forecasts is :math:`\rho_k f_k`, and its
-spread is that of :math:`x_k` about it, :math:`p_k (1 - \rho_k^2)`: together with the prior it must not count twice. The
-lead :math:`\tau` is the one at which errors have the size that is stated.
+spread is that of :math:`x_k` about it, :math:`p_k (1 - \rho_k^2)`: together with the prior it must not count twice. Of
+:math:`N` members the mean has a sampling error as well, :math:`p_k (1 - \rho_k^2) / N`, which is all that it tells of
+modes that are forgotten: the error variance of the observation of the mode is :math:`1 + 1 / (N \rho_k^2)` times as
+large. The lead :math:`\tau` is the one at which errors have the size that is stated.
 """
 
 from __future__ import annotations
@@ -61,8 +63,9 @@ class Increments:
     year
         Climatological variance in the mean over the year, in units of that of the season, shape ``(n,)``: what is
         stated for many values is a mean over seasons as well.
-    of_mean
-        Whether the background is the mean of an ensemble, of which the stated errors are those of the truth about it.
+    members
+        Number of members of the ensemble of which the background is the mean, and the stated errors are those of the
+        truth about it; 0 where it is a single state.
 
     Attributes
     ----------
@@ -84,11 +87,11 @@ class Increments:
         weight: Tensor,
         year: Tensor,
         *,
-        of_mean: bool = False,
+        members: int = 0,
     ) -> None:
         self._process, self._length = process, rest.shape[1]
-        self._correlations, self._of_mean = process.correlations(_MOST), of_mean
-        self._year = torch.ones_like(year) if of_mean else torch.where(alone(sources, variance), 1.0, year)
+        self._correlations, self._members = process.correlations(_MOST), members
+        self._year = torch.ones_like(year) if members else torch.where(alone(sources, variance), 1.0, year)
         self.lead, own = self._sized(maps, rest, weight, float(weight @ variance))
         own = pooled(sources, weight, variance, own)
         ratio = (variance / own.clamp(min=1e-30)).clamp(1 / _FACTOR, _FACTOR)
@@ -115,7 +118,7 @@ class Increments:
     def _mean_squares(self, lead: int, maps: LinearMaps, rest: Tensor) -> Tensor:
         """Mean squares of increments over a lead, of all values, and of the same draws for all leads."""
         known = self._correlations[lead - 1].clamp(min=0)
-        size = 1 - known**2 if self._of_mean else 2 * (1 - known)
+        size = (1 - known**2) * (1 + 1 / self._members) if self._members else 2 * (1 - known)
         variance = self._process.variances() * size
         frames = self._process.like(variance, torch.zeros_like(variance)).trajectory(1)
         generator = torch.Generator().manual_seed(_SEED)
@@ -143,7 +146,7 @@ class Increments:
         if stated.time is not None:
             after = torch.full_like(now, np.exp(-spec.time_step / stated.time))
         known = self._gain**2
-        variance = self._process.variances() * (1 - known) / (self.size * known)
+        variance = self._process.variances() * self._sampling * (1 - known) / (self.size * known)
         return self._process.like(variance, after).trajectory(self._length)
 
     def observed(self, z: Tensor, scaled: Callable[[Tensor], Tensor]) -> Tensor:
@@ -159,13 +162,18 @@ class Increments:
             Product with the root in each cell of `ratio`, but `size` at most. Where errors are less than those of
             increments, gains are nearer to one.
         """
-        return self._regressed(z, scaled, 2 if self._of_mean else 1)
+        return self._regressed(z, scaled, self._gain ** (-2 if self._members else -1))
 
     def deviations(self, z: Tensor, scaled: Callable[[Tensor], Tensor]) -> Tensor:
-        """From deviations of members to those of observations of the truth, as `observed`."""
-        return self._regressed(z, scaled, 1)
+        """From deviations of members to errors of observations of the truth, but for the part of a mean, `localized`."""
+        return self._regressed(z, scaled, (self._sampling / (1 + 1 / self._members)).sqrt() / self._gain)
 
-    def _regressed(self, z: Tensor, scaled: Callable[[Tensor], Tensor], power: int) -> Tensor:
-        more = (self._gain**-power - 1) / self.size
+    @property
+    def _sampling(self) -> Tensor:
+        """By how much the variance of errors is larger for the sampling error of a mean, for each mode."""
+        return 1 + self._gain**-2 / self._members if self._members else torch.ones_like(self._gain)
+
+    def _regressed(self, z: Tensor, scaled: Callable[[Tensor], Tensor], factor: Tensor) -> Tensor:
+        more = (factor - 1) / self.size
         frames = self._process.like(more, torch.zeros_like(more)).trajectory(1)
         return z + scaled(frames.apply(lambda d: d, scaled(z).flatten(0, 1)[:, None]).reshape(z.shape))

@@ -26,7 +26,13 @@ from torch import Tensor
 
 from xslams.inference.background_cells import InColumns, cell_squares, patterns
 from xslams.inference.background_sizes import areas, distributed, of_year
-from xslams.inference.ensemble_background import HybridCovariance, localized, static_weight
+from xslams.inference.ensemble_background import (
+    HybridCovariance,
+    localized,
+    sampling_weight,
+    static_weight,
+    whitened,
+)
 from xslams.inference.increments import Increments
 from xslams.inference.operators import FieldOperator
 from xslams.linalg.conjugate_gradients import LinearObservations, solve
@@ -56,6 +62,8 @@ _OF_MEMBERS = 30
 # Length over which the covariance of an ensemble is localised, by the root of its size: the more members, the smaller
 # the correlations that they tell from chance.
 _LOCAL = 500.0  # km
+# Largest weight of the static covariance with an ensemble, of which something is to be left.
+_MOST_STATIC = 0.999
 
 
 class LatentCorrelation(Protocol):
@@ -306,9 +314,9 @@ class LatentBackground:
         column = None if stated.column is None else InColumns(sources, stated.column, length, variance)
         increments = None
         if stated.increments and prior.stationary is not None:
-            weight, of_mean = areas(sources, spec, scale), deviations is not None
+            weight, members = areas(sources, spec, scale), 0 if deviations is None else len(deviations)
             year = of_year(prior, sources, scale)
-            increments = Increments(prior.stationary, maps, rest, sources, variance, weight, year, of_mean=of_mean)
+            increments = Increments(prior.stationary, maps, rest, sources, variance, weight, year, members=members)
             variance = increments.ratio * scale**2
             correlation: LatentCorrelation = increments.trajectory(stated, spec)
         else:
@@ -349,14 +357,19 @@ def _hybrid(
 ) -> Covariance:
     """Covariance of the errors of an ensemble, of which latents deviate from their mean as given."""
     count = len(deviations)
-    weight = stated.static
-    if weight is None:
-        weight = static_weight(count, shape[0] if stated.increments else None)
-    if weight == 1:
+    if stated.static == 1:
         return static
     length = None if spec.flat else stated.localization or _LOCAL * count**0.5
     r = torch.as_tensor(_apart(shape, spec, length), device=deviations.device)
-    return HybridCovariance(static, localized(deviations, (1 + r) * torch.exp(-r), 1 - weight), weight)
+    columns = localized(deviations, (1 + r) * torch.exp(-r))
+    white = whitened(static, columns)
+    weight = stated.static
+    if weight is None:
+        # What members cannot know, and what they tell by chance.
+        weight = max(static_weight(count, shape[0] if stated.increments else None), sampling_weight(white, count))
+        weight = min(weight, _MOST_STATIC)
+    rest = (1 - weight) ** 0.5
+    return HybridCovariance(static, rest * columns, weight, rest * white)
 
 
 def _latents(

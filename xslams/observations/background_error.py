@@ -72,7 +72,8 @@ class BackgroundError:
     static
         Where the background is an ensemble: weight of this error against the localised sample covariance of the
         members, above 0 to 1; by default 2 / (members + 3), and 0.05 or more; with increments n / (n + members - 1) for
-        n latents of a cell, as these know the spread of the day, and members few of the directions of errors.
+        n latents of a cell, as these know the spread of the day, and members few of the directions of errors; and no
+        less than what makes the error of the covariance the least, by what members have in common beyond chance.
     places
         ``"stated"``: errors have the standard deviation that is stated at every place. ``"prior"``: they are larger
         where and when the climate of the model varies more, and values for which the same is stated have that standard
