@@ -158,6 +158,9 @@ class SlamsAccessor:
         their cells are observed, and a setting is kept if it lowers the CRPS of the state there by more than its
         standard error. ``model.spec.training["trials"]`` is the table of what was tried.
 
+        Cells in which a state variable never has a value, such as land in data of the ocean, are masked: they are NaN
+        in analyses, whatever a background has there, and what mostly observes such cells is dropped.
+
         A Dataset without latitudes whose time is a number is that of a system on axes of its own, as those of
         `xslams.systems`; trajectories along ``trajectory`` are independent of each other.
 

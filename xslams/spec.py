@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from xslams.display import page
 from xslams.errors import ModelError
+from xslams.masks import filled, nearest_known, unpacked
 from xslams.quantities import Bounds, bounds_of_quantity, is_rain
 from xslams.spec_checks import check_spec
 from xslams.spec_display import in_words, sections
@@ -91,6 +92,8 @@ class VariableSpec:
         training data do not say.
     knots
         Values and their normal scores, for the transform ``"scores"``.
+    masked
+        Cells in which a state variable never has a value, as text, see `xslams.masks`; empty where there are none.
     """
 
     name: str
@@ -106,6 +109,7 @@ class VariableSpec:
     bounds: Bounds | None = None
     cell_method: str = ""
     knots: tuple[tuple[float, float], ...] = ()
+    masked: str = ""
 
     @property
     def rain(self) -> bool:
@@ -254,6 +258,50 @@ class Spec:
                 np.clip(part, low, high, out=part, where=np.isfinite(part))
         return values
 
+    @property
+    def masked(self) -> npt.NDArray[np.bool_] | None:
+        """Cells that never have a value, shape (channel, lat, lon); None where there are none."""
+        if not any(v.masked for v in self.variables):
+            return None
+        grid = len(self.lat), len(self.lon)
+        return np.concatenate([unpacked(v.masked, (v.channels, *grid)) for v in self.variables])
+
+    def filled(self, fields: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Give cells that never have a value that of the nearest cell, as the networks of the model know them.
+
+        Parameters
+        ----------
+        fields
+            Physical fields of the state or of all variables, shape (*, channel, lat, lon).
+
+        Returns
+        -------
+        ndarray
+            The same array where all cells have values, else a new one.
+        """
+        if self.masked is None:
+            return fields
+        texts, levels = tuple(v.masked for v in self.variables), tuple(v.channels for v in self.variables)
+        return filled(fields, nearest_known(texts, levels, self.lat, self.lon, globe=not self.flat))
+
+    def without_masked(self, fields: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Make values of cells that never have one NaN, in place.
+
+        Parameters
+        ----------
+        fields
+            Physical fields of the state or of all variables, shape (*, channel, lat, lon).
+
+        Returns
+        -------
+        ndarray
+            The same array.
+        """
+        masked = self.masked
+        if masked is not None:
+            fields[..., masked[: fields.shape[-3]]] = np.nan
+        return fields
+
     def area_weights(self) -> FloatArray:
         """Cosine of latitude, shape (lat,); 1 for a system, which is flat."""
         if self.flat:
@@ -268,8 +316,9 @@ class Spec:
             # Models without are read by versions that know of none.
             del record["operators"]
         for variable in record["variables"]:
-            if not variable["knots"]:
-                del variable["knots"]
+            for name in ("knots", "masked"):
+                if not variable[name]:
+                    del variable[name]
         return json.dumps(record, sort_keys=True)
 
     @classmethod

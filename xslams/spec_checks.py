@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from xslams.errors import ModelError
+from xslams.masks import unpacked
 
 if TYPE_CHECKING:
     from xslams.spec import Spec, VariableSpec
@@ -65,6 +66,7 @@ def check_spec(spec: Spec) -> None:
     names = [v.name for v in spec.variables]
     for variable in spec.variables:
         _check_variable(variable)
+        _check_mask(variable, (variable.channels, len(spec.lat), len(spec.lon)))
     _require(len(set(names)) == len(names), "variables", names, "different names")
 
 
@@ -84,6 +86,14 @@ def _check_variable(variable: VariableSpec) -> None:
     _require(_positive(variable.scale), f"{entry}: scale", variable.scale, "a positive number")
     _require(_finite(variable.levels), f"{entry}: levels", _brief(variable.levels), "finite numbers")
     _require(isinstance(variable.level_attrs, dict), f"{entry}: level_attrs", variable.level_attrs, "a record")
+
+
+def _check_mask(variable: VariableSpec, shape: tuple[int, int, int]) -> None:
+    entry = f"variable {variable.name!r}: masked"
+    text = isinstance(variable.masked, str)
+    _require(text and not (variable.masked and variable.role == "aux"), entry, variable.masked, "text, of the state")
+    some = not unpacked(variable.masked, shape).all((1, 2)).any()
+    _require(some, entry, "all cells of a level", "some with values")
 
 
 def _check_knots(variable: VariableSpec, entry: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from xslams.display import Section, attributes, cell, table
+from xslams.errors import ModelError
 
 if TYPE_CHECKING:
     from xslams.spec import Spec, VariableSpec
@@ -17,7 +18,8 @@ __all__ = ["in_words", "sections"]
 def in_words(spec: Spec) -> str:
     """Return what a model is of in one line, with its skill where the training has measured it."""
     names = ", ".join(f"{v.name} ({v.role})" for v in spec.variables)
-    return f"{names}; {_grid(spec)} grid; window of {spec.window} frames {_frames(spec)}{_data(spec)}{_skill(spec)}"
+    fields = f"{_grid(spec)} grid{_masked(spec)}; window of {spec.window} frames {_frames(spec)}"
+    return f"{names}; {fields}{_data(spec)}{_skill(spec)}"
 
 
 def sections(spec: Spec) -> list[Section]:
@@ -28,7 +30,7 @@ def sections(spec: Spec) -> list[Section]:
     )
     hull = ", ".join(f"{n} {a[0]:g} to {a[-1]:g}" for n, a in (("lat", spec.lat), ("lon", spec.lon)) if a)
     where = {
-        "grid": f"{_grid(spec)} ({hull}{', periodic' if spec.periodic else ''})",
+        "grid": f"{_grid(spec)} ({hull}{', periodic' if spec.periodic else ''}){_masked(spec)}",
         "frames": f"{_frames(spec)}, {spec.window} at once",
         "summary": spec.summary,
         "license": spec.license,
@@ -46,6 +48,15 @@ def sections(spec: Spec) -> list[Section]:
 
 def _grid(spec: Spec) -> str:
     return f"{len(spec.lat)} x {len(spec.lon)}"
+
+
+def _masked(spec: Spec) -> str:
+    """Share of cells of the state that never have a value."""
+    # A mask that is damaged is reported where the file is read.
+    with contextlib.suppress(ModelError, TypeError):
+        if spec.masked is not None:
+            return f", {spec.masked[: spec.state_channels].mean():.0%} masked"
+    return ""
 
 
 def _frames(spec: Spec) -> str:

@@ -226,7 +226,7 @@ def encode_arrays(
     """Encode physical fields ``(T, channel, lat, lon)``, NaN where absent, to latents ``(T, *latent)``."""
     prior, season = _prepare(model, year_fraction, device)
     with torch.no_grad():
-        x = torch.as_tensor(np.asarray(fields, dtype=np.float32), device=season.device)
+        x = torch.as_tensor(model.spec.filled(np.asarray(fields, dtype=np.float32)), device=season.device)
         z: npt.NDArray[np.float32] = prior.encode(x, season).cpu().numpy()
     return z
 

@@ -172,9 +172,7 @@ class HybridCovariance(ProductCovariance):
         The columns in units of ``B``, where they are known, see `whitened`.
     """
 
-    def __init__(
-        self, static: StaticCovariance, columns: Tensor, weight: float, white: Tensor | None = None
-    ) -> None:
+    def __init__(self, static: StaticCovariance, columns: Tensor, weight: float, white: Tensor | None = None) -> None:
         self._static, self._inverse, self._columns, self._weight = static, static.inv, columns, weight
         # By a square root, as the product with the inverse of a covariance of many scales is not positive to rounding.
         white = (whitened(static, columns) if white is None else white) / math.sqrt(weight)

@@ -165,7 +165,7 @@ class Increments:
         return self._regressed(z, scaled, self._gain ** (-2 if self._members else -1))
 
     def deviations(self, z: Tensor, scaled: Callable[[Tensor], Tensor]) -> Tensor:
-        """From deviations of members to errors of observations of the truth, but for the part of a mean, `localized`."""
+        """From deviations of members to errors of observations of the truth, but for the factor of `localized`."""
         return self._regressed(z, scaled, (self._sampling / (1 + 1 / self._members)).sqrt() / self._gain)
 
     @property

@@ -314,9 +314,9 @@ class LatentBackground:
         column = None if stated.column is None else InColumns(sources, stated.column, length, variance)
         increments = None
         if stated.increments and prior.stationary is not None:
-            weight, members = areas(sources, spec, scale), 0 if deviations is None else len(deviations)
+            weight, count = areas(sources, spec, scale), 0 if deviations is None else len(deviations)
             year = of_year(prior, sources, scale)
-            increments = Increments(prior.stationary, maps, rest, sources, variance, weight, year, members=members)
+            increments = Increments(prior.stationary, maps, rest, sources, variance, weight, year, members=count)
             variance = increments.ratio * scale**2
             correlation: LatentCorrelation = increments.trajectory(stated, spec)
         else:

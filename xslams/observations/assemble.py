@@ -28,6 +28,7 @@ from xslams.observations.belonging import ancillary
 from xslams.observations.correlations import correlation_of
 from xslams.observations.flags import Flag, quality_flags
 from xslams.observations.learned_rows import learned_likelihood
+from xslams.observations.masked_cells import without_masked
 from xslams.observations.places import Places
 from xslams.observations.stated_errors import Error, require_representable, spread_over, standard_error
 from xslams.observations.superob import boxes as boxes_of
@@ -99,12 +100,17 @@ def _assemble(variable: BoundVariable, tally: Tally, *, strict: bool, read: bool
     if read:
         # Of data that are not read there may be more than memory holds; even a mask is too large.
         tally.reject("time", variable.match.matched[places.times], places.times)
-        tally.reject("place", places.in_domain[places.cells], places.times)
+        tally.reject("place", places.in_domain[places.cells] & places.unmasked, places.times)
         tally.reject("level", places.in_levels[places.channels], places.times)
     places.require_some(variable)
     if not read:
         raise NothingLeft
     values, known, stated = _read(variable, error)
+    if strict and (lost := int((np.isfinite(values) & places.in_domain[places.cells] & ~places.unmasked).sum())):
+        warn(
+            f"Source {variable.source!r}: {lost} values of {variable.name!r} lie where {variable.observed.name!r} of "
+            "the model never has one, such as on land, and are dropped."
+        )
     valid = _usable(variable, values, known, stated, flags, places, tally, strict=strict)
     frame, level, place = places.times[valid], places.channels[valid], places.cells[valid]
     factor = variable.factor[frame] if isinstance(variable.factor, np.ndarray) else variable.factor
@@ -117,6 +123,8 @@ def _assemble(variable: BoundVariable, tally: Tally, *, strict: bool, read: bool
         raise NothingLeft
     weights = row_kron(variable.match.weights, places.vertical, frame, level)
     matrix = row_kron(weights, places.horizontal, rows_b=place)
+    if places.known is not None and variable.spec.masked is not None:
+        matrix = without_masked(matrix, variable.spec.masked)
     likelihood = SourceLikelihood(
         variable.label, matrix, y, errors, variable.function, variable.qc.background_check, boxes
     )

@@ -179,7 +179,7 @@ def _states(state: xr.Dataset, spec: Spec) -> tuple[States, Frames]:
     fields = domain.to_channels(state, allow_missing=True)
     fields = fields.isel(channel=slice(spec.state_channels))
     time = domain.label(domain.adopt(domain.template(state)))
-    values = np.asarray(fields.transpose("time", "channel", "lat", "lon").values, np.float32)
+    values = spec.filled(np.asarray(fields.transpose("time", "channel", "lat", "lon").values, np.float32))
     if not np.isfinite(values).all():
         msg = "The state has missing values; an operator is learned from whole states. Drop the frames that lack some."
         raise CoverageError(msg)

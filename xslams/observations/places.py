@@ -15,6 +15,7 @@ from xslams.labels.coordinates import coordinate, listed
 from xslams.likelihood.errors import IntArray
 from xslams.observations.audit import NothingLeft
 from xslams.observations.horizontal import cells, expand
+from xslams.observations.masked_cells import mostly_known
 from xslams.observations.vertical import channels, listed_levels
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Places:
         Place of each element, with the dimensions that it depends on.
     times, channels, cells
         Positions of the time, level and place of each element, each with the shape of the data.
+    known
+        At which levels and places the model has values, shape (level, place); None where it has them everywhere.
     """
 
     horizontal: sp.csr_array
@@ -43,6 +46,7 @@ class Places:
     times: IntArray
     channels: IntArray
     cells: IntArray
+    known: npt.NDArray[np.bool_] | None = None
 
     @classmethod
     def of(cls, variable: BoundVariable, *, read: bool) -> Places:
@@ -64,7 +68,10 @@ class Places:
                 f"place nor level depend. Select along it with .isel(), or give latitude and longitude that dimension."
             )
             raise DimensionError(msg)
-        return cls(horizontal, vertical, place, *(expand(index, values) for index in (time, level, place)))
+        masked = None if variable.function is not None else variable.spec.masked
+        known = None if masked is None else mostly_known(masked, horizontal, vertical)
+        times, levels, places = (expand(index, values) for index in (time, level, place))
+        return cls(horizontal, vertical, place, times, levels, places, known)
 
     @property
     def in_domain(self) -> npt.NDArray[np.bool_]:
@@ -77,9 +84,16 @@ class Places:
         return np.asarray(np.diff(self.vertical.indptr) > 0)
 
     @property
+    def unmasked(self) -> npt.NDArray[np.bool_]:
+        """Which elements lie where the model has values, with the shape of the data."""
+        if self.known is None:
+            return np.ones(self.cells.shape, bool)
+        return self.known[self.channels, self.cells]
+
+    @property
     def inside(self) -> int:
-        """Number of elements that lie within both."""
-        return int((self.in_domain[self.cells] & self.in_levels[self.channels]).sum())
+        """Number of elements that lie within both, where the model has values."""
+        return int((self.in_domain[self.cells] & self.in_levels[self.channels] & self.unmasked).sum())
 
     def warn_of_outside(self, variable: BoundVariable) -> None:
         """Warn of places and levels that are dropped, where some are left."""
@@ -99,7 +113,13 @@ class Places:
     def require_some(self, variable: BoundVariable) -> None:
         """Raise where no place or no level lies within the model's domain."""
         if self.in_domain.any() and self.in_levels.any():
-            return
+            if self.known is None or self.known[np.ix_(self.in_levels, self.in_domain)].any():
+                return
+            msg = (
+                f"Source {variable.source!r}: {variable.observed.name!r} of the model never has a value at any of its "
+                f"{len(self.in_domain)} places, as on land. Check latitude, longitude and level."
+            )
+            raise NothingLeft(msg)
         places = not self.in_domain.any()
         levels = "" if self.in_levels.any() else f", levels {listed_levels(variable.observed)}"
         msg = (

@@ -186,4 +186,5 @@ def _encode(fields: FloatArray, season: FloatArray, *, model: Model, device: str
 def _decode(z: FloatArray, season: FloatArray, *, model: Model, device: str | None) -> npt.NDArray[np.float32]:
     from xslams.inference.arrays import decode_arrays
 
-    return model.spec.bounded(decode_arrays(model, z, season, device=device))
+    spec = model.spec
+    return spec.without_masked(spec.bounded(decode_arrays(model, z, season, device=device)))

@@ -23,10 +23,11 @@ from xslams.labels.channels import require_not_empty
 from xslams.labels.domain import domain_of
 from xslams.labels.flat import lies_flat
 from xslams.labels.valid_values import limits_in_words
+from xslams.masks import packed
 from xslams.observations import learn_sources
 from xslams.options import MOST_SEED, TrainingOptions
 from xslams.pipeline import workers
-from xslams.pipeline.frames import Survey, frames_of, survey
+from xslams.pipeline.frames import Survey, filled_frames, frames_of, survey
 from xslams.pipeline.held_out import held_out_factors
 from xslams.pipeline.training_data import of_globe, of_system, split_aux
 from xslams.pipeline.windows import contiguous
@@ -101,7 +102,9 @@ def fit(
     runs = [frames_of(part, settings.memory * 2**30) for part in parts]
     seasons = [domain_of(spec).season(part["time"]) for part in parts]
     surveys = [survey(frames, spec) for frames in runs]
+    spec = replace(spec, variables=tuple(_masked(v, [s[v.name] for s in surveys]) for v in spec.variables))
     _require_complete(surveys, spec, ds)
+    runs = [filled_frames(frames, spec) for frames in runs]
     _require_some(surveys, spec)
     record = {"data": _provenance(ds, spec, parts), "version": __version__}
     variables = tuple(_bounded(v, [s[v.name] for s in surveys]) for v in spec.variables)
@@ -188,20 +191,40 @@ def _require_some(surveys: Sequence[Mapping[str, Survey]], spec: Spec) -> None:
             raise CoverageError(msg)
 
 
+def _masked(variable: VariableSpec, surveys: Sequence[Survey]) -> VariableSpec:
+    """Give a state variable the cells in which it never has a value, as it has none of the ocean on land."""
+    if variable.role != "state":
+        return variable
+    masked = ~np.any([s.ever for s in surveys], axis=0)
+    if (count := int(masked.all((-2, -1)).sum())) and not masked.all():
+        msg = f"{variable.name!r} has no value at {count} of {variable.channels} levels. Leave these out: ds.isel(...)."
+        raise CoverageError(msg)
+    return variable if masked.all() else replace(variable, masked=packed(masked))
+
+
 def _require_complete(surveys: Sequence[Mapping[str, Survey]], spec: Spec, ds: xr.Dataset) -> None:
     parts, limits = [], ""
+    remedies = ["Fill them (ds.interpolate_na, ds.fillna)"]
     for v in spec.variables:
         own = [survey[v.name] for survey in surveys]
+        size = sum(s.count + s.missing + s.infinite for s in own)
         # Auxiliary variables may have gaps, as they are observed and not analysed.
-        absent = sum(s.infinite + (s.missing if v.role == "state" else 0) for s in own)
+        absent, what = sum(s.infinite for s in own), "infinite"
+        if v.role == "state":
+            ever, always = np.any([s.ever for s in own], axis=0), np.all([s.always for s in own], axis=0)
+            never = ever.size - int(ever.sum()) if ever.any() else 0
+            absent += sum(s.missing for s in own) - never * size // ever.size
+            what = "missing or infinite"
+            if absent and ever.any():
+                what += f" (in {int((ever & ~always).sum())} of {ever.size} cells)"
+                remedies += [] if never else ["drop the frames that lack them (ds.dropna('time'))"]
+                remedies.append(f"leave such cells out (ds.where(ds[{v.name!r}].notnull().all('time')))")
         if absent:
-            what = "missing or infinite" if v.role == "state" else "infinite"
-            size = sum(s.count + s.missing + s.infinite for s in own)
             parts.append(f"{absent} of {size} values of {v.name!r} are {what}")
             limits += limits_in_words(ds[v.name])
     if parts:
         msg = (
-            f"{' and '.join(parts)}. Training needs all values of the state.{limits} "
-            "Fill them (ds.interpolate_na, ds.fillna), or drop the frames that lack them (ds.dropna('time'))."
+            f"{' and '.join(parts)}. Training needs all values of the state, except in cells that never have one, such "
+            f"as land in data of the ocean.{limits} {', or '.join(dict.fromkeys(remedies))}."
         )
         raise CoverageError(msg)

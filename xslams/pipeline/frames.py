@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import xarray as xr
 from xslams.spec import Spec
 from xslams.typing import FloatArray
 
-__all__ = ["LazyFrames", "Survey", "frames_of", "survey", "whole_frames"]
+__all__ = ["LazyFrames", "Survey", "filled_frames", "frames_of", "survey", "whole_frames"]
 
 # Bytes of a block that is looked at; chunks up to some of these are read as a whole and kept until the next is asked
 # for, so that a chunk of many frames is not read again for each block of them.
@@ -31,10 +32,18 @@ class LazyFrames:
         First of the frames that are meant.
     last
         Frame after the last; all by default.
+    completed
+        What is done to frames that are read.
     """
 
-    def __init__(self, fields: xr.DataArray, first: int = 0, last: int | None = None) -> None:
-        self._fields, self._first = fields, first
+    def __init__(
+        self,
+        fields: xr.DataArray,
+        first: int = 0,
+        last: int | None = None,
+        completed: Callable[[FloatArray], FloatArray] = lambda frames: frames,
+    ) -> None:
+        self._fields, self._first, self._completed = fields, first, completed
         self._last = fields.sizes["time"] if last is None else last
         # One for all parts of the same fields: first frame, and values.
         self._kept: list[tuple[int, FloatArray]] = []
@@ -51,9 +60,13 @@ class LazyFrames:
     def __getitem__(self, part: slice, /) -> LazyFrames:
         """Return consecutive frames; nothing is read."""
         start, stop, _ = part.indices(len(self))
-        found = LazyFrames(self._fields, self._first + start, self._first + max(start, stop))
+        found = LazyFrames(self._fields, self._first + start, self._first + max(start, stop), self._completed)
         found._kept = self._kept
         return found
+
+    def completed(self, by: Callable[[FloatArray], FloatArray]) -> LazyFrames:
+        """Return the same frames, to each of which something is done as it is read."""
+        return LazyFrames(self._fields, self._first, self._last, by)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
         """Read the values, in single precision unless another type is asked for."""
@@ -72,7 +85,7 @@ class LazyFrames:
         if (last - first) * frame > max(_CHUNKS * _BLOCK, len(self) * frame):
             first, last = self._first, self._last
         self._kept.clear()
-        values = np.asarray(self._fields.isel(time=slice(first, last)), np.float32)
+        values = self._completed(np.asarray(self._fields.isel(time=slice(first, last)), np.float32))
         self._kept.append((first, values))
         return values[self._first - first : self._last - first]
 
@@ -124,6 +137,8 @@ class Survey:
         Smallest and largest finite value.
     std
         Standard deviation of the finite values.
+    ever, always
+        Which elements of a frame are finite in some frame, and in all.
     """
 
     count: int = 0
@@ -133,6 +148,8 @@ class Survey:
     most: float = -math.inf
     mean: float = 0.0
     square: float = 0.0
+    ever: npt.NDArray[np.bool_] = field(default_factory=lambda: np.array(False))
+    always: npt.NDArray[np.bool_] = field(default_factory=lambda: np.array(True))
 
     @property
     def std(self) -> float:
@@ -141,7 +158,9 @@ class Survey:
 
     def add(self, values: FloatArray) -> None:
         """Take more values into account."""
-        known = values[np.isfinite(values)]
+        finite = np.isfinite(values)
+        self.ever, self.always = self.ever | finite.any(0), self.always & finite.all(0)
+        known = values[finite]
         missing = int(np.isnan(values).sum())
         self.missing, self.infinite = self.missing + missing, self.infinite + values.size - known.size - missing
         if not known.size:
@@ -154,6 +173,13 @@ class Survey:
         self.square += square + away**2 * self.count * known.size / total
         self.mean += away * known.size / total
         self.count = total
+
+
+def filled_frames(frames: FloatArray | LazyFrames, spec: Spec) -> FloatArray | LazyFrames:
+    """Return frames whose cells that never have a value have that of the nearest one, see `Spec.filled`."""
+    if spec.masked is None:
+        return frames
+    return frames.completed(spec.filled) if isinstance(frames, LazyFrames) else spec.filled(frames)
 
 
 def survey(frames: FloatArray | LazyFrames, spec: Spec) -> dict[str, Survey]:

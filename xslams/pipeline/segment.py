@@ -147,7 +147,7 @@ def analyse(
         )
     values = values[:, before : values.shape[1] - after]
     _require_plausible(model, values, climatology, frames)
-    block = spec.bounded(values)[:, window.kept]
+    block = spec.without_masked(spec.bounded(values))[:, window.kept]
     if predicted is None:
         return block, np.zeros((0, len(observations.COLUMNS)))
     ends = np.cumsum([each.size for each in likelihoods])[:-1]

@@ -140,8 +140,11 @@ class Examination:
             self._observed[:, :, self._aux] = transform.normalization.transform(disturbed, self._aux)
         seen = torch.stack([patterns[i % self._kinds] for i in range(len(cases))])[:, None]
         self._seen = seen & torch.isfinite(self._truth)
-        area = torch.as_tensor(spec.area_weights(), dtype=draw.dtype, device=draw.device)
-        self._weight = (area / area.mean())[:, None]
+        area = torch.as_tensor(spec.area_weights(), dtype=draw.dtype, device=draw.device)[:, None]
+        if spec.masked is not None:
+            known = torch.as_tensor(~spec.masked, device=draw.device)
+            self._seen, area = self._seen & known, (area * known)[: spec.state_channels]
+        self._weight = area / area.mean((-2, -1), keepdim=True)
         self._seed = seed
 
     def _normal(self, *shape: int) -> Tensor:
