@@ -14,7 +14,10 @@ import numpy as np
 from xslams.errors import warn
 from xslams.typing import FloatArray
 
-__all__ = ["DAYS", "Periods", "covered_days", "gaps_between", "periods_in_words", "supported_order", "warn_of_season"]
+__all__ = [
+    "DAYS", "Periods", "covered_days", "gaps_between", "in_the_year", "periods_in_words", "supported_day_order",
+    "supported_order", "warn_of_season",
+]  # fmt: skip
 
 #: Length of the year that fractions of the year count.
 DAYS = 365.25
@@ -25,8 +28,55 @@ Periods = tuple[tuple[float, float], ...]
 _NEAR = 15.0
 # Days after which the weather has forgotten what it was, so that a mean gains from another value.
 _MEMORY = 10.0
+# Days from which a mean for each time of the day is told.
+_LEAST_DAYS = 10
 # Variance of the fitted climatology at its worst day, over that of a single value, that is accepted.
 _VARIANCE = 0.4
+
+
+def in_the_year(days: FloatArray) -> FloatArray:
+    """Fractions of the year of days that are counted from a 1 January, also of those before it and after its year.
+
+    Years have whole days here, so that a fraction keeps the time of the day: the last three quarters of day 366, which
+    pass the length of the year, are those of the first day of the next.
+
+    Examples
+    --------
+    >>> in_the_year(np.array([0.5, 365.0, 365.5, -0.75])) * DAYS
+    array([  0.5 , 365.  ,   0.5 , 364.25])
+    """
+    days = np.asarray(days, float)
+    for _ in range(2):  # of many years at once, some quarters of a day are left
+        days = days - 365 * np.floor(days / DAYS)
+    return np.asarray(days % DAYS / DAYS)
+
+
+def supported_day_order(season: FloatArray, time_step: float, wanted: int) -> int:
+    """Return the number of daily harmonics that data can tell of.
+
+    Parameters
+    ----------
+    season
+        Fraction of the year of every frame, shape (n,).
+    time_step
+        Hours between frames.
+    wanted
+        Number of harmonics that are wanted.
+
+    Returns
+    -------
+    int
+        0 where frames are days or longer, or cover a few days; else half of the number of times of the day at most.
+
+    Examples
+    --------
+    >>> [supported_day_order(np.arange(0, 30, step / 24) / DAYS, step, 2) for step in (24.0, 12.0, 6.0, 1.0)]
+    [0, 1, 2, 2]
+    """
+    if time_step >= 24.0 or season.size * time_step < 24.0 * _LEAST_DAYS:
+        return 0
+    times = np.unique(np.round(season * DAYS % 1.0 * 240) % 240)
+    return min(wanted, times.size // 2)
 
 
 def covered_days(season: FloatArray, time_step: float = 24.0) -> Periods:

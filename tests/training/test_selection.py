@@ -130,7 +130,7 @@ def test_too_few_frames_try_nothing() -> None:
     model = chosen([run(40)])
     assert model.spec.training["trials"] == []
     assert model.spec.scores == {}
-    assert TrainingOptions.of({**model.spec.training["settings"]}) == TrainingOptions.of(FEW, mean_order=0)
+    assert TrainingOptions.of({**model.spec.training["settings"]}) == TrainingOptions.of(FEW, mean_order=0, day_order=0)
 
 
 def test_a_network_is_not_tried_on_a_year() -> None:
@@ -284,7 +284,7 @@ def test_errors_of_auxiliary_variables_are_of_one_size_in_their_units(
     for n in range(1, 1 + aux):
         for kind, share in enumerate((0.3, 0.2)):
             errors = physical[kind::2, :, n]
-            assert float(errors.std() / (size * share)) == pytest.approx(1, rel=0.1)
+            assert float(errors.std() / (size * share)) == pytest.approx(1, rel=0.2)
             # They are no larger where the values are.
             values = torch.stack([u for u, _ in cases])[kind::2, :, n]
             assert abs(float(torch.corrcoef(torch.stack([errors, values]).abs().flatten(1))[0, 1])) < 0.25

@@ -12,6 +12,7 @@ import xarray as xr
 
 from xslams.errors import DimensionError
 from xslams.labels.coordinates import coordinate, is_time, listed
+from xslams.seasons import in_the_year
 from xslams.spec import Spec
 from xslams.typing import FloatArray
 
@@ -257,8 +258,7 @@ def year_fraction(time: xr.DataArray) -> FloatArray:
     """
     hours(time)  # raises where these are no times
     hour = time.dt.hour + time.dt.minute / 60.0
-    # Day 366 plus hours passes 365.25; the last quarter day of a leap year is the first of the next.
-    return np.asarray(((time.dt.dayofyear - 1 + hour / 24.0) / 365.25) % 1.0, float)
+    return in_the_year(np.asarray(time.dt.dayofyear - 1 + hour / 24.0, float))
 
 
 def time_step(time: xr.DataArray) -> float | None:

@@ -19,6 +19,7 @@ from xslams.labels.calendar import hours, on_time_axis, time_labels, year_fracti
 from xslams.labels.coordinates import coordinate, listed, match_axis
 from xslams.labels.repeats import once_around, without_repeats
 from xslams.labels.variables import match_variables
+from xslams.seasons import DAYS, in_the_year
 from xslams.spec import Spec
 from xslams.typing import FloatArray
 
@@ -153,8 +154,8 @@ class GlobeDomain:
         if not before + after:
             return fraction, keys
         away = np.arange(-before, time.size + after) * self.spec.time_step
-        # A year is as long as the fraction counts it; near enough for the season of frames that are thrown away.
-        fraction = (fraction[0] + away / (24 * 365.25)) % 1.0
+        # Years are as long as the fraction counts them; near enough for the season of frames that are thrown away.
+        fraction = in_the_year(fraction[0] * DAYS + away / 24.0)
         return fraction, np.rint(hours(time)[0] + away).astype(np.int64)
 
     def to_channels(self, ds: xr.Dataset, *, allow_missing: bool = False) -> xr.DataArray:

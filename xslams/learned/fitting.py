@@ -12,7 +12,7 @@ from xslams.learned.errors import joint_errors
 from xslams.learned.operator import Coefficients, LearnedOperator, Tile, unit_vectors
 from xslams.learned.regression import Regression, harmonics, nearness, regress
 from xslams.learned.transforms import TRANSFORMS
-from xslams.seasons import covered_days, supported_order
+from xslams.seasons import covered_days, supported_day_order, supported_order
 from xslams.typing import FloatArray
 
 __all__ = ["FEWEST", "Learned", "Settings", "States", "Values", "in_step", "learn"]
@@ -28,7 +28,7 @@ _SAMPLES = 8
 # Side in degrees of what counts as one neighbourhood, where the grid is larger than that.
 _SIDE = 15.0
 _PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-_ORDER, _FOLDS, _BLOCK_DAYS = 2, 5, 30
+_ORDER, _DAY_ORDER, _FOLDS, _BLOCK_DAYS = 2, 2, 5, 30
 # Centres of the year, and the widths in years that are tried for coefficients; that of errors.
 _CENTRES, _WIDTHS, _ERROR_WIDTH = 6, (0.2, 0.12, 0.08), 0.12
 # Share of the variance by which something has to be better than what is simpler.
@@ -61,6 +61,11 @@ class States:
     lon: FloatArray
     time_step: float
     frame_shape: tuple[int, int, int]
+
+    @property
+    def day_order(self) -> int:
+        """Number of harmonics that the times of the day tell, see `xslams.seasons.supported_day_order`."""
+        return supported_day_order(self.season, self.time_step, _DAY_ORDER)
 
     def keep(self, chosen: npt.NDArray[np.bool_]) -> States:
         """Return some of the frames."""
@@ -153,6 +158,7 @@ def learn(states: States, given: Values, settings: Settings | None = None) -> Le
         given.name, given.variable, given.units, given.standard_name, settings.transform, settings.scale, given.bounds,
         states.frame_shape, given.lat, given.lon, tile, tiles, climate.cycle, climate.spread, coefficients,
         np.maximum(skill, -1.0), joint_errors(in_step(residual, states)), np.arange(given.lat.size), record,
+        states.day_order,
     )  # fmt: skip
     return Learned(operator, residual, settings)
 
@@ -215,7 +221,8 @@ def _patterns(states: States, lat: FloatArray, lon: FloatArray) -> tuple[tuple[T
         box = np.stack([np.floor(lat / _SIDE), np.floor((lon % 360.0) / _SIDE)], axis=1)
         tile = np.unique(box, axis=0, return_inverse=True)[1].ravel()
     grid = unit_vectors(*(a.ravel() for a in np.meshgrid(states.lat, states.lon, indexing="ij")))
-    basis = harmonics(states.season, supported_order(states.season, states.time_step, _ORDER))
+    order = supported_order(states.season, states.time_step, _ORDER)
+    basis = harmonics(states.season, order, states.day_order)
     flat = states.fields.reshape(len(states.season), channels, cells)
     tiles, features = [], []
     for number in range(int(tile.max(initial=0)) + 1):
@@ -305,17 +312,19 @@ class _Anomalies:
 
 def _anomalies(values: FloatArray, states: States) -> _Anomalies:
     """Take the seasonal cycle out of transformed values ``(T, n)``."""
-    cycle, spread = np.zeros((1 + 2 * _ORDER, values.shape[1])), np.ones(values.shape[1])
-    basis, away = harmonics(states.season, _ORDER), np.full(values.shape, np.nan)
+    days = states.day_order
+    cycle, spread = np.zeros((1 + 2 * _ORDER + 2 * days, values.shape[1])), np.ones(values.shape[1])
+    basis, away = harmonics(states.season, _ORDER, days), np.full(values.shape, np.nan)
     for place in range(values.shape[1]):
         known = np.isfinite(values[:, place])
         if not known.any():
             continue
         order = supported_order(states.season[known], states.time_step, _ORDER)
-        of_order = harmonics(states.season[known], order)
+        of_order = harmonics(states.season[known], order, days)
         own = np.linalg.lstsq(of_order, values[known, place], rcond=None)[0]
-        # Constant, cosines, sines.
-        where = [0, *range(1, 1 + order), *range(1 + _ORDER, 1 + _ORDER + order)]
+        # Constant, cosines, sines; those of the day.
+        annual = [0, *range(1, 1 + order), *range(1 + _ORDER, 1 + _ORDER + order)]
+        where = [*annual, *range(1 + 2 * _ORDER, len(cycle))]
         cycle[where, place] = own
         left = values[known, place] - basis[known] @ cycle[:, place]
         spread[place] = max(float(left.std()), 1e-6 * float(np.abs(values[known, place]).max()) + 1e-12)

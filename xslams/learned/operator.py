@@ -43,7 +43,7 @@ class Tile:
     patterns
         Shape ``(q, m)``, in inverse physical units.
     cycle
-        Harmonics of the year of what the patterns see, shape ``(1 + 2 order, q)``.
+        Harmonics of the year and of the day of what the patterns see, shape ``(1 + 2 order + 2 day_order, q)``.
     """
 
     columns: IntArray
@@ -95,8 +95,8 @@ class LearnedOperator:
     tiles
         Patterns of the state.
     cycle, spread
-        Harmonics of the year of the transformed values, ``(1 + 2 order, n)``; standard deviation of their anomalies,
-        ``(n,)``.
+        Harmonics of the year and of the day of the transformed values, ``(1 + 2 order + 2 day_order, n)``; standard
+        deviation of their anomalies, ``(n,)``.
     coefficients
         With neighbouring frames where these help, then with the frame of the value alone, for the ends of an analysis.
     skill
@@ -105,6 +105,8 @@ class LearnedOperator:
         Correlation of errors, and the element of it that belongs to each place, shape ``(n,)``.
     record
         What was tried and chosen, for the header of a model file.
+    day_order
+        Number of daily harmonics.
     """
 
     name: str
@@ -126,6 +128,7 @@ class LearnedOperator:
     errors: LearnedErrors
     kind: IntArray
     record: Mapping[str, Any] = field(default_factory=dict)
+    day_order: int = 0
 
     def __repr__(self) -> str:
         return (
@@ -179,8 +182,10 @@ class LearnedOperator:
         return np.asarray((transformed - self._climate(place, season)) / self.spread[place])
 
     def _climate(self, place: IntArray, season: FloatArray) -> FloatArray:
-        basis = harmonics(season, (len(self.cycle) - 1) // 2)
-        return np.asarray(np.einsum("nk,kn->n", basis, self.cycle[:, place]))
+        return np.asarray(np.einsum("nk,kn->n", self._basis(season, self.cycle), self.cycle[:, place]))
+
+    def _basis(self, season: FloatArray, cycle: FloatArray) -> FloatArray:
+        return harmonics(season, (len(cycle) - 1) // 2 - self.day_order, self.day_order)
 
     def rows(
         self, frame: IntArray, place: IntArray, season: FloatArray, first: IntArray, last: IntArray, width: int
@@ -218,7 +223,7 @@ class LearnedOperator:
                 between = centre_weights(season[at : at + 1], len(part.weights))[0]
                 weights = np.tensordot(between, part.weights[:, :, place[chosen]], 1).T.reshape(len(chosen), lags, -1)
                 weights = weights[:, :, : len(tile.patterns)]
-                cycle = harmonics(season[at : at + 1], (len(tile.cycle) - 1) // 2)[0] @ tile.cycle
+                cycle = self._basis(season[at : at + 1], tile.cycle)[0] @ tile.cycle
                 offset[chosen] = -(weights.sum(axis=1) @ cycle)
                 sigma[chosen] = part.sigma(season[at : at + 1])[0, place[chosen]]
                 block = (weights @ tile.patterns).reshape(len(chosen), -1)

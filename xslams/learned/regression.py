@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xslams.learned.inversion import ByBlock, inverse_skill, judged
+from xslams.seasons import DAYS
 from xslams.typing import FloatArray
 
 __all__ = ["Regression", "centre_weights", "harmonics", "regress"]
@@ -54,8 +55,8 @@ class Regression:
     inverse: float
 
 
-def harmonics(season: FloatArray, order: int) -> FloatArray:
-    """Constant, cosines and sines of the year, shape ``(n, 1 + 2 order)``.
+def harmonics(season: FloatArray, order: int, day_order: int = 0) -> FloatArray:
+    """Constant, cosines and sines of the year, and of the day, shape ``(n, 1 + 2 order + 2 day_order)``.
 
     Examples
     --------
@@ -63,8 +64,11 @@ def harmonics(season: FloatArray, order: int) -> FloatArray:
     array([[1., 1., 0.],
            [1., 0., 1.]])
     """
-    phase = 2 * np.pi * np.asarray(season, float)[:, None] * np.arange(1, order + 1)
-    return np.concatenate([np.ones((len(season), 1)), np.cos(phase), np.sin(phase)], axis=1)
+    season = np.asarray(season, float)
+    phase = 2 * np.pi * season[:, None] * np.arange(1, order + 1)
+    daily = 2 * np.pi * (season * DAYS % 1.0)[:, None] * np.arange(1, day_order + 1)
+    waves = [f(p) for p in (phase, daily) for f in (np.cos, np.sin)]
+    return np.concatenate([np.ones((len(season), 1)), *waves], axis=1)
 
 
 def centre_weights(season: FloatArray, centres: int) -> FloatArray:

@@ -66,6 +66,8 @@ def to_storage(operators: Sequence[LearnedOperator]) -> tuple[list[dict[str, Any
                 },
                 "record": dict(operator.record),
             }
+            # Operators without are read by versions that know of none.
+            | ({"day_order": operator.day_order} if operator.day_order else {})
         )
     return records, {k: np.ascontiguousarray(v) for k, v in arrays.items()}
 
@@ -130,6 +132,10 @@ def _read(
         columns = array(f"tiles.{k}.columns", None, whole=size)
         patterns = array(f"tiles.{k}.patterns", None, columns.size)
         tiles.append(Tile(columns, patterns, array(f"tiles.{k}.cycle", None, len(patterns))))
+    day_order = record.get("day_order", 0)
+    cycles = [array("cycle", None, n), *(t.cycle for t in tiles)]
+    known = isinstance(day_order, int) and day_order >= 0 and all(len(c) % 2 and len(c) > 2 * day_order for c in cycles)
+    _require(known, f"day_order is {day_order!r}")
     lags = [tuple(int(v) for v in each) for each in record["lags"]]
     _require(len(lags) > 0 and lags[-1] == (0,), f"lags are {lags}")
     most = max((len(t.patterns) for t in tiles), default=0)
@@ -151,8 +157,9 @@ def _read(
     return LearnedOperator(
         record["name"], record["variable"], record["units"], None if standard_name is None else str(standard_name),
         record["transform"], scale, (low, high), frame_shape, array("lat", n), array("lon", n),
-        array("tile", n, whole=len(tiles)), tuple(tiles), array("cycle", None, n), spread, coefficients,
+        array("tile", n, whole=len(tiles)), tuple(tiles), cycles[0], spread, coefficients,
         array("skill", n), joint, array("kind", n, whole=len(joint.between)), dict(record["record"]),
+        day_order,
     )  # fmt: skip
 
 

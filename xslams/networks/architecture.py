@@ -101,6 +101,8 @@ class LatentArchitecture(_Architecture):
         Modes, largest lag and coupled modes of the Gaussian prior, see `xslams.priors.gaussian.StationaryGaussian`.
     mean_order, std_order
         Annual harmonics, see `xslams.networks.normalization.Normalization`.
+    day_order
+        Daily harmonics, see there.
     seasonal
         Modes whose covariances vary with the season, see `xslams.priors.seasonal.SeasonalMixing`.
     cut
@@ -112,7 +114,7 @@ class LatentArchitecture(_Architecture):
 
     RANGES: ClassVar = {
         "latent_channels": (1, _LARGEST), "patch": (1, 1024), "lags": (0, 1024), "mean_order": (0, 64),
-        "std_order": (0, 64), "width": (1, _LARGEST), "blocks": (0, 256),
+        "std_order": (0, 64), "day_order": (0, 12), "width": (1, _LARGEST), "blocks": (0, 256),
         "cut": (1, 1024),
     }  # fmt: skip
 
@@ -134,6 +136,8 @@ class LatentArchitecture(_Architecture):
     seasonal: int = 0
     # Files of models whose Gaussian prior knows latent cells only may lack it.
     cut: int = 1
+    # Files of models of whole days may lack it.
+    day_order: int = 0
 
 
 @dataclass(frozen=True)

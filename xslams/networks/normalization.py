@@ -4,8 +4,9 @@ A physical value :math:`x` becomes
 
 .. math:: u = \frac{g(x) - m(s)}{d(s)}
 
-where :math:`s` is the fraction of the year, :math:`m` a few annual harmonics per cell, :math:`d` the standard deviation
-of what is left, also with its own harmonics, and :math:`g` the identity or one of `xslams.transforms`.
+where :math:`s` is the fraction of the year, :math:`m` a few annual harmonics per cell, of frames within the day also
+daily ones that change with the season, :math:`d` the standard deviation of what is left, with annual harmonics of its
+own, and :math:`g` the identity or one of `xslams.transforms`.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from xslams.networks.seasons import harmonics
+from xslams.networks.seasons import daily_harmonics, harmonics
 from xslams.seasons import gaps_between
 from xslams.transforms import from_scores, from_square_root, score_chord, scores, square_root, square_root_slope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from xslams.networks.seasons import Gaps
     from xslams.spec import Spec
     from xslams.transforms import Knots
 
@@ -44,18 +46,21 @@ class Normalization(nn.Module):
         Variables, grid, and the days of the year that training data cover.
     mean_order, std_order
         Number of annual harmonics of the mean and of the logarithm of the standard deviation.
+    day_order
+        Number of daily harmonics of the mean, which vary with the first annual one where there is any.
     """
 
     mean: Tensor
     log_std: Tensor
     scales: Tensor
 
-    def __init__(self, spec: Spec, mean_order: int, std_order: int) -> None:
+    def __init__(self, spec: Spec, mean_order: int, std_order: int, day_order: int = 0) -> None:
         super().__init__()
-        self.mean_order, self.std_order = mean_order, std_order
+        self.mean_order, self.std_order, self.day_order = mean_order, std_order, day_order
         self.gaps = gaps_between(spec.covered_days)
         shape = spec.frame_shape
-        self.register_buffer("mean", torch.zeros(1 + 2 * mean_order, *shape))
+        daily = 2 * day_order * (1 + 2 * min(mean_order, 1))
+        self.register_buffer("mean", torch.zeros(1 + 2 * mean_order + daily, *shape))
         self.register_buffer("log_std", torch.zeros(1 + 2 * std_order, *shape))
         scales = [v.scale if v.transform == "sqrt" else 0.0 for v in spec.variables for _ in range(v.channels)]
         self.register_buffer("scales", torch.tensor(scales)[:, None, None], persistent=False)
@@ -80,9 +85,19 @@ class Normalization(nn.Module):
 
     def climatology(self, season: Tensor) -> tuple[Tensor, Tensor]:
         """Seasonal mean and standard deviation in transformed units, each of shape ``(T, channel, lat, lon)``."""
-        mean = torch.einsum("tk,k...->t...", harmonics(season, self.mean_order, self.gaps), self.mean)
+        mean = torch.einsum("tk,k...->t...", self._basis(season, self.gaps), self.mean)
         log_std = torch.einsum("tk,k...->t...", harmonics(season, self.std_order, self.gaps), self.log_std)
         return mean, torch.exp(log_std)
+
+    def _basis(self, season: Tensor, gaps: Gaps = ()) -> Tensor:
+        """Return what the mean is a combination of, shape ``(T, K)``; the first is the constant."""
+        annual = harmonics(season, self.mean_order, gaps)
+        if not self.day_order:
+            return annual
+        # The constant, and the first cosine and sine.
+        slow = annual[..., [0, 1, 1 + self.mean_order] if self.mean_order else [0]]
+        daily = daily_harmonics(season, self.day_order)
+        return torch.cat([annual, (daily[..., :, None] * slow[..., None, :]).flatten(-2)], dim=-1)
 
     def transform(self, x: Tensor, channels: Sequence[int] | None = None) -> Tensor:
         """Apply :math:`g` to the channels that have one; shape ``(*, channel, lat, lon)``."""
@@ -210,7 +225,7 @@ class Normalization(nn.Module):
         gram: Tensor | float = 0.0
         origin = lacking = None
         for x, season in blocks:
-            g, basis = self.transform(x), harmonics(season.double(), self.mean_order)
+            g, basis = self.transform(x), self._basis(season.double())
             missing = ~torch.isfinite(g)
             if origin is None:
                 # Sums of what differs from it stay small, and single precision is enough for a block of them.
@@ -228,7 +243,9 @@ class Normalization(nn.Module):
         if lacking is not None:
             return _with_gaps(sums, gram, lacking.unflatten(0, gram.shape), origin)
         # The product is of modest size where the inverse, of data that cover a season, is not.
-        mean = torch.einsum("kj,j...->k...", torch.linalg.inv(gram), sums)
+        # Two or four times of the day do not tell the sine of their shortest wave.
+        inverse = torch.linalg.pinv(gram, hermitian=True) if self.day_order else torch.linalg.inv(gram)
+        mean = torch.einsum("kj,j...->k...", inverse, sums)
         mean[0] += origin
         return mean
 
@@ -243,7 +260,7 @@ class Normalization(nn.Module):
         frames = 0
         for x, season in blocks:
             g = self.transform(x)
-            anomaly = g - torch.einsum("tk,k...->t...", harmonics(season, self.mean_order), self.mean)
+            anomaly = g - torch.einsum("tk,k...->t...", self._basis(season), self.mean)
             missing = ~torch.isfinite(g)
             basis = harmonics(season.double(), self.std_order)
             weights = basis.float()

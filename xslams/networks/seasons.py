@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["Gaps", "harmonics", "nearest_covered"]
+from xslams.seasons import DAYS
+
+__all__ = ["Gaps", "daily_harmonics", "harmonics", "nearest_covered"]
 
 #: Gaps in the year that training data leave, as pairs of the last and the next covered fraction of the year.
 Gaps = Sequence[tuple[float, float]]
@@ -39,6 +41,27 @@ def harmonics(season: Tensor, order: int, gaps: Gaps = ()) -> Tensor:
         share, inside = _across(season, start, stop)
         found = torch.where(inside[..., None], torch.lerp(before, after, share[..., None]), found)
     return found
+
+
+def daily_harmonics(season: Tensor, order: int) -> Tensor:
+    """Cosines and sines of the day (UTC) up to `order`.
+
+    Parameters
+    ----------
+    season
+        Fraction of the year, which has the time of the day, shape ``(*)``.
+    order
+        Number of harmonics.
+
+    Returns
+    -------
+    Tensor
+        Shape ``(*, 2 order)``.
+    """
+    # The day of a year is few bits of single precision.
+    day = season.double() * DAYS % 1.0
+    phase = day[..., None] * 2 * math.pi * torch.arange(1, order + 1, device=season.device)
+    return torch.cat([torch.cos(phase), torch.sin(phase)], dim=-1).to(season.dtype)
 
 
 def nearest_covered(season: Tensor, gaps: Gaps) -> Tensor:

@@ -136,6 +136,9 @@ class TrainingOptions(_TrainingOptions):
         Number of annual harmonics of the mean of every cell.
     std_order
         Number of annual harmonics of the logarithm of the standard deviation of every cell.
+    day_order
+        Number of harmonics of the day in the mean of every cell, which vary with the season; as many at most as the
+        times of the day in the data tell, none where frames are days or longer.
     normal_scores
         Names of variables whose values are turned into those of a standard normal variable with the same rank, such as
         rain, fractions, or anything with a bound at which many values lie.
@@ -207,6 +210,7 @@ class TrainingOptions(_TrainingOptions):
     spread: tuple[float, ...] = ()
     mean_order: int = 1
     std_order: int = 0
+    day_order: int = 2
     normal_scores: tuple[str, ...] = ()
     width: tuple[int, ...] = (96, 128)
     blocks: int = 2
@@ -230,7 +234,7 @@ class TrainingOptions(_TrainingOptions):
         self._require_whole(1, _MOST_BATCH, "batch")
         self._require_whole(0, _MOST_PASSES, "epochs", "autoencoder_epochs")
         self._require_whole(0, _MOST_WIDE, "hidden", "location", "folds", "coupled", "seasonal")
-        self._require_whole(0, _MOST_LAGS, "lags", "mean_order", "std_order")
+        self._require_whole(0, _MOST_LAGS, "lags", "mean_order", "std_order", "day_order")
         require(self.smoothing % 2 == 1, "smoothing", self.smoothing, "an odd number of modes")
         require(self.folds != 1, "folds", self.folds, "0 or at least 2, as other parts give the modes of each")
         if self.latent_channels is not None:

@@ -47,7 +47,7 @@ class LatentPrior(nn.Module, Prior):
     def __init__(self, spec: Spec) -> None:
         super().__init__()
         sizes = LatentArchitecture.from_header(spec.architecture)
-        self.normalization = Normalization(spec, sizes.mean_order, sizes.std_order)
+        self.normalization = Normalization(spec, sizes.mean_order, sizes.std_order, sizes.day_order)
         # Systems with two dimensions live on a square that is periodic in both.
         periodic: Periodic = "both" if spec.flat and spec.periodic else spec.periodic
         self.autoencoder = Autoencoder(

@@ -63,6 +63,8 @@ _CHANGES: tuple[dict[str, Any], ...] = (
     {"mean_order": 3},
     {"mean_order": 4},
     {"mean_order": 0},
+    {"day_order": 1},
+    {"day_order": 0},
     {"std_order": 1},
     {"coupled": 10},
     {"coupled": 30},
@@ -194,7 +196,7 @@ def choose(
     """
     end = time.monotonic() + budget
     options = first_options(spec, runs, given)
-    found = {name: getattr(options, name) for name in ("patch", "mean_order", "std_order")}
+    found = {name: getattr(options, name) for name in ("patch", "mean_order", "std_order", "day_order")}
     best = {**given, **found}
     seconds = _seconds(with_architecture(spec, options), runs, options)
     if seconds >= budget / _LEAST_TRIALS:

@@ -16,7 +16,7 @@ from xslams.networks.architecture import LatentArchitecture
 from xslams.options import TrainingOptions
 from xslams.priors.latent import LatentPrior
 from xslams.priors.stored import UNTRAINED, check_finite
-from xslams.seasons import covered_days, periods_in_words, supported_order
+from xslams.seasons import covered_days, periods_in_words, supported_day_order, supported_order
 from xslams.training.autoencoder import encode_into, fit_autoencoder
 from xslams.training.calibration import calibrate
 from xslams.training.channels import usual_channels
@@ -203,12 +203,13 @@ def supported(spec: Spec, runs: Sequence[Stretch], options: TrainingOptions) -> 
     """
     if spec.flat:
         # There are no seasons, and no distances in km.
-        return dataclasses.replace(options, seasonal=0, mean_order=0, std_order=0, localization=None)
+        return dataclasses.replace(options, seasonal=0, mean_order=0, std_order=0, day_order=0, localization=None)
     season = _days(runs)
     return dataclasses.replace(
         options,
         mean_order=supported_order(season, spec.time_step, options.mean_order),
         std_order=supported_order(season, spec.time_step, options.std_order, everywhere=True),
+        day_order=supported_day_order(season, spec.time_step, options.day_order),
         # Like spreads, covariances are those of an annual harmonic.
         seasonal=options.seasonal * supported_order(season, spec.time_step, 1, everywhere=True),
     )
@@ -236,7 +237,7 @@ def _with_season(spec: Spec, runs: Sequence[Stretch], options: TrainingOptions) 
             f"{orders}, and no climatology of other days of the year, of which an analysis will warn. Train on whole "
             "years if you can."
         )
-    elif fewer != options:
+    elif dataclasses.replace(fewer, day_order=options.day_order) != options:
         warn(f"The training data have {np.unique(season).size} days of the year, which support {orders} at most.")
     return dataclasses.replace(spec, covered_days=covered), fewer
 
@@ -380,6 +381,7 @@ def _architecture(spec: Spec, options: TrainingOptions) -> LatentArchitecture:
         seasonal=options.seasonal,
         mean_order=options.mean_order,
         std_order=options.std_order,
+        day_order=options.day_order,
         width=options.width if options.epochs else (),
         blocks=options.blocks,
         location=options.location,
