@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["in_words", "sections"]
 
+# Share of masked cells below which their number says more.
+_SHOWN = 0.01
+
 
 def in_words(spec: Spec) -> str:
     """Return what a model is of in one line, with its skill where the training has measured it."""
@@ -55,7 +58,8 @@ def _masked(spec: Spec) -> str:
     # A mask that is damaged is reported where the file is read.
     with contextlib.suppress(ModelError, TypeError):
         if spec.masked is not None:
-            return f", {spec.masked[: spec.state_channels].mean():.0%} masked"
+            masked = spec.masked[: spec.state_channels]
+            return f", {masked.mean():.0%} masked" if masked.mean() >= _SHOWN else f", {masked.sum()} values masked"
     return ""
 
 

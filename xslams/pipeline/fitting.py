@@ -27,6 +27,7 @@ from xslams.masks import packed
 from xslams.observations import learn_sources
 from xslams.options import MOST_SEED, TrainingOptions
 from xslams.pipeline import workers
+from xslams.pipeline.drift import YearlyMeans
 from xslams.pipeline.frames import Survey, filled_frames, frames_of, survey
 from xslams.pipeline.held_out import held_out_factors
 from xslams.pipeline.training_data import of_globe, of_system, split_aux
@@ -101,11 +102,14 @@ def fit(
     parts = [fields.isel(time=part) for fields in stretches for part in _runs(fields, spec)]
     runs = [frames_of(part, settings.memory * 2**30) for part in parts]
     seasons = [domain_of(spec).season(part["time"]) for part in parts]
-    surveys = [survey(frames, spec) for frames in runs]
+    years = [YearlyMeans(spec, len(frames)) for frames in runs]
+    surveys = [survey(frames, spec, own) for frames, own in zip(runs, years, strict=True)]
     spec = replace(spec, variables=tuple(_masked(v, [s[v.name] for s in surveys]) for v in spec.variables))
     _require_complete(surveys, spec, ds)
     runs = [filled_frames(frames, spec) for frames in runs]
     _require_some(surveys, spec)
+    for own in years:
+        own.warn()
     record = {"data": _provenance(ds, spec, parts), "version": __version__}
     variables = tuple(_bounded(v, [s[v.name] for s in surveys]) for v in spec.variables)
     spec = replace(spec, variables=variables, training=record)

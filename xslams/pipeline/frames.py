@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from xslams.pipeline.drift import YearlyMeans
 from xslams.spec import Spec
 from xslams.typing import FloatArray
 
@@ -182,7 +183,7 @@ def filled_frames(frames: FloatArray | LazyFrames, spec: Spec) -> FloatArray | L
     return frames.completed(spec.filled) if isinstance(frames, LazyFrames) else spec.filled(frames)
 
 
-def survey(frames: FloatArray | LazyFrames, spec: Spec) -> dict[str, Survey]:
+def survey(frames: FloatArray | LazyFrames, spec: Spec, years: YearlyMeans | None = None) -> dict[str, Survey]:
     """Look at all values of each variable once, block by block.
 
     Parameters
@@ -191,11 +192,15 @@ def survey(frames: FloatArray | LazyFrames, spec: Spec) -> dict[str, Survey]:
         A stretch of frames, shape (T, channel, lat, lon).
     spec
         Its variables.
+    years
+        What else looks at them.
     """
     found = {v.name: Survey() for v in spec.variables}
     length = max(_BLOCK // (4 * math.prod(frames.shape[1:])), 1)
     for first in range(0, len(frames), length):
         values = np.asarray(frames[first : first + length])
+        if years is not None:
+            years.add(first, values)
         for name, own in found.items():
             own.add(values[:, spec.channel_slice(name)])
     return found
