@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import math
 import zlib
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -148,7 +147,10 @@ def filled(fields: npt.NDArray[np.float32], nearest: IntArray) -> npt.NDArray[np
     >>> filled(np.array([[[np.nan, 1.0, 2.0]]], np.float32), np.array([[1, 1, 2]]))
     array([[[1., 1., 2.]]], dtype=float32)
     """
-    cells: Sequence[int] = (*fields.shape[:-2], -1)
-    flat = fields.reshape(cells)
-    index = np.broadcast_to(nearest[: flat.shape[-2]], flat.shape)
-    return np.take_along_axis(flat, index, axis=-1).reshape(fields.shape)
+    whole = fields.reshape(*fields.shape[:-2], -1).copy()
+    for channel in range(whole.shape[-2]):
+        own = nearest[channel]
+        masked = np.flatnonzero(own != np.arange(own.size))
+        if masked.size:
+            whole[..., channel, masked] = whole[..., channel, own[masked]]
+    return whole.reshape(fields.shape)
