@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -121,8 +123,29 @@ def test_bad_input_is_an_error_that_names_it(fault):
 @pytest.mark.parametrize("by", ["week", 3, "MONTH", ["month"]])
 def test_groups_are_months_seasons_or_none(by):
     fields = truth(30)
-    with pytest.raises(ObservationOptionError, match="'month', 'season' or None"):
+    with pytest.raises(ObservationOptionError, match="'month', 'season', 'hour' or None"):
         xslams.Observation(stations(fields, [0.0], 1.0), {"tavg": "t"}).calibrated(fields, by)
+
+
+@settings(max_examples=5)
+@given(size=st.floats(0.5, 5.0), phase=st.floats(0, 6), seed=st.integers(0, 99))
+def test_biases_of_the_day_are_recovered(size, phase, seed):
+    """A thermometer near the ground, beside six-hourly fields of the air above."""
+    rng = np.random.default_rng(seed)
+    coords = {"time": pd.date_range("2001-01-01", periods=1200, freq="6h"), "lat": LAT, "lon": LON}
+    fields = xr.DataArray(280 + rng.normal(0, 5, (1200, 3, 4)), coords, ("time", "lat", "lon"), "t", {"units": "K"})
+    daily = size * np.cos(2 * np.pi * fields["time"].dt.hour / 24 - phase)
+    data = stations(fields, [1.0, -1.0, 0.5], 0.7, seed) + daily
+    data = data.rename("tavg").assign_attrs(units="degC")
+    source = xslams.Observation(data, {"tavg": "t"}).calibrated(fields, "hour")
+    bias = source.qc.bias["tavg"].over(data)
+    exact = size * np.cos(2 * np.pi * np.array([0, 6, 12, 18]) / 24 - phase)[:, None] + np.array([1.0, -1.0, 0.5])
+    np.testing.assert_allclose(bias.sel(hour=[0, 6, 12, 18]).transpose("hour", "station"), exact, atol=0.3)
+    np.testing.assert_allclose(source.error["tavg"].values[[0, 6, 12, 18]], 0.7, rtol=0.2)
+    seen = source.to_arrays(dataclasses.replace(SPEC, time_step=6.0), fields["time"][:40])
+    rest = seen.values - seen.matrix @ fields.values[:40].ravel()
+    assert abs(float(rest.mean())) < 0.3
+    assert abs(float(rest.std()) - 0.7) < 0.2
 
 
 # --- correlation in space --------------------------------------------------------------------------------------------

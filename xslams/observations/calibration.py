@@ -4,11 +4,12 @@ The difference between a value and what the observation operator makes of the tr
 
 .. math:: d_{s,t} = \mu_{g(t)} + b_{s,g(t)} + e_{s,t}
 
-at place :math:`s` and time :math:`t` in group :math:`g` (a month or season). Biases of places are a Gaussian process
-over the groups, with a constant part, an annual cycle and a part of every group of its own, whose variances are those
-of largest likelihood over all places; each bias is its expectation given the mean differences of its place. Places with
-few values, and groups that no value lies in, are thereby drawn to the rest of the source. Days are not independent:
-with the lag correlation :math:`\rho` of the residuals, :math:`n` of them count as :math:`n (1 - \rho) / (1 + \rho)`.
+at place :math:`s` and time :math:`t` in group :math:`g` (a month, season, or hour of the day). Biases of places are a
+Gaussian process over the groups, with a constant part, an annual or daily cycle and a part of every group of its own,
+whose variances are those of largest likelihood over all places; each bias is its expectation given the mean
+differences of its place. Places with few values, and groups that no value lies in, are thereby drawn to the rest of the
+source. Days are not independent: with the lag correlation :math:`\rho` of the residuals, :math:`n` of them count as
+:math:`n (1 - \rho) / (1 + \rho)`.
 
 Variances of errors are the product of one per group and one per place, the latter drawn to that of the source. As the
 likelihood takes errors for independent, they are multiplied by :math:`\sqrt{(1 + \rho) / (1 - \rho)}`: the density of
@@ -68,7 +69,7 @@ def calibrated(source: Observation, reference: xr.Dataset | xr.DataArray, by: st
     """Return a source with bias and error from a period where the truth is known; see `Observation.calibrated`."""
     group: object = by
     known = group is None or (isinstance(group, str) and group in GROUPS)
-    require(known, "by", by, "'month', 'season' or None", ObservationOptionError)
+    require(known, "by", by, "'month', 'season', 'hour' or None", ObservationOptionError)
     if source.operator is not None:
         msg = f"Source {source.name!r}: what an operator= makes is not calibrated. Estimate its errors yourself."
         raise ObservationError(msg)
@@ -271,7 +272,7 @@ def _fit(sample: _Sample, source: str) -> tuple[FloatArray, FloatArray, FloatArr
 
 
 def _kernels(groups: int) -> FloatArray:
-    """Covariances over the groups of unit variance: constant, annual cycle, and of each group alone."""
+    """Covariances over the groups of unit variance: constant, annual or daily cycle, and of each group alone."""
     constant = np.ones((groups, groups))
     if groups == 1:
         return constant[None]

@@ -209,7 +209,8 @@ class Observation:
         reference
             Fields on a grid that are taken for the truth, with times and units, such as the training data of a model.
         by
-            ``"month"`` or ``"season"``: bias and error vary in the course of the year; None: they do not.
+            ``"month"`` or ``"season"``: bias and error vary in the course of the year; ``"hour"``: in that of the day
+            (UTC); None: they do not.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Errors and biases by place and part of the year, which new data of the same places take up, and new places too."""
+"""Errors and biases by place and part of year or day, which new data of the same places take up, and new places too."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ GROUPS: dict[str | None, tuple[Any, ...]] = {
     None: (0,),
     "month": tuple(range(1, 13)),
     "season": ("DJF", "MAM", "JJA", "SON"),
+    "hour": tuple(range(24)),
 }
 # Places are the same within a thousandth of a degree, some hundred metres.
 _SAME = 1e3
@@ -32,7 +33,7 @@ class PlaceValues:
     Attributes
     ----------
     by
-        ``"month"``, ``"season"`` or None.
+        ``"month"``, ``"season"``, ``"hour"`` or None.
     lat, lon
         Places, shape (place,).
     values
