@@ -546,7 +546,7 @@ class SlamsAccessor:
         found = inspect(ds)
         rows = [("variables", ", ".join(f"{n} ({ds[n].attrs.get('units', 'no units')})" for n in found.variables))]
         if found.time is not None:
-            step = f" every {found.time_step:g} h" if found.time_step else ""
+            step = f" every {found.time_step:g} h" if found.time_step else " every month" if found.monthly else ""
             count = ds[found.time].size
             rows.append(("time", f"{count} frame{'s' * (count != 1)}{step}, {_span(ds[found.time])}"))
         if found.level is not None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.problems import observed
 from tests.problems.posteriors import UnitNoise, moments
-from xslams.inference.background_cells import cell_squares
+from xslams.inference.background_cells import cell_squares, with_masked_cells
 from xslams.inference.background_sizes import areas, distributed
 from xslams.inference.guidance import MMPS, GuidedDenoiser
 from xslams.inference.latent_background import LatentBackground, LatentCovariance, correlation_of
@@ -23,6 +23,7 @@ from xslams.inference.observed import ObservedFrames
 from xslams.inference.posterior import initial_noise
 from xslams.inference.samplers import sample
 from xslams.likelihood import BackgroundCorrelation, ErrorModel, SourceLikelihood
+from xslams.masks import packed
 from xslams.model import Model
 from xslams.observations.vertical import column_correlation
 from xslams.options import TrainingOptions
@@ -293,6 +294,40 @@ def test_what_is_stated_for_many_values_is_their_mean_over_area_and_year(seed: i
         several = own.sum() > 1
         mean = np.average(found[own] * (year[own] if several else 1.0), weights=area[own])
         np.testing.assert_allclose(mean, one)
+
+
+def test_masked_cells_have_the_background_beside_them_and_no_part_in_its_size() -> None:
+    """Values, errors and members are those of the nearest cell with a value; means are of the others alone."""
+    spec = gaussian_model().spec
+    masked = np.zeros((2, LAT, LON), bool)
+    masked[0, 1, :2] = masked[1, 1, 1] = True
+    spec = replace(spec, variables=(replace(spec.variables[0], masked=packed(masked)),))
+    rng = np.random.default_rng(0)
+    known = np.tile(~masked, (LENGTH, 1, 1, 1)).ravel()
+    known[5 + LAT * LON * 2] = False  # a value that is missing at one time
+    values, year = (rng.uniform(0.5, 2.0, SIZE) for _ in range(2))
+    # Beside what is stated for many values there is one of which nothing else is stated, next to a masked cell.
+    stated = rng.choice([0.5, 1.0], SIZE)
+    stated[1] = 2.0
+    members = np.arange(3)[:, None] * values
+    source = SourceLikelihood(
+        "b", sp.csr_array(np.eye(SIZE)[known]), values[known], ErrorModel(stated[known]), ensemble=members[:, known]
+    )
+    found = with_masked_cells(source, spec)
+    field, error = np.full((2, SIZE), np.nan)
+    field[found.matrix.indices], error[found.matrix.indices] = found.values, found.errors.independent
+    np.testing.assert_array_equal(found.matrix @ np.nan_to_num(field), found.values)
+    for got, own in ((field, values), (error, stated)):
+        expected = spec.filled(np.where(known, own, np.nan).reshape(LENGTH, 2, LAT, LON))
+        np.testing.assert_array_equal(got, expected.ravel())
+    np.testing.assert_array_equal(found.ensemble, np.arange(3)[:, None] * found.values)
+
+    def sizes(source: SourceLikelihood) -> torch.Tensor:
+        element, variance = source.matrix.indices, torch.as_tensor(source.errors.independent)
+        scale, of_year = torch.as_tensor(1 + error[element]), torch.as_tensor(year[element])
+        return distributed([source], variance, scale, areas([source], spec, scale), of_year)
+
+    torch.testing.assert_close(sizes(found)[: source.size], sizes(source))
 
 
 def test_errors_that_the_decoder_makes_have_the_stated_size(tiny_model: Model) -> None:

@@ -49,3 +49,20 @@ def test_inspect_real_stations(shared_data: Path):
 )
 def test_inspect_never_raises(ds):
     assert inspect(ds).problems
+
+
+@pytest.mark.parametrize("day", [1, 16, 28])
+def test_months_are_a_step(day):
+    stamps = np.array([f"2001-{month:02d}-{day:02d}" for month in range(1, 13)], "M8[ns]")
+    field = (("time", "lat", "lon"), np.zeros((12, 2, 2)), {"units": "K"})
+    ds = xr.Dataset({"t": field}, {"time": stamps, "lat": [0.0, 1.0], "lon": [0.0, 1.0]})
+    found = inspect(ds)
+    assert (found.time_step, found.monthly, found.problems) == (None, True, ())
+    assert "12 frames every month, 2001-01" in repr(ds.slams)
+    gap = inspect(ds.isel(time=[0, 1, 2, 4, 5, 6]))
+    assert not gap.monthly
+    assert "the time step is not constant" in gap.problems
+    days = inspect(
+        ds.assign_coords(time=np.array(["2001-01-01"], "M8[ns]") + np.arange(12).cumsum() * np.timedelta64(1, "D"))
+    )
+    assert "the time step is not constant" in days.problems

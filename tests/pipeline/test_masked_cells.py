@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -114,6 +115,25 @@ def test_a_background_says_nothing_of_masked_cells(error: Any) -> None:
     np.testing.assert_array_equal(own["thetao"], filled["thetao"])
     away = (own["thetao"].mean("member") - part()["thetao"]).std()
     assert float(away) < 0.6
+
+
+def filled(ds: xr.Dataset) -> xr.Dataset:
+    """The ocean with the value of the nearest cell on land, as networks know it."""
+    values = model().spec.filled(ds["thetao"].transpose("time", "depth", "lat", "lon").values)
+    return ds.assign(thetao=ds["thetao"].copy(data=values))
+
+
+def test_a_background_is_that_of_fields_without_land() -> None:
+    """Latents on land are those of fields that are filled, and not what the prior makes of the sea beside them."""
+    whole = filled(ocean()).slams.fit(**SETTINGS)
+    for name, value in model().prior().state_dict().items():
+        torch.testing.assert_close(whole.prior().state_dict()[name], value)
+    error = xslams.BackgroundError(0.5)
+    found = analysis(background_error=error)["thetao"]
+    same = filled(part()).slams.assimilate([], whole, members=2, steps=4, background_error=error, device="cpu")[
+        "thetao"
+    ]
+    np.testing.assert_allclose(found, same.where(found.notnull()), atol=2e-3)
 
 
 def test_an_ensemble_with_land_is_a_background() -> None:

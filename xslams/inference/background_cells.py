@@ -1,10 +1,12 @@
-"""What the stated errors of a background are in the latents of each cell."""
+"""What a background and its stated errors are in the latents of each cell."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from torch import Tensor
 
@@ -15,9 +17,10 @@ if TYPE_CHECKING:
 
     from xslams.likelihood import SourceLikelihood
     from xslams.priors.fields import LinearMaps
+    from xslams.spec import Spec
     from xslams.typing import FloatArray
 
-__all__ = ["InColumns", "cell_squares", "patterns"]
+__all__ = ["InColumns", "cell_squares", "patterns", "with_masked_cells"]
 
 # Directions of a latent cell that are seen less than this share of others are not seen, or hardly.
 _SEEN, _HARDLY = 1e-3, 1e-5
@@ -29,6 +32,37 @@ _ALIKE = 1.25
 _APART = 3
 # Channels that are shown at once, and numbers of latents in all of them.
 _AT_ONCE, _NUMBERS = 8, 2**24
+
+
+def with_masked_cells(source: SourceLikelihood, spec: Spec) -> SourceLikelihood:
+    """Give cells that never have a value the value and the error of the nearest cell, as encoded fields have them.
+
+    Latents there would otherwise be what the prior makes of those beside them, which is no state of the model, and
+    taken for the background's.
+
+    Parameters
+    ----------
+    source
+        Variable of the background, of which every row sees one element.
+    spec
+        The model's.
+    """
+    if spec.masked is None:
+        return source
+    element = source.matrix.indices.astype(np.intp)
+    shape = -1, spec.masked.shape[0], len(spec.lat), len(spec.lon)
+    row = np.full(source.matrix.shape[1], -1.0)
+    row[element] = np.arange(source.size)
+    # Rows of the nearest cells, where the background has a value; doubles hold them exactly.
+    row = spec.filled(row.reshape(shape)).ravel()
+    more = np.flatnonzero((row >= 0) & np.broadcast_to(spec.masked, row.reshape(shape).shape).ravel())
+    rows = np.concatenate([np.arange(source.size), row[more].astype(np.intp)])
+    columns = np.concatenate([element, more])
+    matrix = sp.csr_array((source.matrix.data[rows], columns, np.arange(rows.size + 1)), (rows.size, row.size))
+    ensemble = None if source.ensemble is None else source.ensemble[:, rows]
+    return replace(
+        source, matrix=matrix, values=source.values[rows], errors=source.errors.keep(rows), ensemble=ensemble
+    )
 
 
 class InColumns:

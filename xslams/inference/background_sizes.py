@@ -40,7 +40,7 @@ def distributed(
     year
         Climatological variance in the mean over the year in units of that of the season, see `of_year`.
     """
-    own = torch.where(alone(sources, variance), 1.0, year) * scale**2
+    own = torch.where(alone(sources, weight, variance), 1.0, year) * scale**2
     return variance / pooled(sources, weight, variance, own).clamp(min=1e-30) * scale**2
 
 
@@ -66,20 +66,22 @@ def pooled(sources: Sequence[SourceLikelihood], weight: Tensor, variance: Tensor
     return torch.cat(means)
 
 
-def alone(sources: Sequence[SourceLikelihood], variance: Tensor) -> Tensor:
-    """Whether what is stated for a value is stated for no other of its variable, ``(n,)``.
+def alone(sources: Sequence[SourceLikelihood], weight: Tensor, variance: Tensor) -> Tensor:
+    """Whether what is stated for a value is stated for no other of its variable that counts, ``(n,)``.
 
     Parameters
     ----------
     sources
         Variables of the background.
+    weight
+        Weights of values in a mean, ``(n,)``; those of weight zero do not count.
     variance
         What is stated, ``(n,)``.
     """
     single = []
-    for stated in _by_source(sources, variance):
-        _, same, counts = stated.unique(return_inverse=True, return_counts=True)
-        single.append(counts[same] == 1)
+    for w, stated in zip(*(_by_source(sources, v) for v in (weight, variance)), strict=True):
+        same = stated.unique(return_inverse=True)[1]
+        single.append(torch.bincount(same, weights=(w > 0).double())[same] <= 1)
     return torch.cat(single)
 
 
@@ -109,6 +111,8 @@ def of_year(prior: Prior, sources: Sequence[SourceLikelihood], spread: Tensor) -
 def areas(sources: Sequence[SourceLikelihood], spec: Spec, spread: Tensor) -> Tensor:
     """Weights of values in a mean over the area, and over variables in units of their climatology, ``(n,)``.
 
+    Cells that never have a value do not count.
+
     Parameters
     ----------
     sources
@@ -121,7 +125,9 @@ def areas(sources: Sequence[SourceLikelihood], spec: Spec, spread: Tensor) -> Te
     lat = np.ones(len(spec.lat)) if spec.flat else np.cos(np.deg2rad(spec.lat)).clip(min=1e-6)
     out = []
     for source, own in zip(sources, _by_source(sources, spread), strict=True):
-        row = source.matrix.indices // len(spec.lon) % len(spec.lat)
-        area = torch.as_tensor(lat[row], dtype=spread.dtype, device=spread.device)
-        out.append(area / (area @ own.square()))
+        element = source.matrix.indices.astype(np.int64)
+        known = 1.0 if spec.masked is None else ~spec.masked.ravel()[element % spec.masked.size]
+        area = lat[element // len(spec.lon) % len(spec.lat)] * known
+        weight = torch.as_tensor(area, dtype=spread.dtype, device=spread.device)
+        out.append(weight / (weight @ own.square()))
     return torch.cat(out)

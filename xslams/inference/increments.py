@@ -91,7 +91,7 @@ class Increments:
     ) -> None:
         self._process, self._length = process, rest.shape[1]
         self._correlations, self._members = process.correlations(_MOST), members
-        self._year = torch.ones_like(year) if members else torch.where(alone(sources, variance), 1.0, year)
+        self._year = torch.ones_like(year) if members else torch.where(alone(sources, weight, variance), 1.0, year)
         self.lead, own = self._sized(maps, rest, weight, float(weight @ variance))
         own = pooled(sources, weight, variance, own)
         ratio = (variance / own.clamp(min=1e-30)).clamp(1 / _FACTOR, _FACTOR)

@@ -24,7 +24,7 @@ import torch
 from azula.linalg.covariance import Covariance
 from torch import Tensor
 
-from xslams.inference.background_cells import InColumns, cell_squares, patterns
+from xslams.inference.background_cells import InColumns, cell_squares, patterns, with_masked_cells
 from xslams.inference.background_sizes import areas, distributed, of_year
 from xslams.inference.ensemble_background import (
     HybridCovariance,
@@ -294,6 +294,7 @@ class LatentBackground:
     def __init__(
         self, prior: Prior, spec: Spec, fields: FieldMap, sources: Sequence[SourceLikelihood], rest: Tensor
     ) -> None:
+        sources = [with_masked_cells(source, spec) for source in sources]
         stated = sources[0].background
         assert stated is not None
         device, length = rest.device, rest.shape[1]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 
+import numpy as np
 import xarray as xr
 
 from xslams.geometry import Grid
-from xslams.labels.calendar import check_order, on_time_axis, time_step
+from xslams.labels.calendar import check_order, hours, on_time_axis, time_step
 from xslams.labels.coordinates import coordinate
 from xslams.labels.grid import grid_of
+from xslams.labels.periods import is_monthly
 from xslams.labels.repeats import without_repeats
 
 __all__ = ["Schema", "inspect"]
@@ -30,6 +32,8 @@ class Schema:
         The rectilinear grid, columns that are repeated counted once; None for points or curvilinear grids.
     time_step
         Hours between frames; None where there is no regular step.
+    monthly
+        Whether frames are those of calendar months that follow each other, of which steps differ.
     problems
         What keeps the Dataset from being a state, each as a sentence.
     """
@@ -41,6 +45,7 @@ class Schema:
     variables: tuple[str, ...]
     grid: Grid | None
     time_step: float | None
+    monthly: bool
     problems: tuple[str, ...]
 
 
@@ -74,7 +79,7 @@ def inspect(ds: xr.Dataset) -> Schema:
             problems.append(f"{kind}: {e}")
         if names[kind] is None and kind != "level":
             problems.append(f"no {kind} coordinate")
-    grid, step = None, None
+    grid, step, monthly = None, None, False
     if names["lat"] is not None and names["lon"] is not None:
         try:
             grid = grid_of(without_repeats(ds))
@@ -84,7 +89,8 @@ def inspect(ds: xr.Dataset) -> Schema:
         try:
             step = time_step(ds[names["time"]])
             check_order(ds[names["time"]])
-            if step is None and ds[names["time"]].size > 1:
+            monthly = step is None and _monthly(ds[names["time"]])
+            if step is None and not monthly and ds[names["time"]].size > 1:
                 problems.append("the time step is not constant")
         except Exception as e:  # as above
             problems.append(str(e))
@@ -93,7 +99,15 @@ def inspect(ds: xr.Dataset) -> Schema:
     problems += [f"{n!r} has no units" for n in fields if "units" not in ds[n].attrs]
     if not fields:
         problems.append("no variable with time, lat and lon")
-    return Schema(**names, variables=fields, grid=grid, time_step=step, problems=tuple(problems))
+    return Schema(**names, variables=fields, grid=grid, time_step=step, monthly=monthly, problems=tuple(problems))
+
+
+def _monthly(time: xr.DataArray) -> bool:
+    """Whether ordered times are one in each month, at about the same place of it."""
+    if time.size < 2:
+        return False
+    number = time.dt.year.values * 12 + time.dt.month.values
+    return bool((np.diff(number) == 1).all() and is_monthly(time, np.diff(hours(time)), stated=False))
 
 
 def _is_field(da: xr.DataArray) -> bool:
