@@ -1,6 +1,6 @@
 """Monthly sea-surface temperature from some places of the sea, by the defaults of `fit` and `assimilate`.
 
-    python -m benchmarks ocean                             # half an hour of one thread
+    python -m benchmarks ocean                             # twenty minutes of one thread
     python -m benchmarks ocean --rows climatology xslams   # some rows
     python -m benchmarks ocean --training 2010-01 2014-12 --testing 2015-01 2016-12   # for choices
     python -m benchmarks ocean --quick                     # seconds
