@@ -30,6 +30,7 @@ EXPECTED = {
     "gaussian": "| one solve each |",
     "ncep": "ncep-na stations",
     "observations": "| as they are |",
+    "ocean": "| xslams |",
     "overhead": "| xarray and dask |",
     "peers": "its rows are left out",
     "regrid": "| nearest, 10 frames |",
@@ -47,7 +48,7 @@ EXPECTED = {
 }
 #: Quick runs that are tested elsewhere, as they fork the process: tests/pipeline/test_cluster.py.
 ELSEWHERE = {"faults"}
-NEEDS_DATA = {"background", "enoi", "europe", "fit", "gaussian", "ncep", "seasonal", "speedy", "years"}
+NEEDS_DATA = {"background", "enoi", "europe", "fit", "gaussian", "ncep", "ocean", "seasonal", "speedy", "years"}
 NEEDS_DAPPER = {"classical", "testbeds"}
 
 

@@ -200,8 +200,11 @@ def test_scores_and_operators_leave_land_out() -> None:
 def test_cells_with_gaps_are_no_land() -> None:
     gaps = ocean().copy(deep=True)
     gaps["thetao"][3, 0, 5, 5:8] = np.nan
-    with pytest.raises(CoverageError, match=r"3 of \d+ values of 'thetao' are .* \(in 3 of 160 cells\)"):
+    with pytest.raises(CoverageError, match=r"3 of \d+ values of 'thetao' are .* \(in 3 of 160 cells\)") as said:
         gaps.slams.fit(**SETTINGS)
+    assert "ds.fillna(...).where(ds['thetao'].notnull().any('time')), which keeps land" in str(said.value)
+    full = gaps.fillna(10.0).where(gaps["thetao"].notnull().any("time")).slams.fit(**SETTINGS)
+    np.testing.assert_array_equal(full.spec.masked, land())
     left = gaps.where(gaps["thetao"].notnull().all("time")).slams.fit(**SETTINGS)
     assert left.spec.masked is not None
     assert left.spec.masked.sum() == land().sum() + 3

@@ -221,7 +221,12 @@ def _require_complete(surveys: Sequence[Mapping[str, Survey]], spec: Spec, ds: x
             what = "missing or infinite"
             if absent and ever.any():
                 what += f" (in {int((ever & ~always).sum())} of {ever.size} cells)"
-                remedies += [] if never else ["drop the frames that lack them (ds.dropna('time'))"]
+                if never:
+                    # What fills all gaps would make water of the land.
+                    land = f".where(ds[{v.name!r}].notnull().any('time'))"
+                    remedies[0] = f"Fill them (ds.interpolate_na('time'), or ds.fillna(...){land}, which keeps land)"
+                else:
+                    remedies.append("drop the frames that lack them (ds.dropna('time'))")
                 remedies.append(f"leave such cells out (ds.where(ds[{v.name!r}].notnull().all('time')))")
         if absent:
             parts.append(f"{absent} of {size} values of {v.name!r} are {what}")
