@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from hypothesis import strategies as st
 import xslams
 from xslams.errors import CoverageError, GridError, SlamsWarning
 from xslams.model import Model
+from xslams.pipeline.fitting import _warn_of_fill_values
+from xslams.pipeline.frames import survey
+from xslams.spec import Spec, VariableSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore:The training data:xslams.errors.SlamsWarning")
 
@@ -215,3 +219,27 @@ def test_cells_with_gaps_are_no_land() -> None:
     none["thetao"][:] = np.nan
     with pytest.raises(CoverageError, match=r"23360 of 23360 values of 'thetao' are missing"):
         none.slams.fit(**SETTINGS)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    fill=st.sampled_from([-999.0, -32768.0, 1e20, 273.15, -50.0, 18.0, 0.0]),
+    cells=st.integers(1, 100), unit=st.sampled_from([0.0, 273.15]), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_fill_values_that_are_not_declared_are_announced(fill: float, cells: int, unit: float, seed: int) -> None:
+    """Cells that are always the same and far from all others; those within the range of others may be real."""
+    rng = np.random.default_rng(seed)
+    fields = (unit + 18 + rng.normal(0, 2, (50, 1, 10, 12))).astype(np.float32)
+    spec = Spec((VariableSpec("sst", "degC"),), tuple(range(10)), tuple(range(12)), periodic=False)
+    land = rng.permutation(120)[:cells]
+    fields.reshape(50, 120)[:, land] = fill
+    others = np.delete(fields.reshape(50, 120), land, axis=1)
+    away = max(float(others.min()) - fill, fill - float(others.max()))
+    found = survey(fields, spec)["sst"]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        _warn_of_fill_values(spec.state[0], [found])
+    assert len(caught) == int(away > np.ptp(others))
+    if caught:
+        assert f"{cells} of 120 cells of 'sst' are {fill:g} in all frames" in str(caught[0].message)
+        assert f"ds.where(ds['sst'] != {fill:g})" in str(caught[0].message)

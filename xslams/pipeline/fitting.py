@@ -106,6 +106,8 @@ def fit(
     surveys = [survey(frames, spec, own) for frames, own in zip(runs, years, strict=True)]
     spec = replace(spec, variables=tuple(_masked(v, [s[v.name] for s in surveys]) for v in spec.variables))
     _require_complete(surveys, spec, ds)
+    for v in spec.state:
+        _warn_of_fill_values(v, [s[v.name] for s in surveys])
     runs = [filled_frames(frames, spec) for frames in runs]
     _require_some(surveys, spec)
     for own in years:
@@ -204,6 +206,27 @@ def _masked(variable: VariableSpec, surveys: Sequence[Survey]) -> VariableSpec:
         msg = f"{variable.name!r} has no value at {count} of {variable.channels} levels. Leave these out: ds.isel(...)."
         raise CoverageError(msg)
     return variable if masked.all() else replace(variable, masked=packed(masked))
+
+
+def _warn_of_fill_values(variable: VariableSpec, surveys: Sequence[Survey]) -> None:
+    """Warn of cells that always have one value, beyond all that others ever have: a fill value that is not declared."""
+    lowest = np.fmin.reduce([s.lowest for s in surveys])
+    highest = np.fmax.reduce([s.highest for s in surveys])
+    constant, varies = lowest == highest, lowest < highest
+    if not constant.any() or not varies.any():
+        return
+    least, most = lowest[varies].min(), highest[varies].max()
+    # By more than they differ among themselves.
+    slack = most - least
+    beyond = constant & ((lowest < least - slack) | (lowest > most + slack))
+    if beyond.any():
+        values, counts = np.unique(lowest[beyond], return_counts=True)
+        fill = float(values[counts.argmax()])
+        warn(
+            f"The training data: {int(beyond.sum())} of {beyond.size} cells of {variable.name!r} are {fill:g} in all "
+            f"frames, while all others lie between {least:g} and {most:g} {variable.units}. If that stands for no "
+            f"value, as on land, mask it: ds.where(ds[{variable.name!r}] != {fill:g})."
+        )
 
 
 def _require_complete(surveys: Sequence[Mapping[str, Survey]], spec: Spec, ds: xr.Dataset) -> None:

@@ -140,6 +140,8 @@ class Survey:
         Standard deviation of the finite values.
     ever, always
         Which elements of a frame are finite in some frame, and in all.
+    lowest, highest
+        Smallest and largest value of each element, NaN where it has none.
     """
 
     count: int = 0
@@ -151,6 +153,8 @@ class Survey:
     square: float = 0.0
     ever: npt.NDArray[np.bool_] = field(default_factory=lambda: np.array(False))
     always: npt.NDArray[np.bool_] = field(default_factory=lambda: np.array(True))
+    lowest: FloatArray = field(default_factory=lambda: np.array(np.nan))
+    highest: FloatArray = field(default_factory=lambda: np.array(np.nan))
 
     @property
     def std(self) -> float:
@@ -158,9 +162,13 @@ class Survey:
         return math.sqrt(self.square / max(self.count, 1))
 
     def add(self, values: FloatArray) -> None:
-        """Take more values into account."""
+        """Take more values into account, of which the first axis is that of frames."""
+        if not len(values):
+            return
         finite = np.isfinite(values)
         self.ever, self.always = self.ever | finite.any(0), self.always & finite.all(0)
+        self.lowest = np.fmin(self.lowest, np.fmin.reduce(values, axis=0))
+        self.highest = np.fmax(self.highest, np.fmax.reduce(values, axis=0))
         known = values[finite]
         missing = int(np.isnan(values).sum())
         self.missing, self.infinite = self.missing + missing, self.infinite + values.size - known.size - missing
