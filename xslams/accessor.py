@@ -548,7 +548,8 @@ class SlamsAccessor:
         if found.time is not None:
             step = f" every {found.time_step:g} h" if found.time_step else " every month" if found.monthly else ""
             count = ds[found.time].size
-            rows.append(("time", f"{count} frame{'s' * (count != 1)}{step}, {_span(ds[found.time])}"))
+            gaps = f" in {found.stretches} stretches" if found.stretches > 1 else ""
+            rows.append(("time", f"{count} frame{'s' * (count != 1)}{step}{gaps}, {_span(ds[found.time])}"))
         if found.level is not None:
             unit = ds[found.level].attrs.get("units", "1")
             span = f"{_span(ds[found.level])}{'' if unit == '1' else f' {unit}'}"

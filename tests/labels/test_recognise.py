@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
 
 from xslams.labels.recognise import inspect
 
@@ -60,9 +62,22 @@ def test_months_are_a_step(day):
     assert (found.time_step, found.monthly, found.problems) == (None, True, ())
     assert "12 frames every month, 2001-01" in repr(ds.slams)
     gap = inspect(ds.isel(time=[0, 1, 2, 4, 5, 6]))
-    assert not gap.monthly
-    assert "the time step is not constant" in gap.problems
+    assert (gap.monthly, gap.stretches, gap.problems) == (True, 2, ())
     days = inspect(
         ds.assign_coords(time=np.array(["2001-01-01"], "M8[ns]") + np.arange(12).cumsum() * np.timedelta64(1, "D"))
     )
     assert "the time step is not constant" in days.problems
+
+
+@given(st.lists(st.integers(3, 20), min_size=1, max_size=5), st.sampled_from([1, 6, 24, 120]), st.floats(1.5, 40.0))
+def test_stretches_between_gaps_have_a_step(lengths, step, gap):
+    """Data of one season, or with days left out: training and analyses take them stretch by stretch."""
+    at = np.concatenate([n * (25.0 + gap) + np.arange(length) for n, length in enumerate(lengths)]) * step
+    time = np.datetime64("2001-06-01", "ns") + np.rint(at * 3600).astype("m8[s]").astype("m8[ns]")
+    field = (("time", "lat", "lon"), np.zeros((time.size, 2, 2)), {"units": "K"})
+    ds = xr.Dataset({"t": field}, {"time": time, "lat": [0.0, 1.0], "lon": [0.0, 1.0]})
+    found = inspect(ds)
+    assert found.problems == ()
+    assert found.time_step == pytest.approx(step, rel=1e-3)
+    assert found.stretches == len(lengths)
+    assert ("stretches" in repr(ds.slams)) == (len(lengths) > 1)

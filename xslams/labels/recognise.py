@@ -31,9 +31,11 @@ class Schema:
     grid
         The rectilinear grid, columns that are repeated counted once; None for points or curvilinear grids.
     time_step
-        Hours between frames; None where there is no regular step.
+        Hours between frames that follow each other; None where there is no regular step.
     monthly
-        Whether frames are those of calendar months that follow each other, of which steps differ.
+        Whether frames are those of calendar months, of which steps differ.
+    stretches
+        Number of stretches of frames that follow each other, between which there are gaps.
     problems
         What keeps the Dataset from being a state, each as a sentence.
     """
@@ -46,6 +48,7 @@ class Schema:
     grid: Grid | None
     time_step: float | None
     monthly: bool
+    stretches: int
     problems: tuple[str, ...]
 
 
@@ -79,7 +82,7 @@ def inspect(ds: xr.Dataset) -> Schema:
             problems.append(f"{kind}: {e}")
         if names[kind] is None and kind != "level":
             problems.append(f"no {kind} coordinate")
-    grid, step, monthly = None, None, False
+    grid, step, monthly, stretches = None, None, False, 1
     if names["lat"] is not None and names["lon"] is not None:
         try:
             grid = grid_of(without_repeats(ds))
@@ -89,9 +92,10 @@ def inspect(ds: xr.Dataset) -> Schema:
         try:
             step = time_step(ds[names["time"]])
             check_order(ds[names["time"]])
-            monthly = step is None and _monthly(ds[names["time"]])
-            if step is None and not monthly and ds[names["time"]].size > 1:
-                problems.append("the time step is not constant")
+            if step is None and ds[names["time"]].size > 1:
+                step, monthly, stretches = _with_gaps(ds[names["time"]])
+                if step is None and not monthly:
+                    problems.append("the time step is not constant")
         except Exception as e:  # as above
             problems.append(str(e))
     located = {names["lat"], names["lon"]} - {None} or {names["time"]}
@@ -99,15 +103,21 @@ def inspect(ds: xr.Dataset) -> Schema:
     problems += [f"{n!r} has no units" for n in fields if "units" not in ds[n].attrs]
     if not fields:
         problems.append("no variable with time, lat and lon")
-    return Schema(**names, variables=fields, grid=grid, time_step=step, monthly=monthly, problems=tuple(problems))
+    return Schema(
+        **names, variables=fields, grid=grid, time_step=step, monthly=monthly, stretches=stretches,
+        problems=tuple(problems),
+    )  # fmt: skip
 
 
-def _monthly(time: xr.DataArray) -> bool:
-    """Whether ordered times are one in each month, at about the same place of it."""
-    if time.size < 2:
-        return False
-    number = time.dt.year.values * 12 + time.dt.month.values
-    return bool((np.diff(number) == 1).all() and is_monthly(time, np.diff(hours(time)), stated=False))
+def _with_gaps(time: xr.DataArray) -> tuple[float | None, bool, int]:
+    """Step of ordered times, whether it is one of months, and the number of stretches between gaps."""
+    steps, months = np.diff(hours(time)), np.diff(time.dt.year.values * 12 + time.dt.month.values)
+    if (months == 1).any() and is_monthly(time, steps, stated=False):
+        return None, True, 1 + int((months > 1).sum())
+    typical = float(np.median(steps))
+    follow = np.abs(steps / typical - 1) < 1e-3
+    # Of times that hardly ever follow each other there is no step.
+    return (typical, False, 1 + int((~follow).sum())) if 2 * follow.sum() > follow.size else (None, False, 1)
 
 
 def _is_field(da: xr.DataArray) -> bool:
