@@ -82,7 +82,7 @@ def test_noise_has_no_weight(seed):
     given, _ = states(400)
     y = np.random.default_rng(seed).standard_normal((400, 2))
     operator = learn(given, Values(y, np.array([40.0, 45.0]), np.array([0.0, 5.0]), "noise", "n", "1")).operator
-    assert operator.held_out_skill < 0.02
+    assert operator.held_out_skill < 0.04
     assert operator.held_out_skill > 0 or not operator.informative.any()
 
 
