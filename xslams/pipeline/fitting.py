@@ -203,7 +203,10 @@ def _masked(variable: VariableSpec, surveys: Sequence[Survey]) -> VariableSpec:
         return variable
     masked = ~np.any([s.ever for s in surveys], axis=0)
     if (count := int(masked.all((-2, -1)).sum())) and not masked.all():
-        msg = f"{variable.name!r} has no value at {count} of {variable.channels} levels. Leave these out: ds.isel(...)."
+        msg = (
+            f"{variable.name!r} has no value at {count} of {variable.channels} levels. Leave these out: "
+            f"ds.isel({variable.level_dim}=...)."
+        )
         raise CoverageError(msg)
     return variable if masked.all() else replace(variable, masked=packed(masked))
 
