@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from xslams.errors import ModelError
 
-__all__ = ["filled", "nearest_known", "packed", "unpacked"]
+__all__ = ["filled", "joined", "nearest_known", "packed", "unpacked"]
 
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.intp]
@@ -82,6 +82,27 @@ def unpacked(text: str, shape: tuple[int, ...]) -> BoolArray:
 
 
 @lru_cache(maxsize=4)
+def joined(texts: tuple[str, ...], levels: tuple[int, ...], grid: tuple[int, int]) -> BoolArray:
+    """Join the masks of variables.
+
+    Parameters
+    ----------
+    texts, levels
+        Mask and number of channels of each variable, see `packed`.
+    grid
+        Numbers of latitudes and longitudes.
+
+    Returns
+    -------
+    ndarray
+        Shape (channel, lat, lon).
+    """
+    masked = np.concatenate([unpacked(text, (count, *grid)) for text, count in zip(texts, levels, strict=True)])
+    masked.flags.writeable = False
+    return masked
+
+
+@lru_cache(maxsize=4)
 def nearest_known(
     texts: tuple[str, ...], levels: tuple[int, ...], lat: tuple[float, ...], lon: tuple[float, ...], *, globe: bool
 ) -> IntArray:
@@ -90,7 +111,7 @@ def nearest_known(
     Parameters
     ----------
     texts, levels
-        Mask and number of channels of each variable, see `packed`.
+        As for `joined`.
     lat, lon
         Coordinates of the cells.
     globe
@@ -111,17 +132,16 @@ def nearest_known(
         points = np.stack([y, x], axis=1)
     found: list[IntArray] = []
     trees: dict[bytes, IntArray] = {}
-    for text, count in zip(texts, levels, strict=True):
-        for masked in unpacked(text, (count, len(y))):
-            # Levels often share a mask, and variables do.
-            key = masked.tobytes()
-            if key not in trees:
-                own = np.arange(len(y))
-                known = np.flatnonzero(~masked)
-                if masked.any() and known.size:
-                    own[masked] = known[cKDTree(points[known]).query(points[masked])[1]]
-                trees[key] = own
-            found.append(trees[key])
+    for masked in joined(texts, levels, (len(lat), len(lon))).reshape(-1, len(y)):
+        # Levels often share a mask, and variables do.
+        key = masked.tobytes()
+        if key not in trees:
+            own = np.arange(len(y))
+            known = np.flatnonzero(~masked)
+            if masked.any() and known.size:
+                own[masked] = known[cKDTree(points[known]).query(points[masked])[1]]
+            trees[key] = own
+        found.append(trees[key])
     nearest = np.stack(found)
     nearest.flags.writeable = False
     return nearest

@@ -15,8 +15,8 @@ from xslams.errors import warn
 from xslams.typing import FloatArray
 
 __all__ = [
-    "DAYS", "Periods", "covered_days", "gaps_between", "in_the_year", "periods_in_words", "supported_day_order",
-    "supported_order", "warn_of_season",
+    "DAYS", "Periods", "covered_days", "gaps_between", "harmonics", "in_the_year", "periods_in_words",
+    "supported_day_order", "supported_order", "warn_of_season",
 ]  # fmt: skip
 
 #: Length of the year that fractions of the year count.
@@ -142,19 +142,30 @@ def supported_order(season: FloatArray, time_step: float, wanted: int, *, everyw
     count = max(min(season.size, season.size * time_step / 24.0 / _MEMORY), 1.0)
     days = np.arange(DAYS) / DAYS if everywhere else np.unique(season)
     for order in range(wanted, 0, -1):
-        basis = _harmonics(season, order)
+        basis = harmonics(season, order)
         gram = basis.T @ basis / len(basis)
         if np.linalg.cond(gram) > 1e10:
             continue
-        at = _harmonics(days, order)
+        at = harmonics(days, order)
         if np.einsum("ij,jk,ik->i", at, np.linalg.inv(gram), at).max() <= _VARIANCE * count:
             return order
     return 0
 
 
-def _harmonics(season: FloatArray, order: int) -> FloatArray:
+def harmonics(season: FloatArray, order: int, day_order: int = 0) -> FloatArray:
+    """Constant, cosines and sines of the year, and of the day, shape ``(n, 1 + 2 order + 2 day_order)``.
+
+    Examples
+    --------
+    >>> harmonics(np.array([0.0, 0.25]), 1).round(6)
+    array([[1., 1., 0.],
+           [1., 0., 1.]])
+    """
+    season = np.asarray(season, float)
     phase = 2 * np.pi * season[:, None] * np.arange(1, order + 1)
-    return np.concatenate([np.ones((season.size, 1)), np.cos(phase), np.sin(phase)], axis=1)
+    daily = 2 * np.pi * (season * DAYS % 1.0)[:, None] * np.arange(1, day_order + 1)
+    waves = [f(p) for p in (phase, daily) for f in (np.cos, np.sin)]
+    return np.concatenate([np.ones((len(season), 1)), *waves], axis=1)
 
 
 def warn_of_season(covered: Periods, season: FloatArray, model: str, time_step: float = 24.0) -> None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from xslams.display import page
 from xslams.errors import ModelError
-from xslams.masks import filled, nearest_known, unpacked
+from xslams.masks import filled, joined, nearest_known
 from xslams.quantities import Bounds, bounds_of_quantity, is_rain
 from xslams.spec_checks import check_spec
 from xslams.spec_display import in_words, sections
@@ -261,10 +261,13 @@ class Spec:
     @property
     def masked(self) -> npt.NDArray[np.bool_] | None:
         """Cells that never have a value, shape (channel, lat, lon); None where there are none."""
-        if not any(v.masked for v in self.variables):
-            return None
-        grid = len(self.lat), len(self.lon)
-        return np.concatenate([unpacked(v.masked, (v.channels, *grid)) for v in self.variables])
+        texts, levels = self._masks
+        return joined(texts, levels, (len(self.lat), len(self.lon))) if any(texts) else None
+
+    @property
+    def _masks(self) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """Mask and number of channels of each variable."""
+        return tuple(v.masked for v in self.variables), tuple(v.channels for v in self.variables)
 
     def filled(self, fields: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Give cells that never have a value that of the nearest cell, as the networks of the model know them.
@@ -281,8 +284,7 @@ class Spec:
         """
         if self.masked is None:
             return fields
-        texts, levels = tuple(v.masked for v in self.variables), tuple(v.channels for v in self.variables)
-        return filled(fields, nearest_known(texts, levels, self.lat, self.lon, globe=not self.flat))
+        return filled(fields, nearest_known(*self._masks, self.lat, self.lon, globe=not self.flat))
 
     def without_masked(self, fields: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Make values of cells that never have one NaN, in place.

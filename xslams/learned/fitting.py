@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from xslams.learned.errors import joint_errors
 from xslams.learned.operator import Coefficients, LearnedOperator, Tile, unit_vectors
-from xslams.learned.regression import Regression, harmonics, nearness, regress
+from xslams.learned.regression import Regression, nearness, regress
 from xslams.learned.transforms import TRANSFORMS
-from xslams.seasons import covered_days, supported_day_order, supported_order
+from xslams.seasons import covered_days, harmonics, supported_day_order, supported_order
 from xslams.typing import FloatArray
 
 __all__ = ["FEWEST", "Learned", "Settings", "States", "Values", "in_step", "learn"]

@@ -20,8 +20,9 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from xslams.learned.errors import LearnedErrors
-from xslams.learned.regression import centre_weights, harmonics
+from xslams.learned.regression import centre_weights
 from xslams.learned.transforms import TRANSFORMS
+from xslams.seasons import harmonics
 from xslams.typing import FloatArray
 
 __all__ = ["Coefficients", "LearnedOperator", "Tile", "unit_vectors"]

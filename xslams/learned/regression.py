@@ -19,10 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from xslams.learned.inversion import ByBlock, inverse_skill, judged
-from xslams.seasons import DAYS
 from xslams.typing import FloatArray
 
-__all__ = ["Regression", "centre_weights", "harmonics", "regress"]
+__all__ = ["Regression", "centre_weights", "regress"]
 
 # Share of times that values must have in common to be regressed together, and how often the gaps of some are filled in.
 _SHARED, _FILLINGS = 0.8, 2
@@ -53,22 +52,6 @@ class Regression:
     skill: float
     penalty: float
     inverse: float
-
-
-def harmonics(season: FloatArray, order: int, day_order: int = 0) -> FloatArray:
-    """Constant, cosines and sines of the year, and of the day, shape ``(n, 1 + 2 order + 2 day_order)``.
-
-    Examples
-    --------
-    >>> harmonics(np.array([0.0, 0.25]), 1).round(6)
-    array([[1., 1., 0.],
-           [1., 0., 1.]])
-    """
-    season = np.asarray(season, float)
-    phase = 2 * np.pi * season[:, None] * np.arange(1, order + 1)
-    daily = 2 * np.pi * (season * DAYS % 1.0)[:, None] * np.arange(1, day_order + 1)
-    waves = [f(p) for p in (phase, daily) for f in (np.cos, np.sin)]
-    return np.concatenate([np.ones((len(season), 1)), *waves], axis=1)
 
 
 def centre_weights(season: FloatArray, centres: int) -> FloatArray:
