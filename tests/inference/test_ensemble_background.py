@@ -84,8 +84,10 @@ def test_members_that_tell_nothing_new_leave_the_static_covariance(count: int, s
     noise = torch.randn(count, 900, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     white = (noise - noise.mean(0)) / (count - 1) ** 0.5
     assert sampling_weight(white, count) > 0.9
-    # A pattern of the day is more than chance, once there are enough members.
-    white[:, 0] *= 30
+    # A pattern of the day, which all members have with either sign, is more than chance once there are enough of them.
+    signs = torch.ones(count, dtype=torch.float64)
+    signs[1::2] = -1.0
+    white[:, 0] = 30 * signs / (count - 1) ** 0.5
     assert count < 10 or sampling_weight(white, count) < 0.5
 
 
