@@ -23,6 +23,7 @@ EXPECTED = {
     "bits": r"grids  ",
     "classical": "EnKF",
     "enoi": "EnOI pr, 1 d",
+    "estimated": "| calibrated |",
     "europe": "| assimilate | msl |",
     "exactness": "| red-8 |",
     "fit": "| fit, soundings |",
@@ -48,7 +49,19 @@ EXPECTED = {
 }
 #: Quick runs that are tested elsewhere, as they fork the process: tests/pipeline/test_cluster.py.
 ELSEWHERE = {"faults"}
-NEEDS_DATA = {"background", "enoi", "europe", "fit", "gaussian", "ncep", "ocean", "seasonal", "speedy", "years"}
+NEEDS_DATA = {
+    "background",
+    "enoi",
+    "estimated",
+    "europe",
+    "fit",
+    "gaussian",
+    "ncep",
+    "ocean",
+    "seasonal",
+    "speedy",
+    "years",
+}
 NEEDS_DAPPER = {"classical", "testbeds"}
 
 

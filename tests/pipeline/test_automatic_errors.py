@@ -9,6 +9,8 @@ import xarray as xr
 
 import xslams
 from xslams.errors import ObservationError, SlamsWarning
+from xslams.labels.frames import Frames
+from xslams.pipeline.automatic_errors import with_errors
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,60 @@ def test_the_same_whatever_the_chunks_and_without_a_warning_where_asked(state, t
     two = state.chunk(time=7).slams.assimilate(lazy, tiny_model, **options)
     assert one.attrs["xslams_estimated_errors"] == two.attrs["xslams_estimated_errors"]
     xr.testing.assert_allclose(one, two.compute())
+
+
+BIASES = np.random.default_rng(6).normal(0, 3, 40)
+
+
+@pytest.fixture(scope="module")
+def stations(state):
+    """Forty stations of which each has a bias, and every fourth is bad."""
+    rng = np.random.default_rng(5)
+    lat, lon = rng.uniform(-60, 60, 40), rng.uniform(0, 330, 40)
+    near = {"lat": xr.DataArray(lat, dims="station"), "lon": xr.DataArray(lon, dims="station")}
+    at = state["t"].isel(level=0).interp(near)
+    error = np.where(np.arange(40) % 4 == 0, 4.0, 0.5)
+    return (at + rng.normal(size=at.shape) * error + BIASES).assign_attrs(state["t"].attrs)
+
+
+def estimated(state, source, model):
+    """Errors and biases of places, and the text about them."""
+    time = state["time"]
+    (told,), (text,) = with_errors([source], model, Frames.of(time, model.spec), time)
+    return told.error["t"], told.qc.bias["t"], str(text)
+
+
+def test_places_that_differ_have_errors_and_biases_of_their_own(state, stations, tiny_model):
+    error, bias, text = estimated(state, xslams.Observation(stations, error="auto"), tiny_model)
+    assert text.startswith("t: t 0.")
+    assert "K at 40 places, without biases of -" in text
+    assert np.corrcoef(bias.over(stations).values, BIASES)[0, 1] > 0.8
+    bad = np.arange(40) % 4 == 0
+    errors = error.over(stations).values
+    assert np.median(errors[bad]) > 2 * np.median(errors[~bad])
+    assert error.pooled[0] > 3
+    analysis = state.slams.assimilate(xslams.Observation(stations, error="auto"), tiny_model, members=1, steps=1)
+    assert analysis.attrs["xslams_estimated_errors"] == text
+
+
+def test_values_of_one_place_and_frame_count_as_their_mean(state, stations, tiny_model):
+    often = xr.concat(
+        [stations.assign_coords(time=stations["time"] + np.timedelta64(h, "h")) for h in range(4)], "time"
+    )
+    settings = {"error": "auto", "tolerance": "6h"}
+    many = estimated(state, xslams.Observation(often.sortby("time"), **settings), tiny_model)
+    few = estimated(state, xslams.Observation(stations, **settings), tiny_model)
+    np.testing.assert_allclose(many[0].values, 2 * few[0].values, rtol=0.02)
+    np.testing.assert_allclose(many[1].values, few[1].values, atol=0.02)
+
+
+def test_a_bias_that_is_given_stays(state, stations, tiny_model):
+    source = xslams.Observation(stations, error="auto", qc={"bias": xr.DataArray(BIASES, dims="station")})
+    time = state["time"]
+    (told,), (text,) = with_errors([source], tiny_model, Frames.of(time, tiny_model.spec), time)
+    assert told.qc == source.qc
+    assert "40 places" in str(text)
+    assert "biases" not in str(text)
 
 
 def test_errors_that_are_given_stay(state, tiny_model):

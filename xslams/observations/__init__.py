@@ -17,9 +17,11 @@ from xslams.observations.gross_errors import DEVIATIONS, GrossErrors, PlausibleR
 from xslams.observations.learned import Lessons, learn_sources, learned_variables, with_learned
 from xslams.observations.observation import Observation, ObservationsLike, as_observations, lacks_errors
 from xslams.observations.operators import OPERATORS
+from xslams.observations.place_values import PlaceValues
 from xslams.observations.quality import QualityControl
 from xslams.observations.report import COLUMNS, by_window, report, statistics, total
 from xslams.observations.simulate import simulate_observations
+from xslams.observations.sites import Sites, one_of_each_frame, sites_of
 from xslams.observations.superob import reduced
 
 __all__ = [
@@ -38,8 +40,10 @@ __all__ = [
     "Lessons",
     "Observation",
     "ObservationsLike",
+    "PlaceValues",
     "PlausibleRange",
     "QualityControl",
+    "Sites",
     "as_observations",
     "background_check",
     "background_observation",
@@ -53,10 +57,12 @@ __all__ = [
     "learn_sources",
     "learned_variables",
     "members_of",
+    "one_of_each_frame",
     "plausible_range",
     "reduced",
     "report",
     "simulate_observations",
+    "sites_of",
     "spread_of",
     "stated_background",
     "statistics",
