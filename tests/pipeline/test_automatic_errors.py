@@ -98,6 +98,15 @@ def test_values_of_one_place_and_frame_count_as_their_mean(state, stations, tiny
     np.testing.assert_allclose(many[1].values, few[1].values, atol=0.02)
 
 
+def test_errors_of_places_need_no_warning_of_repeated_values(state, stations, tiny_model):
+    noon = state.assign_coords(time=state["time"] + np.timedelta64(12, "h"))
+    often = xr.concat([stations.assign_coords(time=noon["time"] + np.timedelta64(h, "h")) for h in range(4)], "time")
+    source = xslams.Observation(often.sortby("time"), error="auto", tolerance="6h")
+    noon.slams.check(source, tiny_model)  # without a warning, which would be an error
+    with pytest.warns(SlamsWarning, match="4 times fall on one frame"):
+        noon.slams.check(source.replace(error=1.0), tiny_model)
+
+
 def test_a_bias_that_is_given_stays(state, stations, tiny_model):
     source = xslams.Observation(stations, error="auto", qc={"bias": xr.DataArray(BIASES, dims="station")})
     time = state["time"]

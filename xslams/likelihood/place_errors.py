@@ -44,8 +44,8 @@ _GAIN, _GAIN_EACH = 10.0, 0.05
 _SURE, _EXCESS = 2.0, 0.15
 # Least degrees of freedom.
 _FREEDOM = 2.0
-# Variance of biases over that of the innovations, least and largest.
-_RANGE = 1e-5, 10.0
+# Variance of biases over that of the errors: least and largest, and what is none.
+_RANGE, _NONE = (1e-5, 10.0), 0.02
 
 
 @dataclass(frozen=True)
@@ -306,7 +306,8 @@ class _Fit:
         variance = self.error[self.source] * self.factor
         number = np.maximum(np.bincount(self.source, minlength=self.sources), 1)
         elsewhere = np.bincount(self.source, variance + np.diag(state.kernel), self.sources) / number
-        return PlaceErrors(state.bias, variance + state.doubt, elsewhere, own | self.biased)
+        biases = np.bincount(self.source, np.diag(state.kernel), self.sources) / number
+        return PlaceErrors(state.bias, variance + state.doubt, elsewhere, own | (biases > _NONE * self.error))
 
 
 def _marginal(kernel: FloatArray, information: FloatArray, seen: FloatArray) -> tuple[float, FloatArray]:

@@ -29,6 +29,7 @@ from xslams.observations.correlations import correlation_of
 from xslams.observations.flags import Flag, quality_flags
 from xslams.observations.learned_rows import learned_likelihood
 from xslams.observations.masked_cells import without_masked
+from xslams.observations.place_values import PlaceValues
 from xslams.observations.places import Places
 from xslams.observations.stated_errors import Error, require_representable, spread_over, standard_error
 from xslams.observations.superob import boxes as boxes_of
@@ -176,12 +177,21 @@ def _warn_of_times(variable: BoundVariable) -> None:
     # A platform that moves is at another place each time.
     lat = coordinate(values, "lat")
     moving = lat is not None and set(stamps.dims) <= set(values[lat].dims)
-    if match.crowding > 1 and stamps.dims == (stamps.name,) and not moving and not variable.qc.superob:
+    crowded = match.crowding > 1 and stamps.dims == (stamps.name,) and not moving
+    if crowded and not variable.qc.superob and not _has_errors_of_places(variable):
         warn(
             f"Source {source!r}: up to {match.crowding} times fall on one frame of the state "
             f"({variable.spec.time_step:g} h), each as an observation with an independent error. Average them first: "
             ".resample(time=...).mean(), or qc={'superob': True}."
         )
+
+
+def _has_errors_of_places(variable: BoundVariable) -> bool:
+    """Whether errors were calibrated or estimated, and therefore inflated where values of one place are alike."""
+    error = variable.error
+    if isinstance(error, Mapping):
+        error = next((error[n] for n in variable.names if n in error), None)
+    return isinstance(error, PlaceValues)
 
 
 def _period(time: xr.DataArray) -> str:

@@ -282,7 +282,10 @@ def _create(target: Target, analysis: xr.Dataset, layout: Layout, plan: dict[str
     """Write the plan, then metadata and coordinates, then their hashes and the word that these are there."""
     import zarr
 
-    zarr.create_group(target.url, path=GROUP, attributes={"plan": plan}, zarr_format=3, **target.arguments)
+    # A request of a run that failed may still be on its way to the store, and arrive after what was there was removed.
+    zarr.create_group(
+        target.url, path=GROUP, attributes={"plan": plan}, zarr_format=3, overwrite=True, **target.arguments
+    )
     _seal(target, Journal(plan, layout=layout, files=_write_metadata(target, analysis, layout)))
 
 
