@@ -88,6 +88,40 @@ def test_errors_that_persist_are_inflated_and_gross_ones_tell_nothing():
     np.testing.assert_allclose(error.values, np.sqrt(2.0), rtol=0.12)
 
 
+@settings(max_examples=4)
+@given(st.integers(2, 5), st.floats(0.0, 1.0))
+def test_values_of_one_frame_count_by_what_their_mean_tells(often, shared):
+    """Errors of which a share is that of all values of a frame."""
+    fields = truth(300)
+    fields = fields.assign_coords(time=fields["time"] + np.timedelta64(12, "h"))
+    rng = np.random.default_rng(3)
+    common = rng.normal(0, np.sqrt(shared), (300, 2))
+    each = []
+    for hour in range(often):
+        noise = common + rng.normal(0, np.sqrt(1 - shared), (300, 2))
+        each.append(
+            (stations(fields, [1.0, -1.0], 0.0) + noise).assign_coords(
+                time=fields["time"] + hour * np.timedelta64(1, "h")
+            )
+        )
+    data = xr.concat(each, "time").sortby("time").assign_attrs(units="degC")
+    source = xslams.Observation(data, {"tavg": "t"}, tolerance="11h").calibrated(fields, None)
+    # The mean of n values with the errors that are given has the variance which the mean has.
+    expected = often * (shared + (1 - shared) / often)
+    np.testing.assert_allclose(source.error["tavg"].values ** 2, expected, rtol=0.2)
+    np.testing.assert_allclose(source.qc.bias["tavg"].values, [[1.0, -1.0]], atol=0.2)
+
+
+def test_a_list_of_reports_is_calibrated_like_its_stations():
+    fields = truth()
+    data = stations(fields, [2.0, -2.0, 0.5], [0.5, 2.0, 1.0])
+    reports = data.stack(obs=("time", "station")).reset_index("obs").drop_vars("station")
+    known, listed = (xslams.Observation(d, {"tavg": "t"}).calibrated(fields, None) for d in (data, reports))
+    for one, other in ((known.qc.bias, listed.qc.bias), (known.error, listed.error)):
+        np.testing.assert_allclose(other["tavg"].over(data), one["tavg"].over(data), rtol=1e-9)
+        np.testing.assert_allclose(other["tavg"].over(reports)[:3], one["tavg"].over(data), rtol=1e-9)
+
+
 def test_a_source_on_a_grid_is_calibrated_cell_by_cell():
     fields = truth()
     data = fields + xr.DataArray([1.0, -1.0, 0.0], dims="lat") + np.random.default_rng(2).normal(0, 0.5, fields.shape)

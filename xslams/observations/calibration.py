@@ -13,7 +13,10 @@ source. Days are not independent: with the lag correlation :math:`\rho` of the r
 
 Variances of errors are the product of one per group and one per place, the latter drawn to that of the source. As the
 likelihood takes errors for independent, they are multiplied by :math:`\sqrt{(1 + \rho) / (1 - \rho)}`: the density of
-the errors at low frequencies is larger than that by the same factor again, and at high ones smaller.
+the errors at low frequencies is larger than that by the same factor again, and at high ones smaller. Of several values
+of one place on one frame the mean counts: :math:`\rho` is that of these means, and variances are multiplied by
+:math:`\kappa`, the number of values times the mean square of their mean over that of one, which is one where they err
+independently, and their number where they err alike.
 
 Errors of neighbouring places may be alike, since they share weather, an algorithm, or what the truth itself has wrong.
 Their correlation in space is estimated too, and used where residuals of times that were held out are likelier with it,
@@ -83,7 +86,8 @@ def calibrated(source: Observation, reference: xr.Dataset | xr.DataArray, by: st
     time = truth[str(coordinate(truth, "time"))]
     # What a value differs by is measured before anything is taken away or averaged.
     plain = QualityControl(flags=source.qc.flags, background_check=None)
-    bound = source.replace(error=1.0, qc=plain).bind(spec, Frames.of(time, spec, truth))
+    one = PlaceValues.everywhere(1.0)  # errors of places, for which values of one frame may be alike
+    bound = source.replace(error=one, qc=plain).bind(spec, Frames.of(time, spec, truth))
     parts = bound.audited(strict=True)
     fields = np.asarray(to_channels(truth, spec).values, float).ravel()
     found: dict[str, tuple[PlaceValues, PlaceValues]] = {}
@@ -150,12 +154,13 @@ def _describe(ds: xr.Dataset) -> Spec:
 
 @dataclass(frozen=True)
 class _Sample:
-    """Differences of a source, and the place, group and hour of each, shape (n,); number of places and of groups."""
+    """Differences of a source, place, group, hour and frame of each, shape (n,); number of places and of groups."""
 
     difference: FloatArray
     place: npt.NDArray[np.intp]
     group: npt.NDArray[np.intp]
     hour: FloatArray
+    frame: npt.NDArray[np.intp]
     places: int
     groups: int
 
@@ -170,16 +175,31 @@ class _Sample:
         """Number of values of each place and group, shape (place, group)."""
         return self.sums(np.ones(self.difference.size))
 
-    def autocorrelation(self, residual: FloatArray) -> float:
-        """Correlation of residuals of one place that follow each other in the shortest step."""
-        order = np.lexsort((self.hour, self.place))
-        step, r = np.diff(self.hour[order]), residual[order]
-        same = (np.diff(self.place[order]) == 0) & (step > 0)
-        if not same.any():
-            return 0.0
-        next_to = same & (step <= 1.01 * np.median(step[same]))
-        power = float(np.mean(r**2))
-        return float(np.clip(np.mean(r[1:][next_to] * r[:-1][next_to]) / power, 0.0, 0.95)) if power else 0.0
+    def redundancy(self, residual: FloatArray) -> tuple[float, float]:
+        """By how much the variance of means, of one frame and of many, exceeds that of independent errors."""
+        member = combined(self.place, self.frame)
+        _, first, count = np.unique(member, return_index=True, return_counts=True)
+        mean = np.bincount(member, residual) / count
+        power = float(np.mean(residual**2))
+        if not power:
+            return 1.0, 1.0
+        alike = float(
+            np.clip(np.sum(count**2 * mean**2) / residual.size / power, 1.0, np.sum(count**2) / residual.size)
+        )
+        rho = _autocorrelation(mean, self.place[first], self.hour[first])
+        return alike, alike * (1 + rho) / (1 - rho)
+
+
+def _autocorrelation(residual: FloatArray, place: npt.NDArray[np.intp], hour: FloatArray) -> float:
+    """Correlation of residuals of one place that follow each other in the shortest step."""
+    order = np.lexsort((hour, place))
+    step, r = np.diff(hour[order]), residual[order]
+    same = (np.diff(place[order]) == 0) & (step > 0)
+    if not same.any():
+        return 0.0
+    next_to = same & (step <= 1.01 * np.median(step[same]))
+    power = float(np.mean(r**2))
+    return float(np.clip(np.mean(r[1:][next_to] * r[:-1][next_to]) / power, 0.0, 0.95)) if power else 0.0
 
 
 def _estimate(
@@ -188,8 +208,7 @@ def _estimate(
     """Bias and error of one variable, and the correlation of its errors in space."""
     da = variable.values
     where = places_of(da)
-    index = xr.DataArray(np.arange(len(where.lat)).reshape(where.shape), dims=where.dims)
-    place = _along(index, da)[elements].astype(np.intp)
+    place = _along(where.number, da)[elements].astype(np.intp)
     stamps = variable.stamps.reset_coords(drop=True)
     hour = _along(xr.DataArray(hours(variable.stamps).reshape(stamps.shape), dims=stamps.dims), da)[elements].astype(
         float
@@ -201,7 +220,10 @@ def _estimate(
     group = _along(numbers, da)[elements].astype(np.intp)
     usual = np.abs(difference - np.median(difference)) if difference.size else difference
     good = usual <= _WILD * 1.4826 * max(float(np.median(usual)), 1e-300) if difference.size else np.zeros(0, bool)
-    sample = _Sample(difference[good], place[good], group[good], hour[good], len(where.lat), len(groups))
+    frame = _along(xr.DataArray(variable.match.first.reshape(stamps.shape), dims=stamps.dims), da)[elements].astype(
+        np.intp
+    )
+    sample = _Sample(difference[good], place[good], group[good], hour[good], frame[good], len(where.lat), len(groups))
     mean, bias, error, alone = _fit(sample, variable.source)
     correlation = _correlation(sample, bias, where, combined(hour, height(da).ravel()[elements])[good])
     units = str(da.attrs.get("units", variable.observed.units))
@@ -238,8 +260,7 @@ def _fit(sample: _Sample, source: str) -> tuple[FloatArray, FloatArray, FloatArr
     counts = sample.counts
     means = np.divide(sample.sums(sample.difference), counts, out=np.zeros_like(counts), where=counts > 0)
     residual = sample.difference - means[sample.place, sample.group]
-    rho = sample.autocorrelation(residual)
-    thin = (1 + rho) / (1 - rho)
+    alike, thin = sample.redundancy(residual)
     free = sample.difference.size - int((counts > 0).sum())
     if min(free, sample.difference.size / thin) < _LEAST:
         msg = (
@@ -265,7 +286,7 @@ def _fit(sample: _Sample, source: str) -> tuple[FloatArray, FloatArray, FloatArr
     bias, doubt = _expected(means - mean, noise, covariance)
     left = sample.difference - (mean + bias)[sample.place, sample.group]
     by_group, by_place = _error_variances(sample, left, thin)
-    inflation = np.sqrt(thin)
+    inflation = np.sqrt(alike * thin)
     error = np.sqrt(inflation * by_group * by_place[:, None] + doubt)
     alone = np.sqrt(inflation * by_group + np.diag(covariance))
     return mean, mean + bias, error, alone

@@ -41,7 +41,7 @@ class PlaceValues:
     pooled
         Numbers of other places, shape (group,).
     units
-        Units of the numbers.
+        Units of the numbers; empty for those of the data.
 
     Examples
     --------
@@ -58,6 +58,17 @@ class PlaceValues:
     pooled: FloatArray
     units: str
 
+    @classmethod
+    def everywhere(cls, value: float) -> PlaceValues:
+        """Return a number that is the same at all places, in the units of the data.
+
+        Parameters
+        ----------
+        value
+            The number.
+        """
+        return cls(None, np.zeros(0), np.zeros(0), np.zeros((1, 0)), np.array([value]), "")
+
     def over(self, da: xr.DataArray) -> xr.DataArray:
         """Return the numbers for the places of data: dimensions of the places, and the group where there are several.
 
@@ -68,10 +79,13 @@ class PlaceValues:
         """
         where = places_of(da)
         known = {key: n for n, key in enumerate(_keys(self.lat, self.lon))}
-        index = np.array([known.get(key, -1) for key in _keys(where.lat, where.lon)], np.intp)
+        own = np.array([known.get(key, -1) for key in _keys(where.lat, where.lon)], np.intp)
+        index = own[where.number.values.ravel()]
         # The last column is that of places that are not known.
         columns = np.concatenate([self.values, self.pooled[:, None]], axis=1)[:, index]
-        out = xr.DataArray(columns.reshape(-1, *where.shape), dims=("group", *where.dims), attrs={"units": self.units})
+        attrs = {"units": self.units} if self.units else {}
+        shape, dims = where.number.shape, where.number.dims
+        out = xr.DataArray(columns.reshape(-1, *shape), dims=("group", *dims), attrs=attrs)
         if self.by is None:
             return out.isel(group=0)
         return out.rename(group=self.by).assign_coords({self.by: list(GROUPS[self.by])})
@@ -90,16 +104,23 @@ class PlaceValues:
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """Places of data in degrees, flat, and the dimensions and shape that they have there."""
+    """Places of data.
+
+    Attributes
+    ----------
+    lat, lon
+        In degrees, each place once, in the order in which the data have them, shape (place,).
+    number
+        Number of the place of the data, over the dimensions that places have there.
+    """
 
     lat: FloatArray
     lon: FloatArray
-    dims: tuple[str, ...]
-    shape: tuple[int, ...]
+    number: xr.DataArray
 
 
 def places_of(da: xr.DataArray) -> Places:
-    """Places of data, flat, with the dimensions that they have there.
+    """Places of data; reports of one station are all of one place.
 
     Raises
     ------
@@ -113,7 +134,10 @@ def places_of(da: xr.DataArray) -> Places:
     lat, lon = xr.broadcast(*(da[n].reset_coords(drop=True) for n in names))
     lon = lon.transpose(*lat.dims)
     flat = [np.asarray(c.values, float).ravel() for c in (lat, lon)]
-    return Places(flat[0], flat[1], tuple(str(d) for d in lat.dims), lat.shape)
+    numbers: dict[tuple[int, int], int] = {}
+    number = [numbers.setdefault(key, len(numbers)) for key in _keys(*flat)]
+    first = np.unique(number, return_index=True)[1]
+    return Places(flat[0][first], flat[1][first], xr.DataArray(np.reshape(number, lat.shape), dims=lat.dims))
 
 
 def _keys(lat: FloatArray, lon: FloatArray) -> list[tuple[int, int]]:
