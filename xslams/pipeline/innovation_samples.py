@@ -310,7 +310,8 @@ def _parts(
                 likelihood, sites = observations.one_of_each_frame(likelihood, sites)
                 repeats = size / likelihood.size
             out.append(_Part(likelihood, n, curved, sites, repeats))
-    return out
+    # Of sources with many places there may be more values than memory holds for all stretches.
+    return [part if part.sites is not None else part.thinned(_VALUES // len(out)) for part in out]
 
 
 def _stretches(
