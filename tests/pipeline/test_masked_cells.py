@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import xslams
 from xslams.errors import CoverageError, GridError, SlamsWarning
 from xslams.model import Model
-from xslams.pipeline.fitting import _warn_of_fill_values
+from xslams.pipeline.examination import _warn_of_fill_values
 from xslams.pipeline.frames import survey
 from xslams.spec import Spec, VariableSpec
 
