@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from xslams.priors.blocks import Blocks
 
-__all__ = ["Sample"]
+__all__ = ["FRAMES", "Sample"]
+
+#: Frames that tell how covariances differ from place to place: more tell little more.
+FRAMES = 2000
 
 
 class Sample:
@@ -45,6 +48,17 @@ class Sample:
         self._groups = _groups(self._runs, folds) if folds else []
         self._found: dict[Hashable, tuple[Tensor, ...]] = {}
         self._decompositions: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+
+    def frames(self, most: int = FRAMES) -> list[Tensor]:
+        """Blocks ``(blocks, T, size)`` of the frames of each run; of many frames some that are spread over all of them.
+
+        Parameters
+        ----------
+        most
+            About how many frames at most.
+        """
+        step = -(-sum(run.shape[1] for run in self._runs) // most)
+        return [run[:, ::step] for run in self._runs]
 
     def decomposed(self, m: int, modes: int) -> tuple[Tensor, Tensor]:
         """All eigenvalues of the covariance of a block, largest first, and the leading modes."""
