@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xslams.localization import gaspari_cohn
 from xslams.model import Model
 from xslams.options import TrainingOptions
 from xslams.priors.estimation import Sample
@@ -184,8 +185,6 @@ def test_functions_of_place_make_up_the_taper(lat, length):
     phi, lam = (np.deg2rad(a).ravel() for a in np.meshgrid(spec.lat, spec.lon, indexing="ij"))
     xyz = np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)], 1)
     apart = 6371.0 * np.linalg.norm(xyz[:, None] - xyz, axis=2)
-    from xslams.localization import gaspari_cohn
-
     expected = torch.as_tensor(gaspari_cohn(apart, length))
     torch.testing.assert_close(found.diagonal(), torch.ones(len(found), dtype=torch.float64), rtol=0, atol=1e-5)
     torch.testing.assert_close(found, expected, rtol=0, atol=0.1)

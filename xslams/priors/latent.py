@@ -71,7 +71,7 @@ class LatentPrior(nn.Module, Prior):
             self.seasonal = SeasonalMixing(self.gaussian.layout, sizes.seasonal, self.normalization.gaps)
         # Before that, it is mixed into one whose covariances differ along a latitude circle.
         self.local: LocalMixing | None = None
-        if sizes.local:
+        if sizes.local and spec.periodic:
             self.local = LocalMixing(self.gaussian.layout, sizes.modes, sizes.local)
         # Posterior variance of the corrected denoiser over that of the Gaussian prior, at these logarithms of noise.
         self.register_buffer("calibration", torch.ones(len(CALIBRATION_LEVELS)))
