@@ -150,6 +150,19 @@ def test_likelihoods_are_those_of_the_dense_covariance():
     torch.testing.assert_close(found.double(), exact, rtol=1e-3, atol=1e-2)
 
 
+def test_what_a_short_sample_has_by_chance_is_not_taken_for_a_place():
+    # White noise: the covariance of the leading modes is the same everywhere.
+    z = torch.randn(80, 1, 4, 12, generator=torch.Generator().manual_seed(3))
+    sizes = []
+    for folds in (0, 4):
+        _, mixing, _ = fitted(z, locality=1.0, folds=folds)
+        root = torch.eye(len(mixing.change)) + mixing.change
+        sizes.append(torch.linalg.svdvals(root))
+    inside, outside = (float((s - 1).abs().mean()) for s in sizes)
+    assert inside > 0.1
+    assert outside < 0.5 * inside
+
+
 def test_without_weight_nothing_changes():
     process, mixing, _ = fitted(frames(1, 3, 8), count=20, locality=0.0)
     w = torch.randn(2, 3, 1, 3, 8)

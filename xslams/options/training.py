@@ -213,7 +213,7 @@ class TrainingOptions(_TrainingOptions):
     seasonal: int = 0
     seasonality: float = 0.5
     local: int = 0
-    locality: float = 0.5
+    locality: float = 0.8
     local_length: float = 8000.0
     shrinkage: float = 0.0
     localization: float | None = None

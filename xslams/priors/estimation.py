@@ -49,16 +49,16 @@ class Sample:
         self._found: dict[Hashable, tuple[Tensor, ...]] = {}
         self._decompositions: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
-    def frames(self, most: int = FRAMES) -> list[Tensor]:
-        """Blocks ``(blocks, T, size)`` of the frames of each run; of many frames some that are spread over all of them.
+    def parts(self, most: int = FRAMES) -> list[list[Tensor]]:
+        """Blocks ``(blocks, T, size)`` of the frames of each group that is left out in turn; of all without folds.
 
         Parameters
         ----------
         most
-            About how many frames at most.
+            About how many frames at most: of more, some that are spread over all of them.
         """
         step = -(-sum(run.shape[1] for run in self._runs) // most)
-        return [run[:, ::step] for run in self._runs]
+        return [[run[:, ::step] for run in group] for group in self._groups or [self._runs]]
 
     def decomposed(self, m: int, modes: int) -> tuple[Tensor, Tensor]:
         """All eigenvalues of the covariance of a block, largest first, and the leading modes."""

@@ -12,8 +12,10 @@ variances :math:`\Lambda`, and the sample covariance :math:`\hat C` of cells, ta
 distances on the sphere. The covariance of the leading modes is then
 :math:`(1 - \gamma) \Lambda + \gamma \, V^\top (T \circ \hat C) V`, that of a homogeneous process and of a local one in
 a given proportion: with few frames either alone is worse, since covariances do differ from place to place, and those of
-a sample are noisy. That of the other modes, and correlations in time, are those of :math:`w`, mixed. As :math:`A`
-belongs to the map from the process to the fields, functions of the covariance of :math:`w` cost what they did.
+a sample are noisy. Eigenvectors of the local part fit the noise of their own sample, so that its eigenvalues are those
+that frames have which were left out, rank by rank. The covariance of the other modes, and correlations in time, are
+those of :math:`w`, mixed. As :math:`A` belongs to the map from the process to the fields, functions of the covariance
+of :math:`w` cost what they did.
 
 The taper is a sum of products of smooth functions :math:`u_j` of place, :math:`T(x, y) = \sum_j u_j(x) u_j(y)`, so that
 the tapered covariance is that of the frames times each of them,
@@ -126,21 +128,22 @@ class LocalMixing(nn.Module):
             Weight, 0 to 1, of the local covariance against the homogeneous one.
         """
         variances = process.variances()[:, :-1]
-        parts = variances[..., None].repeat(1, 1, 2)
+        both = variances[..., None].repeat(1, 1, 2)
         for m in range(process.blocks):
             if process.layout.is_real(m):
-                parts[m, :, 1] = -1.0
+                both[m, :, 1] = -1.0
         # Parts of one wave have the same variance, and stay together.
-        index = parts.flatten().argsort(descending=True, stable=True)[: len(self.index)]
+        index = both.flatten().argsort(descending=True, stable=True)[: len(self.index)]
         self.index.copy_(index)
-        deviation = parts.flatten()[index].clamp(min=1e-12).sqrt()
+        deviation = both.flatten()[index].clamp(min=1e-12).sqrt()
         self.change.zero_()
-        own = localised(self.of(process), sample.frames(), taper)
-        scaled = (own / deviation / deviation[:, None]).double()
-        eye = torch.eye(len(own), dtype=scaled.dtype, device=own.device)
-        values, vectors = eigh((1 - locality) * eye + locality * (scaled + scaled.mT) / 2)
-        root = ((vectors * values.clamp(min=_LEAST).sqrt()) @ vectors.mT).to(own)
-        self.change.copy_(deviation[:, None] * (root - eye.to(root)) / deviation)
+        mixed, parts = self.of(process), sample.parts()
+        count = sum(run.shape[1] for part in parts for run in part)
+        scale = 1 / deviation / deviation[:, None] / count
+        values, vectors = _measured([scale * localised(mixed, part, taper) for part in parts])
+        root = (1 - locality + locality * values).clamp(min=_LEAST).sqrt()
+        change = (vectors * (root - 1)) @ vectors.mT
+        self.change.copy_(deviation[:, None] * change / deviation)
 
 
 class LocalMap:
@@ -225,8 +228,20 @@ class LocalMap:
         return z + self.layout.join((waves @ self._transposed).unflatten(1, z.shape[:2]))
 
 
+def _measured(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and eigenvectors of a sum of parts; of several, values along eigenvectors of the others, by rank."""
+    whole = torch.stack(list(parts)).sum(0)
+    values, vectors = eigh((whole + whole.mT) / 2)
+    if len(parts) > 1:
+        values = torch.zeros_like(values)
+        for part in parts:
+            _, others = eigh((whole - part + (whole - part).mT) / 2)
+            values += (others * (part @ others)).sum(0)
+    return values, vectors
+
+
 def localised(mixed: LocalMap, frames: Sequence[Tensor], taper: TaperFunctions) -> Tensor:
-    """Tapered covariance of the amplitudes of frames.
+    """Sum of tapered products of the amplitudes of frames.
 
     Parameters
     ----------
@@ -238,7 +253,6 @@ def localised(mixed: LocalMap, frames: Sequence[Tensor], taper: TaperFunctions) 
         Localisation of the covariance of cells.
     """
     channels, _, lon = mixed.layout.cells
-    count = sum(run.shape[1] for run in frames)
     total = None
     for run in frames:
         for part in run.split(max(_NUMBERS // (lon * run.shape[2]), 1), dim=1):
@@ -249,4 +263,4 @@ def localised(mixed: LocalMap, frames: Sequence[Tensor], taper: TaperFunctions) 
                     moments = mixed.moments(waves, wave, profile.repeat(channels))
                     total = moments if total is None else total + moments
     assert total is not None
-    return total / count
+    return total

@@ -60,8 +60,9 @@ _FIRST_CHANGES: tuple[dict[str, Any], ...] = (
     {"local": 1000},
     {"local_length": 5000.0},
     {"local_length": 12000.0},
-    {"locality": 0.3},
-    {"locality": 0.7},
+    {"locality": 1.0},
+    {"locality": 0.5},
+    {"local": 2000},
 )
 # Then curves of auxiliary variables and wider latents, and then these.
 _CHANGES: tuple[dict[str, Any], ...] = (
@@ -361,8 +362,10 @@ def _seconds(spec: Spec, runs: Sequence[Run], options: TrainingOptions) -> float
     blocks, size = _blocks(spec)
     frames = sum(len(season) for _, season in runs)
     operations = (1 + options.folds) * blocks * (25 * size**3 + 2 * frames * size**2) * (4 if spec.periodic else 1)
-    # Amplitudes of frames times some functions of place, and their products.
-    operations += _PLACES * min(frames, FRAMES) * (8 * size + 2 * options.local) * options.local
+    if options.local:
+        # Amplitudes of frames times some functions of place, their products, and eigenvectors.
+        operations += _PLACES * min(frames, FRAMES) * (8 * size + 2 * options.local) * options.local
+        operations += (1 + options.folds) * 10 * options.local**3
     return operations / _OPERATIONS_PER_SECOND
 
 
