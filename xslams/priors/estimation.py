@@ -79,11 +79,11 @@ class Sample:
                 lagged = lagged * (power / variance.clamp(min=1e-12))
             return lagged, power, rest
 
-        return self._once(("own", m, modes, lags), found)
+        return self.once(("own", m, modes, lags), found)
 
     def tapered(self, m: int, modes: int) -> Tensor:
         """Variances along modes by the tapered covariances of other frames than they were found with."""
-        return self._once(("tapered", m, modes), lambda: (self._tapered(m, self._parts(m, modes)),))[0]
+        return self.once(("tapered", m, modes), lambda: (self._tapered(m, self._parts(m, modes)),))[0]
 
     def lagged(self, m: int, modes: int, lags: int) -> Tensor:
         """Return sums of products of the amplitudes of leading modes, ``(lags + 1, modes, modes)``."""
@@ -96,9 +96,18 @@ class Sample:
             ]
             return (torch.stack(sums),)
 
-        return self._once(("lagged", m, modes, lags), found)[0]
+        return self.once(("lagged", m, modes, lags), found)[0]
 
-    def _once(self, key: Hashable, find: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    def once(self, key: Hashable, find: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """Return what was found for the same key before, or else find it.
+
+        Parameters
+        ----------
+        key
+            All that it depends on besides the sample.
+        find
+            Finds it.
+        """
         if key not in self._found:
             self._found[key] = find()
         return self._found[key]

@@ -57,12 +57,15 @@ class TaperFunctions(NamedTuple):
 
     Attributes
     ----------
+    length
+        Half of the distance at which the taper is zero, in km.
     waves
         Zonal wavenumbers :math:`p`.
     profiles
         Functions of latitude :math:`u_{pk}` of each of these, shape ``(k, lat)``.
     """
 
+    length: float
     waves: tuple[int, ...]
     profiles: tuple[Tensor, ...]
 
@@ -137,10 +140,17 @@ class LocalMixing(nn.Module):
         self.index.copy_(index)
         deviation = both.flatten()[index].clamp(min=1e-12).sqrt()
         self.change.zero_()
-        mixed, parts = self.of(process), sample.parts()
-        count = sum(run.shape[1] for part in parts for run in part)
-        scale = 1 / deviation / deviation[:, None] / count
-        values, vectors = _measured([scale * localised(mixed, part, taper) for part in parts])
+        mixed = self.of(process)
+
+        def found() -> tuple[Tensor, ...]:
+            parts = sample.parts()
+            count = sum(run.shape[1] for part in parts for run in part)
+            scale = 1 / deviation / deviation[:, None] / count
+            return _measured([scale * localised(mixed, part, taper) for part in parts])
+
+        # Modes of the same number are the same ones.
+        known = (process.modes.shape[2], taper.length, *(a.cpu().numpy().tobytes() for a in (index, deviation)))
+        values, vectors = sample.once(("local", *known), found)
         root = (1 - locality + locality * values).clamp(min=_LEAST).sqrt()
         change = (vectors * (root - 1)) @ vectors.mT
         self.change.copy_(deviation[:, None] * change / deviation)

@@ -62,7 +62,6 @@ _FIRST_CHANGES: tuple[dict[str, Any], ...] = (
     {"local_length": 12000.0},
     {"locality": 1.0},
     {"locality": 0.5},
-    {"local": 2000},
 )
 # Then curves of auxiliary variables and wider latents, and then these.
 _CHANGES: tuple[dict[str, Any], ...] = (
@@ -86,6 +85,8 @@ _CHANGES: tuple[dict[str, Any], ...] = (
     {"seasonality": 0.3},
     {"smoothing": 9},
     {"smoothing": 31},
+    # The dearest.
+    {"local": 2000},
 )
 # Frames of a case, cases per block, and numbers in the cases of one part.
 _LENGTH, _CASES, _LARGEST_SET = 6, 2, 4_000_000

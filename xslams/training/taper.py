@@ -91,9 +91,8 @@ def taper_functions(
     profiles = [(vectors[p] * np.sqrt(values[p].clip(0)))[:, kept[p]].T for p in numbers]
     # A little is lost with the small ones.
     whole = np.sqrt(sum((profile**2).sum(0) for profile in profiles))
-    return TaperFunctions(
-        numbers, tuple(torch.as_tensor(p / whole, dtype=torch.float32, device=device) for p in profiles)
-    )
+    functions = tuple(torch.as_tensor(p / whole, dtype=torch.float32, device=device) for p in profiles)
+    return TaperFunctions(length, numbers, functions)
 
 
 def _centres(coordinate: Sequence[float], patch: int, size: int) -> FloatArray:
