@@ -6,12 +6,15 @@ import copy
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import xslams
 from xslams.localization import gaspari_cohn
 from xslams.model import Model
 from xslams.options import TrainingOptions
@@ -261,3 +264,32 @@ def test_other_grids_have_none() -> None:
     options = TrainingOptions(epochs=0, modes=4, local=20)
     model = fit_arrays(spec, [(z.numpy(), np.arange(730) / 365.25 % 1)], options, progress=False, device="cpu")
     assert model.prior().local is None
+
+
+def test_an_analysis_has_the_mean_of_the_dense_posterior() -> None:
+    model, length = trained(local=24, locality=1.0, modes=4), 3
+    prior, spec = model.prior(), model.spec
+    time = pd.date_range("2001-03-01", periods=length)
+    truth = 280 + frames(1, 4, 8, count=length, seed=9)[:, 0].numpy()
+    ds = xr.Dataset(
+        {"t": (("time", "lat", "lon"), truth, {"units": "K"})},
+        {"time": time, "lat": list(spec.lat), "lon": list(spec.lon)},
+    )
+    seen = ds["t"].where(np.arange(8) % 3 == 0)
+    obs = xslams.Observation(seen, error=0.5)
+    analysis = ds.slams.assimilate([obs], model, members=2, antithetic=True, background_error=None, progress=False)
+    rest = torch.zeros(1, length, *prior.shape)
+    mean, (forward, _) = prior.fields(torch.zeros(length)).tangent(rest)
+    size = rest.numel()
+    eye = torch.eye(size).reshape(-1, *rest.shape[1:])
+    covariance = prior.gaussian.trajectory(length).apply(lambda d: d, eye).flatten(1).double()
+    rows = forward(eye).flatten(1).double()
+    cov = rows.T @ covariance @ rows
+    known = np.flatnonzero(seen.notnull().to_numpy().ravel())
+    departure = torch.as_tensor(truth.ravel()[known]).double() - mean.flatten().double()[known]
+    system = cov[np.ix_(known, known)] + 0.25 * torch.eye(len(known), dtype=cov.dtype)
+    exact = mean.flatten().double() + cov[:, known] @ torch.linalg.solve(system, departure)
+    found = analysis["t"].mean("member").transpose("time", "lat", "lon").to_numpy().ravel()
+    np.testing.assert_allclose(found, exact.numpy(), rtol=0, atol=0.05)
+    # Observations of one half of the circle tell of their neighbours what they do not on the other.
+    assert float((exact - mean.flatten()).abs().max()) > 0.5
