@@ -46,8 +46,10 @@ __all__ = ["LocalMap", "LocalMixing", "TaperFunctions"]
 
 # Least eigenvalue of the covariance in units of the homogeneous one: the mixing can be inverted.
 _LEAST = 0.01
+# Of the largest variance: modes with less are left as they are.
+_FAINTEST = 1e-5
 # Numbers in the products of frames with functions that are held at once.
-_NUMBERS = 2**25
+_NUMBERS = 2**23
 
 
 class TaperFunctions(NamedTuple):
@@ -138,14 +140,16 @@ class LocalMixing(nn.Module):
         # Parts of one wave have the same variance, and stay together.
         index = both.flatten().argsort(descending=True, stable=True)[: len(self.index)]
         self.index.copy_(index)
-        deviation = both.flatten()[index].clamp(min=1e-12).sqrt()
+        variance = both.flatten()[index]
+        varies = (variance > _FAINTEST * variance.amax()).to(variance)
+        deviation = torch.where(varies > 0, variance, 1.0).sqrt()
         self.change.zero_()
         mixed = self.of(process)
 
         def found() -> tuple[Tensor, ...]:
             parts = sample.parts()
             count = sum(run.shape[1] for part in parts for run in part)
-            scale = 1 / deviation / deviation[:, None] / count
+            scale = (varies / deviation) * (varies / deviation)[:, None] / count
             return _measured([scale * localised(mixed, part, taper) for part in parts])
 
         # Modes of the same number are the same ones.
@@ -153,7 +157,7 @@ class LocalMixing(nn.Module):
         values, vectors = sample.once(("local", *known), found)
         root = (1 - locality + locality * values).clamp(min=_LEAST).sqrt()
         change = (vectors * (root - 1)) @ vectors.mT
-        self.change.copy_(deviation[:, None] * change / deviation)
+        self.change.copy_((varies * deviation)[:, None] * change * (varies / deviation))
 
 
 class LocalMap:
