@@ -37,7 +37,7 @@ def test_values_become_plain_python() -> None:
         *((name, 1.0) for name in ("dropout", "ema", "holdout")),
         *((name, "1e-3") for name in ("learning_rate", "weight_decay", "sigma_spread", "aux_weight")),
         ("modes", 2.5), ("modes", True), ("smoothing", 4), ("folds", 1), ("shrinkage", 1.1), ("precision", "half"),
-        ("patience", 0), ("memory", 0),
+        ("patience", 0), ("memory", 0), ("local", -1), ("locality", 1.1), ("local_length", 100.0),
         ("width", 16), ("width", (12,)), ("learning_rate", float("nan")),
     ],
 )  # fmt: skip

@@ -356,8 +356,10 @@ def test_errors_that_the_decoder_makes_have_the_stated_size(tiny_model: Model) -
     assert 0.75 < found / stated < 1.5
 
 
-@pytest.mark.parametrize("seasonal", [0, 30])
-def test_errors_of_cells_are_those_stated_where_covariances_vary_with_the_season(seasonal: int) -> None:
+@pytest.mark.parametrize(("seasonal", "local"), [(0, 0), (30, 0), (0, 30), (20, 30)])
+def test_errors_of_cells_are_those_stated_where_covariances_vary_with_season_and_place(
+    seasonal: int, local: int
+) -> None:
     """Patterns that mix distant latents are none of a single cell: errors lie between the least and the largest."""
     rng = np.random.default_rng(0)
     days, lat, lon = 400, 6, 9
@@ -367,11 +369,11 @@ def test_errors_of_cells_are_those_stated_where_covariances_vary_with_the_season
     fields = 0.4 * rng.standard_normal((days, 1, lat, lon))
     fields += (size * rng.standard_normal(days))[:, None, None, None] * wave
     spec = Spec(
-        variables=(VariableSpec("t", "K"),), lat=tuple(40.0 + 2 * np.arange(lat)), lon=tuple(2.0 * np.arange(lon)),
-        periodic=False, window=3, name="seasons", summary="",
+        variables=(VariableSpec("t", "K"),), lat=tuple(40.0 + 2 * np.arange(lat)),
+        lon=tuple((40.0 if local else 2.0) * np.arange(lon)), periodic=local > 0, window=3, name="seasons", summary="",
     )  # fmt: skip
     options = TrainingOptions(
-        patch=1, epochs=0, modes=30, seasonal=seasonal, seasonality=0.8, mean_order=0, std_order=0, folds=0
+        patch=1, epochs=0, modes=30, seasonal=seasonal, seasonality=0.8, local=local, mean_order=0, std_order=0, folds=0
     )
     model = fit_arrays(spec, [(280 + fields, season)], options, progress=False, device="cpu")
     prior = model.prior()

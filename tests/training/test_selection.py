@@ -351,6 +351,50 @@ def test_candidates_that_share_work_have_the_bits_of_those_that_do_not() -> None
     assert len(made) == 3
 
 
+def differing(days: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cells on one half of a latitude circle have much in common, and nothing on the other."""
+    rng = np.random.default_rng(0)
+    z = 0.3 * rng.standard_normal((days, 1, 4, 12))
+    z[..., :6] += rng.standard_normal((days, 1, 1, 1))
+    z[..., 6:] += rng.standard_normal((days, 1, 4, 6))
+    return z, (np.arange(days) % 365) / 365.25
+
+
+CIRCLE = Spec(
+    variables=(VariableSpec("t", "K"),), lat=(-60.0, -20.0, 20.0, 60.0), lon=tuple(np.arange(12) * 30.0), periodic=True,
+    window=3,
+)  # fmt: skip
+
+
+def test_candidates_that_differ_in_local_covariances_share_work_as_well() -> None:
+    runs = [differing(200)]
+    candidates = Candidates(lambda spec, options: fit_latents(spec, runs, options, torch.device("cpu"), progress=False))
+    options = TrainingOptions(modes=4, folds=2, local=0)
+    for change in (
+        {}, {"local": 8}, {"locality": 0.9}, {"local_length": 3000.0}, {"local": 20}, {"seasonal": 3}, {"modes": 3},
+        {"local": 0},
+    ):  # fmt: skip
+        options = dataclasses.replace(options, **change)
+        spec = with_architecture(CIRCLE, options)
+        expected, _, _ = fit_gaussian_stages(spec, runs, options, torch.device("cpu"), progress=False)
+        found = candidates.prior(spec, options).state_dict()
+        assert found.keys() == expected.state_dict().keys()
+        for name, weights in expected.state_dict().items():
+            torch.testing.assert_close(found[name], weights, rtol=0, atol=0)
+
+
+def test_covariances_that_differ_along_a_circle_are_found() -> None:
+    few = FEW | {"epochs": 0, "coupled": 0, "mean_order": 0, "seasonal": 0}
+    found = [
+        fit_chosen(CIRCLE, [differing(365)], few | given, budget=60.0, seed=0, progress=False, device="cpu")
+        for given in ({"local": 0}, {})
+    ]
+    without, own = (model.spec.scores["held_out"]["t"]["relative_crps"][0] for model in found)
+    assert [t["change"] for t in found[0].spec.training["trials"][1:]] == []
+    assert found[1].spec.training["settings"]["local"] == 300
+    assert own < 0.95 * without
+
+
 def test_a_covariance_that_varies_with_the_season_is_found() -> None:
     rng = np.random.default_rng(0)
     season = np.arange(1095) % 365 / 365.25

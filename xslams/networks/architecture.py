@@ -105,6 +105,8 @@ class LatentArchitecture(_Architecture):
         Daily harmonics, see there.
     seasonal
         Modes whose covariances vary with the season, see `xslams.priors.seasonal.SeasonalMixing`.
+    local
+        Modes whose covariances differ along latitude circles, see `xslams.priors.local.LocalMixing`.
     cut
         Cells of the fields in a latent cell, in each direction, whose values the latents are to the Gaussian prior, see
         `xslams.priors.blocks.Blocks`: the patch where the latents have all of them, otherwise 1.
@@ -138,6 +140,8 @@ class LatentArchitecture(_Architecture):
     cut: int = 1
     # Files of models of whole days may lack it.
     day_order: int = 0
+    # Files of models whose covariances are the same along a latitude circle may lack it.
+    local: int = 0
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from xslams.priors.blocks import Blocks
 
-__all__ = ["Sample"]
+__all__ = ["FRAMES", "Sample"]
+
+#: Frames that tell how covariances differ from place to place: more tell little more.
+FRAMES = 2000
 
 
 class Sample:
@@ -46,6 +49,17 @@ class Sample:
         self._found: dict[Hashable, tuple[Tensor, ...]] = {}
         self._decompositions: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
+    def parts(self, most: int = FRAMES) -> list[list[Tensor]]:
+        """Blocks ``(blocks, T, size)`` of the frames of each group that is left out in turn; of all without folds.
+
+        Parameters
+        ----------
+        most
+            About how many frames at most: of more, some that are spread over all of them.
+        """
+        step = -(-sum(run.shape[1] for run in self._runs) // most)
+        return [[run[:, ::step] for run in group] for group in self._groups or [self._runs]]
+
     def decomposed(self, m: int, modes: int) -> tuple[Tensor, Tensor]:
         """All eigenvalues of the covariance of a block, largest first, and the leading modes."""
         return self._decompose(m, -1, modes)
@@ -65,11 +79,11 @@ class Sample:
                 lagged = lagged * (power / variance.clamp(min=1e-12))
             return lagged, power, rest
 
-        return self._once(("own", m, modes, lags), found)
+        return self.once(("own", m, modes, lags), found)
 
     def tapered(self, m: int, modes: int) -> Tensor:
         """Variances along modes by the tapered covariances of other frames than they were found with."""
-        return self._once(("tapered", m, modes), lambda: (self._tapered(m, self._parts(m, modes)),))[0]
+        return self.once(("tapered", m, modes), lambda: (self._tapered(m, self._parts(m, modes)),))[0]
 
     def lagged(self, m: int, modes: int, lags: int) -> Tensor:
         """Return sums of products of the amplitudes of leading modes, ``(lags + 1, modes, modes)``."""
@@ -82,9 +96,18 @@ class Sample:
             ]
             return (torch.stack(sums),)
 
-        return self._once(("lagged", m, modes, lags), found)[0]
+        return self.once(("lagged", m, modes, lags), found)[0]
 
-    def _once(self, key: Hashable, find: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    def once(self, key: Hashable, find: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """Return what was found for the same key before, or else find it.
+
+        Parameters
+        ----------
+        key
+            All that it depends on besides the sample.
+        find
+            Finds it.
+        """
         if key not in self._found:
             self._found[key] = find()
         return self._found[key]

@@ -21,7 +21,7 @@ from xslams.linalg.autodiff import jvp
 if TYPE_CHECKING:
     from xslams.networks.autoencoder import Autoencoder
     from xslams.networks.normalization import Normalization
-    from xslams.priors.seasonal import SeasonalMap
+    from xslams.priors.mixing import Mixing
 
 __all__ = ["AffineFields", "DecodedFields", "FieldMap", "LinearMaps"]
 
@@ -109,7 +109,7 @@ class AffineFields:
     channels
         Channels to decode; all by default.
     mixing
-        Makes latents of the frames of the prior whose covariance varies with the season.
+        Makes latents, whose covariance varies with season and place, of the frames of the prior.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class AffineFields:
         normalization: Normalization,
         season: Tensor,
         channels: Sequence[int] | None = None,
-        mixing: SeasonalMap | None = None,
+        mixing: Mixing | None = None,
     ) -> None:
         self._mixing = mixing
         self.autoencoder, self.normalization, self.season = autoencoder, normalization, season

@@ -19,11 +19,14 @@ from xslams.priors.base import PRIORS, Prior
 from xslams.priors.fields import AffineFields
 from xslams.priors.gaussian import StationaryGaussian
 from xslams.priors.latent_denoiser import TrajectoryDenoiser
+from xslams.priors.local import LocalMixing
+from xslams.priors.mixing import joined
 from xslams.priors.seasonal import SeasonalMixing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from xslams.priors.mixing import Mixing
     from xslams.spec import Spec
 
 __all__ = ["CALIBRATION_LEVELS", "LatentPrior"]
@@ -66,6 +69,10 @@ class LatentPrior(nn.Module, Prior):
         self.seasonal: SeasonalMixing | None = None
         if sizes.seasonal:
             self.seasonal = SeasonalMixing(self.gaussian.layout, sizes.seasonal, self.normalization.gaps)
+        # Before that, it is mixed into one whose covariances differ along a latitude circle.
+        self.local: LocalMixing | None = None
+        if sizes.local and spec.periodic:
+            self.local = LocalMixing(self.gaussian.layout, sizes.modes, sizes.local)
         # Posterior variance of the corrected denoiser over that of the Gaussian prior, at these logarithms of noise.
         self.register_buffer("calibration", torch.ones(len(CALIBRATION_LEVELS)))
         self.score: ScoreNetwork | None = None
@@ -97,13 +104,28 @@ class LatentPrior(nn.Module, Prior):
     def encode(self, x: Tensor, season: Tensor) -> Tensor:
         """From physical fields, NaN where missing, to latents."""
         z = self.autoencoder.encode(self.normalization.normalize(x, season))
-        return z if self.seasonal is None else self._mixed(self.seasonal.at(season).inverse, z)
+        mixing = self.mixing(season)
+        return z if mixing is None else self._mixed(mixing.inverse, z)
 
     def decode(self, z: Tensor, season: Tensor) -> Tensor:
         """From latents to physical fields; differentiable."""
-        if self.seasonal is not None:
-            z = self._mixed(self.seasonal.at(season), z)
+        mixing = self.mixing(season)
+        if mixing is not None:
+            z = self._mixed(mixing, z)
         return self.normalization.denormalize(self.autoencoder.decode(z), season)
+
+    def mixing(self, season: Tensor) -> Mixing | None:
+        """Return the map from frames of the process of the Gaussian to latents; None where they are the same.
+
+        Parameters
+        ----------
+        season
+            Fraction of the year of every frame, shape ``(L,)``, or ``(B, L)`` where trajectories differ.
+        """
+        return joined(
+            None if self.seasonal is None else self.seasonal.at(season),
+            None if self.local is None else self.local.of(self.gaussian),
+        )
 
     @staticmethod
     def _mixed(mixing: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
@@ -117,8 +139,7 @@ class LatentPrior(nn.Module, Prior):
 
     def fields(self, season: Tensor) -> AffineFields:
         """Return the map from latents to physical fields."""
-        mixing = None if self.seasonal is None else self.seasonal.at(season)
-        return AffineFields(self.autoencoder, self.normalization, season, mixing=mixing)
+        return AffineFields(self.autoencoder, self.normalization, season, mixing=self.mixing(season))
 
     def accelerated(self, precision: str, *, compiled: bool) -> LatentPrior:
         """Return the prior with a faster score network, at the price of other rounding."""
@@ -165,7 +186,10 @@ class LatentPrior(nn.Module, Prior):
 
         In half precision, but for what spans many orders of magnitude or holds kelvins; modes in eight bits.
         """
-        exact = ("normalization.mean", "gaussian.autocov", "gaussian.crosscov", "gaussian.rest", "seasonal.changes")
+        exact = (
+            "normalization.mean", "gaussian.autocov", "gaussian.crosscov", "gaussian.rest", "seasonal.changes",
+            "local.index",
+        )  # fmt: skip
         state = {k: v.detach().cpu() if k in exact else v.detach().cpu().half() for k, v in self.state_dict().items()}
         return state | {"gaussian.modes": self.gaussian.quantized().cpu()}
 

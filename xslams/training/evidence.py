@@ -232,7 +232,7 @@ class _Decoder:
 
     def __init__(self, prior: LatentPrior, season: Tensor, repeats: int) -> None:
         self._decoder = prior.autoencoder.decoder()
-        self._mixing = None if prior.seasonal is None else prior.seasonal.at(season.repeat(repeats, 1))
+        self._mixing = prior.mixing(season.repeat(repeats, 1))
         self.offset = self._decoder.offset
 
     def __call__(self, v: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 
 from xslams.priors.estimation import Sample
 from xslams.priors.latent import LatentPrior
-from xslams.training.taper import taper_of
+from xslams.training.taper import taper_functions, taper_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from xslams.options import TrainingOptions
-    from xslams.priors.seasonal import SeasonalMixing
+    from xslams.priors.mixing import Mixing
     from xslams.spec import Spec
 
 __all__ = ["Candidates", "Latents", "estimate", "make_stationary", "sample_of"]
@@ -50,11 +50,11 @@ def sample_of(
     Returns
     -------
     Sample
-        Of frames of the stationary process, which are the latents where there is no mixing.
+        Of latent frames, or where there is a mixing by season of what it mixes.
     """
     if networks.seasonal is not None:
         networks.seasonal.fit(latents, seasons, seasonality=options.seasonality)
-        latents = [_unmixed(networks.seasonal, run, own) for run, own in zip(latents, seasons, strict=True)]
+        latents = [_unmixed(networks.seasonal.at(own), run) for run, own in zip(latents, seasons, strict=True)]
     taper = None
     if options.localization is not None and not spec.flat:
         layout, patch = networks.gaussian.layout, networks.autoencoder.patch
@@ -69,29 +69,31 @@ def make_stationary(networks: LatentPrior, latents: list[Tensor], seasons: list[
     Parameters
     ----------
     networks
-        Its mixing by season, if there is one, is fitted.
+        Its mixing by season and place, if there is one, is fitted.
     latents, seasons
         Latent frames and fractions of the year of each stretch.
     """
-    if networks.seasonal is None:
+    if networks.seasonal is None and networks.local is None:
         return
     for run, season in zip(latents, seasons, strict=True):
         for part, own in zip(run.split(_BLOCK), season.split(_BLOCK), strict=True):
-            part.copy_(_unmixed(networks.seasonal, part.to(own.device), own))
+            part.copy_(_unmixed(networks.mixing(own), part.to(own.device)))
 
 
-def _unmixed(mixing: SeasonalMixing, run: Tensor, season: Tensor) -> Tensor:
-    """Return frames of the stationary process for latent frames ``(T, z, z_lat, z_lon)``."""
-    return mixing.at(season).inverse(run[None])[0]
+def _unmixed(mixing: Mixing | None, run: Tensor) -> Tensor:
+    """Return frames of the process for latent frames ``(T, z, z_lat, z_lon)``."""
+    return run if mixing is None else mixing.inverse(run[None])[0]
 
 
-def estimate(networks: LatentPrior, sample: Sample, options: TrainingOptions) -> None:
-    """Estimate the stationary process of a prior in place.
+def estimate(networks: LatentPrior, spec: Spec, sample: Sample, options: TrainingOptions) -> None:
+    """Estimate the stationary process of a prior, and the mixing of places if there is one, in place.
 
     Parameters
     ----------
     networks
         Its latent space is fitted.
+    spec
+        Grid.
     sample
         What to estimate it from.
     options
@@ -100,6 +102,10 @@ def estimate(networks: LatentPrior, sample: Sample, options: TrainingOptions) ->
     networks.gaussian.estimate(
         sample, shrinkage=options.shrinkage, smoothing=options.smoothing, coupling=options.coupling
     )
+    if networks.local is not None:
+        layout, patch = networks.gaussian.layout, networks.autoencoder.patch
+        taper = taper_functions(layout, patch, spec, options.local_length, networks.calibration.device)
+        networks.local.estimate(networks.gaussian, sample, taper, locality=options.locality)
     networks.gaussian.inflate(options.inflation)
 
 
@@ -129,7 +135,7 @@ class Candidates:
         """
         # Of what is made of the sample alone, nothing matters to the sample, and of the sample nothing to the latents.
         own = dataclasses.replace(options, modes=1, lags=0, coupled=0, coupling=0.0, smoothing=1, inflation=1.0)
-        own = dataclasses.replace(own, shrinkage=0.0, spread=())
+        own = dataclasses.replace(own, shrinkage=0.0, spread=(), local=0, locality=0.0, local_length=8000.0)
         plain = dataclasses.replace(own, folds=0, localization=None, seasonal=0, seasonality=0.0)
         if self._latents is None or self._latents[0] != plain:
             # No two latent spaces are kept at once, as each is as large as the data.
@@ -143,6 +149,6 @@ class Candidates:
             self._sample = None
             self._sample = own, prior, sample_of(prior, spec, latents, seasons, options)
         prior.seasonal = self._sample[1].seasonal
-        estimate(prior, self._sample[2], options)
+        estimate(prior, spec, self._sample[2], options)
         prior.normalization.widen(options.spread)
         return prior.eval().requires_grad_(requires_grad=False)

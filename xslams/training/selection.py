@@ -25,6 +25,7 @@ from xslams.networks.acceleration import device_of
 from xslams.networks.architecture import LatentArchitecture
 from xslams.options import TrainingOptions
 from xslams.priors.blocks import Blocks
+from xslams.priors.estimation import FRAMES
 from xslams.progress import pace
 from xslams.training.auxiliary import Benefit
 from xslams.training.blocks import deal, starts
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["Choice", "Trial", "choose", "first_options"]
 
 # Changes, in the order in which they are tried against the best so far. Those come first that matter most to any data:
-# too few modes, and correlations of distant places by chance.
+# too few modes, correlations of distant places by chance, and covariances that differ along a latitude circle.
 _FIRST_CHANGES: tuple[dict[str, Any], ...] = (
     {"modes": 300},
     {"modes": 1000},
@@ -55,6 +56,12 @@ _FIRST_CHANGES: tuple[dict[str, Any], ...] = (
     {"localization": 8000.0},
     {"localization": 3000.0},
     {"localization": 1500.0},
+    {"local": 300},
+    {"local": 1000},
+    {"local_length": 5000.0},
+    {"local_length": 12000.0},
+    {"locality": 1.0},
+    {"locality": 0.5},
 )
 # Then curves of auxiliary variables and wider latents, and then these.
 _CHANGES: tuple[dict[str, Any], ...] = (
@@ -78,6 +85,8 @@ _CHANGES: tuple[dict[str, Any], ...] = (
     {"seasonality": 0.3},
     {"smoothing": 9},
     {"smoothing": 31},
+    # The dearest.
+    {"local": 2000},
 )
 # Frames of a case, cases per block, and numbers in the cases of one part.
 _LENGTH, _CASES, _LARGEST_SET = 6, 2, 4_000_000
@@ -86,6 +95,8 @@ _LENGTH, _CASES, _LARGEST_SET = 6, 2, 4_000_000
 _MOST_COUPLED, _MOST_COUPLED_WAVES = 30, 10
 # Modes of each of many wavenumbers whose covariances vary with the season.
 _MOST_SEASONAL_WAVES = 30
+# Functions of place in a taper of usual length.
+_PLACES = 30
 # Trials that there has to be time for, or else none is made; and where a change makes them all longer.
 _LEAST_TRIALS = _ROOM = 4
 # Trials whose middle one tells how long the next takes: one may be slow by chance.
@@ -318,7 +329,12 @@ def _applies(spec: Spec, before: TrainingOptions, settings: TrainingOptions, cha
         return False
     if ("coupling" in change and not settings.coupled) or ("seasonality" in change and not settings.seasonal):
         return False
-    _, size = _blocks(with_architecture(spec, settings))
+    if {"locality", "local_length"} & set(change) and not settings.local:
+        return False
+    blocks, size = _blocks(with_architecture(spec, settings))
+    if "local" in change and before.local >= 2 * blocks * min(settings.modes, size):
+        # All modes, as before.
+        return False
     if settings.seasonal > min(_MOST_SEASONAL_WAVES if spec.periodic else size, size):
         return False
     if set(change) == {"modes"} and min(settings.modes, before.modes) >= size:
@@ -347,6 +363,10 @@ def _seconds(spec: Spec, runs: Sequence[Run], options: TrainingOptions) -> float
     blocks, size = _blocks(spec)
     frames = sum(len(season) for _, season in runs)
     operations = (1 + options.folds) * blocks * (25 * size**3 + 2 * frames * size**2) * (4 if spec.periodic else 1)
+    if options.local:
+        # Amplitudes of frames times some functions of place, their products, and eigenvectors.
+        operations += _PLACES * min(frames, FRAMES) * (8 * size + 2 * options.local) * options.local
+        operations += (1 + options.folds) * 10 * options.local**3
     return operations / _OPERATIONS_PER_SECOND
 
 

@@ -203,7 +203,9 @@ def supported(spec: Spec, runs: Sequence[Stretch], options: TrainingOptions) -> 
     """
     if spec.flat:
         # There are no seasons, and no distances in km.
-        return dataclasses.replace(options, seasonal=0, mean_order=0, std_order=0, day_order=0, localization=None)
+        return dataclasses.replace(
+            options, seasonal=0, mean_order=0, std_order=0, day_order=0, localization=None, local=0
+        )
     season = _days(runs)
     return dataclasses.replace(
         options,
@@ -212,6 +214,8 @@ def supported(spec: Spec, runs: Sequence[Stretch], options: TrainingOptions) -> 
         day_order=supported_day_order(season, spec.time_step, options.day_order),
         # Like spreads, covariances are those of an annual harmonic.
         seasonal=options.seasonal * supported_order(season, spec.time_step, 1, everywhere=True),
+        # Where no circle closes, covariances differ from place to place without a mixing.
+        local=options.local * spec.periodic,
     )
 
 
@@ -237,7 +241,7 @@ def _with_season(spec: Spec, runs: Sequence[Stretch], options: TrainingOptions) 
             f"{orders}, and no climatology of other days of the year, of which an analysis will warn. Train on whole "
             "years if you can."
         )
-    elif dataclasses.replace(fewer, day_order=options.day_order) != options:
+    elif dataclasses.replace(fewer, day_order=options.day_order, local=options.local) != options:
         warn(f"The training data have {np.unique(season).size} days of the year, which support {orders} at most.")
     return dataclasses.replace(spec, covered_days=covered), fewer
 
@@ -379,6 +383,7 @@ def _architecture(spec: Spec, options: TrainingOptions) -> LatentArchitecture:
         lags=options.lags,
         coupled=options.coupled,
         seasonal=options.seasonal,
+        local=options.local,
         mean_order=options.mean_order,
         std_order=options.std_order,
         day_order=options.day_order,
@@ -396,4 +401,4 @@ def _fit_gaussian(
     parts, device = spread(list(map(len, latents)), most), networks.calibration.device
     chosen = [latents[run][part].to(device) for run, part in parts]
     sample = sample_of(networks, spec, chosen, [seasons[run][part] for run, part in parts], options)
-    estimate(networks, sample, options)
+    estimate(networks, spec, sample, options)
