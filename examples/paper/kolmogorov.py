@@ -78,7 +78,7 @@ class FlowSize:
 
 
 FULL = FlowSize(
-    KolmogorovFlow(size=32, reynolds=250.0), 6, 128, {"pixel": 2, "latent": 8}, 3, (24, 48), 40, 2, 6, 4, 10,
+    KolmogorovFlow(size=32, reynolds=250.0), 16, 128, {"pixel": 90, "latent": 200}, 20, (32, 64), 40, 8, 6, 8, 10,
     ("coarse", "every 4th point", "every 8th point"),
 )  # fmt: skip
 QUICK = FlowSize(
