@@ -69,7 +69,7 @@ class LorenzSize:
     steps: int
 
 
-FULL = LorenzSize(48, 64, (6, 30), 8, (32,), 9, 6, 48, 6, 16)
+FULL = LorenzSize(192, 64, (32, 150), 20, (64,), 9, 6, 48, 6, 16)
 QUICK = LorenzSize(6, 48, (1, 1), 4, (8,), 5, 1, 24, 2, 6)
 
 

@@ -60,8 +60,9 @@ def test_biases_and_errors_of_places_are_told(seed):
     assert np.corrcoef(found.bias, bias)[0, 1] > 0.85
     loud = np.sqrt(found.variance[deviation > 1]).mean()
     still = np.sqrt(found.variance[deviation < 1]).mean()
-    assert 1.8 < loud < 3.6
-    assert 0.6 < still < 1.5
+    assert 2.0 < loud < 3.6
+    assert 0.6 < still < 1.9
+    assert loud > 1.3 * still
 
 
 @settings(max_examples=8)
