@@ -98,6 +98,32 @@ def test_values_of_one_place_and_frame_count_as_their_mean(state, stations, tiny
     np.testing.assert_allclose(many[1].values, few[1].values, atol=0.02)
 
 
+def test_a_source_of_many_places_beside_one_of_few(state, stations, tiny_model):
+    """Grids of more values than are looked at place by place have one error, whatever else there is."""
+    fine = state["t"].isel(level=0).interp(lat=np.linspace(-60, 60, 31), lon=np.linspace(0, 337, 31))
+    grid = (fine + np.random.default_rng(8).normal(0, 2.0, fine.shape)).assign_attrs(state["t"].attrs)
+    time = state["time"]
+    sources = [xslams.Observation(grid, error="auto"), xslams.Observation(stations, error="auto", name="sites")]
+    (one, other), _ = with_errors(sources, tiny_model, Frames.of(time, tiny_model.spec), time)
+    assert one.error["t"] == pytest.approx(2.0, rel=0.3)
+    assert one.qc.bias is None
+    assert np.corrcoef(other.qc.bias["t"].over(stations).values, BIASES)[0, 1] > 0.8
+
+
+def test_places_that_differ_in_their_errors_alone_have_no_biases(state, tiny_model):
+    rng = np.random.default_rng(9)
+    lat, lon = rng.uniform(-60, 60, 40), rng.uniform(0, 330, 40)
+    near = {"lat": xr.DataArray(lat, dims="station"), "lon": xr.DataArray(lon, dims="station")}
+    at = state["t"].isel(level=0).interp(near)
+    values = (at + rng.normal(size=at.shape) * np.where(np.arange(40) % 4 == 0, 9.0, 1.5)).assign_attrs(at.attrs)
+    time = state["time"]
+    source = xslams.Observation(values.assign_attrs(state["t"].attrs), error="auto")
+    (told,), (text,) = with_errors([source], tiny_model, Frames.of(time, tiny_model.spec), time)
+    assert told.qc.bias is None
+    assert "biases" not in str(text)
+    assert np.ptp(told.error["t"].values) > 2
+
+
 def test_errors_of_places_need_no_warning_of_repeated_values(state, stations, tiny_model):
     noon = state.assign_coords(time=state["time"] + np.timedelta64(12, "h"))
     often = xr.concat([stations.assign_coords(time=noon["time"] + np.timedelta64(h, "h")) for h in range(4)], "time")

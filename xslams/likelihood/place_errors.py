@@ -283,7 +283,9 @@ class _Fit:
             ratio = (state.squares / error + np.where(told, freedom, 0.0)) / (self.count + np.where(told, freedom, 1.0))
             self.factor = np.where(told, ratio, 1.0)
         squares = np.bincount(self.source, state.squares / self.factor, self.sources)
-        self.error = np.maximum(squares / np.bincount(self.source, self.count, self.sources), 1e-4 * self.pooled)
+        # Of a source without places, nothing is told.
+        values = np.maximum(np.bincount(self.source, self.count, self.sources), 1)
+        self.error = np.maximum(squares / values, 1e-4 * self.pooled)
 
     def find_freedom(self, state: _State) -> npt.NDArray[np.bool_]:
         """Degrees of freedom of the factors of each source, and where these differ beyond chance."""

@@ -123,7 +123,7 @@ def with_errors(
         bias = None
         if samples.network is not None and told is not None and told.told[n]:
             error, bias = _of_places(samples.network, told, n, inflation, units)
-        estimates.append(Estimated(given[i].name, name, error, bias if biased[n] else None, units))
+        estimates.append(Estimated(given[i].name, name, error, bias, units))
     if unasked := [e for e, (i, _) in zip(estimates, unknown, strict=True) if given[i].error is None]:
         warn(
             f"No error= is given; taken from the innovations under the model's climatology: "
@@ -141,8 +141,8 @@ def with_errors(
 
 def _of_places(
     network: Network, told: PlaceErrors, n: int, inflation: float, units: str
-) -> tuple[PlaceValues, PlaceValues]:
-    """Errors and biases of the places of one source."""
+) -> tuple[PlaceValues, PlaceValues | None]:
+    """Errors of the places of one source, and their biases if there are any."""
     mine = network.source == n
     lat, lon = network.lat[mine], network.lon[mine]
     error = np.array([_rounded(v) for v in inflation * np.sqrt(told.variance[mine])])
@@ -150,10 +150,8 @@ def _of_places(
     # Digits beyond a hundredth of the error say nothing.
     digits = 2 - int(np.floor(np.log10(elsewhere)))
     bias = np.round(told.bias[mine], digits) + 0.0
-    return (
-        PlaceValues(None, lat, lon, error[None], np.array([elsewhere]), units),
-        PlaceValues(None, lat, lon, bias[None], np.zeros(1), units),
-    )
+    errors = PlaceValues(None, lat, lon, error[None], np.array([elsewhere]), units)
+    return errors, PlaceValues(None, lat, lon, bias[None], np.zeros(1), units) if bias.any() else None
 
 
 def _rounded(value: float) -> float:
