@@ -14,8 +14,9 @@ __all__ = ["YearlyMeans"]
 _YEAR, _LEAST = 8766.0, 4
 # Share of a year that may be missing of a whole one.
 _NEARLY = 0.02
-# What a first or last year may be away from the others, in their own distances, and in standard deviations of a level.
-_UNLIKE, _LARGE = 3.0, 0.15
+# What a first or last year may be away from the others, in units of what it is by a trend alone, and in standard
+# deviations of a level.
+_UNLIKE, _LARGE = 2.2, 0.15
 
 
 class YearlyMeans:
@@ -69,7 +70,9 @@ class YearlyMeans:
             ordered = means[::-1] if last else means
             rest = ordered[1:].mean(0)
             away = np.sqrt(np.average(np.square(ordered - rest), axis=-1, weights=self._spec.area_weights())) / std
-            worst = np.where(away[0] > _UNLIKE * away[1:].max(0), away[0], 0.0)
+            # By a trend, the year at an end is so many times as far from the mean of the others as any of these.
+            trend = self.years / (self.years - 2)
+            worst = np.where(away[0] > _UNLIKE * trend * away[1:].max(0), away[0], 0.0)
             start = 0
             for v in self._spec.state:
                 size = float(worst[start : start + v.channels].max())
