@@ -224,8 +224,11 @@ def trained(**given: object) -> Model:
 
 @pytest.mark.parametrize(
     "given",
-    [{}, {"seasonal": 4, "coupled": 2}, {"patch": 2}, {"patch": 2, "latent_channels": 2}, {"localization": 3e3}],
-)
+    [
+        {}, {"seasonal": 4, "coupled": 2}, {"patch": 2}, {"patch": 2, "latent_channels": 2}, {"localization": 3e3},
+        {"epochs": 1, "width": (8,), "blocks": 1},
+    ],
+)  # fmt: skip
 def test_a_model_is_stored_and_maps_there_and_back(given: dict[str, object], tmp_path: Path) -> None:
     model = trained(local=20, locality=0.8, **given)
     model.save(tmp_path / "model.safetensors")
