@@ -13,7 +13,7 @@ from xslams.errors import ObservationError
 from xslams.labels.coordinates import coordinate
 from xslams.typing import FloatArray
 
-__all__ = ["GROUPS", "PlaceValues", "Places", "places_of"]
+__all__ = ["GROUPS", "PlaceValues", "Places", "place_keys", "places_of"]
 
 #: Labels of the groups of dates, as in ``ds.groupby("time.month")``.
 GROUPS: dict[str | None, tuple[Any, ...]] = {
@@ -78,8 +78,8 @@ class PlaceValues:
             Data with latitudes and longitudes.
         """
         where = places_of(da)
-        known = {key: n for n, key in enumerate(_keys(self.lat, self.lon))}
-        own = np.array([known.get(key, -1) for key in _keys(where.lat, where.lon)], np.intp)
+        known = {key: n for n, key in enumerate(place_keys(self.lat, self.lon).tolist())}
+        own = np.array([known.get(key, -1) for key in place_keys(where.lat, where.lon).tolist()], np.intp)
         index = own[where.number.values.ravel()]
         # The last column is that of places that are not known.
         columns = np.concatenate([self.values, self.pooled[:, None]], axis=1)[:, index]
@@ -134,16 +134,25 @@ def places_of(da: xr.DataArray) -> Places:
     lat, lon = xr.broadcast(*(da[n].reset_coords(drop=True) for n in names))
     lon = lon.transpose(*lat.dims)
     flat = [np.asarray(c.values, float).ravel() for c in (lat, lon)]
-    numbers: dict[tuple[int, int], int] = {}
-    number = [numbers.setdefault(key, len(numbers)) for key in _keys(*flat)]
+    numbers: dict[int, int] = {}
+    number = [numbers.setdefault(key, len(numbers)) for key in place_keys(*flat).tolist()]
     first = np.unique(number, return_index=True)[1]
     return Places(flat[0][first], flat[1][first], xr.DataArray(np.reshape(number, lat.shape), dims=lat.dims))
 
 
-def _keys(lat: FloatArray, lon: FloatArray) -> list[tuple[int, int]]:
-    """Whole numbers that are equal for the same place."""
+def place_keys(lat: FloatArray, lon: FloatArray) -> npt.NDArray[np.int64]:
+    """Whole numbers that are equal for the same place, and ordered by latitude, then longitude.
 
-    def whole(values: FloatArray) -> npt.NDArray[np.int64]:
-        return np.rint(np.where(np.isfinite(values), values, -999.0) * _SAME).astype(np.int64)
+    Parameters
+    ----------
+    lat, lon
+        In degrees, shape (n,).
 
-    return list(zip(whole(lat).tolist(), (whole(lon) % round(360 * _SAME)).tolist(), strict=True))
+    Examples
+    --------
+    >>> place_keys(np.array([10.0, 10.0]), np.array([-10.0, 350.0001]))
+    array([3600350000, 3600350000])
+    """
+    turn = round(360 * _SAME)
+    north, east = (np.rint(np.where(np.isfinite(v), v, -999.0) * _SAME).astype(np.int64) for v in (lat, lon))
+    return np.asarray(north * turn + east % turn)

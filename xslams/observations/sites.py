@@ -13,6 +13,7 @@ from xslams.labels.coordinates import coordinate
 from xslams.likelihood import SourceLikelihood
 from xslams.observations.audit import AuditedLikelihood
 from xslams.observations.bound_variable import BoundVariable
+from xslams.observations.place_values import place_keys
 from xslams.observations.superob import combined
 from xslams.typing import FloatArray
 
@@ -37,6 +38,11 @@ class Sites:
     lat: FloatArray
     lon: FloatArray
     frame: npt.NDArray[np.intp]
+
+    @property
+    def key(self) -> npt.NDArray[np.int64]:
+        """Whole number of the place of each value, see `xslams.observations.place_values.place_keys`."""
+        return place_keys(self.lat, self.lon)
 
     def keep(self, chosen: npt.NDArray[np.bool_]) -> Sites:
         """Sites of some of the values."""
@@ -69,9 +75,8 @@ def sites_of(variable: BoundVariable, part: AuditedLikelihood, most: int) -> Sit
     where = [np.asarray(values[c].values, float)[tuple(at[d] for d in values[c].dims)] for c in (lat, lon)]
     number = np.ravel_multi_index(tuple(at[d] for d in stamps.dims), stamps.shape) if stamps.dims else 0 * elements
     north, east = np.round(where[0], _DECIMALS) + 0.0, np.round(where[1] % 360.0, _DECIMALS) % 360.0
-    if np.unique(np.stack([north, east]), axis=1).shape[1] > most:
-        return None
-    return Sites(north, east, variable.match.first[number])
+    sites = Sites(north, east, variable.match.first[number])
+    return sites if np.unique(sites.key).size <= most else None
 
 
 def one_of_each_frame(part: SourceLikelihood, sites: Sites) -> tuple[SourceLikelihood, Sites]:
@@ -94,7 +99,7 @@ def one_of_each_frame(part: SourceLikelihood, sites: Sites) -> tuple[SourceLikel
     >>> one_of_each_frame(three, sites)[0].values
     array([0.5, 2. ])
     """
-    member = combined(sites.lat, sites.lon, sites.frame)
+    member = combined(sites.key, sites.frame)
     _, first, count = np.unique(member, return_index=True, return_counts=True)
     if count.size == member.size:
         return part, sites

@@ -39,8 +39,6 @@ LEAST = 10
 _STRETCHES, _SHORTEST, _LONGEST, _VALUES = 4, 10, 31, 160
 # Values of places in a stretch, values of each place there, and values that a place has in all on average.
 _PLACE_VALUES, _EACH, _REPEATED = 800, 4, 3.0
-# Places are the same within a thousandth of a degree.
-_SAME = 1e3
 
 
 @dataclass(frozen=True)
@@ -75,11 +73,12 @@ class Network:
         variances
             Shape (unknown,).
         """
-        out = []
-        for sample, place in self.stretches:
-            other = np.where((place < 0) & (sample.source >= 0), variances[sample.source] * sample.unit, 0.0)
-            out.append(PlaceSample(sample.innovation, sample.prior, sample.known + other, sample.unit, place))
-        return out
+        others = variances.copy()
+        others[self.source] = np.nan
+        return [
+            PlaceSample(sample.innovation, sample.prior, sample.told(others).known, sample.unit, place)
+            for sample, place in self.stretches
+        ]
 
 
 @dataclass(frozen=True)
@@ -138,14 +137,6 @@ class _Part:
         chosen = np.zeros(size, bool)
         chosen[np.linspace(0, size - 1, max(most, 1)).round().astype(int)] = True
         return self.keep(chosen)
-
-    @property
-    def keys(self) -> npt.NDArray[np.int64]:
-        """Number of the place of each value, shape (n,)."""
-        if self.sites is None:
-            return np.zeros(0, np.int64)
-        north, east = (np.rint(v * _SAME).astype(np.int64) for v in (self.sites.lat, self.sites.lon))
-        return np.asarray(north * 1_000_000 + east)
 
 
 def read_samples(
@@ -221,9 +212,10 @@ def _network(
     keys: dict[int, npt.NDArray[np.int64]] = {}
     for n in range(count):
         mine = [part for part in every if part.unknown == n]
-        if any(part.sites is None or part.curved for part in mine):
+        sites = [part.sites for part in mine if part.sites is not None and not part.curved]
+        if len(sites) < len(mine):
             continue
-        values = np.concatenate([part.keys for part in mine])
+        values = np.concatenate([own.key for own in sites])
         places = np.unique(values)
         if values.size >= _REPEATED * places.size and sum(k.size for k in keys.values()) + places.size <= _PLACE_VALUES:
             keys[n] = places
@@ -239,7 +231,7 @@ def _network(
         belongs: list[npt.NDArray[np.intp]] = []
         for part in own:
             if part.unknown in keys and part.sites is not None:
-                place = first[part.unknown] + np.searchsorted(keys[part.unknown], part.keys)
+                place = first[part.unknown] + np.searchsorted(keys[part.unknown], part.sites.key)
                 few = few_of_each(place, part.sites.frame, most)
                 lat[place], lon[place] = part.sites.lat, part.sites.lon
                 chosen.append(part.keep(few))
