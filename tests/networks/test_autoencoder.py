@@ -56,6 +56,23 @@ def test_whitening_decorrelates_the_channels_of_every_cell(periodic: bool) -> No
         assert torch.allclose(autoencoder.mixing, autoencoder.mixing[:, :1].expand_as(autoencoder.mixing), atol=1e-5)
 
 
+@pytest.mark.parametrize("channels", [2, 7, 8])
+def test_cells_that_never_vary_have_latents_of_modest_size_once_they_do(channels: int) -> None:
+    """As sea under ice, at the temperature of freezing in the few years of training."""
+    patch = 1 if channels == 2 else 2
+    autoencoder = Autoencoder((2, 8, 16), channels, patch, periodic=True, hidden=0)
+    u = torch.randn(60, 2, 8, 16, generator=torch.Generator().manual_seed(0))
+    other = u.clone()
+    u[:, :, :2, :8] = 0.0
+    if patch > 1:
+        autoencoder.start_from_patches(u, torch.ones(2))
+    autoencoder.whiten([u])
+    with torch.no_grad():
+        assert float(autoencoder.encode(other).abs().max()) < 30
+        if channels != 7:
+            torch.testing.assert_close(autoencoder.decode(autoencoder.encode(other)), other, atol=1e-3, rtol=1e-3)
+
+
 @pytest.mark.parametrize("periodic", [False, True])
 def test_whitening_of_all_values_of_a_patch_is_that_of_single_cells(periodic: bool) -> None:
     autoencoder = Autoencoder((2, 8, 16), 8, 2, periodic=periodic, hidden=0)

@@ -39,6 +39,9 @@ __all__ = ["Autoencoder", "LinearDecoder"]
 
 # Frames that are taken together where a covariance is summed up.
 _PART = 64
+# Frames of the mean variance of a channel that a cell has at least: that it does not vary in a few of them is no reason
+# for latents of other years to be thousands of standard deviations.
+_FEW = 5.0
 
 
 class Autoencoder(nn.Module):
@@ -144,6 +147,8 @@ class Autoencoder(nn.Module):
     def whiten(self, frames: Sequence[Tensor], shrinkage: float = 0.3) -> None:
         """Set scale and mixing so that the latents of every cell have unit variance and are uncorrelated.
 
+        Latents of cells that hardly vary in the frames have less.
+
         Where they leave nothing out, those of the same cell of the fields are.
 
         Parameters
@@ -160,14 +165,15 @@ class Autoencoder(nn.Module):
         square = torch.zeros_like(self.scale)
         for u in frames:
             square += self.encode(u.to(square.device)).square().sum(0)
-        scale = (square / count).sqrt().clamp(min=1e-3)
-        self.scale.copy_(scale)
+        least = _FEW / (count + _FEW) * square.mean((1, 2), keepdim=True)
+        self.scale.copy_((torch.maximum(square, least) / count).sqrt().clamp(min=1e-3))
         if self.identity:
             return
         correlation = torch.zeros_like(self.mixing)
         for u in frames:
             cells = self.encode(u.to(self.scale.device)).permute(2, 3, 1, 0)
             correlation += cells @ cells.mT / count
+        correlation.diagonal(dim1=-2, dim2=-1).fill_(1.0)
         if self.periodic:
             correlation = torch.lerp(correlation, correlation.mean(1, keepdim=True), shrinkage)
         if self.complete:
