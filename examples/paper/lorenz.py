@@ -22,6 +22,7 @@ import xslams
 from examples.paper.embedding import embed, identify, off_manifold, states_of
 from examples.paper.methods import analyse
 from examples.paper.systems import reconstruction, score, trained_on
+from xslams.inference.guidance import MMPS
 from xslams.systems import Lorenz63
 
 __all__ = ["FULL", "PHYSICS", "QUICK", "TITLE", "LorenzSize", "run"]
@@ -47,9 +48,10 @@ class LorenzSize:
     ----------
     trajectories, frames
         Of training.
-    epochs
-        Passes of the network over pixels, and over latents, which take a fraction of the time.
-    autoencoder_epochs, width, window
+    epochs, width, blocks
+        Passes and size of the network over pixels, and of that over latents, whose single cell takes a fraction of the
+        time: together they train for about as long.
+    autoencoder_epochs, window
         Of `fit`.
     cases, length
         Number of cases, and frames of each.
@@ -60,8 +62,9 @@ class LorenzSize:
     trajectories: int
     frames: int
     epochs: tuple[int, int]
+    width: tuple[int, int]
+    blocks: tuple[int, int]
     autoencoder_epochs: int
-    width: tuple[int, ...]
     window: int
     cases: int
     length: int
@@ -69,8 +72,8 @@ class LorenzSize:
     steps: int
 
 
-FULL = LorenzSize(192, 64, (32, 150), 20, (64,), 9, 6, 48, 6, 16)
-QUICK = LorenzSize(6, 48, (1, 1), 4, (8,), 5, 1, 24, 2, 6)
+FULL = LorenzSize(192, 64, (55, 90), (64, 128), (1, 2), 20, 9, 6, 48, 6, 16)
+QUICK = LorenzSize(6, 48, (1, 1), (8, 8), (1, 1), 4, 5, 1, 24, 2, 6)
 
 
 def observed(truth: xr.Dataset, seed: int) -> xslams.Observation:
@@ -95,13 +98,14 @@ def run(size: LorenzSize, folder: Path) -> pd.DataFrame:
     """
     training = embed(SYSTEM.simulate(size.frames - 1, trajectories=size.trajectories, seed=1), SYSTEM, POINTS)
     common = {
-        "budget": 0, "window": size.window, "autoencoder_epochs": size.autoencoder_epochs, "width": size.width,
-        "blocks": 1, "location": 4, "dropout": 0.0, "batch": 64,
+        "budget": 0, "window": size.window, "autoencoder_epochs": size.autoencoder_epochs, "location": 4,
+        "dropout": 0.0, "batch": 64,
     }  # fmt: skip
-    models = {
-        kind: trained_on(training, kind, folder, epochs=size.epochs[kind != "pixel"], **common, **options)
-        for kind, options in KINDS.items()
-    }
+    models = {}
+    for kind, options in KINDS.items():
+        n = int(kind != "pixel")
+        network = {"epochs": size.epochs[n], "width": (size.width[n],), "blocks": size.blocks[n]}
+        models[kind] = trained_on(training, kind, folder, **common, **network, **options)
     cases = SYSTEM.simulate(size.length - 1, trajectories=size.cases, seed=2024)
     rows = [
         {"method": method, "case": case, **score(found, truth), **_physics(found)}
@@ -125,7 +129,11 @@ def _found(
     obs = [observed(truth, seed)]
     for kind, model in models.items():
         yield kind, analyse(model, truth, obs, size.members, size.steps)
-        if not kind.startswith("pixel"):
+        if kind.startswith("pixel"):
+            # Guidance by the network's own covariance, as it is by default where a frame is one cell.
+            guidance = MMPS(covariance="derivative")
+            yield f"{kind}, derivative", analyse(model, truth, obs, size.members, size.steps, guidance=guidance)
+        else:
             yield f"autoencoder alone{kind.removeprefix('latent')}", reconstruction(model, truth)
 
 

@@ -61,7 +61,7 @@ def during(source: xslams.Observation, days: slice) -> xslams.Observation:
 
 
 def analyse(
-    model: Model, truth: xr.Dataset, sources: Sequence[xslams.Observation], members: int, steps: int
+    model: Model, truth: xr.Dataset, sources: Sequence[xslams.Observation], members: int, steps: int, **options: Any
 ) -> xr.Dataset:
     """Draw members from observations alone, in pairs, so that their mean has no sampling error to speak of.
 
@@ -73,10 +73,10 @@ def analyse(
         Its coordinates are used, and its values are not.
     sources
         Observations of these days.
-    members, steps
+    members, steps, **options
         As in `ds.slams.assimilate`.
     """
-    return truth.slams.assimilate(sources, model, members=members, steps=steps, antithetic=True).compute()
+    return truth.slams.assimilate(sources, model, members=members, steps=steps, antithetic=True, **options).compute()
 
 
 def reconstruction(model: Model, truth: xr.Dataset) -> xr.Dataset:

@@ -92,7 +92,7 @@ def test_the_settings_are_those_of_sda() -> None:
 
 
 TINY = {
-    "lorenz": lorenz.LorenzSize(2, 12, (0, 1), 1, (8,), 3, 1, 12, 2, 2),
+    "lorenz": lorenz.LorenzSize(2, 12, (0, 1), (8, 8), (1, 1), 1, 3, 1, 12, 2, 2),
     "kolmogorov": dataclasses.replace(
         kolmogorov.QUICK, flow=KolmogorovFlow(size=16, reynolds=60.0, substeps=2), frames=12, length=2, steps=2,
         settings=("every 8th point",),

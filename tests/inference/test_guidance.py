@@ -14,12 +14,13 @@ from azula.linalg.covariance import DiagonalCovariance, FullCovariance, Isotropi
 from azula.sample import zABSampler
 from torch import Tensor
 
+import xslams
 from tests.problems.posteriors import SCHEDULE, GaussianProblem, MixtureDenoiser, gaussian, mixture
 from xslams.errors import OptionError, SlamsError
-from xslams.inference import sample_posterior
+from xslams.inference import prior_of, sample_posterior
 from xslams.inference.guidance import DPS, GUIDANCE, MMPS, SDA, Guidance, GuidedDenoiser, LinearProblem, guide
 from xslams.inference.noise_levels import time_grid
-from xslams.priors.posteriors import CorrelatedPosterior
+from xslams.priors.posteriors import CorrelatedPosterior, Derivative, TweedieDenoiser
 
 
 def draw(problem: GaussianProblem, members: int = 2048, **options) -> Tensor:
@@ -248,6 +249,49 @@ def test_samplers_of_azula_take_a_guided_denoiser() -> None:
     z = zABSampler(guided, steps=64, order=2, silent=True)(x)
     assert ((z.mean(0) - problem.mean) / problem.std).square().mean().sqrt() < 0.05
     assert (z.std(0) / problem.std - 1).mean().abs() < 0.05
+
+
+class _Rough(Denoiser):
+    """An exact denoiser that takes half of the covariance for what it is."""
+
+    def __init__(self, exact: Denoiser) -> None:
+        super().__init__()
+        self.exact, self.schedule = exact, exact.schedule
+
+    def forward(self, x_t: Tensor, t: Tensor, **kwargs: object) -> DiracPosterior:
+        return self.exact(x_t, t)
+
+    def posterior(self, x_t: Tensor, t: Tensor, **kwargs: object) -> CorrelatedPosterior:
+        known = TweedieDenoiser(self.exact).posterior(x_t, t)
+        return CorrelatedPosterior(known.mean, lambda v: 0.5 * known.covariance(v))
+
+
+@pytest.mark.parametrize("derivative", ["vjp", "jvp"])
+def test_the_derivative_takes_the_place_of_what_a_denoiser_knows(derivative: Derivative) -> None:
+    found = {
+        covariance: sample_posterior(
+            _Rough(PROBLEM.denoiser()), PROBLEM.y, PROBLEM.observe, PROBLEM.error, shape=(32,), members=256, steps=16,
+            guidance=MMPS(covariance=covariance, derivative=derivative), antithetic=True,
+            generator=torch.Generator().manual_seed(1),
+        )
+        for covariance in ("known", "derivative")
+    }  # fmt: skip
+    assert torch.equal(found["derivative"], draw(PROBLEM, 256, steps=16, guidance=MMPS(derivative=derivative)))
+    assert errors(PROBLEM, found["known"])[0] > 10 * errors(PROBLEM, found["derivative"])[0]
+
+
+def test_a_derivative_that_there_is_not_is_reported() -> None:
+    prior = prior_of(xslams.open_model("lorenz63"), length=3)
+    with pytest.raises(OptionError, match=r"MarkovDenoiser cannot be differentiated.*covariance='known'"):
+        sample_posterior(
+            prior.denoiser, torch.zeros(3), lambda z: z[:, :, 0, 0, 0], 0.1, shape=prior.shape, members=2, steps=4,
+            guidance=MMPS(covariance="derivative"),
+        )  # fmt: skip
+
+
+def test_a_covariance_has_one_of_two_names() -> None:
+    with pytest.raises(OptionError, match="covariance='network'; expected 'known' or 'derivative'"):
+        MMPS(covariance="network")  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,47 @@ def test_whitening_of_all_values_of_a_patch_is_that_of_single_cells(periodic: bo
     assert (alike > 0.3).all()
 
 
+@pytest.mark.parametrize(("shape", "patch", "channels"), [((2, 8, 16), 2, 7), ((1, 1, 12), 12, 4)])
+@torch.no_grad()
+def test_latents_have_the_variances_that_they_stand_for(shape: tuple[int, int, int], patch: int, channels: int) -> None:
+    """Noise on the latents is as large in every pattern of the fields, wherever the fields have these patterns."""
+    torch.manual_seed(0)
+    autoencoder = Autoencoder(shape, channels, patch, periodic=False, hidden=0)
+    # Patterns of very different sizes, the same everywhere.
+    size = shape[0] * patch**2
+    patterns = torch.linalg.qr(torch.randn(size, size))[0] * torch.logspace(0, -1.2, size)
+    amplitudes = torch.randn(4000, -(-shape[1] // patch), shape[2] // patch, size)
+    whole = torch.nn.functional.pixel_shuffle((amplitudes @ patterns.T).movedim(-1, 1), patch)
+    u = whole[..., : shape[1], :]
+    autoencoder.start_from_patches(u, torch.ones(shape[0]))
+    decoded = autoencoder.decode(autoencoder.encode(u))
+    autoencoder.whiten(u.split(500), shrinkage=0.0)
+    autoencoder.weigh(u.split(500))
+    z = autoencoder.encode(u)
+    torch.testing.assert_close(autoencoder.decode(z), decoded, atol=1e-3, rtol=1e-3)
+    assert float(z.square().mean()) == pytest.approx(1, abs=0.02)
+    # All channels of all cells stand for fields of the same size, up to what a sample knows of each cell.
+    unit = torch.eye(z[0].numel()).reshape(-1, *z.shape[1:])
+    fields = autoencoder.decoder()(unit).flatten(1)
+    gram = fields @ fields.T
+    torch.testing.assert_close(
+        gram, gram.diagonal().mean() * torch.eye(len(gram)), atol=0.2 * float(gram[0, 0]), rtol=0
+    )
+    assert float(autoencoder.scale.std()) < 0.05 * float(autoencoder.scale.mean())
+
+
+@torch.no_grad()
+def test_a_direction_that_stands_for_nothing_is_not_lost_in_the_noise() -> None:
+    torch.manual_seed(0)
+    autoencoder = Autoencoder((1, 1, 6), 3, 6, periodic=False, hidden=0)
+    u = torch.randn(2000, 1, 1, 6) * torch.tensor([1.0, 1.0, 1e-3, 0.0, 0.0, 0.0])
+    autoencoder.start_from_patches(u, torch.ones(1))
+    autoencoder.whiten([u])
+    autoencoder.weigh([u])
+    variances = torch.linalg.eigvalsh(torch.cov(autoencoder.encode(u).flatten(1).T))
+    assert float(variances[0]) == pytest.approx(0.01, rel=0.05)
+
+
 def test_some_channels_decode_as_all_do() -> None:
     torch.manual_seed(0)
     autoencoder = Autoencoder((3, 8, 16), 5, 4, periodic=True, hidden=0)

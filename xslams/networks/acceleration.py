@@ -44,9 +44,9 @@ def device_of(name: str | None) -> torch.device:
 class _Reduced(nn.Module):
     """Score network in half precision where that is safe, as torch's autocast knows it."""
 
-    def __init__(self, score: nn.Module, window: int) -> None:
+    def __init__(self, score: nn.Module, like: ScoreNetwork) -> None:
         super().__init__()
-        self.score, self.window = score, window
+        self.score, self.window, self.pointwise = score, like.window, like.pointwise
 
     def forward(self, x: Tensor, gaussian: Tensor, log_sigma: Tensor, season: Tensor) -> Tensor:
         with torch.autocast(x.device.type, torch.bfloat16):
@@ -93,5 +93,5 @@ def accelerate(
     if compiled:
         fast = _compiled(score)
     if precision == "bf16":
-        fast = _Reduced(fast, score.window)
+        fast = _Reduced(fast, score)
     return cast("ScoreNetwork", fast)

@@ -110,7 +110,7 @@ class LatentArchitecture(_Architecture):
     cut
         Cells of the fields in a latent cell, in each direction, whose values the latents are to the Gaussian prior, see
         `xslams.priors.blocks.Blocks`: the patch where the latents have all of them, otherwise 1.
-    width, blocks, location, dropout
+    width, blocks, location, dropout, trimmed
         See `xslams.networks.unet.ScoreNetwork`; without any width there is no score network.
     """
 
@@ -142,6 +142,8 @@ class LatentArchitecture(_Architecture):
     day_order: int = 0
     # Files of models whose covariances are the same along a latitude circle may lack it.
     local: int = 0
+    # Files lack it whose networks see three cells along axes of a single one.
+    trimmed: bool = False
 
 
 @dataclass(frozen=True)

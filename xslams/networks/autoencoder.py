@@ -5,14 +5,19 @@ neighbours and hence leaves no seams. It is linear: what it costs to linearise a
 next to the score network. The encoder is the matching strided convolution plus a convolutional residual, which learns
 to place the latents where the decoder does best.
 
-Latents are scaled to unit variance at every latent cell and channel, and the channels of a cell are decorrelated, which
-is what a diffusion prior wants to see. Which channels go together differs between land and sea, or between tropics and
-storm tracks: taken out here, cell by cell, it need not be learned by a prior that is the same along a latitude circle.
-The symmetric square root of the correlation matrix (as in ZCA whitening [1]_) is the one that changes the channels
-least, so that they keep their meaning from cell to cell. Where latents are all values of a patch, the channels of each
-of its cells are decorrelated on their own. What the decoder cannot represent is kept as a standard
-deviation per channel and cell: it is part of the observation error (representativeness) and of the spread of the
-analysis,
+The channels of a latent cell are decorrelated. Which channels go together differs between land and sea, or between
+tropics and storm tracks: taken out here, cell by cell, it need not be learned by a prior that is the same along a
+latitude circle. The symmetric square root of the correlation matrix (as in ZCA whitening [1]_) is the one that changes
+the channels least, so that they keep their meaning from cell to cell. Where latents are all values of a patch, the
+channels of each of its cells are decorrelated on their own.
+
+Otherwise the channels then get the variances that they stand for in the fields, with a mean of one, by a symmetric
+matrix that is the same for all cells. Noise on the latents is thus about as large in all patterns of a patch, as noise
+on pixels is: from noise to state the large patterns are settled first, and what is small next to the noise is left to
+later.
+
+What the decoder cannot represent is kept as a standard deviation per channel and cell: it is part of the observation
+error (representativeness) and of the spread of the analysis,
 
 .. math:: p(u \mid z) = \mathcal{N}\left(u \mid D(z), \mathrm{diag}(\rho^2)\right) .
 
@@ -42,6 +47,9 @@ _PART = 64
 # Frames of the mean variance of a channel that a cell has at least: that it does not vary in a few of them is no reason
 # for latents of other years to be thousands of standard deviations.
 _FEW = 5.0
+# Least standard deviation of a direction of the channels, relative to their root mean square: what is smaller than the
+# noise at which sampling ends would never be told from it.
+_SMALLEST = 0.1
 
 
 class Autoencoder(nn.Module):
@@ -134,8 +142,7 @@ class Autoencoder(nn.Module):
             return
         gram, count = w.new_zeros(len(w), len(w)), 0
         for part in u.split(_PART):
-            x = F.pad(part.to(w.device), (0, self.padding[1], 0, self.padding[0]), mode="replicate")
-            x = F.pixel_unshuffle(x, self.patch).movedim(1, -1).flatten(0, 2) * w
+            x = self._patches(part.to(w.device)).movedim(1, -1).flatten(0, 2) * w
             gram.addmm_(x.T, x)
             count += len(x)
         _, vectors = eigh(gram / count)
@@ -183,14 +190,43 @@ class Autoencoder(nn.Module):
         values, vectors = eigh(correlation)
         self.mixing.copy_(vectors @ torch.diag_embed(values.clamp(min=1e-4).sqrt()) @ vectors.mT)
 
+    @torch.no_grad()
+    def weigh(self, frames: Sequence[Tensor]) -> None:
+        """Give whitened latents the variances that they have in the fields, unless they leave nothing out.
+
+        Parameters
+        ----------
+        frames
+            As for `whiten`, which comes before.
+        """
+        if self.identity or self.complete:
+            return
+        count = sum(map(len, frames))
+        loadings = self.scale.new_zeros(*self.latent_shape[1:], self.frame_shape[0] * self.patch**2, len(self.scale))
+        for u in frames:
+            part = u.to(self.scale.device)
+            loadings += torch.einsum("bvij,bcij->ijvc", self._patches(part), self.encode(part)) / count
+        # What a latent stands for in its own patch, in every cell and on average.
+        energy = loadings.mT @ loadings
+        values, vectors = eigh(energy.mean((0, 1)))
+        values = values / values.mean().clamp(min=1e-12)
+        inverse = vectors @ torch.diag(values.clamp(min=_SMALLEST**2).rsqrt()) @ vectors.mT
+        # The scale is that of the cell, and all the rest is in the mixing: the scale weighs errors of training.
+        scale = (inverse @ energy @ inverse).diagonal(dim1=-2, dim2=-1).mean(-1).sqrt().clamp(min=1e-3)
+        whole = self.scale.permute(1, 2, 0)[..., None] * self.mixing @ inverse
+        self.mixing.copy_(whole / scale[..., None, None])
+        self.scale.copy_(scale.expand_as(self.scale))
+
+    def _patches(self, u: Tensor) -> Tensor:
+        """Turn fields ``(T, channel, lat, lon)`` into patches ``(T, channel * patch^2, z_lat, z_lon)``."""
+        return F.pixel_unshuffle(F.pad(u, (0, self.padding[1], 0, self.padding[0]), mode="replicate"), self.patch)
+
     def encode(self, u: Tensor) -> Tensor:
         """Map anomalies ``(*, channel, lat, lon)`` to latents ``(*, z, z_lat, z_lon)``."""
         if self.identity:
             return u / self.scale
         batch = u.shape[:-3]
-        x = u.reshape(-1, *u.shape[-3:])
-        x = F.pad(x, (0, self.padding[1], 0, self.padding[0]), mode="replicate")
-        x = F.pixel_unshuffle(x, self.patch)
+        x = self._patches(u.reshape(-1, *u.shape[-3:]))
         z = self.encode_linear(x)
         if self.encode_residual is not None:
             z = z + self.encode_residual(x)

@@ -19,31 +19,42 @@ NOISE_FEATURES = 32
 
 
 class PadConv2d(nn.Conv2d):
-    """Convolution that keeps the grid: periodic where the grid is, edge values elsewhere."""
+    """Convolution that keeps the grid: periodic where the grid is, edge values elsewhere.
 
-    def __init__(self, inputs: int, outputs: int, *, periodic: Periodic, kernel: int = 3) -> None:
+    Parameters
+    ----------
+    inputs, outputs
+        Channels.
+    periodic
+        Whether longitudes close the circle, or both dimensions do.
+    kernel
+        Cells that it sees in latitude and longitude, odd numbers.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, periodic: Periodic, kernel: tuple[int, int] = (3, 3)) -> None:
         super().__init__(inputs, outputs, kernel)
         self.periodic = periodic
-        self.margin = kernel // 2
+        self.margins = kernel[0] // 2, kernel[1] // 2
 
     def extend(self, x: Tensor) -> Tensor:
-        """Add the margin that the kernel needs to ``(B, inputs, lat, lon)``."""
-        m = self.margin
-        if not m:
-            return x
-        x = F.pad(x, (m, m, 0, 0), mode="circular" if self.periodic else "replicate")
-        return F.pad(x, (0, 0, m, m), mode="circular" if self.periodic == "both" else "replicate")
+        """Add the margins that the kernel needs to ``(B, inputs, lat, lon)``."""
+        lat, lon = self.margins
+        if lon:
+            x = F.pad(x, (lon, lon, 0, 0), mode="circular" if self.periodic else "replicate")
+        if lat:
+            x = F.pad(x, (0, 0, lat, lat), mode="circular" if self.periodic == "both" else "replicate")
+        return x
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, inputs, lat, lon)`` to ``(B, outputs, lat, lon)``."""
         return super().forward(self.extend(x))
 
     def folded(self, x: Tensor) -> Tensor:
-        """Add the margin to the cells that it was taken from: the adjoint of `extend`."""
-        m = self.margin
-        if not m:
-            return x
-        return _folded(_folded(x, -2, m, wrapped=self.periodic == "both"), -1, m, wrapped=bool(self.periodic))
+        """Add the margins to the cells that they were taken from: the adjoint of `extend`."""
+        lat, lon = self.margins
+        if lat:
+            x = _folded(x, -2, lat, wrapped=self.periodic == "both")
+        return _folded(x, -1, lon, wrapped=bool(self.periodic)) if lon else x
 
 
 def _folded(x: Tensor, dim: int, margin: int, *, wrapped: bool) -> Tensor:

@@ -85,6 +85,7 @@ class LatentPrior(nn.Module, Prior):
                 blocks=sizes.blocks,
                 location=sizes.location,
                 dropout=sizes.dropout,
+                trimmed=sizes.trimmed,
             )
 
     @property

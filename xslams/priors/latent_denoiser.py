@@ -6,7 +6,8 @@ r"""The denoiser of latent trajectories: a Gaussian prior, corrected by the scor
 standard deviation, and :math:`F_\theta` a U-Net over windows of ``2k + 1`` frames (the local blankets of SDA [1]_). The
 Gaussian part carries what is linear, global in space and unlimited in time; the network what is not Gaussian. Because
 the Gaussian's posterior covariance is known in closed form, moment-matching guidance needs no derivative of the
-network.
+network. Where a latent frame is a single cell, such as that of a small system, a derivative costs no more than the
+Gaussian's covariance; it knows which errors go together in the state at hand, and takes the place of that covariance.
 
 References
 ----------
@@ -22,7 +23,7 @@ from azula.denoise import Denoiser
 from azula.noise import Schedule, VESchedule
 from torch import Tensor
 
-from xslams.priors.posteriors import CorrelatedPosterior, GaussianPrior
+from xslams.priors.posteriors import CorrelatedPosterior, GaussianPrior, TweedieDenoiser
 from xslams.priors.windows import pieces
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class TrajectoryDenoiser(Denoiser):
         super().__init__()
         self.schedule = VESchedule(SIGMA_MIN, SIGMA_MAX) if schedule is None else schedule
         self.score = networks.score
+        self.pointwise = networks.score is not None and networks.score.pointwise
         self.variance_ratio = networks.variance_ratio
         self.season = season
         self.batch_size = batch_size
@@ -75,15 +77,20 @@ class TrajectoryDenoiser(Denoiser):
         """
         alpha, sigma = self.schedule(t)
         mean = self.gaussian.mean(x_t, alpha, sigma)
-        if self.score is not None and x_t.shape[1] >= self.score.window:
-            # A shorter trajectory has no window of its own; the Gaussian prior alone still knows its statistics.
-            mean = mean + self.spread(alpha, sigma) * self._correction(self.score, x_t, mean, alpha, sigma)
+        if (score := self._score_for(x_t)) is not None:
+            mean = mean + self.spread(alpha, sigma) * self._correction(score, x_t, mean, alpha, sigma)
         return CorrelatedPosterior(mean, lambda v: self._covariance(v, alpha, sigma))
 
     def posterior(self, x_t: Tensor, t: Tensor, **kwargs: object) -> CorrelatedPosterior:
-        """Return clean trajectories given noisy ones, as `forward` does."""
+        """Return clean trajectories given noisy ones, as `forward` does; the covariance may be the better one."""
+        if self._score_for(x_t) is not None and self.pointwise:
+            return TweedieDenoiser(self).posterior(x_t, t, **kwargs)
         found: CorrelatedPosterior = self(x_t, t, **kwargs)
         return found
+
+    def _score_for(self, x_t: Tensor) -> ScoreNetwork | None:
+        """Return the network if trajectories have a window; the Gaussian prior knows the statistics of shorter ones."""
+        return None if self.score is None or x_t.shape[1] < self.score.window else self.score
 
     def gaussian_prior(self) -> GaussianPrior | None:
         """Return the Gaussian prior where no network corrects it, of which nothing else is known; else None."""

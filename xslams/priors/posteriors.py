@@ -17,6 +17,7 @@ from azula.denoise import Posterior as AzulaPosterior
 from azula.noise import Schedule
 from torch import Tensor
 
+from xslams.errors import OptionError
 from xslams.linalg.autodiff import jvp
 
 __all__ = [
@@ -144,6 +145,11 @@ class TweedieDenoiser(Denoiser):
         long as four: it pays where the graph does not fit. The Jacobian is symmetric for an exact denoiser and nearly
         so for a learned one.
 
+    Raises
+    ------
+    OptionError
+        By `posterior`, if the estimate has no derivative to go backward by.
+
     Examples
     --------
     >>> import torch
@@ -182,6 +188,12 @@ class TweedieDenoiser(Denoiser):
         with torch.enable_grad():
             x_t = x_t.clone().requires_grad_()
             x_hat = estimate(x_t)
+        if not x_hat.requires_grad:
+            msg = (
+                f"The estimate of {type(self.denoiser).__name__} cannot be differentiated, which its covariance was to "
+                "be found by. Use the covariance that it knows, if it does: MMPS(covariance='known')."
+            )
+            raise OptionError(msg)
 
         def product(v: Tensor) -> Tensor:
             return sigma**2 / alpha * torch.autograd.grad(x_hat, x_t, v, retain_graph=True)[0]
@@ -189,6 +201,20 @@ class TweedieDenoiser(Denoiser):
         return CorrelatedPosterior(x_hat.detach(), product)
 
 
-def conditional(denoiser: Denoiser, derivative: Derivative = "vjp") -> ConditionalDenoiser:
-    """Return the denoiser itself where it knows its covariance, and one that finds it by differentiation otherwise."""
-    return denoiser if isinstance(denoiser, ConditionalDenoiser) else TweedieDenoiser(denoiser, derivative)
+def conditional(
+    denoiser: Denoiser, derivative: Derivative = "vjp", *, differentiated: bool = False
+) -> ConditionalDenoiser:
+    """Return the denoiser itself where it knows its covariance, and one that finds it by differentiation otherwise.
+
+    Parameters
+    ----------
+    denoiser
+        Denoiser.
+    derivative
+        As for `TweedieDenoiser`.
+    differentiated
+        Whether to find the covariance by differentiation in any case.
+    """
+    if isinstance(denoiser, ConditionalDenoiser) and not differentiated:
+        return denoiser
+    return TweedieDenoiser(denoiser, derivative)

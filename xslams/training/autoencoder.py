@@ -48,6 +48,7 @@ def fit_autoencoder(prior: LatentPrior, spec: Spec, frames: Tensor, options: Tra
         _train(prior, spec, frames, options, monitor)
     with torch.no_grad():
         autoencoder.whiten(frames.split(_BATCH))
+        autoencoder.weigh(frames.split(_BATCH))
         square = torch.zeros_like(autoencoder.residual_std)
         for part in frames.split(_BATCH):
             u = part.to(square.device)

@@ -391,6 +391,7 @@ def _architecture(spec: Spec, options: TrainingOptions) -> LatentArchitecture:
         blocks=options.blocks,
         location=options.location,
         dropout=options.dropout,
+        trimmed=True,
     )
 
 

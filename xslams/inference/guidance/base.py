@@ -132,6 +132,11 @@ class Guidance(Protocol):
         return "vjp"
 
     @property
+    def differentiates(self) -> bool:
+        """Whether the covariance is the derivative of the estimate even where a denoiser knows an approximation: no."""
+        return False
+
+    @property
     def remembers(self) -> bool:
         """Whether the memory of one noise level, or of another member, saves work at the next."""
         return False
@@ -225,8 +230,8 @@ class GuidedDenoiser(Denoiser):
     Parameters
     ----------
     denoiser
-        Denoiser of the prior. The covariance of a `ConditionalDenoiser` is used; that of others is found by
-        differentiation.
+        Denoiser of the prior. The covariance of a `ConditionalDenoiser` is used, unless the guidance differentiates;
+        that of others is found by differentiation.
     observed
         Observations.
     guidance
@@ -249,10 +254,10 @@ class GuidedDenoiser(Denoiser):
         super().__init__()
         with calling(guidance, GUIDANCE_EXPECTED):
             guidance.check(observed.errors)
-            derivative = guidance.derivative
+            derivative, differentiates = guidance.derivative, guidance.differentiates
         self.denoiser, self.observed, self.guidance, self.monitor = denoiser, observed, guidance, monitor
         self._first = GuidanceState(observed.errors, observed.precision) if first is None else first
-        self._conditional = conditional(denoiser, derivative)
+        self._conditional = conditional(denoiser, derivative, differentiated=differentiates)
 
     @property
     def schedule(self) -> Schedule:  # type: ignore[override]  # azula declares an attribute

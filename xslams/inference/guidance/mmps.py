@@ -8,7 +8,9 @@ search begins with.
 
 Where a denoiser knows an approximation of its posterior covariance (the Gaussian prior inside
 `TrajectoryDenoiser`, the blocks that a `MarkovDenoiser` has learned), that one is used, and the network is called once
-per noise level and never differentiated.
+per noise level and never differentiated. It says how large errors are, and which of them go together on average over
+all states. For a process far from Gaussian they depend on the state: observations then gain by the derivative of the
+network, ``MMPS(covariance="derivative")``, which costs about as much as a call of the network for each product.
 
 References
 ----------
@@ -18,7 +20,7 @@ References
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 from torch import Tensor
 
@@ -73,6 +75,9 @@ class MMPS(Guidance):
         Unused where `iterations` is given.
     derivative
         ``"vjp"`` or ``"jvp"``, see `xslams.priors.posteriors.TweedieDenoiser`.
+    covariance
+        ``"known"``: what the denoiser knows of its covariance, and its derivative where it knows nothing.
+        ``"derivative"``: its derivative in any case.
 
     Examples
     --------
@@ -83,6 +88,7 @@ class MMPS(Guidance):
     tolerance: float = 0.015
     largest: float = 0.2
     derivative: Derivative = "vjp"
+    covariance: Literal["known", "derivative"] = "known"
 
     def __post_init__(self) -> None:
         given = self.iterations is not None
@@ -91,6 +97,14 @@ class MMPS(Guidance):
             value = getattr(self, name)
             require(is_number(value, 0.0) and value > 0, name, value, "a positive number")
         require_derivative(self.derivative)
+        covariance: object = self.covariance
+        named = isinstance(covariance, str) and covariance in ("known", "derivative")
+        require(named, "covariance", covariance, "'known' or 'derivative'")
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether the covariance is the derivative of the estimate even where a denoiser knows an approximation."""
+        return self.covariance == "derivative"
 
     @property
     def remembers(self) -> bool:
