@@ -40,7 +40,9 @@ from torch import Tensor
 __all__ = ["LinearObservations", "Solution", "solve"]
 
 # Shares of a decrease that the next one may be expected to be. The first iteration has none to be compared with.
-_FIRST, _LEAST, _MOST = 0.7, 0.3, 0.95
+_FIRST, _LEAST, _MOST = 0.7, 0.75, 0.95
+# Iterations whose decreases are taken together and compared with those of as many before: single ones vary threefold.
+_WINDOWS = (3, 4, 5, 6)
 # Guesses of which less than this share is new tell the same.
 _DISTINCT = 1e-5
 _TINY = 1e-30
@@ -151,7 +153,8 @@ def solve(
     step = observations.covariance(gradient)
     norm = _dot(gradient, step)
     direction, duals = step, gradient
-    error, last, made = norm, torch.zeros_like(norm), 0
+    error, made = norm, 0
+    decreases: list[Tensor] = []
     change, before = torch.full_like(norm, torch.inf), torch.zeros_like(norm)
     active = norm > 0
     signal = torch.as_tensor(signal).to(norm)
@@ -166,12 +169,11 @@ def solve(
         length = torch.where(active, norm / _dot(direction, product), 0.0)
         long = _column(length, direction)
         dual, increment, gradient = dual + long * duals, increment + long * direction, gradient - long * product
-        decrease, made = length * norm, made + 1
-        share = torch.where(last > 0, decrease / last.clamp(min=_TINY), _FIRST).clamp(_LEAST, _MOST)
-        error = torch.where(active, torch.maximum(decrease, last) * share / (1 - share), error)
+        decreases, made = [*decreases[1 - 2 * _WINDOWS[-1] :], length * norm], made + 1
+        error = torch.where(active, _left(decreases), error)
         now = length.square() * (seen * weighted).amax(-1, keepdim=True)
         change = torch.where(active, torch.maximum(now, before), change)
-        last, before = decrease, now
+        before = now
         signal = torch.maximum(signal, _dot(dual, increment).clamp(max=most))
         active = active & ((error > tolerance**2 * signal) | (change > largest**2))
         if made == iterations or not bool(active.any()):
@@ -213,6 +215,20 @@ def _start(observations: LinearObservations, guesses: Sequence[Tensor]) -> tuple
     )
     told = torch.stack([s * p for s, p in zip(shares, precise, strict=True)]).sum(0)
     return dual, increment, observations.adjoint(weighted - told) - dual
+
+
+def _left(decreases: Sequence[Tensor]) -> Tensor:
+    """Sum of the decreases that are to come, ``(B, 1)``, if they go on as the last ones; the largest of all windows."""
+    last = torch.stack(list(decreases[::-1])).cumsum(0)
+    found = []
+    for window in sorted({min(w, len(last) // 2) for w in _WINDOWS}):
+        if not window:
+            return last[0] * _FIRST / (1 - _FIRST)
+        now = last[window - 1]
+        before = last[2 * window - 1] - now
+        share = (now / before.clamp(min=_TINY)).clamp(_LEAST**window, _MOST)
+        found.append(now * share / (1 - share))
+    return torch.stack(found).amax(0)
 
 
 def _dot(u: Tensor, v: Tensor) -> Tensor:

@@ -85,8 +85,8 @@ class MMPS(Guidance):
     """
 
     iterations: int | None = None
-    tolerance: float = 0.015
-    largest: float = 0.2
+    tolerance: float = 0.04
+    largest: float = 0.4
     derivative: Derivative = "vjp"
     covariance: Literal["known", "derivative"] = "known"
 
