@@ -15,11 +15,12 @@ With :math:`V` as preconditioner its inverse is not needed: the product of the i
 :math:`V^{-1} \delta`, the *dual* of the increment. An iteration costs one product with :math:`V` and one with
 :math:`J` and its adjoint, as on the weights.
 
-The error is estimated by the decrease of the last iterations, which goes on about as it did [2]_, where the decreases of
-several are taken together, as single ones vary threefold; the squared norm of the gradient in :math:`V` is a bound. It has to be small next to the number of directions that the observations
-determine, the degrees of freedom for signal :math:`\mathrm{tr}\, J V J^\top (R + J V J^\top)^{-1}`, which is what
-:math:`\delta^\top V^{-1} \delta` is on average. The error is a sum over these directions, in which that of one place
-may hide. Hence the last changes have to be small at every observation, too, in units of its error.
+The error is estimated by the decrease of the last iterations, which goes on about as it did [2]_, where the decreases
+of several are taken together, as single ones vary threefold; the squared norm of the gradient in :math:`V` is a bound.
+It has to be small next to the number of directions that the observations determine, the degrees of freedom for signal
+:math:`\mathrm{tr}\, J V J^\top (R + J V J^\top)^{-1}`, which is what :math:`\delta^\top V^{-1} \delta` is on average.
+The error is a sum over these directions, in which that of one place may hide. Hence the last changes have to be small
+at every observation, too, in units of its error.
 
 References
 ----------
