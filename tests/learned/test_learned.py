@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from xslams.errors import ModelError
 from xslams.learned import States, Values, from_storage, joint_errors, learn, to_storage
 from xslams.learned.inversion import inverse_skill
-from xslams.learned.operator import unit_vectors
 from xslams.learned.regression import centre_weights, regress
+from xslams.sphere import unit_vectors
 
 LAT, LON = np.array([40.0, 45.0]), np.array([0.0, 5.0, 10.0])
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xslams.geometry.sphere import unit_vectors
 from xslams.likelihood.innovations import InnovationSample, error_variances
 from xslams.likelihood.place_errors import PlaceSample, place_errors
+from xslams.sphere import unit_vectors
 
 PLACES, TIMES, STRETCHES = 60, 4, 4
 SOURCE = np.repeat([0, 1], PLACES // 2)

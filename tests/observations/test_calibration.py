@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 import xslams
 from xslams.errors import CoverageError, ObservationError, ObservationOptionError, SlamsError
-from xslams.geometry.sphere import unit_vectors
 from xslams.observations.error_covariance import ErrorCovariance
 from xslams.observations.innovation_correlation import correlation_in_space
 from xslams.spec import Spec, VariableSpec
+from xslams.sphere import unit_vectors
 
 LAT, LON = [40.0, 45.0, 50.0], [0.0, 5.0, 10.0, 15.0]
 SPEC = Spec((VariableSpec("t", "K"),), tuple(LAT), tuple(LON), periodic=False)

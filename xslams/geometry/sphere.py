@@ -7,26 +7,12 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from xslams.typing import FloatArray
+from xslams.sphere import unit_vectors
 
 __all__ = ["Vectors", "around", "length", "normalised", "unit_vectors"]
 
 Vectors = npt.NDArray[np.float64]
 _Number = TypeVar("_Number", bound=np.generic)
-
-
-def unit_vectors(lat: FloatArray, lon: FloatArray) -> Vectors:
-    """Positions on the unit sphere, shape (..., 3).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> unit_vectors(np.array([0.0, 90.0]), np.array([0.0, 0.0])).round(12)
-    array([[1., 0., 0.],
-           [0., 0., 1.]])
-    """
-    a, b = np.deg2rad(np.asarray(lat, float)), np.deg2rad(np.asarray(lon, float))
-    return np.stack([np.cos(a) * np.cos(b), np.cos(a) * np.sin(b), np.sin(a)], axis=-1)
 
 
 def length(v: Vectors) -> Vectors:

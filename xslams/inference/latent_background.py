@@ -38,6 +38,7 @@ from xslams.inference.operators import FieldOperator
 from xslams.linalg.conjugate_gradients import LinearObservations, solve
 from xslams.linalg.covariances import ProductCovariance
 from xslams.linalg.eigen import eigh
+from xslams.sphere import EARTH_RADIUS, unit_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LatentBackground", "LatentCorrelation", "LatentCovariance", "correlation_of"]
 
-_EARTH_RADIUS = 6371.0  # km
 # Where a prior has no Gaussian: cells and frames over which errors are correlated.
 _CELLS, _FRAMES = 2.0, 2.0
 # Share of the stated variance up to which latents need not fit the background.
@@ -181,9 +181,8 @@ def _apart(shape: tuple[int, int, int], spec: Spec, length: float | None) -> np.
         )
         for count, axis in ((rows, spec.lat), (columns, np.unwrap(spec.lon, period=360.0)))
     )
-    a, b = (v.ravel() for v in np.meshgrid(np.deg2rad(lat), np.deg2rad(lon), indexing="ij"))
-    xyz = np.stack([np.cos(a) * np.cos(b), np.cos(a) * np.sin(b), np.sin(a)], axis=1)
-    return _EARTH_RADIUS / length * np.linalg.norm(xyz[:, None] - xyz, axis=-1)
+    xyz = unit_vectors(*(v.ravel() for v in np.meshgrid(lat, lon, indexing="ij")))
+    return EARTH_RADIUS / length * np.linalg.norm(xyz[:, None] - xyz, axis=-1)
 
 
 class LatentCovariance(ProductCovariance):

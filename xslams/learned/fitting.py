@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from xslams.learned.errors import joint_errors
-from xslams.learned.operator import Coefficients, LearnedOperator, Tile, unit_vectors
+from xslams.learned.operator import Coefficients, LearnedOperator, Tile
 from xslams.learned.regression import Regression, nearness, regress
 from xslams.learned.transforms import TRANSFORMS
 from xslams.seasons import covered_days, harmonics, supported_day_order, supported_order
+from xslams.sphere import unit_vectors
 from xslams.typing import FloatArray
 
 __all__ = ["FEWEST", "Learned", "Settings", "States", "Values", "in_step", "learn"]

@@ -23,14 +23,14 @@ from xslams.learned.errors import LearnedErrors
 from xslams.learned.regression import centre_weights
 from xslams.learned.transforms import TRANSFORMS
 from xslams.seasons import harmonics
+from xslams.sphere import EARTH_RADIUS, unit_vectors
 from xslams.typing import FloatArray
 
-__all__ = ["Coefficients", "LearnedOperator", "Tile", "unit_vectors"]
+__all__ = ["Coefficients", "LearnedOperator", "Tile"]
 
 IntArray = npt.NDArray[np.intp]
 #: Kilometres within which a place is the one that an operator was learned for.
 SAME_PLACE = 2.0
-_EARTH_RADIUS = 6371.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +166,7 @@ class LearnedOperator:
         """
         chord = np.linalg.norm(unit_vectors(lat, lon)[:, None] - unit_vectors(self.lat, self.lon), axis=-1)
         nearest = chord.argmin(axis=1)
-        near = chord[np.arange(len(nearest)), nearest] * _EARTH_RADIUS <= SAME_PLACE
+        near = chord[np.arange(len(nearest)), nearest] * EARTH_RADIUS <= SAME_PLACE
         return np.where(near, nearest, -1)
 
     def anomalies(self, values: FloatArray, place: IntArray, season: FloatArray) -> FloatArray:
@@ -234,9 +234,3 @@ class LearnedOperator:
         ends = np.concatenate([[0], np.cumsum([len(c) for c in columns])])
         joined = np.concatenate(data) if data else np.zeros(0), np.concatenate(columns) if columns else np.zeros(0)
         return sp.csr_array((*joined, ends), shape=(frame.size, width * size)), offset, sigma
-
-
-def unit_vectors(lat: FloatArray, lon: FloatArray) -> FloatArray:
-    """Return the unit vectors of places, shape ``(n, 3)``."""
-    a, b = np.deg2rad(lat), np.deg2rad(lon)
-    return np.stack([np.cos(a) * np.cos(b), np.cos(a) * np.sin(b), np.sin(a)], axis=-1)

@@ -27,11 +27,11 @@ import scipy.sparse as sp
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.optimize import minimize
 
+from xslams.sphere import EARTH_RADIUS
 from xslams.typing import FloatArray
 
 __all__ = ["PlaceErrors", "PlaceSample", "place_errors"]
 
-_EARTH_RADIUS = 6371.0  # km
 # Length in km over which biases of a region are alike.
 _LENGTH = 300.0
 # Rounds of expectation maximisation, with one variance of a source and then with those of places.
@@ -194,7 +194,7 @@ class _Fit:
         self.freedom = np.full(self.sources, np.inf)
         self.biased = biased
         self.pooled = pooled
-        distance = _EARTH_RADIUS * np.sqrt(np.maximum(((at[:, None] - at) ** 2).sum(axis=-1), 0.0))
+        distance = EARTH_RADIUS * np.sqrt(np.maximum(((at[:, None] - at) ** 2).sum(axis=-1), 0.0))
         self.region = np.exp(-distance / _LENGTH) * (source[:, None] == source)
         self.logs = np.log(np.stack([pooled, pooled]) / 4.0)
         self.groups = [self._group(s) for s in samples]

@@ -9,12 +9,12 @@ import numpy.typing as npt
 import xarray as xr
 
 from xslams.errors import ObservationOptionError
-from xslams.geometry.sphere import unit_vectors
 from xslams.labels.calendar import hours
 from xslams.labels.coordinates import coordinate, listed
 from xslams.likelihood import Axis, ErrorCorrelation
 from xslams.observations.superob import combined, positions
 from xslams.observations.vertical import height
+from xslams.sphere import EARTH_RADIUS, unit_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from xslams.typing import FloatArray
 
 __all__ = ["correlation_of"]
-
-_EARTH_RADIUS = 6371.0  # km
 
 
 def correlation_of(variable: BoundVariable, places: Places, valid: npt.NDArray[np.bool_]) -> ErrorCorrelation | None:
@@ -59,7 +57,7 @@ def correlation_of(variable: BoundVariable, places: Places, valid: npt.NDArray[n
     keys: list[FloatArray] = [np.zeros(at.size)]
     # A covariance between stations says how places are correlated, and one between levels how heights are.
     if stated.length is not None:
-        axes.append(Axis(_EARTH_RADIUS / stated.length * unit_vectors(*where)))
+        axes.append(Axis(EARTH_RADIUS / stated.length * unit_vectors(*where)))
     elif stated.dim not in places.place.dims:
         keys += where
     if stated.vertical is not None:

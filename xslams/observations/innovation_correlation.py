@@ -14,12 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xslams.geometry.sphere import unit_vectors
+from xslams.sphere import EARTH_RADIUS, unit_vectors
 from xslams.typing import FloatArray
 
 __all__ = ["Correlation", "correlation_in_space"]
 
-_EARTH_RADIUS = 6371.0  # km
 _LENGTHS = (50.0, 100.0, 200.0, 400.0, 800.0, 1600.0)
 _SHARES = (0.05, 0.2, 0.4, 0.6, 0.8)
 _BLOCKS = 8
@@ -107,7 +106,7 @@ def _frames(residual: FloatArray, at: FloatArray, hour: FloatArray) -> Iterator[
 
 def _gains(frame: _Frame, candidates: list[tuple[float, float]]) -> FloatArray:
     """Logarithm of the likelihood under each candidate, less that of independent errors."""
-    distance = _EARTH_RADIUS * np.sqrt(np.maximum(((frame.at[:, None] - frame.at) ** 2).sum(axis=-1), 0.0))
+    distance = EARTH_RADIUS * np.sqrt(np.maximum(((frame.at[:, None] - frame.at) ** 2).sum(axis=-1), 0.0))
     plain = float(frame.values @ frame.values)
     out = np.empty(len(candidates))
     known: dict[float, tuple[FloatArray, FloatArray]] = {}

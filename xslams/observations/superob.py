@@ -23,6 +23,7 @@ from xslams.labels.grid import grid_of_spec
 from xslams.likelihood.errors import IntArray
 from xslams.observations.audit import AuditedLikelihood
 from xslams.spec import Spec
+from xslams.sphere import EARTH_RADIUS
 from xslams.typing import FloatArray, Method
 from xslams.weights import point_weights
 
@@ -38,7 +39,6 @@ __all__ = [
     "within_cell",
 ]
 
-_EARTH_RADIUS = 6371.0
 # Variance between the points of a square, where the squared difference of two points grows with their distance to the
 # power of 2/3, in units of half of that at the length of its side: the mean of that power over all pairs of points.
 _WITHIN_SQUARE = 0.62929
@@ -67,11 +67,11 @@ def boxes(lat: FloatArray, lon: FloatArray, side: float) -> tuple[IntArray, Floa
     >>> bool(box[0] == box[1]), bool(box[0] == box[2])
     (True, False)
     """
-    rows = max(round(np.pi * _EARTH_RADIUS / side), 1)
+    rows = max(round(np.pi * EARTH_RADIUS / side), 1)
     y = (lat + 90.0) / 180.0 * rows
     row = np.clip(np.floor(y), 0, rows - 1).astype(np.intp)
     around = np.maximum(
-        np.rint(2 * np.pi * _EARTH_RADIUS / side * np.cos(np.pi * ((np.arange(rows) + 0.5) / rows - 0.5))), 1
+        np.rint(2 * np.pi * EARTH_RADIUS / side * np.cos(np.pi * ((np.arange(rows) + 0.5) / rows - 0.5))), 1
     ).astype(np.intp)
     start = np.concatenate([[0], np.cumsum(around)])
     x = (lon % 360.0) / 360.0 * around[row]

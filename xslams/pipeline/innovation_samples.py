@@ -18,13 +18,13 @@ import xarray as xr
 
 from xslams import observations
 from xslams.errors import ObservationError
-from xslams.geometry.sphere import unit_vectors
 from xslams.labels.calendar import frame_numbers
 from xslams.labels.domain import domain_of
 from xslams.likelihood import SourceLikelihood
 from xslams.likelihood.innovations import InnovationSample
 from xslams.likelihood.place_errors import PlaceSample
 from xslams.pipeline.windows import AnalysisWindow, contiguous
+from xslams.sphere import unit_vectors
 from xslams.typing import FloatArray
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from xslams.localization import gaspari_cohn
 from xslams.priors.local import TaperFunctions
+from xslams.sphere import EARTH_RADIUS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["taper_functions", "taper_of"]
 
-_EARTH_RADIUS = 6371.0  # km
 # Longitudes that tell the waves of a taper, and eigenvalues that count, in units of the largest.
 _LONGITUDES, _LEAST = 72, 0.01
 
@@ -49,12 +49,12 @@ def taper_of(layout: Blocks, patch: int, spec: Spec, length: float) -> Tensor:
     channels, lat, lon = layout.cells
     latitudes = np.deg2rad(_centres(spec.lat, patch // layout.cut, lat))
     if layout.periodic:
-        apart = _EARTH_RADIUS * np.abs(latitudes[:, None] - latitudes)
+        apart = EARTH_RADIUS * np.abs(latitudes[:, None] - latitudes)
         return gaspari_cohn(torch.as_tensor(apart / length, dtype=torch.float32), 1.0).repeat(channels, channels)
     longitudes = np.deg2rad(_centres(spec.lon, patch // layout.cut, lon))
     phi, lam = (a.ravel() for a in np.meshgrid(latitudes, longitudes, indexing="ij"))
     xyz = np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)], axis=1)
-    distance = _EARTH_RADIUS * np.arccos(np.clip(xyz @ xyz.T, -1, 1))
+    distance = EARTH_RADIUS * np.arccos(np.clip(xyz @ xyz.T, -1, 1))
     taper = gaspari_cohn(torch.as_tensor(distance / length, dtype=torch.float32), 1.0)
     return taper.repeat(channels, channels)
 
@@ -82,7 +82,7 @@ def taper_functions(
     apart = 2 * np.pi / _LONGITUDES * np.arange(_LONGITUDES)
     level, out = np.sin(latitudes), np.cos(latitudes)
     cosine = level[:, None, None] * level[:, None] + out[:, None, None] * out[:, None] * np.cos(apart)
-    taper = gaspari_cohn(_EARTH_RADIUS * np.sqrt(2 * (1 - cosine).clip(0)) / length, 1.0)
+    taper = gaspari_cohn(EARTH_RADIUS * np.sqrt(2 * (1 - cosine).clip(0)) / length, 1.0)
     waves = np.fft.rfft(taper).real.transpose(2, 0, 1) * (2 / _LONGITUDES)
     waves[0] /= 2
     values, vectors = np.linalg.eigh(waves)
