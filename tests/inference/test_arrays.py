@@ -148,12 +148,15 @@ def test_the_solver_says_how_well_it_solved(tiny_model: Model, monkeypatch: pyte
     assert (early > 0.05).all()
 
 
-@pytest.mark.parametrize("errors", [(0.5, 0.5), (0.1, 0.1), (0.005, 5.0)])
-def test_the_same_observations_in_other_words(tiny_model: Model, errors: tuple[float, float]) -> None:
-    """Another order, two sources in place of one: within 6 % of the spread, and 20 % in the worst place.
+@pytest.mark.parametrize(
+    ("errors", "off_by", "at_most"), [((0.5, 0.5), 0.02, 0.1), ((0.1, 0.1), 0.05, 0.2), ((0.005, 5.0), 0.02, 0.1)]
+)
+def test_the_same_observations_in_other_words(
+    tiny_model: Model, errors: tuple[float, float], off_by: float, at_most: float
+) -> None:
+    """Another order, two sources in place of one: within 2 % of the spread, and 10 % in the worst place.
 
-    Over twenty truths it is 1.4 to 2.4 % as a root mean square, and up to 5.4 % in a single one: where observations
-    leave little but one direction open, its error hides among those of many.
+    Where observations leave little but one direction open, its error hides among those of many: 5 % and 20 %.
     """
     source = station_source(tiny_model, 270.0)
     rng = np.random.default_rng(0)
@@ -172,5 +175,5 @@ def test_the_same_observations_in_other_words(tiny_model: Model, errors: tuple[f
     spread = exact[:, :, 0].std(axis=0, ddof=1)
     for sources in ([source], [part(order)], [part(order[::2]), part(order[1::2])]):
         off = (assimilate(tiny_model, sources, **options) - exact)[:, :, 0]
-        assert np.sqrt((off**2).mean() / (spread**2).mean()) < 0.06
-        assert np.abs(off).max() < 0.2 * np.sqrt((spread**2).mean())
+        assert np.sqrt((off**2).mean() / (spread**2).mean()) < off_by
+        assert np.abs(off).max() < at_most * np.sqrt((spread**2).mean())

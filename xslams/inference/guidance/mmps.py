@@ -85,7 +85,7 @@ class MMPS(Guidance):
     """
 
     iterations: int | None = None
-    tolerance: float = 0.035
+    tolerance: float = 0.02
     largest: float = 0.4
     derivative: Derivative = "vjp"
     covariance: Literal["known", "derivative"] = "known"
