@@ -43,7 +43,7 @@ def test_years_that_differ_and_a_trend_are_no_drift(years: int, seed: int, trend
     slope = trend * np.arange(count := round(years * 8766 / 120)) / count * years
     spec = replace(SPEC, time_step=120.0)
     histories = (simulated(years, seed + n, 120.0) + slope[:, None, None, None] for n in range(20))
-    assert sum(unlike(fields, spec=spec) != [] for fields in histories) <= 4
+    assert sum(unlike(fields, spec=spec) != [] for fields in histories) <= (4 if years < 6 else 1)
 
 
 @settings(max_examples=15, deadline=None)

@@ -220,11 +220,11 @@ def _start(observations: LinearObservations, guesses: Sequence[Tensor]) -> tuple
 
 def _left(decreases: Sequence[Tensor]) -> Tensor:
     """Sum of the decreases that are to come, ``(B, 1)``, if they go on as the last ones; the largest of all windows."""
+    if len(decreases) == 1:
+        return decreases[0] * _FIRST / (1 - _FIRST)
     last = torch.stack(list(decreases[::-1])).cumsum(0)
     found = []
-    for window in sorted({min(w, len(last) // 2) for w in _WINDOWS}):
-        if not window:
-            return last[0] * _FIRST / (1 - _FIRST)
+    for window in {min(w, len(last) // 2) for w in _WINDOWS}:
         now = last[window - 1]
         before = last[2 * window - 1] - now
         share = (now / before.clamp(min=_TINY)).clamp(_LEAST**window, _MOST)

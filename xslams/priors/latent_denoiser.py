@@ -59,7 +59,6 @@ class TrajectoryDenoiser(Denoiser):
         super().__init__()
         self.schedule = VESchedule(SIGMA_MIN, SIGMA_MAX) if schedule is None else schedule
         self.score = networks.score
-        self.pointwise = networks.score is not None and networks.score.pointwise
         self.variance_ratio = networks.variance_ratio
         self.season = season
         self.batch_size = batch_size
@@ -83,7 +82,7 @@ class TrajectoryDenoiser(Denoiser):
 
     def posterior(self, x_t: Tensor, t: Tensor, **kwargs: object) -> CorrelatedPosterior:
         """Return clean trajectories given noisy ones, as `forward` does; the covariance may be the better one."""
-        if self._score_for(x_t) is not None and self.pointwise:
+        if (score := self._score_for(x_t)) is not None and score.pointwise:
             return TweedieDenoiser(self).posterior(x_t, t, **kwargs)
         found: CorrelatedPosterior = self(x_t, t, **kwargs)
         return found

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xslams.localization import gaspari_cohn
 from xslams.priors.local import TaperFunctions
-from xslams.sphere import EARTH_RADIUS
+from xslams.sphere import EARTH_RADIUS, unit_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,13 +47,12 @@ def taper_of(layout: Blocks, patch: int, spec: Spec, length: float) -> Tensor:
         Factors between 0 and 1, shape ``(size, size)`` of a block; the same for every pair of channels.
     """
     channels, lat, lon = layout.cells
-    latitudes = np.deg2rad(_centres(spec.lat, patch // layout.cut, lat))
+    latitudes = _centres(spec.lat, patch // layout.cut, lat)
     if layout.periodic:
-        apart = EARTH_RADIUS * np.abs(latitudes[:, None] - latitudes)
+        apart = EARTH_RADIUS * np.deg2rad(np.abs(latitudes[:, None] - latitudes))
         return gaspari_cohn(torch.as_tensor(apart / length, dtype=torch.float32), 1.0).repeat(channels, channels)
-    longitudes = np.deg2rad(_centres(spec.lon, patch // layout.cut, lon))
-    phi, lam = (a.ravel() for a in np.meshgrid(latitudes, longitudes, indexing="ij"))
-    xyz = np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)], axis=1)
+    longitudes = _centres(spec.lon, patch // layout.cut, lon)
+    xyz = unit_vectors(*(a.ravel() for a in np.meshgrid(latitudes, longitudes, indexing="ij")))
     distance = EARTH_RADIUS * np.arccos(np.clip(xyz @ xyz.T, -1, 1))
     taper = gaspari_cohn(torch.as_tensor(distance / length, dtype=torch.float32), 1.0)
     return taper.repeat(channels, channels)
