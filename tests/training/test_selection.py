@@ -198,6 +198,24 @@ def test_why_nothing_was_tried_is_recorded() -> None:
     assert "search" not in chosen([run(200)], budget=0, **few).spec.training
 
 
+def test_settings_are_tried_on_a_part_of_many_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [run(700), run(1500, seed=1)]
+    frames = sum(len(season) for _, season in runs)
+    # Two variables in 2 x 8 cells.
+    least = selection._FRAMES_PER_VALUE * 32
+    for slower, few in ((1, False), (1e5, True)):
+        monkeypatch.setattr(selection, "_SPEED", 3e10 / slower)
+        model = chosen(runs, patch=1, epochs=0, folds=0, seasonal=0, budget=60)
+        assert len(model.spec.training["trials"]) > 1
+        searched = model.spec.training.get("searched", frames)
+        assert (least <= searched <= 2 * least) if few else searched == frames
+    # The model is made of all of them, as with the same settings and no search.
+    settings = TrainingOptions.of(model.spec.training["settings"])
+    again = fit_arrays(SPEC, runs, settings, seed=0, progress=False, device="cpu")
+    for one, other in zip(model.prior().state_dict().values(), again.prior().state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_one_slow_trial_does_not_end_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
     examine, calls = selection._Examined.__call__, []
 

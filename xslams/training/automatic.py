@@ -104,7 +104,7 @@ def _chosen(
     end = time.monotonic() + budget
     kept = 0.0
     if "epochs" not in given:
-        first = first_options(spec, runs, given)
+        first = first_options(spec, runs, given, device)
         kept = time_for_network(spec, runs, first, budget=budget, device=device)
     left = end - time.monotonic() - kept
     choice = choose(spec, runs, given, budget=left, device=device, seed=seed, progress=monitor.progress, wider=not kept)
@@ -115,6 +115,8 @@ def _chosen(
     options = dataclasses.replace(options, normal_scores=scored)
     runs = [(np.asarray(fields, np.float32), season) for fields, season in some]
     record: dict[str, Any] = {"left_out": left_out} if left_out else {}
+    if 0 < choice.frames < sum(len(season) for _, season in runs):
+        record["searched"] = choice.frames
     if choice.why_none and budget:
         record["search"] = choice.why_none
     if choice.scores is not None and "epochs" not in given and not stop_requested():

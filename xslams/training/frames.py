@@ -32,6 +32,9 @@ __all__ = ["Blocks", "Frames", "Room", "SomeChannels", "Stretch", "sample", "siz
 _BLOCK = 64 * 2**20
 # Frames of a stretch of a sample, as long as the weather remembers and more, where there are enough.
 _STRETCH = 90
+# Multiples of the golden ratio fall evenly into all parts of the unit interval, and so do every other, every fourth and
+# any regular choice of them: chosen by these, stretches see all seasons whatever part of a year they last.
+_GOLDEN = 0.6180339887498949
 
 
 class Frames(Protocol):
@@ -212,7 +215,7 @@ def spread(lengths: Sequence[int], most: float) -> list[tuple[int, slice]]:
     >>> spread([100, 20], 1000)
     [(0, slice(0, 100, None)), (1, slice(0, 20, None))]
     >>> spread([360], 180)
-    [(0, slice(0, 90, None)), (0, slice(270, 360, None))]
+    [(0, slice(0, 90, None)), (0, slice(180, 270, None))]
     """
     if sum(lengths) <= most:
         return [(run, slice(0, length)) for run, length in enumerate(lengths)]
@@ -222,8 +225,8 @@ def spread(lengths: Sequence[int], most: float) -> list[tuple[int, slice]]:
         for first in range(0, max(length - _STRETCH, 0) + 1, _STRETCH)
     ]
     count = max(int(most // _STRETCH), 1)
-    chosen = np.linspace(0, len(parts) - 1, min(count, len(parts))).round().astype(int)
-    return [parts[i] for i in chosen]
+    order = np.argsort(np.arange(len(parts)) * _GOLDEN % 1)
+    return [parts[i] for i in sorted(order[:count])]
 
 
 def sample(runs: Sequence[Stretch], limit: float) -> list[tuple[FloatArray, FloatArray]]:

@@ -32,6 +32,7 @@ from xslams.training.blocks import deal, starts
 from xslams.training.channels import wider_latents
 from xslams.training.curves import can_have_scores, with_normal_scores
 from xslams.training.evidence import Examination, Scores
+from xslams.training.frames import spread
 from xslams.training.gaussians import Candidates, Latents
 from xslams.training.interrupts import stop_requested
 from xslams.training.stages import fit_latents, supported, with_architecture
@@ -65,6 +66,7 @@ _FIRST_CHANGES: tuple[dict[str, Any], ...] = (
 )
 # Then curves of auxiliary variables and wider latents, and then these.
 _CHANGES: tuple[dict[str, Any], ...] = (
+    {"autoencoder_epochs": 6},
     {"modes": 30},
     {"mean_order": 2},
     {"mean_order": 3},
@@ -99,6 +101,10 @@ _MOST_SEASONAL_WAVES = 30
 _PLACES = 30
 # Trials that there has to be time for, or else none is made; and where a change makes them all longer.
 _LEAST_TRIALS = _ROOM = 4
+# Trials of a search that comes to an end, for which frames are left out of it; and frames that are not, for each value
+# of which the Gaussian has covariances: with as many, eigenvectors take as long as covariances, and trials would hardly
+# be shorter with fewer.
+_MANY_TRIALS, _FRAMES_PER_VALUE = 30, 12
 # Trials whose middle one tells how long the next takes: one may be slow by chance.
 _RECENT = 3
 # Times that the spread of each channel is corrected, and by which factor at most.
@@ -110,9 +116,10 @@ _HOPELESS = 3.0
 # that of the climatology: where errors of days differ by more than a prior knows, the best CRPS is that of a narrower
 # spread.
 _NEAR, _COST = 0.01, 0.002
-# Factors by which latent grids are coarser; seconds that a fit may take if another is faster, and what a processor does
-# in one.
-_PATCHES, _LONGEST_FIT, _OPERATIONS_PER_SECOND = (1, 2, 4, 8, 16), 60.0, 3e10
+# Factors by which latent grids are coarser; seconds that a fit may take if another is faster.
+_PATCHES, _LONGEST_FIT = (1, 2, 4, 8, 16), 60.0
+# Operations of a fit that a core of a processor does in a second, and a GPU (an H200).
+_SPEED, _SPEED_OF_GPU = 3e10, 1e12
 
 
 @dataclass(frozen=True)
@@ -163,6 +170,8 @@ class Choice:
         What observations of each auxiliary variable were worth there.
     why_none
         Why nothing was tried; None where something was.
+    frames
+        Number of frames on which settings were tried.
     """
 
     options: TrainingOptions
@@ -170,6 +179,7 @@ class Choice:
     scores: Scores | None
     benefits: dict[str, Benefit] = field(default_factory=dict)
     why_none: str | None = None
+    frames: int = 0
 
 
 def choose(
@@ -206,13 +216,17 @@ def choose(
         If a setting is unknown or out of range.
     """
     end = time.monotonic() + budget
-    options = first_options(spec, runs, given)
+    options = first_options(spec, runs, given, device)
     found = {name: getattr(options, name) for name in ("patch", "mean_order", "std_order", "day_order")}
     best = {**given, **found}
-    seconds = _seconds(with_architecture(spec, options), runs, options)
+    seconds = _seconds(with_architecture(spec, options), runs, options, device)
+    if seconds >= budget / _MANY_TRIALS:
+        runs = _fewer(spec, runs, options, budget / _MANY_TRIALS, device)
+        seconds = _seconds(with_architecture(spec, options), runs, options, device)
     if seconds >= budget / _LEAST_TRIALS:
         why = f"no settings were tried: one trial takes about {seconds:.0f} s of the {max(budget, 0):.0f} s; see budget"
         return Choice(options, [], None, why_none=why)
+    frames = sum(len(season) for _, season in runs)
     folds = deal(spec, runs, 3 if 30 * seconds < budget else 1)
     if not folds:
         return Choice(options, [], None, why_none="no settings were tried: the data are too short to leave a part out")
@@ -236,7 +250,7 @@ def choose(
                 continue
             if not _applies(spec, before, settings, change) or supported(spec, runs, settings) != settings:
                 continue
-            longer = len(folds) * _longer(spec, runs, before, settings)
+            longer = len(folds) * _longer(spec, runs, before, settings, device)
             if longer > 0 and time.monotonic() + (seconds + longer) * _ROOM > end:
                 continue
             tried, seconds = examine(best | change, against=scores)
@@ -249,15 +263,17 @@ def choose(
         if "spread" not in given:
             best, scores = _widened(examine, best, scores, trials, climatology)
         benefits = {v.name: Benefit.of(scores, examine(best, spec.channel_slice(v.name))[0]) for v in spec.aux}
-    return Choice(TrainingOptions.of(best), trials, scores, benefits)
+    return Choice(TrainingOptions.of(best), trials, scores, benefits, frames=frames)
 
 
-def first_options(spec: Spec, runs: Sequence[Run], given: Mapping[str, Any]) -> TrainingOptions:
+def first_options(
+    spec: Spec, runs: Sequence[Run], given: Mapping[str, Any], device: str | None = None
+) -> TrainingOptions:
     """Return the settings with which the search begins.
 
     Parameters
     ----------
-    spec, runs, given
+    spec, runs, given, device
         As for `choose`.
 
     Raises
@@ -265,7 +281,7 @@ def first_options(spec: Spec, runs: Sequence[Run], given: Mapping[str, Any]) -> 
     OptionError
         If a setting is unknown or out of range.
     """
-    return supported(spec, runs, TrainingOptions.of({"patch": _patch(spec, runs, given), **given}))
+    return supported(spec, runs, TrainingOptions.of({"patch": _patch(spec, runs, given, device), **given}))
 
 
 def _wanted(
@@ -327,6 +343,10 @@ def _applies(spec: Spec, before: TrainingOptions, settings: TrainingOptions, cha
     """Whether a change goes with the grid and with the settings that it leads to."""
     if "localization" in change and spec.flat:
         return False
+    if "autoencoder_epochs" in change:
+        latents = LatentArchitecture.from_header(with_architecture(spec, settings).architecture)
+        # All values of a patch come back as they are, which no training makes better.
+        return latents.latent_channels < spec.channels * latents.patch**2
     if ("coupling" in change and not settings.coupled) or ("seasonality" in change and not settings.seasonal):
         return False
     if {"locality", "local_length"} & set(change) and not settings.local:
@@ -343,7 +363,7 @@ def _applies(spec: Spec, before: TrainingOptions, settings: TrainingOptions, cha
     return settings.coupled <= min(_MOST_COUPLED_WAVES if spec.periodic else _MOST_COUPLED, settings.modes)
 
 
-def _patch(spec: Spec, runs: Sequence[Run], given: Mapping[str, Any]) -> int:
+def _patch(spec: Spec, runs: Sequence[Run], given: Mapping[str, Any], device: str | None) -> int:
     """Finest latent grid whose modes can be found in reasonable time, and that has the latent channels asked for.
 
     Latents of coarser grids have more channels, and may take longer again: where none is fast, the fastest is taken.
@@ -352,14 +372,17 @@ def _patch(spec: Spec, runs: Sequence[Run], given: Mapping[str, Any]) -> int:
     for patch in _PATCHES:
         options = TrainingOptions.of({"patch": patch, **given, "latent_channels": None})
         if (given.get("latent_channels") or 1) <= spec.channels * patch**2:
-            seconds[patch] = _seconds(with_architecture(spec, options), runs, options)
+            seconds[patch] = _seconds(with_architecture(spec, options), runs, options, device)
             if seconds[patch] < _LONGEST_FIT:
                 return patch
     return min(seconds, key=seconds.__getitem__, default=_PATCHES[-1])
 
 
-def _seconds(spec: Spec, runs: Sequence[Run], options: TrainingOptions) -> float:
-    """About how long it takes to fit the Gaussian, whose eigenvectors are most of it; the same on every machine."""
+def _seconds(spec: Spec, runs: Sequence[Run], options: TrainingOptions, device: str | None) -> float:
+    """About how long it takes to fit the Gaussian, whose eigenvectors are most of it.
+
+    It is the same on all processors and on all GPUs, so that the latent grid that follows from it is.
+    """
     blocks, size = _blocks(spec)
     frames = sum(len(season) for _, season in runs)
     operations = (1 + options.folds) * blocks * (25 * size**3 + 2 * frames * size**2) * (4 if spec.periodic else 1)
@@ -367,12 +390,29 @@ def _seconds(spec: Spec, runs: Sequence[Run], options: TrainingOptions) -> float
         # Amplitudes of frames times some functions of place, their products, and eigenvectors.
         operations += _PLACES * min(frames, FRAMES) * (8 * size + 2 * options.local) * options.local
         operations += (1 + options.folds) * 10 * options.local**3
-    return operations / _OPERATIONS_PER_SECOND
+    return operations / (_SPEED if device_of(device).type == "cpu" else _SPEED_OF_GPU)
 
 
-def _longer(spec: Spec, runs: Sequence[Run], before: TrainingOptions, settings: TrainingOptions) -> float:
+def _fewer(
+    spec: Spec, runs: Sequence[Run], options: TrainingOptions, seconds: float, device: str | None
+) -> Sequence[Run]:
+    """Return stretches that are spread over the data and few enough that a fit takes no longer, if it can be helped."""
+    spec = with_architecture(spec, options)
+    least = _FRAMES_PER_VALUE * _blocks(spec)[1]
+    while _seconds(spec, runs, options, device) > seconds:
+        lengths = [len(season) for _, season in runs]
+        if sum(lengths) < 2 * least:
+            break
+        parts = spread(lengths, sum(lengths) // 2)
+        runs = [(runs[run][0][part], runs[run][1][part]) for run, part in parts]
+    return runs
+
+
+def _longer(
+    spec: Spec, runs: Sequence[Run], before: TrainingOptions, settings: TrainingOptions, device: str | None
+) -> float:
     """By about how many seconds settings make the fit of the Gaussian longer."""
-    old, new = (_seconds(with_architecture(spec, options), runs, options) for options in (before, settings))
+    old, new = (_seconds(with_architecture(spec, options), runs, options, device) for options in (before, settings))
     return new - old
 
 
