@@ -15,7 +15,7 @@ from xslams.model import Model
 from xslams.options import TrainingOptions
 from xslams.priors.latent import LatentPrior
 from xslams.spec import Spec, VariableSpec
-from xslams.training import automatic, fit_arrays, fit_chosen, selection, trial
+from xslams.training import automatic, evidence, fit_arrays, fit_chosen, selection, trial
 from xslams.training.auxiliary import Benefit
 from xslams.training.blocks import deal, starts
 from xslams.training.curves import with_normal_scores
@@ -112,6 +112,33 @@ def test_what_is_given_stays_as_it_is(given: dict[str, object]) -> None:
     settings = chosen([skewed(200)], budget=5.0, **few).spec.training["settings"]
     for name, value in given.items():
         assert settings[name] == (list(value) if isinstance(value, tuple) else value)
+
+
+def skewed_state(days: int) -> tuple[np.ndarray, np.ndarray]:
+    """A state like rain, none on half of the days, and an auxiliary variable that is normal."""
+    fields, season = run(days)
+    x = fields[:, 0] - 280 - 3 * np.cos(2 * np.pi * season)[:, None, None]
+    x /= x.std()
+    return np.stack([np.maximum(np.exp(x) - 1, 0.0), x], axis=1), season
+
+
+def test_a_curve_of_a_skewed_state_is_found_and_none_of_a_normal_one() -> None:
+    few = {"epochs": 0, "coupled": 0, "mean_order": 1, "seasonal": 0, "day_order": 0}
+    rain, normal = chosen([skewed_state(365)], **few), chosen([run(365)], **few)
+    for model, kept in ((rain, True), (normal, False)):
+        trial = next(t for t in model.spec.training["trials"] if t["change"] == {"normal_scores": ["t"]})
+        assert trial["kept"] == kept
+        assert bool(model.spec.variables[0].knots) == kept
+    assert "t" in rain.spec.training["settings"]["normal_scores"]
+
+
+@given(mean=st.floats(-5, 5), spread=st.floats(0.1, 5), truth=st.floats(-10, 10))
+def test_quantiles_tell_the_score_of_a_normal_distribution(mean: float, spread: float, truth: float) -> None:
+    chances = (torch.arange(evidence._QUANTILES) + 0.5) / evidence._QUANTILES
+    values = mean + spread * torch.special.ndtri(chances)
+    found = evidence._crps_of_quantiles(torch.tensor(truth), values)
+    exact = evidence._crps(torch.tensor(truth - mean), torch.tensor(spread))
+    assert float(found) == pytest.approx(float(exact), abs=0.02 * spread)
 
 
 def test_only_variables_that_have_one_distribution_have_a_curve() -> None:
@@ -267,7 +294,7 @@ def test_scores_are_those_of_dense_linear_algebra() -> None:
     prior, _, _ = fit_gaussian_stages(spec, [(fields, season)], options, torch.device("cpu"), progress=False)
     unseen = [torch.as_tensor(a, dtype=torch.float32) for a in run(60, seed=9)]
     cases = [(unseen[0][i : i + 4], unseen[1][i : i + 4]) for i in range(0, 56, 4)]
-    examination = Examination(spec, cases, transform=prior, scale=torch.tensor([1.0, 1.0]), seed=3)
+    examination = Examination(spec, cases, transform=prior, scale=torch.tensor([1.0, 1.0]), size=torch.ones(1), seed=3)
     scores = examination.scores(prior)
     variance, error = _dense(prior, examination)
     torch.testing.assert_close(scores.square_error.mean(1), error, rtol=0.02, atol=0.01)
@@ -296,7 +323,7 @@ def test_errors_of_auxiliary_variables_are_of_one_size_in_their_units(
     )  # fmt: skip
     unseen = torch.as_tensor(fields, dtype=torch.float32), torch.as_tensor(season, dtype=torch.float32)
     cases = [(unseen[0][i : i + 6], unseen[1][i : i + 6]) for i in range(0, 60, 6)]
-    examination = Examination(spec, cases, transform=prior, scale=torch.ones(1 + aux), seed=seed)
+    examination = Examination(spec, cases, transform=prior, scale=torch.ones(1 + aux), size=torch.ones(1), seed=seed)
     physical = prior.normalization.inverse_transform(examination._observed) - torch.stack([u for u, _ in cases])
     assert float(physical[:, :, 0].std()) == pytest.approx(0.3, rel=0.1)
     for n in range(1, 1 + aux):
@@ -402,7 +429,7 @@ def test_candidates_that_differ_in_local_covariances_share_work_as_well() -> Non
 
 
 def test_covariances_that_differ_along_a_circle_are_found() -> None:
-    few = FEW | {"epochs": 0, "coupled": 0, "mean_order": 0, "seasonal": 0}
+    few = FEW | {"epochs": 0, "coupled": 0, "mean_order": 0, "seasonal": 0, "normal_scores": ()}
     found = [
         fit_chosen(CIRCLE, [differing(365)], few | given, budget=60.0, seed=0, progress=False, device="cpu")
         for given in ({"local": 0}, {})

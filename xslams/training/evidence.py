@@ -8,9 +8,10 @@ mean square of what is left of draws of the prior :math:`z` once they are observ
 
 (Matheron's rule [1]_), over the draws of all cases. What is judged is the state in all cells, with what the decoder
 leaves out. Everything is in units of one climatological standard deviation for each channel, the same for all priors
-that are compared, and where fields of the state are transformed, after the transform.
+that are compared. The CRPS of what is transformed is that of the physical values, by the quantiles of the posterior, so
+that transforms can be compared; the spread of it, which a factor brings to its error, is that after the transform.
 
-Auxiliary variables are observed as instruments do, with errors that are of one size in physical units: a gauge is wrong
+What is transformed is observed as instruments do, with errors that are of one size in physical units: a gauge is wrong
 by a millimetre, in light rain and in heavy rain. Which transform serves best depends on that, and each is linearised as
 an analysis does, from the climatology to what is observed.
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from xslams.priors.latent import LatentPrior
     from xslams.spec import Spec
 
-__all__ = ["Examination", "Scores"]
+__all__ = ["Examination", "Scores", "variability"]
 
 # Share of the cells that are observed, of all channels and, in every other case of a model with auxiliary variables,
 # of these alone; errors of these observations in climatological standard deviations; draws per case.
@@ -44,6 +45,8 @@ _SHARE, _AUX_SHARE, _ERROR, _DRAWS = 0.05, 0.2, 0.3, 2
 # Errors of auxiliary variables, in units of how much their physical values vary: where all channels are observed, and
 # where these alone are.
 _PHYSICAL_ERRORS = 0.3, 0.2
+# Quantiles by which the distribution of a physical value is told.
+_QUANTILES = 21
 # Iterations of a solve, and its tolerance in posterior standard deviations: far below what cases differ by.
 _ITERATIONS, _TOLERANCE = 40, 0.1
 
@@ -100,6 +103,8 @@ class Examination:
         Makes physical fields closer to normal.
     scale
         Climatological standard deviation of each channel after the transform, shape ``(channel,)``.
+    size
+        How much each channel of the state varies in physical units, in which its CRPS is told, shape ``(channel,)``.
     seed
         Seed of the observed cells, of their errors and of the draws.
     """
@@ -111,11 +116,15 @@ class Examination:
         *,
         transform: LatentPrior,
         scale: Tensor,
+        size: Tensor,
         seed: int,
     ) -> None:
-        self._scale = scale[:, None, None]
+        self._scale, self._size = scale[:, None, None], size[:, None, None]
         self._state = spec.state_channels
-        self._aux = list(range(spec.state_channels, spec.channels))
+        curved = transform.normalization.curved.tolist()
+        #: Channels of the state that are transformed, and all channels that are observed in physical units.
+        self._curved = [i for i in range(spec.state_channels) if curved[i]]
+        self._own = self._curved + list(range(spec.state_channels, spec.channels))
         fields = torch.stack([fields for fields, _ in cases])
         self._truth = transform.normalization.transform(fields)
         self._season = torch.stack([season for _, season in cases])
@@ -131,13 +140,17 @@ class Examination:
         patterns = [draw < _SHARE] + ([aux & (draw < few)] if spec.aux else [])
         self._kinds = len(patterns)
         errors = torch.tensor(_PHYSICAL_ERRORS, device=draw.device)[torch.arange(len(cases)) % self._kinds]
-        #: Errors of auxiliary variables in physical units, shape (case, 1, channel, 1, 1).
-        own = fields[:, :, self._aux]
-        self._physical = errors[:, None, None, None, None] * _variability(own)
+        own = fields[:, :, self._own]
+        #: Physical values of the state that is transformed.
+        self._values = own[:, :, : len(self._curved)]
+        #: Errors in physical units, shape (case, 1, channel, 1, 1).
+        sizes = errors[:, None, None, None, None] * variability(own)
+        sizes[:, :, : len(self._curved)] = _ERROR * self._size[self._curved]
+        self._physical = sizes
         self._observed = self._truth + _ERROR * self._scale * noise
-        if self._aux:
-            disturbed = own + self._physical * noise[:, :, self._aux]
-            self._observed[:, :, self._aux] = transform.normalization.transform(disturbed, self._aux)
+        if self._own:
+            disturbed = own + self._physical * noise[:, :, self._own]
+            self._observed[:, :, self._own] = transform.normalization.transform(disturbed, self._own)
         seen = torch.stack([patterns[i % self._kinds] for i in range(len(cases))])[:, None]
         self._seen = seen & torch.isfinite(self._truth)
         area = torch.as_tensor(spec.area_weights(), dtype=draw.dtype, device=draw.device)[:, None]
@@ -178,8 +191,8 @@ class Examination:
         state = [(a / self._scale)[:, :, : self._state] for a in (self._truth, expected, spread, mean, std)]
         truth, expected, spread, mean, std = state
         parts = (
-            _crps(truth - expected, spread),
-            _crps(truth - mean, std),
+            self._crps(prior, truth, expected, spread),
+            self._crps(prior, truth, mean, std),
             (truth - expected).square(),
             spread.square(),
         )
@@ -188,11 +201,23 @@ class Examination:
     def _error(self, prior: LatentPrior, mean: Tensor) -> Tensor:
         """Return the standard deviation of the errors of observations after the transform."""
         error = (_ERROR * self._scale).expand_as(mean).clone()
-        if self._aux:
-            expected, observed = mean[:, :, self._aux], self._observed[:, :, self._aux]
+        if self._own:
+            expected, observed = mean[:, :, self._own], self._observed[:, :, self._own]
             physical = self._physical.expand_as(expected)
-            error[:, :, self._aux] = physical / prior.normalization.secant(expected, observed, self._aux, physical)
+            error[:, :, self._own] = physical / prior.normalization.secant(expected, observed, self._own, physical)
         return error
+
+    def _crps(self, prior: LatentPrior, truth: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
+        """CRPS of the state from normal distributions of it after the transform, in units of `scale`."""
+        found = _crps(truth - mean, spread)
+        if self._curved:
+            scale, size = self._scale[self._curved], self._size[self._curved]
+            chances = (torch.arange(_QUANTILES, dtype=scale.dtype, device=scale.device) + 0.5) / _QUANTILES
+            deviates = torch.special.ndtri(chances)[:, None, None, None, None, None]
+            chosen, spread = (scale * a[:, :, self._curved] for a in (mean, spread))
+            values = prior.normalization.inverse_transform(chosen + deviates * spread, self._curved)
+            found[:, :, self._curved] = _crps_of_quantiles(self._values, values) / size
+        return found
 
     def _posterior(
         self, prior: LatentPrior, decoder: _Decoder, innovation: Tensor, precision: Tensor
@@ -243,7 +268,7 @@ class _Decoder:
         return v if self._mixing is None else self._mixing.adjoint(v)
 
 
-def _variability(fields: Tensor) -> Tensor:
+def variability(fields: Tensor) -> Tensor:
     """Return how much each channel varies, shape ``(channel, 1, 1)``; of a normal variable the standard deviation.
 
     It is made of the mean absolute deviation from the mean of a cell: a few downpours make the standard deviation of
@@ -251,6 +276,14 @@ def _variability(fields: Tensor) -> Tensor:
     """
     deviation = (fields - fields.nanmean((0, 1))).abs()
     return math.sqrt(math.pi / 2) * deviation.nanmean((0, 1, 3, 4)).nan_to_num(1.0)[:, None, None]
+
+
+def _crps_of_quantiles(truth: Tensor, values: Tensor) -> Tensor:
+    """CRPS of the distribution whose quantiles are the values, rising along their first dimension."""
+    count = len(values)
+    # Half of the mean distance between two of them.
+    weight = (2 * torch.arange(count, dtype=values.dtype, device=values.device) - count + 1) / count**2
+    return (values - truth).abs().mean(0) - torch.einsum("k,k...->...", weight, values)
 
 
 def _crps(error: Tensor, spread: Tensor) -> Tensor:

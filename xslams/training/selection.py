@@ -31,7 +31,7 @@ from xslams.training.auxiliary import Benefit
 from xslams.training.blocks import deal, starts
 from xslams.training.channels import wider_latents
 from xslams.training.curves import can_have_scores, with_normal_scores
-from xslams.training.evidence import Examination, Scores
+from xslams.training.evidence import Examination, Scores, variability
 from xslams.training.frames import spread
 from xslams.training.gaussians import Candidates, Latents
 from xslams.training.interrupts import stop_requested
@@ -107,6 +107,8 @@ _LEAST_TRIALS = _ROOM = 4
 _MANY_TRIALS, _FRAMES_PER_VALUE = 30, 12
 # Trials whose middle one tells how long the next takes: one may be slow by chance.
 _RECENT = 3
+# Least gain of the CRPS, relative to that of the climatology, for which a variable of the state is transformed.
+_WORTH = 0.01
 # Times that the spread of each channel is corrected, and by which factor at most.
 _WIDENINGS, _WIDEST = 2, 2.0
 # Standard errors by which a change that raises the CRPS of the first parts is not examined on the others: once in a
@@ -257,6 +259,9 @@ def choose(
             recent.append(seconds)
             seconds = statistics.median(recent)
             trial = _compare(change, scores, tried, climatology)
+            if {v.name for v in spec.state} & set(change.get("normal_scores", ())):
+                # An analysis is no longer linear.
+                trial = dataclasses.replace(trial, kept=trial.kept and (trial.gain or 0.0) > _WORTH)
             trials.append(trial)
             if trial.kept:
                 best, scores = best | change, tried
@@ -288,6 +293,8 @@ def _wanted(
     spec: Spec, given: Mapping[str, Any], best: Callable[[], Mapping[str, Any]], *, wider: bool
 ) -> Iterator[dict[str, Any]]:
     """Yield the changes to try, of which some follow from the best settings so far."""
+    # What is analysed matters most.
+    yield from ({"normal_scores": (v.name,)} for v in spec.state if can_have_scores(v))
     yield from _FIRST_CHANGES
     yield from ({"normal_scores": (v.name,)} for v in spec.aux if can_have_scores(v))
     if wider:
@@ -438,7 +445,7 @@ class _Examined:
         self._device = device_of(device)
         # Those of the same curves are the same; fields of the state are judged in the same units by all.
         self._examinations: dict[tuple[int, tuple[str, ...]], Examination] = {}
-        self._scales: dict[int, Tensor] = {}
+        self._sizes: dict[int, Tensor] = {}
         self._candidates = [Candidates(partial(self._fit, kept)) for kept, _ in folds]
 
     def __call__(
@@ -465,19 +472,27 @@ class _Examined:
         return fit_latents(spec, kept, options, self._device, progress=False)
 
     def _examine(self, prior: LatentPrior, fold: int) -> Examination:
-        """Make the cases of a part, in units of the climatology of the first prior."""
+        """Make the cases of a part; the state is told in units of the climatology of the first prior."""
         kept, left_out = self._folds[fold]
         season = torch.as_tensor(kept[0][1][:1], dtype=torch.float32, device=self._device)
         _, std = prior.normalization.climatology(season)
         scale = std[0].square().mean((1, 2)).sqrt()
-        state = self._spec.state_channels
-        scale[:state] = self._scales.setdefault(fold, scale.clone())[:state]
         length = min([_LENGTH, *(len(season) for _, season in left_out)])
+        tensor = partial(torch.tensor, dtype=torch.float32, device=self._device)
         cases = [
-            tuple(torch.as_tensor(np.asarray(a[i : i + length], np.float32), device=self._device) for a in run)
-            for run in left_out
-            for i in starts(len(run[1]), length, _CASES)
+            (tensor(fields[i : i + length]), tensor(season[i : i + length]))
+            for fields, season in left_out
+            for i in starts(len(season), length, _CASES)
         ]
         most = max(_LARGEST_SET // (length * cases[0][0][0].numel()), 4)
         chosen = np.linspace(0, len(cases) - 1, min(most, len(cases))).round().astype(int)
-        return Examination(self._spec, [cases[i] for i in chosen], transform=prior, scale=scale, seed=self._seed + fold)
+        some = [cases[i] for i in chosen]
+        # What is transformed has another scale in each transform, and one size.
+        state = self._spec.state_channels
+        curved = prior.normalization.curved[:state]
+        if fold not in self._sizes:
+            own = variability(torch.stack([fields for fields, _ in some]))[:state, 0, 0]
+            self._sizes[fold] = torch.where(curved, own, scale[:state])
+        size = self._sizes[fold]
+        scale[:state] = torch.where(curved, scale[:state], size)
+        return Examination(self._spec, some, transform=prior, scale=scale, size=size, seed=self._seed + fold)
