@@ -35,9 +35,18 @@ CHUNK = 10
 #: Of g m-2 s-1 in mm day-1.
 MM_PER_DAY = 86.4
 ATTRIBUTES = {
-    "t": {"standard_name": "air_temperature", "units": "K", "cell_methods": "time: mean"},
-    "pr": {"standard_name": "lwe_precipitation_rate", "units": "mm day-1", "cell_methods": "time: mean"},
-    "olr": {"standard_name": "toa_outgoing_longwave_flux", "units": "W m-2", "cell_methods": "time: mean"},
+    "t": {
+        "standard_name": "air_temperature", "units": "K", "cell_methods": "time: mean",
+        "long_name": "daily-mean air temperature on terrain-following sigma levels",
+    },
+    "pr": {
+        "standard_name": "lwe_precipitation_rate", "units": "mm day-1", "cell_methods": "time: mean",
+        "long_name": "daily-mean precipitation (large-scale + convective)",
+    },
+    "olr": {
+        "standard_name": "toa_outgoing_longwave_flux", "units": "W m-2", "cell_methods": "time: mean",
+        "long_name": "daily-mean outgoing longwave radiation at top of atmosphere",
+    },
     "sigma": {"standard_name": "atmosphere_sigma_coordinate", "positive": "down", "units": "1", "axis": "Z"},
     "lat": {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"},
     "lon": {"standard_name": "longitude", "units": "degrees_east", "axis": "X"},
@@ -98,7 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     begun = [first - options.spin_up * DAY for first in firsts]
     parts, coords = integrated(begun, options.spin_up + options.days, options.minutes)
     lon, lat = (np.degrees(x) for x in (coords.horizontal.longitudes, coords.horizontal.latitudes))
-    sigma = np.asarray(coords.vertical.centers[::-1], float)
+    # Levels of SPEEDY have three digits.
+    sigma = np.round(np.asarray(coords.vertical.centers[::-1], float), 4).astype("float32")
     for run, first in enumerate(firsts):
         days = np.concatenate([part[run] for part in parts])[options.spin_up :][: options.days].swapaxes(-1, -2)
         when = first + np.arange(len(days)) * DAY
