@@ -59,7 +59,7 @@ _FIT = 1e-3
 # Error of the latents of a background, in standard deviations given its values, and most iterations to find them.
 _CLOSE, _ITERATIONS = 4e-3, 100
 # The same error for what members deviate, which is a sample of errors and need not be exact.
-_OF_MEMBERS = 0.05
+_OF_MEMBERS = 0.02
 # Length over which the covariance of an ensemble is localised, by the root of its size: the more members, the smaller
 # the correlations that they tell from chance.
 _LOCAL = 500.0  # km
