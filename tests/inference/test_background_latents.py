@@ -92,8 +92,8 @@ class Problem:
         """Latents by the solver, rows of two backgrounds."""
         maps = (lambda v: v.flatten(1) @ self.matrix.T, lambda w: (w @ self.matrix).reshape(-1, *self.shape))
         return latents_of(
-            self.process, self.values, maps, self.variance, self.cells, self.pattern, tolerance=tolerance,
-            iterations=iterations,
+            self.process, self.values, maps, self.variance, *torch.linalg.eigh(self.cells), self.pattern,
+            tolerance=tolerance, iterations=iterations,
         )  # fmt: skip
 
     def error(self, found: Tensor) -> Tensor:

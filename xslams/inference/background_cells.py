@@ -126,13 +126,14 @@ class CellErrors(NamedTuple):
     ----------
     square
         The matrix ``S S`` of errors, ``(pattern, cell, z, z)``.
-    precision
-        What the values of the background say of latents, in units of the variance up to which these need not fit them,
-        of the same shape.
+    told, directions
+        What the values of the background say of latents, in units of the variance up to which these need not fit them:
+        eigenvalues ``(pattern, cell, z)``, and -vectors of the shape of `square`.
     """
 
     square: Tensor
-    precision: Tensor
+    told: Tensor
+    directions: Tensor
 
 
 def cell_errors(
@@ -178,9 +179,9 @@ def cell_errors(
         square = float(ratio.mean()) * torch.eye(precision.shape[-1], dtype=precision.dtype, device=precision.device)
     else:
         square = _ratio(*others) if column is None else _column_square(*others)
-    known_by, basis = eigh(precision)
-    total = square + (basis / known_by.clamp(min=_KNOWN)[..., None, :]) @ basis.mT
-    return CellErrors(((total + total.mT) / 2).float(), precision)
+    told, directions = eigh(precision)
+    total = square + (directions / told.clamp(min=_KNOWN)[..., None, :]) @ directions.mT
+    return CellErrors(((total + total.mT) / 2).float(), told, directions)
 
 
 def _ratio(own: Tensor, stated: Tensor) -> Tensor:

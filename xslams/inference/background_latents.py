@@ -26,7 +26,6 @@ from torch import Tensor
 
 from xslams.inference.cell_matrices import CellMatrices
 from xslams.linalg.conjugate_gradients import minimum
-from xslams.linalg.eigen import eigh
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +44,8 @@ def latents_of(
     values: Tensor,
     maps: LinearMaps,
     variance: Tensor,
-    precision: Tensor,
+    told: Tensor,
+    directions: Tensor,
     pattern: Tensor,
     *,
     tolerance: float,
@@ -63,9 +63,10 @@ def latents_of(
         From latents to values, and the adjoint.
     variance
         Variance up to which latents need not fit the values, shape ``(n,)``.
-    precision
-        What values say of each latent cell, its block of the adjoint times the map in units of `variance`, shape
-        ``(pattern, cell, z, z)``; may be that of a map that is nearly the given one.
+    told, directions
+        What values say of each latent cell, its block of the adjoint times the map in units of `variance`: eigenvalues
+        ``(pattern, cell, z)``, and -vectors ``(pattern, cell, z, z)``. May be those of a map that is nearly the given
+        one.
     pattern
         Pattern that each frame has, shape ``(L,)``.
     tolerance
@@ -82,9 +83,8 @@ def latents_of(
         return gaussian.apply(lambda d: function(_WIDE * d), v)
 
     level = 1 / _WIDE if gaussian is None else float(gaussian.average(lambda d: 1 / (_WIDE * d)))
-    told, vectors = eigh(precision)
     # What a map that is not local says of a cell may be less than nothing.
-    root = (vectors * (level / (level + told.clamp(min=0))).sqrt()[..., None, :]) @ vectors.mT
+    root = (directions * (level / (level + told.clamp(min=0))).sqrt()[..., None, :]) @ directions.mT
     untold = CellMatrices(root.to(values.dtype), pattern)
     return minimum(
         lambda v: prior(lambda d: 1 / d, v) + adjoint(forward(v) / variance),

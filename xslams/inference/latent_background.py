@@ -314,8 +314,8 @@ class LatentBackground:
 
         def latents_at(departures: Tensor, tolerance: float) -> Tensor:
             return latents_of(
-                prior.stationary, departures, maps, left_out, cells.precision, pattern, tolerance=tolerance,
-                iterations=_ITERATIONS,
+                prior.stationary, departures, maps, left_out, cells.told, cells.directions, pattern,
+                tolerance=tolerance, iterations=_ITERATIONS,
             )  # fmt: skip
 
         latents = latents_at((seen.y - seen(rest)[0])[None], _CLOSE)
