@@ -14,7 +14,8 @@ inverse for each cell not that frames of the prior are smooth. Together they do,
 
 with the diagonal blocks :math:`P` of :math:`J^\top \Lambda^{-1} J`, one for each cell, and the mean :math:`\kappa` of
 the diagonal of :math:`V^{-1}`. It is near :math:`P^{-1}` where values tell all, and near :math:`V`, as far as that is
-not larger than :math:`1 / \kappa`, where they tell nothing.
+not larger than :math:`1 / \kappa`, where they tell nothing. Where variances of the prior are alike, a multiple of the
+identity does for the function of the prior, and saves a product with it.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ __all__ = ["latents_of"]
 
 # Factor of the variances of the prior, which has to be wide enough for a state with errors.
 _WIDE = 2.0
+# Mean of the variances of the prior times that of their inverses, up to which they are alike: there the product with a
+# function of the prior costs what it saves in iterations.
+_ALIKE = 6.0
 
 
 def latents_of(
@@ -82,13 +86,21 @@ def latents_of(
             return function(torch.full((), _WIDE, dtype=v.dtype, device=v.device)) * v
         return gaussian.apply(lambda d: function(_WIDE * d), v)
 
-    level = 1 / _WIDE if gaussian is None else float(gaussian.average(lambda d: 1 / (_WIDE * d)))
+    level, spread = 1 / _WIDE, 1.0
+    if gaussian is not None:
+        level = float(gaussian.average(lambda d: 1 / (_WIDE * d)))
+        spread = level * float(gaussian.average(lambda d: _WIDE * d))
+    alike = spread < _ALIKE
     # What a map that is not local says of a cell may be less than nothing.
-    root = (directions * (level / (level + told.clamp(min=0))).sqrt()[..., None, :]) @ directions.mT
-    untold = CellMatrices(root.to(values.dtype), pattern)
+    share = (level / (level + told.clamp(min=0))).pow(1.0 if alike else 0.5)
+    untold = CellMatrices(((directions * share[..., None, :]) @ directions.mT).to(values.dtype), pattern)
+
+    def inverse(r: Tensor) -> Tensor:
+        return untold(r) / level if alike else untold(prior(lambda d: d / (1 + level * d), untold(r)))
+
     return minimum(
         lambda v: prior(lambda d: 1 / d, v) + adjoint(forward(v) / variance),
-        lambda r: untold(prior(lambda d: d / (1 + level * d), untold(r))),
+        inverse,
         adjoint(values / variance),
         tolerance=tolerance,
         iterations=iterations,
