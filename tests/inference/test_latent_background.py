@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.problems import observed
 from tests.problems.posteriors import UnitNoise, moments
-from xslams.inference.background_cells import cell_squares, with_masked_cells
+from xslams.inference.background_cells import cell_errors, with_masked_cells
 from xslams.inference.background_sizes import areas, distributed
 from xslams.inference.guidance import MMPS, GuidedDenoiser
 from xslams.inference.latent_background import LatentBackground, LatentCovariance, correlation_of
@@ -263,7 +263,7 @@ def test_errors_of_a_cell_lie_between_those_of_its_values(seed: int, length: int
     scale, ratio = (torch.rand(3 * length * rows * columns, generator=rng) + 0.2 for _ in range(2))
     certain = torch.full_like(scale, 1e-9)
     pattern = torch.randint(0, 2, (length,), generator=rng).unique(return_inverse=True)[1]
-    squares = cell_squares((forward, adjoint), scale, ratio * scale**2, certain, rest, pattern)
+    squares = cell_errors((forward, adjoint), scale, ratio * scale**2, certain, rest, pattern).square
     assert squares.shape == (int(pattern.max()) + 1, rows * columns, 2, 2)
     found = torch.linalg.eigvalsh(squares.double())
     assert ratio.min() * 0.99 <= found.min()
@@ -386,7 +386,7 @@ def test_errors_of_cells_are_those_stated_where_covariances_vary_with_season_and
     errors = LatentBackground(prior, model.spec, known, [source], rest).errors
     assert isinstance(errors, LatentCovariance)
     ratio = 0.25 / known.spread.square()
-    found = torch.linalg.eigvalsh(errors._root).square()
+    found = torch.linalg.eigvalsh(errors.scaled.matrices).square()
     assert 0.99 * float(ratio.min()) <= float(found.min())
     # What the decoder leaves out, and what latents need not fit, are added.
     assert float(found.max()) <= 1.05 * float(ratio.max()) + 1e-2

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from xslams.linalg.conjugate_gradients import LinearObservations, Solution, solve
+from xslams.linalg.conjugate_gradients import LinearObservations, Solution, minimum, solve
 
 
 class Problem:
@@ -161,3 +161,24 @@ def test_a_number_of_iterations_is_kept() -> None:
         assert solution.iterations == n
         errors.append(float(problem.error(solution)))
     assert errors == sorted(errors, reverse=True)
+
+
+@given(size=st.integers(1, 40), decades=st.sampled_from([0.0, 3.0]), seed=st.integers(0, 99))
+def test_a_minimum_is_that_of_dense_algebra_with_any_preconditioner(size: int, decades: float, seed: int) -> None:
+    """And what is not yet found is as large as the tolerance says."""
+    problem = Problem(size, size, decades, seed, rows=3)
+    matrix, slope = problem.precision, problem.innovation / problem.errors @ problem.operator
+    rough = torch.linalg.inv(torch.diag_embed(matrix.diagonal()) + 0.2 * matrix)
+    place, made = minimum(lambda x: x @ matrix, lambda r: r @ rough, slope, tolerance=1e-3, iterations=1000)
+    off = place - problem.exact()
+    assert float(((off @ matrix) * off).sum(-1).max() / size) ** 0.5 < 3e-3
+    # The estimate of the error looks back over six iterations.
+    assert made <= size + 7
+    assert minimum(lambda x: x @ matrix, lambda r: r @ rough, slope, tolerance=1e-3, iterations=1)[1] == 1
+
+
+def test_a_minimum_of_nothing_is_nothing() -> None:
+    """Rows without a slope stay where they are, beside others."""
+    place, made = minimum(lambda x: 4 * x, lambda r: r, torch.tensor([[0.0], [1.0]]), tolerance=1e-3, iterations=5)
+    torch.testing.assert_close(place, torch.tensor([[0.0], [0.25]]))
+    assert made == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from xslams.spec import Spec
     from xslams.typing import FloatArray
 
-__all__ = ["InColumns", "cell_squares", "patterns", "with_masked_cells"]
+__all__ = ["CellErrors", "InColumns", "cell_errors", "patterns", "with_masked_cells"]
 
 # Directions of a latent cell that are seen less than this share of others are not seen, or hardly.
 _SEEN, _HARDLY = 1e-3, 1e-5
@@ -28,6 +28,8 @@ _SEEN, _HARDLY = 1e-3, 1e-5
 _KNOWN = 1e-3
 # Standard deviations within this factor are the same.
 _ALIKE = 1.25
+# Ratios that differ less, in rounding, are the same.
+_SAME = 1 + 1e-5
 # Cells in each direction, from one to the next that a decoder makes no value of in common.
 _APART = 3
 # Channels that are shown at once, and numbers of latents in all of them.
@@ -112,10 +114,29 @@ def patterns(sources: Sequence[SourceLikelihood], length: int) -> np.ndarray:
     size = np.full(sources[0].matrix.shape[1], np.iinfo(np.int64).min)
     for source in sources:
         size[source.matrix.indices] = np.round(0.5 * np.log(source.errors.independent) / np.log(_ALIKE))
-    return np.unique(size.reshape(length, -1), axis=0, return_inverse=True)[1].ravel()
+    # Not `numpy.unique`, which sorts all elements: frames are few, and large.
+    numbers: dict[bytes, int] = {}
+    return np.array([numbers.setdefault(frame.tobytes(), len(numbers)) for frame in size.reshape(length, -1)])
 
 
-def cell_squares(
+class CellErrors(NamedTuple):
+    """What is known of each latent cell, in matrices of its channels.
+
+    Attributes
+    ----------
+    square
+        The matrix ``S S`` of errors, ``(pattern, cell, z, z)``.
+    told, directions
+        What the values of the background say of latents, in units of the variance up to which these need not fit them:
+        eigenvalues ``(pattern, cell, z)``, and -vectors of the shape of `square`.
+    """
+
+    square: Tensor
+    told: Tensor
+    directions: Tensor
+
+
+def cell_errors(
     maps: LinearMaps,
     scale: Tensor,
     variance: Tensor,
@@ -123,11 +144,11 @@ def cell_squares(
     rest: Tensor,
     pattern: Tensor,
     column: InColumns | None = None,
-) -> Tensor:
-    """Return the matrix ``S S`` of each pattern and latent cell, ``(pattern, cell, z, z)``.
+) -> CellErrors:
+    """Return the matrix ``S S`` of each pattern and latent cell, and what values say of the cell.
 
-    It is the mean of the error variances in units of the climatological ones, over the values that a direction of the
-    cell is seen in, and lies between the least and the largest of them.
+    The matrix is the mean of the error variances in units of the climatological ones, over the values that a direction
+    of the cell is seen in, and lies between the least and the largest of them.
 
     Parameters
     ----------
@@ -144,16 +165,23 @@ def cell_squares(
         Covariance of errors that are correlated between levels; by default they are correlated as in the prior.
     """
     weight, squared, known = scale**-2, variance * scale**-4, 1 / left_out
-    stated_by: Callable[[Tensor], Tensor] = lambda seen: squared * seen  # noqa: E731
+    functions: list[Callable[[Tensor], Tensor]] = [lambda seen: known * seen]
+    ratio = variance * weight
+    # Errors that are in one ratio to the climate everywhere are so in every direction.
+    one = column is None and float(ratio.max()) <= _SAME * float(ratio.min())
     if column is not None:
         in_columns = column
-        stated_by = lambda seen: weight * in_columns(weight * seen)  # noqa: E731
-    parts = _in_cells(maps, [lambda seen: weight * seen, stated_by, lambda seen: known * seen], rest, pattern)
-    own, stated, precision = ((m + m.mT) / 2 for m in parts)
-    square = _column_square(own, stated) if column is not None else _ratio(own, stated)
-    known_by, basis = eigh(precision)
-    total = square + (basis / known_by.clamp(min=_KNOWN)[..., None, :]) @ basis.mT
-    return ((total + total.mT) / 2).float()
+        functions += [lambda seen: weight * seen, lambda seen: weight * in_columns(weight * seen)]
+    elif not one:
+        functions += [lambda seen: weight * seen, lambda seen: squared * seen]
+    precision, *others = ((m + m.mT) / 2 for m in _in_cells(maps, functions, rest, pattern))
+    if one:
+        square = float(ratio.mean()) * torch.eye(precision.shape[-1], dtype=precision.dtype, device=precision.device)
+    else:
+        square = _ratio(*others) if column is None else _column_square(*others)
+    told, directions = eigh(precision)
+    total = square + (directions / told.clamp(min=_KNOWN)[..., None, :]) @ directions.mT
+    return CellErrors(((total + total.mT) / 2).float(), told, directions)
 
 
 def _ratio(own: Tensor, stated: Tensor) -> Tensor:

@@ -24,8 +24,10 @@ import torch
 from azula.linalg.covariance import Covariance
 from torch import Tensor
 
-from xslams.inference.background_cells import InColumns, cell_squares, patterns, with_masked_cells
+from xslams.inference.background_cells import InColumns, cell_errors, patterns, with_masked_cells
+from xslams.inference.background_latents import latents_of
 from xslams.inference.background_sizes import areas, distributed, of_year
+from xslams.inference.cell_matrices import CellMatrices
 from xslams.inference.ensemble_background import (
     HybridCovariance,
     localized,
@@ -35,7 +37,6 @@ from xslams.inference.ensemble_background import (
 )
 from xslams.inference.increments import Increments
 from xslams.inference.operators import FieldOperator
-from xslams.linalg.conjugate_gradients import LinearObservations, solve
 from xslams.linalg.covariances import ProductCovariance
 from xslams.linalg.eigen import eigh
 from xslams.sphere import EARTH_RADIUS, unit_vectors
@@ -55,10 +56,10 @@ __all__ = ["LatentBackground", "LatentCorrelation", "LatentCovariance", "correla
 _CELLS, _FRAMES = 2.0, 2.0
 # Share of the stated variance up to which latents need not fit the background.
 _FIT = 1e-3
-# Error of the latents of a background, in standard deviations, and iterations to find them.
-_CLOSE, _ITERATIONS = 3e-3, 100
-# Iterations to find what members deviate, which is a sample of errors and need not be exact.
-_OF_MEMBERS = 30
+# Error of the latents of a background, in standard deviations given its values, and most iterations to find them.
+_CLOSE, _ITERATIONS = 4e-3, 100
+# The same error for what members deviate, which is a sample of errors and need not be exact.
+_OF_MEMBERS = 0.02
 # Length over which the covariance of an ensemble is localised, by the root of its size: the more members, the smaller
 # the correlations that they tell from chance.
 _LOCAL = 500.0  # km
@@ -218,8 +219,9 @@ class LatentCovariance(ProductCovariance):
     ) -> None:
         self._parts = correlation, values, vectors, pattern, shape, independent
         self._correlation, self._pattern, self._frame, self.inverted = correlation, pattern, shape, inverted
-        self._root = (vectors * values.pow(-0.5 if inverted else 0.5)[:, :, None]) @ vectors.mT
-        self._frames = [torch.nonzero(pattern == k)[:, 0] for k in range(len(values))]
+        root = (vectors * values.pow(-0.5 if inverted else 0.5)[:, :, None]) @ vectors.mT
+        #: Multiply every latent cell of ``(B, L, z, z_lat, z_lon)`` with its root.
+        self.scaled = CellMatrices(root, pattern)
         self._share = independent
 
     @property
@@ -230,15 +232,6 @@ class LatentCovariance(ProductCovariance):
     def _function(self, d: Tensor) -> Tensor:
         shrunk = (1 - self._share) * d + self._share
         return 1 / shrunk if self.inverted else shrunk
-
-    def scaled(self, v: Tensor) -> Tensor:
-        """Multiply every latent cell of ``(B, L, z, z_lat, z_lon)`` with its root."""
-        if len(self._root) == 1:
-            return _in_cells(self._root[0], v)
-        out = torch.empty_like(v)
-        for root, some in zip(self._root, self._frames, strict=True):
-            out[:, some] = _in_cells(root, v[:, some])
-        return out
 
     def __matmul__(self, x: Tensor) -> Tensor:
         v = x.reshape(-1, len(self._pattern), *self._frame)
@@ -259,13 +252,6 @@ class LatentCovariance(ProductCovariance):
     def inv(self) -> LatentCovariance:
         """Inverse."""
         return LatentCovariance(*self._parts, inverted=not self.inverted)
-
-
-def _in_cells(matrices: Tensor, v: Tensor) -> Tensor:
-    """Multiply every cell of ``(B, L, z, z_lat, z_lon)`` with its symmetric matrix ``(cell, z, z)``."""
-    # Cells first, as the product reads them: otherwise it takes as long as that with the correlation.
-    cells = v.flatten(0, 1).flatten(2).permute(2, 0, 1).contiguous()
-    return (cells @ matrices).permute(1, 2, 0).reshape(v.shape)
 
 
 class LatentBackground:
@@ -304,17 +290,15 @@ class LatentBackground:
         both = np.concatenate([s.errors.independent for s in sources])
         variance = torch.as_tensor(both, dtype=torch.float32, device=device)
         left_out = (seen.variance - variance).clamp(min=0) + _FIT * variance
-        latents = _latents(prior, (seen.y - seen(rest)[0])[None], maps, left_out, rest, _ITERATIONS)
-        deviations = None
+        members = None
         if sources[0].ensemble is not None:
             both = np.concatenate([s.ensemble for s in sources if s.ensemble is not None], axis=1)
             members = torch.as_tensor(both, dtype=torch.float32, device=device)
-            deviations = _latents(prior, members, maps, left_out, rest, _OF_MEMBERS)
         pattern = torch.as_tensor(patterns(sources, length), device=device)
         column = None if stated.column is None else InColumns(sources, stated.column, length, variance)
         increments = None
         if stated.increments and prior.stationary is not None:
-            weight, count = areas(sources, spec, scale), 0 if deviations is None else len(deviations)
+            weight, count = areas(sources, spec, scale), 0 if members is None else len(members)
             year = of_year(prior, sources, scale)
             increments = Increments(prior.stationary, maps, rest, sources, variance, weight, year, members=count)
             variance = increments.ratio * scale**2
@@ -326,7 +310,17 @@ class LatentBackground:
                 variance = distributed(sources, variance, scale, weight, year)
         # Cell by cell, which needs a map that does not mix them.
         near = FieldOperator(fields.nearby(), sources).secant(rest)
-        values, vectors = eigh(cell_squares(near, scale, variance, left_out, rest, pattern, column))
+        cells = cell_errors(near, scale, variance, left_out, rest, pattern, column)
+
+        def latents_at(departures: Tensor, tolerance: float) -> Tensor:
+            return latents_of(
+                prior.stationary, departures, maps, left_out, cells.told, cells.directions, pattern,
+                tolerance=tolerance, iterations=_ITERATIONS,
+            )  # fmt: skip
+
+        latents = latents_at((seen.y - seen(rest)[0])[None], _CLOSE)
+        deviations = None if members is None else latents_at(members, _OF_MEMBERS)
+        values, vectors = eigh(cells.square)
         values, rest_of = values.clamp(min=1e-8), (vectors, pattern, prior.shape, stated.independent)
         static = LatentCovariance(correlation, values, *rest_of)
         if increments is not None:
@@ -370,26 +364,3 @@ def _hybrid(
         weight = min(weight, _MOST_STATIC)
     rest = (1 - weight) ** 0.5
     return HybridCovariance(static, rest * columns, weight, rest * white)
-
-
-def _latents(
-    prior: Prior, departures: Tensor, maps: LinearMaps, left_out: Tensor, rest: Tensor, iterations: int
-) -> Tensor:
-    """Latents of backgrounds, of which values depart ``(B, n)`` from those at rest.
-
-    They are the mean of the prior, wide enough for a background with errors, given its values.
-    """
-    process = prior.stationary
-    gaussian = None if process is None else process.trajectory(rest.shape[1])
-    found = solve(
-        LinearObservations(
-            departures,
-            lambda v: 2 * v if gaussian is None else gaussian.apply(lambda d: 2 * d, v),
-            *maps,
-            lambda v: v / left_out,
-        ),
-        tolerance=_CLOSE,
-        largest=0.1,
-        iterations=iterations,
-    )
-    return found.increment

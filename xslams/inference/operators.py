@@ -63,7 +63,7 @@ class FieldOperator:
         device, shape = fields.mean.device, tuple(fields.mean.shape)
         # Channels that nobody observes are neither decoded nor linearised.
         columns = np.unravel_index(np.arange(matrix.shape[1]), shape)[1]
-        channels = np.unique(columns[np.unique(matrix.indices)]).tolist()
+        channels = np.flatnonzero(np.bincount(columns[matrix.indices])).tolist()
         matrix = sp.csr_array(matrix.tocsc()[:, np.isin(columns, channels)])
         self.fields = fields.only(channels)
         self._rows = SparseRows(matrix, device)

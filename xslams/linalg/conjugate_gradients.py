@@ -38,7 +38,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["LinearObservations", "Solution", "solve"]
+__all__ = ["LinearObservations", "Solution", "minimum", "solve"]
 
 # Shares of a decrease that the next one may be expected to be. The first iteration has none to be compared with.
 _FIRST, _LEAST, _MOST = 0.7, 0.75, 0.95
@@ -188,6 +188,61 @@ def solve(
         direction, duals = step + ratio * direction, gradient + ratio * duals
     error, change = (square.clamp(min=0).sqrt()[:, 0] for square in (error / signal.clamp(min=_TINY), change))
     return Solution(increment, dual, error, signal.expand_as(norm), change, made)
+
+
+def minimum(
+    matrix: Callable[[Tensor], Tensor],
+    inverse: Callable[[Tensor], Tensor],
+    slope: Tensor,
+    *,
+    tolerance: float,
+    iterations: int,
+) -> tuple[Tensor, int]:
+    r"""Find where :math:`x^\top A x - 2 b^\top x` is least, by conjugate gradients with another preconditioner.
+
+    Parameters
+    ----------
+    matrix, inverse
+        Products with :math:`A` and with an approximation of its inverse, both symmetric and positive definite, on
+        ``(B, *shape)``.
+    slope
+        The right side :math:`b`, shape ``(B, *shape)``.
+    tolerance
+        Root mean square over all directions of the error, in units of :math:`A^{-1}`, at which a row is done.
+    iterations
+        Largest number of iterations.
+
+    Returns
+    -------
+    tuple
+        The place, shape of `slope`, and how many iterations were made for at least one row.
+
+    Examples
+    --------
+    >>> minimum(lambda x: 4 * x, lambda r: r, torch.ones(1, 2), tolerance=1e-3, iterations=10)
+    (tensor([[0.2500, 0.2500]]), 1)
+    """
+    place, gradient, made = torch.zeros_like(slope), slope, 0
+    direction = step = inverse(gradient)
+    norm = _dot(gradient, step)
+    decreases: list[Tensor] = []
+    most = tolerance**2 * slope[0].numel()
+    active = norm > 0
+    while bool(active.any()):
+        product = matrix(direction)
+        length = torch.where(active, norm / _dot(direction, product), 0.0)
+        long = _column(length, direction)
+        place, gradient, made = place + long * direction, gradient - long * product, made + 1
+        decreases = [*decreases[1 - 2 * _WINDOWS[-1] :], length * norm]
+        active = active & (_left(decreases) > most)
+        if made == iterations or not bool(active.any()):
+            break
+        step = inverse(gradient)
+        after = _dot(gradient, step)
+        active = active & (after > 0)
+        direction = step + _column(torch.where(active, after / norm, 0.0), step) * direction
+        norm = after
+    return place, made
 
 
 def _start(observations: LinearObservations, guesses: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:

@@ -85,6 +85,7 @@ class StationaryGaussian(nn.Module):
         if self.coupled:
             self.register_buffer("crosscov", torch.zeros(lags + 1, self.blocks, self.coupled, self.coupled, pair))
         self._made: dict[int, tuple[list[tuple[Tensor, int]], TrajectoryGaussian]] = {}
+        self._basis: tuple[Tensor, int, Tensor] | None = None
         self.register_buffer("rest", torch.zeros(2, self.blocks))  # variance and lag-1 autocorrelation
 
     def trajectory(self, length: int) -> TrajectoryGaussian:
@@ -101,7 +102,7 @@ class StationaryGaussian(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is made from the weights; it need not travel with them."""
-        return self.__dict__ | {"_made": {}}
+        return self.__dict__ | {"_made": {}, "_basis": None}
 
     def to_blocks(self, z: Tensor) -> Tensor:
         """From ``(B, L, z, z_lat, z_lon)`` to ``(blocks, B, L, size)``, complex on a periodic grid."""
@@ -222,21 +223,28 @@ class StationaryGaussian(nn.Module):
         out = StationaryGaussian(
             self.latent_shape, periodic=self.periodic, modes=modes, lags=1, cut=self.layout.cut
         ).to(self.modes.device)
-        out.modes.copy_(self.modes)
+        # The same modes, and what is made of them.
+        self.basis()
+        out.modes, out._basis = self.modes, self._basis
         both = torch.stack([variance, variance * correlation])
         out.autocov[..., 0] = both[..., :-1]
         out.rest.copy_(torch.stack([variance[:, -1], correlation[:, -1]]))
         return out
 
     def basis(self) -> Tensor:
-        """Orthonormal modes ``(blocks, size, modes)``; the scale and the rounding of the stored ones are repaired."""
+        """Orthonormal modes ``(blocks, size, modes)``, made once; scale and rounding of stored ones are repaired."""
+        known = self._basis
+        if known is not None and known[0] is self.modes and known[1] == self.modes._version:
+            return known[2]
         v = self.modes.float()
         v = v / v.square().sum((1, 3), keepdim=True).sqrt().clamp(min=1e-12)
         v = torch.view_as_complex(v.contiguous()) if self.periodic else v[..., 0]
         gram = v.mH @ v
         # One Newton-Schulz step brings a nearly orthonormal basis to second order in its defect.
         eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-        return v @ (1.5 * eye - 0.5 * gram)
+        basis = v @ (1.5 * eye - 0.5 * gram)
+        self._basis = self.modes, self.modes._version, basis
+        return basis
 
     def quantized(self) -> Tensor:
         """Modes in eight bits, each scaled by its largest element; `basis` undoes the scaling."""
@@ -345,22 +353,30 @@ class TrajectoryGaussian:
 
     def mean_variance(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return the posterior variance given ``x_t``, averaged over all elements; shape of `sigma`."""
+        a2, s2 = (alpha**2)[..., None, None, None], (sigma**2)[..., None, None, None]
+        return self.average(lambda d: d * s2 / (a2 * d + s2))
+
+    def average(self, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the mean of a function of the covariance over all directions: its trace over its size.
+
+        Parameters
+        ----------
+        function
+            Maps eigenvalues to numbers of the same shape, after any leading axes, which are kept.
+        """
         process = self.process
         modes = self.basis.shape[2]
         # Waves between the mean and Nyquist stand for two real coefficients.
-        weight = torch.ones(process.blocks, device=self.values.device)
+        weight = torch.ones(process.blocks, 1, 1, device=self.values.device)
         if process.periodic:
             weight[1:] = 2.0
             if process.layout.is_real(process.blocks - 1):
                 weight[-1] = 1.0
-        a2, s2 = (alpha**2)[..., None, None, None], (sigma**2)[..., None, None, None]
-        post = self.values * s2 / (a2 * self.values + s2)
-        rest = self.rest_values * s2[..., 0] / (a2[..., 0] * self.rest_values + s2[..., 0])
-        total = (weight[:, None, None] * post).sum((-1, -2, -3))
+        total = (weight * function(self.values)).sum((-1, -2, -3))
         if process.coupled:
-            post = self.coupled_values * s2[..., 0] / (a2[..., 0] * self.coupled_values + s2[..., 0])
-            total = total + (weight[:, None] * post).sum((-1, -2))
-        total = total + (process.size - modes) * (weight[:, None] * rest).sum((-1, -2))
+            total = total + (weight * function(self.coupled_values[:, None])).sum((-1, -2, -3))
+        rest = (weight * function(self.rest_values[:, None])).sum((-1, -2, -3))
+        total = total + (process.size - modes) * rest
         channels, lat, lon = process.latent_shape
         return total / (channels * lat * lon * self.length)
 
