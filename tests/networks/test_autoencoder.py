@@ -146,15 +146,22 @@ def test_some_channels_decode_as_all_do() -> None:
     latent=st.integers(1, 4),
     periodic=st.sampled_from([False, True, "both"]),
     channels=st.sampled_from([None, [0], [1, 0]]),
+    alone=st.booleans(),
 )
 def test_the_adjoint_of_the_decoder_is_its_adjoint(
-    lat: int, lon: int, patch: int, latent: int, periodic: Periodic, channels: list[int] | None
+    lat: int, lon: int, patch: int, latent: int, periodic: Periodic, channels: list[int] | None, alone: bool
 ) -> None:
     torch.manual_seed(0)
     autoencoder = Autoencoder((2, lat, lon), latent, patch, periodic=periodic, hidden=0).double()
     autoencoder.scale.copy_(torch.rand_like(autoencoder.scale) + 0.5)
     if not autoencoder.identity:
         autoencoder.mixing.add_(0.3 * torch.randn_like(autoencoder.mixing))
+        if alone:
+            # As patterns of single patches do, which no training has changed.
+            middle = autoencoder.decode_linear.weight[:, :, 1:2, 1:2].detach().clone()
+            with torch.no_grad():
+                autoencoder.decode_linear.weight.zero_()[:, :, 1:2, 1:2] = middle
+        assert autoencoder.decode_linear.alone == alone
     decoder = autoencoder.decoder(channels)
     z = torch.randn(3, 2, *autoencoder.latent_shape, dtype=torch.float64)
     u = torch.randn_like(decoder(z))

@@ -278,6 +278,11 @@ class LinearDecoder:
         assert layer.bias is not None
         weight, bias = (a.unflatten(0, (-1, self._patch**2))[self._channels] for a in (layer.weight, layer.bias))
         self._weight = weight.flatten(0, 1)
+        #: Maps of single cells, (cell, from, to), and their transposes, where no cell decodes to those next to it.
+        self._single: tuple[Tensor, Tensor] | None = None
+        if layer.alone:
+            single = self._mixing[0] @ self._weight[:, :, layer.margins[0], layer.margins[1]].T
+            self._single = single, single.mT.contiguous()
         self.offset = self._cut(bias.flatten()[:, None, None].expand(-1, *self._shape[1:]))
 
     def _cut(self, x: Tensor) -> Tensor:
@@ -289,8 +294,11 @@ class LinearDecoder:
         """From latents ``(*, z, z_lat, z_lon)`` to fields ``(*, channel, lat, lon)``, without the offset."""
         if self._identity:
             return (z * self._scale)[..., self._channels, :, :]
-        x = self._mixed(z.reshape(-1, *self._shape), self._mixing[0])
-        x = self._cut(F.conv2d(self._layer.extend(x), self._weight))
+        x = z.reshape(-1, *self._shape)
+        if self._single is not None:
+            x = self._joined(self._cells(x) @ self._single[0])
+        else:
+            x = self._cut(F.conv2d(self._layer.extend(self._mixed(x, self._mixing[0])), self._weight))
         return x.reshape(*z.shape[:-3], *x.shape[1:])
 
     def adjoint(self, u: Tensor) -> Tensor:
@@ -300,10 +308,32 @@ class LinearDecoder:
             z[..., self._channels, :, :] = u
             return z * self._scale
         x = F.pad(u.reshape(-1, *u.shape[-3:]), (0, self._padding[1], 0, self._padding[0]))
-        x = F.conv_transpose2d(F.pixel_unshuffle(x, self._patch), self._weight)
-        return self._mixed(self._layer.folded(x), self._mixing[1]).reshape(*u.shape[:-3], *self._shape)
+        if self._single is not None:
+            x = self._gathered(x) @ self._single[1]
+            x = x.permute(1, 2, 0)
+        else:
+            x = F.conv_transpose2d(F.pixel_unshuffle(x, self._patch), self._weight)
+            x = self._mixed(self._layer.folded(x), self._mixing[1])
+        return x.reshape(*u.shape[:-3], *self._shape)
+
+    def _joined(self, patches: Tensor) -> Tensor:
+        """From patches ``(cell, B, channel * patch^2)`` to fields ``(B, channel, lat, lon)``, as `_cut`."""
+        lat, lon = self._size
+        rows, columns = self._shape[1:]
+        x = patches.reshape(rows, columns, patches.shape[1], -1, self._patch, self._patch).permute(2, 3, 0, 4, 1, 5)
+        return x.reshape(*x.shape[:2], rows * self._patch, columns * self._patch)[..., :lat, :lon]
+
+    def _gathered(self, u: Tensor) -> Tensor:
+        """From whole patches of fields to ``(cell, B, channel * patch^2)``."""
+        rows, columns = self._shape[1:]
+        x = u.reshape(*u.shape[:2], rows, self._patch, columns, self._patch).permute(2, 4, 0, 1, 3, 5)
+        return x.reshape(rows * columns, len(u), -1)
+
+    @staticmethod
+    def _cells(z: Tensor) -> Tensor:
+        """From ``(B, from, z_lat, z_lon)`` to ``(cell, B, from)``."""
+        return z.flatten(2).permute(2, 0, 1).contiguous()
 
     def _mixed(self, z: Tensor, matrices: Tensor) -> Tensor:
         """Multiply the channels of every cell of ``(B, z, z_lat, z_lon)`` with the matrix of the cell."""
-        cells = z.flatten(2).permute(2, 0, 1).contiguous()
-        return (cells @ matrices).permute(1, 2, 0).reshape(z.shape)
+        return (self._cells(z) @ matrices).permute(1, 2, 0).reshape(z.shape)

@@ -36,6 +36,13 @@ class PadConv2d(nn.Conv2d):
         self.periodic = periodic
         self.margins = kernel[0] // 2, kernel[1] // 2
 
+    @property
+    def alone(self) -> bool:
+        """Whether no cell sees those next to it, as the kernel is zero but for its middle."""
+        rest = self.weight.detach().clone()
+        rest[:, :, self.margins[0], self.margins[1]] = 0
+        return not bool(rest.any())
+
     def extend(self, x: Tensor) -> Tensor:
         """Add the margins that the kernel needs to ``(B, inputs, lat, lon)``."""
         lat, lon = self.margins

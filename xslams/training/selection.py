@@ -259,7 +259,7 @@ def choose(
             recent.append(seconds)
             seconds = statistics.median(recent)
             trial = _compare(change, scores, tried, climatology)
-            if {v.name for v in spec.state} & set(change.get("normal_scores", ())):
+            if {v.name for v in spec.state} & set(wanted.get("normal_scores", ())):
                 # An analysis is no longer linear.
                 trial = dataclasses.replace(trial, kept=trial.kept and (trial.gain or 0.0) > _WORTH)
             trials.append(trial)
