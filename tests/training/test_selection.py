@@ -243,6 +243,19 @@ def test_settings_are_tried_on_a_part_of_many_frames(monkeypatch: pytest.MonkeyP
         assert torch.equal(one, other)
 
 
+@given(lengths=st.lists(st.integers(3, 400), min_size=1, max_size=6), seconds=st.floats(0, 1e-3))
+def test_frames_are_left_out_until_a_trial_is_short_or_few_are_left(lengths: list[int], seconds: float) -> None:
+    runs = [run(length) for length in lengths]
+    options = TrainingOptions(folds=0)
+    some = selection._fewer(SPEC, runs, options, seconds, "cpu")
+    frames, before = (sum(len(season) for _, season in r) for r in (some, runs))
+    spec = with_architecture(SPEC, options)
+    least = selection._FRAMES_PER_VALUE * selection._blocks(spec)[1]
+    assert min(before, least) <= frames <= before
+    short = selection._seconds(spec, some, options, "cpu") <= seconds
+    assert short or frames < 2 * least or frames <= 90
+
+
 def test_one_slow_trial_does_not_end_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
     examine, calls = selection._Examined.__call__, []
 

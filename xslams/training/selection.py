@@ -408,9 +408,10 @@ def _fewer(
     least = _FRAMES_PER_VALUE * _blocks(spec)[1]
     while _seconds(spec, runs, options, device) > seconds:
         lengths = [len(season) for _, season in runs]
-        if sum(lengths) < 2 * least:
-            break
         parts = spread(lengths, sum(lengths) // 2)
+        # No part is shorter than a stretch.
+        if sum(lengths) < 2 * least or sum(part.stop - part.start for _, part in parts) == sum(lengths):
+            break
         runs = [(runs[run][0][part], runs[run][1][part]) for run, part in parts]
     return runs
 
