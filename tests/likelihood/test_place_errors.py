@@ -48,18 +48,21 @@ def estimate(samples, lat, lon, biased=(True, True)):
     return place_errors(samples, SOURCE, unit_vectors(lat, lon), pooled, np.array(biased))
 
 
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(st.integers(0, 1000))
 def test_biases_and_errors_of_places_are_told(seed):
     rng = np.random.default_rng(seed)
-    lat, lon = network(rng)
-    bias = rng.normal(0, 2, PLACES)
     deviation = np.where(np.arange(PLACES) % 3 == 0, 3.0, 0.7)
-    found = estimate(draw(rng, lat, lon, bias, deviation), lat, lon)
-    assert found.told.all()
-    assert np.corrcoef(found.bias, bias)[0, 1] > 0.85
-    loud = np.sqrt(found.variance[deviation > 1]).mean()
-    still = np.sqrt(found.variance[deviation < 1]).mean()
+    sizes = []
+    # One network in a thousand has a few places that share an error by chance.
+    for _ in range(3):
+        lat, lon = network(rng)
+        bias = rng.normal(0, 2, PLACES)
+        found = estimate(draw(rng, lat, lon, bias, deviation), lat, lon)
+        assert found.told.all()
+        assert np.corrcoef(found.bias, bias)[0, 1] > 0.85
+        sizes.append([np.sqrt(found.variance[some]).mean() for some in (deviation > 1, deviation < 1)])
+    loud, still = np.mean(sizes, axis=0)
     assert 2.0 < loud < 3.6
     assert 0.6 < still < 1.9
     assert loud > 1.3 * still
