@@ -252,8 +252,8 @@ def test_frames_are_left_out_until_a_trial_is_short_or_few_are_left(lengths: lis
     spec = with_architecture(SPEC, options)
     least = selection._FRAMES_PER_VALUE * selection._blocks(spec)[1]
     assert min(before, least) <= frames <= before
-    short = selection._seconds(spec, some, options, "cpu") <= seconds
-    assert short or frames < 2 * least or frames <= 90
+    # One more stretch might not be left out.
+    assert selection._seconds(spec, some, options, "cpu") <= seconds or frames < 2 * least + 2 * 90
 
 
 def test_one_slow_trial_does_not_end_the_search(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -224,8 +224,9 @@ def spread(lengths: Sequence[int], most: float) -> list[tuple[int, slice]]:
         for run, length in enumerate(lengths)
         for first in range(0, max(length - _STRETCH, 0) + 1, _STRETCH)
     ]
-    count = max(int(most // _STRETCH), 1)
     order = np.argsort(np.arange(len(parts)) * _GOLDEN % 1)
+    frames = np.cumsum([parts[i][1].stop - parts[i][1].start for i in order])
+    count = max(int((frames <= most).sum()), 1)
     return [parts[i] for i in sorted(order[:count])]
 
 

@@ -409,8 +409,9 @@ def _fewer(
     while _seconds(spec, runs, options, device) > seconds:
         lengths = [len(season) for _, season in runs]
         parts = spread(lengths, sum(lengths) // 2)
+        left = sum(part.stop - part.start for _, part in parts)
         # No part is shorter than a stretch.
-        if sum(lengths) < 2 * least or sum(part.stop - part.start for _, part in parts) == sum(lengths):
+        if left < least or left == sum(lengths):
             break
         runs = [(runs[run][0][part], runs[run][1][part]) for run, part in parts]
     return runs
