@@ -103,10 +103,10 @@ def test_only_what_is_left_open_is_drawn_exactly():
 def test_names_do_not_depend_on_order_or_on_other_values(seed, count, frames):
     rng = np.random.default_rng(seed)
     size = 7
-    frame = rng.integers(0, frames, count)
-    # No two values of a frame see the same.
-    cells = np.concatenate([rng.permutation(size)[: (frame == f).sum()] for f in range(frames)]).astype(int)[:count]
-    frame = np.sort(frame)[: len(cells)]
+    # No two values of a frame see the same, so that it has as many as there are cells, at most.
+    counts = np.bincount(rng.integers(0, frames, count), minlength=frames).clip(max=size)
+    cells = np.concatenate([rng.permutation(size)[:n] for n in counts]).astype(int)
+    frame = np.repeat(np.arange(frames), counts)
     rows = sp.csr_array(np.eye(frames * size)[frame * size + cells])
     one = SourceLikelihood("a", rows, np.zeros(len(cells)), ErrorModel(np.ones(len(cells))))
     np.testing.assert_array_equal(one.first_frame(frames), frame)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.problems import observed
 from tests.problems.posteriors import UnitNoise, moments
-from xslams.inference.background_cells import cell_errors, with_masked_cells
+from xslams.inference.background_cells import cell_errors, is_even, root_of, square_between, with_masked_cells
 from xslams.inference.background_sizes import areas, distributed
 from xslams.inference.guidance import MMPS, GuidedDenoiser
 from xslams.inference.latent_background import LatentBackground, LatentCovariance, correlation_of
@@ -268,6 +268,43 @@ def test_errors_of_a_cell_lie_between_those_of_its_values(seed: int, length: int
     found = torch.linalg.eigvalsh(squares.double())
     assert ratio.min() * 0.99 <= found.min()
     assert found.max() <= ratio.max() * 1.01 + 1e-3
+
+
+@given(st.integers(0, 2**16), st.integers(1, 3), st.booleans(), st.floats(1e-6, 1.0))
+@settings(max_examples=20)
+def test_errors_do_not_depend_on_the_units_of_latents(seed: int, values: int, even: bool, share: float) -> None:
+    """Channels of a latent cell that are turned and scaled have the same errors in the fields, seen or not."""
+    rng = torch.Generator().manual_seed(seed)
+    decoder = torch.randn(values, 3, generator=rng, dtype=torch.float64)
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=rng, dtype=torch.float64))[0]
+    units = turn @ torch.diag(torch.tensor([0.2, 1.0, 6.0], dtype=torch.float64)) @ turn.mT
+    rest = torch.zeros(1, 2, 3, 3, 4, dtype=torch.float64)
+    scale = torch.rand(2 * values * 12, generator=rng, dtype=torch.float64) + 0.5
+    ratio = torch.full_like(scale, 0.4) if even else torch.rand(len(scale), generator=rng) + 0.2
+    found = []
+    for matrix, root in ((decoder, None), (decoder @ torch.linalg.inv(units), units)):
+        maps = (
+            lambda v, m=matrix: torch.einsum("xc,blcij->blxij", m, v).flatten(1),
+            lambda w, m=matrix: torch.einsum("xc,blxij->blcij", m, w.reshape(-1, 2, values, 3, 4)),
+        )
+        pattern = torch.zeros(2, dtype=torch.int64)
+        found.append(cell_errors(maps, scale, ratio * scale**2, share * scale**2, rest, pattern, root=root).square)
+    expected = units @ found[0].double() @ units
+    torch.testing.assert_close(expected, found[1].double(), rtol=1e-3, atol=1e-5 * float(found[1].abs().max()))
+
+
+@given(st.integers(0, 2**16), st.integers(1, 5))
+@settings(max_examples=20)
+def test_the_square_between_makes_of_one_covariance_the_other(seed: int, size: int) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    a, b = (torch.randn(4, size, 2 * size + 2, generator=rng, dtype=torch.float64) for _ in range(2))
+    a, b = a[0] @ a[0].mT, b @ b.mT
+    root = root_of(square_between(a, b).double())
+    torch.testing.assert_close(root @ a @ root, b, rtol=1e-3, atol=1e-3 * float(b.abs().max()))
+    # Of channels that are alike it is what is wanted.
+    eye = torch.eye(size, dtype=torch.float64)
+    torch.testing.assert_close(square_between(eye, b).double(), b, rtol=1e-4, atol=1e-4 * float(b.abs().max()))
+    assert is_even(eye)
 
 
 @given(st.integers(0, 2**16), st.integers(1, 5), st.integers(1, 5))

@@ -15,17 +15,31 @@ from xslams.linalg.eigen import eigh
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from xslams.inference.latent_background import LatentCorrelation
     from xslams.likelihood import SourceLikelihood
     from xslams.priors.fields import LinearMaps
     from xslams.spec import Spec
     from xslams.typing import FloatArray
 
-__all__ = ["CellErrors", "InColumns", "cell_errors", "patterns", "with_masked_cells"]
+__all__ = [
+    "CellErrors",
+    "InColumns",
+    "cell_covariance",
+    "cell_errors",
+    "is_even",
+    "patterns",
+    "root_of",
+    "square_between",
+    "with_masked_cells",
+]
 
 # Directions of a latent cell that are seen less than this share of others are not seen, or hardly.
 _SEEN, _HARDLY = 1e-3, 1e-5
 # Least of what a background says of a latent of unit variance: next to nothing.
 _KNOWN = 1e-3
+# Variances of channels within this factor are alike. Frames that are drawn to find the covariance of a cell, and their
+# seed.
+_EVEN, _DRAWS, _SEED = 2.0, 64, 0
 # Standard deviations within this factor are the same.
 _ALIKE = 1.25
 # Ratios that differ less, in rounding, are the same.
@@ -125,7 +139,8 @@ class CellErrors(NamedTuple):
     Attributes
     ----------
     square
-        The matrix ``S S`` of errors, ``(pattern, cell, z, z)``.
+        The matrix ``S S`` of errors, ``(pattern, cell, z, z)``; where the root of a covariance is given, covariance of
+        the errors itself.
     told, directions
         What the values of the background say of latents, in units of the variance up to which these need not fit them:
         eigenvalues ``(pattern, cell, z)``, and -vectors of the shape of `square`.
@@ -144,6 +159,7 @@ def cell_errors(
     rest: Tensor,
     pattern: Tensor,
     column: InColumns | None = None,
+    root: Tensor | None = None,
 ) -> CellErrors:
     """Return the matrix ``S S`` of each pattern and latent cell, and what values say of the cell.
 
@@ -163,6 +179,9 @@ def cell_errors(
         Pattern that each frame has, shape ``(L,)``.
     column
         Covariance of errors that are correlated between levels; by default they are correlated as in the prior.
+    root
+        Root of the covariance of the channels of a latent cell, ``(z, z)``, of which errors are a share; None: they are
+        uncorrelated, and of unit variance.
     """
     weight, squared, known = scale**-2, variance * scale**-4, 1 / left_out
     functions: list[Callable[[Tensor], Tensor]] = [lambda seen: known * seen]
@@ -174,14 +193,77 @@ def cell_errors(
         functions += [lambda seen: weight * seen, lambda seen: weight * in_columns(weight * seen)]
     elif not one:
         functions += [lambda seen: weight * seen, lambda seen: squared * seen]
-    precision, *others = ((m + m.mT) / 2 for m in _in_cells(maps, functions, rest, pattern))
+    precision, *others = (_even(m) for m in _in_cells(maps, functions, rest, pattern))
+    own = precision
+    if root is not None:
+        # As of channels that are uncorrelated, and of unit variance.
+        own, *others = (_even(root @ m @ root) for m in (precision, *others))
     if one:
         square = float(ratio.mean()) * torch.eye(precision.shape[-1], dtype=precision.dtype, device=precision.device)
     else:
         square = _ratio(*others) if column is None else _column_square(*others)
-    told, directions = eigh(precision)
+    told, directions = eigh(own)
     total = square + (directions / told.clamp(min=_KNOWN)[..., None, :]) @ directions.mT
-    return CellErrors(((total + total.mT) / 2).float(), told, directions)
+    if root is not None:
+        total = root @ total @ root
+        told, directions = eigh(precision)
+    return CellErrors(_even(total).float(), told, directions)
+
+
+def cell_covariance(correlation: LatentCorrelation, frames: int, shape: Sequence[int], device: torch.device) -> Tensor:
+    """Covariance of the channels of a latent cell, in the mean over cells, ``(z, z)``.
+
+    Parameters
+    ----------
+    correlation
+        Correlation of trajectories.
+    frames
+        Frames of a trajectory.
+    shape
+        Shape (z, z_lat, z_lon) of a frame.
+    device
+        Where to compute.
+    """
+    generator = torch.Generator().manual_seed(_SEED)
+    found = torch.zeros(shape[0], shape[0], dtype=torch.float64, device=device)
+    count = -(-_DRAWS // frames)
+    for _ in range(count):
+        white = torch.randn(1, frames, *shape, generator=generator).to(device)
+        drawn = correlation.apply(lambda d: d.sqrt(), white)[0].movedim(1, 0).flatten(1).double()
+        found += drawn @ drawn.mT / drawn.shape[1] / count
+    return found
+
+
+def is_even(covariance: Tensor) -> bool:
+    """Whether the channels of a latent cell have about the same variance."""
+    variance = covariance.diagonal()
+    return bool(variance.max() <= _EVEN * variance.min())
+
+
+def root_of(covariance: Tensor, power: float = 0.5) -> Tensor:
+    """Power of symmetric positive definite matrices ``(*, z, z)``."""
+    values, vectors = eigh(covariance)
+    values = values.clamp(min=1e-9 * float(values.max()))
+    return _even((vectors * values.pow(power)[..., None, :]) @ vectors.mT)
+
+
+def square_between(covariance: Tensor, wanted: Tensor) -> Tensor:
+    r"""Square of the symmetric matrices ``S`` of which ``S covariance S`` is as wanted: of the geometric mean.
+
+    Parameters
+    ----------
+    covariance
+        Of a latent cell, ``(z, z)``.
+    wanted
+        Covariances of errors, ``(*, z, z)``.
+    """
+    root, inverse = root_of(covariance), root_of(covariance, -0.5)
+    found = _even(inverse @ root_of(_even(root @ wanted.double() @ root)) @ inverse)
+    return _even(found @ found).float()
+
+
+def _even(matrix: Tensor) -> Tensor:
+    return (matrix + matrix.mT) / 2
 
 
 def _ratio(own: Tensor, stated: Tensor) -> Tensor:

@@ -24,7 +24,16 @@ import torch
 from azula.linalg.covariance import Covariance
 from torch import Tensor
 
-from xslams.inference.background_cells import InColumns, cell_errors, patterns, with_masked_cells
+from xslams.inference.background_cells import (
+    InColumns,
+    cell_covariance,
+    cell_errors,
+    is_even,
+    patterns,
+    root_of,
+    square_between,
+    with_masked_cells,
+)
 from xslams.inference.background_latents import latents_of
 from xslams.inference.background_sizes import areas, distributed, of_year
 from xslams.inference.cell_matrices import CellMatrices
@@ -310,7 +319,15 @@ class LatentBackground:
                 variance = distributed(sources, variance, scale, weight, year)
         # Cell by cell, which needs a map that does not mix them.
         near = FieldOperator(fields.nearby(), sources).secant(rest)
-        cells = cell_errors(near, scale, variance, left_out, rest, pattern, column)
+        # Latents whose channels vary differently have errors that do.
+        own = climate = None
+        if prior.stationary is not None:
+            climate = cell_covariance(prior.stationary.trajectory(1), 1, prior.shape, device)
+        if climate is not None and not is_even(climate):
+            own = cell_covariance(correlation, length, prior.shape, device)
+            climate = climate if increments is None and stated.length is not None else own
+        root = None if own is None or climate is None else root_of(climate)
+        cells = cell_errors(near, scale, variance, left_out, rest, pattern, column, root)
 
         def latents_at(departures: Tensor, tolerance: float) -> Tensor:
             return latents_of(
@@ -320,7 +337,7 @@ class LatentBackground:
 
         latents = latents_at((seen.y - seen(rest)[0])[None], _CLOSE)
         deviations = None if members is None else latents_at(members, _OF_MEMBERS)
-        values, vectors = eigh(cells.square)
+        values, vectors = eigh(cells.square if own is None else square_between(own, cells.square))
         values, rest_of = values.clamp(min=1e-8), (vectors, pattern, prior.shape, stated.independent)
         static = LatentCovariance(correlation, values, *rest_of)
         if increments is not None:
