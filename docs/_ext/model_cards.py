@@ -22,6 +22,7 @@ _SAID = {"data", "source", "command", "use", "limits", "script", "settings", "tr
 _SHORT = 12  # characters of a hash
 _NAMES = {
     "crps": "CRPS", "rmse": "RMSE", "spread_skill": "spread/error", "relative_crps": "CRPS/climatology",
+    "gain": "CRPS/climatology, lower by",
     "second_run": "second run",
 }  # fmt: skip
 
@@ -65,7 +66,7 @@ def period(training: Mapping[str, Any]) -> str:
 
 def text(value: Any) -> str:
     """Format a number, a range or a text."""
-    return " to ".join(f"{v:g}" for v in value) if isinstance(value, list) else f"{value}"
+    return " to ".join(f"{v:g}" for v in sorted({min(value), max(value)})) if isinstance(value, list) else f"{value}"
 
 
 def facts(model: Model) -> Iterator[tuple[str, str]]:
@@ -86,10 +87,16 @@ def facts(model: Model) -> Iterator[tuple[str, str]]:
     yield "file", f"{size:.1f} MB, sha256 `{model.sha256[:_SHORT]}...`"
 
 
+def worth(benefit: Mapping[str, float]) -> dict[str, str]:
+    """Row of what observations of an auxiliary variable are worth."""
+    return {"gain": f"{benefit['gain']:.3f} ± {benefit['error']:.3f}"}
+
+
 def scores(record: Mapping[str, Any]) -> Iterator[str]:
     """Lines of the table of scores, and what they are scores of."""
     rows = {str(k): v for k, v in record.items() if isinstance(v, dict)}
     rows |= {f"held out: {k}": v for k, v in rows.pop("held_out", {}).items()}
+    rows |= {f"held out: observing {k}": worth(v) for k, v in rows.pop("auxiliary", {}).items()}
     columns = list(dict.fromkeys(k for row in rows.values() for k in row))
     if not rows:
         yield "No scores are recorded."
