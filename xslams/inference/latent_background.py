@@ -6,13 +6,14 @@ The error of a background :math:`x_b = x + \epsilon` is taken to be one that the
 
 where :math:`C` is a correlation matrix of latent trajectories: by default that of the model's own Gaussian prior, so
 that errors look like differences between two states of the model. :math:`S` has a symmetric matrix in each latent cell,
-such that :math:`D S S^\top D^\top` has the standard deviations that are stated, and the correlation between levels if
+such that :math:`D S C S D^\top` has the standard deviations that are stated, and the correlation between levels if
 one is stated. With :math:`b`, the latents of the
 background, this is an observation of all latents with the error covariance :math:`R = S C S`, and :math:`R^{-1} =
 S^{-1} C^{-1} S^{-1}` costs as much as the Gaussian prior itself.
 
 What the background says of latents less than exactly, or not at all (variables that are not analysed, missing values),
-is added to :math:`S S` in each cell.
+is added to the covariance of each cell. Where the channels of a cell have other variances than one, :math:`S` is the
+geometric mean of what is wanted and of the inverse of what :math:`C` has there.
 """
 
 from __future__ import annotations
