@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from xslams.linalg.cells import in_cells
+
 __all__ = ["CellMatrices"]
 
 
@@ -32,14 +34,12 @@ class CellMatrices:
     def __call__(self, v: Tensor) -> Tensor:
         """Multiply the channels of every cell of ``(B, L, z, z_lat, z_lon)`` with the matrix of the cell."""
         if len(self.matrices) == 1:
-            return _times(self.matrices[0], v)
+            return self._times(self.matrices[0], v)
         out = torch.empty_like(v)
         for matrices, some in zip(self.matrices, self._frames, strict=True):
-            out[:, some] = _times(matrices, v[:, some])
+            out[:, some] = self._times(matrices, v[:, some])
         return out
 
-
-def _times(matrices: Tensor, v: Tensor) -> Tensor:
-    # Cells first, as the product reads them: otherwise it takes as long as that with a covariance of trajectories.
-    cells = v.flatten(0, 1).flatten(2).permute(2, 0, 1).contiguous()
-    return (cells @ matrices).permute(1, 2, 0).reshape(v.shape)
+    @staticmethod
+    def _times(matrices: Tensor, v: Tensor) -> Tensor:
+        return in_cells(v.flatten(0, 1), matrices).reshape(v.shape)

@@ -34,6 +34,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xslams.linalg.cells import cells_first, in_cells
 from xslams.linalg.eigen import eigh
 from xslams.networks.layers import PadConv2d, Periodic
 
@@ -296,9 +297,9 @@ class LinearDecoder:
             return (z * self._scale)[..., self._channels, :, :]
         x = z.reshape(-1, *self._shape)
         if self._single is not None:
-            x = self._joined(self._cells(x) @ self._single[0])
+            x = self._joined(cells_first(x) @ self._single[0])
         else:
-            x = self._cut(F.conv2d(self._layer.extend(self._mixed(x, self._mixing[0])), self._weight))
+            x = self._cut(F.conv2d(self._layer.extend(in_cells(x, self._mixing[0])), self._weight))
         return x.reshape(*z.shape[:-3], *x.shape[1:])
 
     def adjoint(self, u: Tensor) -> Tensor:
@@ -313,7 +314,7 @@ class LinearDecoder:
             x = x.permute(1, 2, 0)
         else:
             x = F.conv_transpose2d(F.pixel_unshuffle(x, self._patch), self._weight)
-            x = self._mixed(self._layer.folded(x), self._mixing[1])
+            x = in_cells(self._layer.folded(x), self._mixing[1])
         return x.reshape(*u.shape[:-3], *self._shape)
 
     def _joined(self, patches: Tensor) -> Tensor:
@@ -328,12 +329,3 @@ class LinearDecoder:
         rows, columns = self._shape[1:]
         x = u.reshape(*u.shape[:2], rows, self._patch, columns, self._patch).permute(2, 4, 0, 1, 3, 5)
         return x.reshape(rows * columns, len(u), -1)
-
-    @staticmethod
-    def _cells(z: Tensor) -> Tensor:
-        """From ``(B, from, z_lat, z_lon)`` to ``(cell, B, from)``."""
-        return z.flatten(2).permute(2, 0, 1).contiguous()
-
-    def _mixed(self, z: Tensor, matrices: Tensor) -> Tensor:
-        """Multiply the channels of every cell of ``(B, z, z_lat, z_lon)`` with the matrix of the cell."""
-        return (self._cells(z) @ matrices).permute(1, 2, 0).reshape(z.shape)

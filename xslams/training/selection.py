@@ -221,10 +221,8 @@ def choose(
     options = first_options(spec, runs, given, device)
     found = {name: getattr(options, name) for name in ("patch", "mean_order", "std_order", "day_order")}
     best = {**given, **found}
+    runs = _fewer(spec, runs, options, budget / _MANY_TRIALS, device)
     seconds = _seconds(with_architecture(spec, options), runs, options, device)
-    if seconds >= budget / _MANY_TRIALS:
-        runs = _fewer(spec, runs, options, budget / _MANY_TRIALS, device)
-        seconds = _seconds(with_architecture(spec, options), runs, options, device)
     if seconds >= budget / _LEAST_TRIALS:
         why = f"no settings were tried: one trial takes about {seconds:.0f} s of the {max(budget, 0):.0f} s; see budget"
         return Choice(options, [], None, why_none=why)
