@@ -66,7 +66,10 @@ def period(training: Mapping[str, Any]) -> str:
 
 def text(value: Any) -> str:
     """Format a number, a range or a text."""
-    return " to ".join(f"{v:g}" for v in sorted({min(value), max(value)})) if isinstance(value, list) else f"{value}"
+    if not isinstance(value, list):
+        return f"{value}"
+    # Of many levels the least and the largest.
+    return " to ".join(f"{v:g}" for v in (value if len(value) <= 2 else (min(value), max(value))))
 
 
 def facts(model: Model) -> Iterator[tuple[str, str]]:
